@@ -1,0 +1,89 @@
+#include "describe.h"
+
+#include <napi.h>
+
+#include "../core/kernels.h"
+#include "../core/program.h"
+#include "../cpu/backend.h"
+#include "../cpu/thread_pool.h"
+
+namespace vantage::addon {
+namespace {
+
+constexpr int kBoundaryVersion = 1;  // of the plan's words and of this surface
+
+Napi::Value list_instructions(Napi::Env env) {
+  static constexpr struct {
+    const char* name;
+    int operands;
+    const char* kind;
+  } rows[] = {
+#define X(name, operands, kind, expression) {#name, operands, #kind},
+      VANTAGE_INSTRUCTIONS(X)
+#undef X
+  };
+  Napi::Array list = Napi::Array::New(env);
+  for (const auto& row : rows) {
+    Napi::Object one = Napi::Object::New(env);
+    one["name"] = Napi::String::New(env, row.name);
+    one["operands"] = Napi::Number::New(env, row.operands);
+    one["kind"] = Napi::String::New(env, row.kind);
+    list[list.Length()] = one;
+  }
+  return list;
+}
+
+Napi::Value list_kernels(Napi::Env env) {
+  static constexpr struct {
+    const char* name;
+    int views, scalars, attributes;
+  } rows[] = {
+#define X(name, views, scalars, attributes) {#name, views, scalars, attributes},
+      VANTAGE_KERNELS(X)
+#undef X
+  };
+  Napi::Array list = Napi::Array::New(env);
+  for (const auto& row : rows) {
+    Napi::Object one = Napi::Object::New(env);
+    one["name"] = Napi::String::New(env, row.name);
+    one["views"] = Napi::Number::New(env, row.views);
+    one["scalars"] = Napi::Number::New(env, row.scalars);
+    one["attributes"] = Napi::Number::New(env, row.attributes);
+    list[list.Length()] = one;
+  }
+  return list;
+}
+
+}  // namespace
+
+napi_value describe(napi_env raw) {
+  const Napi::Env env(raw);
+  Napi::Object result = Napi::Object::New(env);
+  result["version"] = Napi::Number::New(env, kBoundaryVersion);
+  result["instructions"] = list_instructions(env);
+  result["firstInstruction"] = Napi::Number::New(env, static_cast<int>(Op::state) + 1);
+  Napi::Object ops = Napi::Object::New(env);
+  const char* const names[] = {"load", "constant", "cast", "scan", "scan_prev", "loop", "state"};
+  int number = 0;
+  for (const char* name : names) ops[name] = Napi::Number::New(env, number++);
+  result["ops"] = ops;
+  result["kernels"] = list_kernels(env);
+  Napi::Array dtypes = Napi::Array::New(env);
+  for (int i = 0; i < kDTypes; ++i) dtypes[i] = Napi::String::New(env, name_of(static_cast<DType>(i)));
+  result["dtypes"] = dtypes;
+  Napi::Object limits = Napi::Object::New(env);
+  limits["dims"] = Napi::Number::New(env, kMaxDims);
+  limits["registers"] = Napi::Number::New(env, kMaxRegisters);
+  limits["instructions"] = Napi::Number::New(env, kMaxInstructions);
+  limits["views"] = Napi::Number::New(env, kMaxViews);
+  limits["outputs"] = Napi::Number::New(env, kMaxOutputs);
+  result["limits"] = limits;
+  Napi::Array devices = Napi::Array::New(env);
+  devices[0u] = Napi::String::New(env, "cpu");
+  result["devices"] = devices;
+  result["isa"] = Napi::String::New(env, cpu::isa());
+  result["threads"] = Napi::Number::New(env, cpu::threads());
+  return result;
+}
+
+}  // namespace vantage::addon

@@ -1,0 +1,66 @@
+// The tuned kernels: everything a device does that is not a fused program. One row each; TypeScript reads the names
+// and the counts through the addon, the plan reader checks them, each device implements them under the same name.
+#pragma once
+#include "tensor_view.h"
+
+namespace vantage {
+
+// X(name, views, run-time scalars, attributes fixed in the plan)
+//
+// matmul            a[..,M,K], b[..,K,N], out[..,M,N]; leading dimensions equal (strides 0 where broadcast)
+// softmax           x[N,V], out[N,V]; attribute log: 0 softmax, 1 log-softmax
+// attention         q[B,H,Tq,D], k[B,Hk,Tk,D], v[B,Hk,Tk,D], key_start i32[B], out[B,H,Tq,D], lse[B,H,Tq]
+//                   scalars scale, query_offset. H is a multiple of Hk (head h reads key head h·Hk/H). Query i stands at position
+//                   p = query_offset + i and sees the keys key_start[b] <= j <= min(p, Tk-1). A query that sees none gives 0, lse -inf.
+//                   out = Σ_j softmax_j(scale·q·k_j) v_j, lse = log Σ_j exp(scale·q·k_j)
+// attention_backward q, k, v, key_start, out, lse, dout, dq, dk, dv
+// token_log_probs   logits[N,V], ids i32[N], log_probs[N], entropy[N], lse[N]; scalar s = 1/temperature
+//                   lse = log Σ exp(s·x), log_prob = s·x[id] - lse, entropy = -Σ p log p; one read of the logits
+// token_log_probs_backward  logits, ids, lse, entropy, d_log_probs[N], d_entropy[N], d_logits[N,V]; scalar s
+//                   d_x_j = s·( g_l·([j=id] - p_j) - g_H·p_j·(log p_j + H) )
+// sample            logits[B,V], ids i32[B], log_probs[B]; scalars temperature, top_p, min_p, top_k, key_low, key_high, counter
+//                   temperature 0 takes the largest (the first of equals). log_prob is that of softmax(logits/temperature) before
+//                   top-k, top-p and min-p cut it (temperature 0: of softmax(logits)). Row b draws from Philox block counter + b.
+// gather            x, index i32, out, of equal ndim; attribute axis: out[..i..] = x[..index[..i..]..]
+// scatter_add       index i32, src, out; attribute axis; out is set to 0 first; sums in the order of src
+// index_copy        dst[B,T,C], src[B,S,C]; scalar position: dst[:, position..position+S, :] = src
+// fill              out (contiguous); scalar value
+// philox            out (contiguous); scalars key_low, key_high, counter; attribute distribution: 0 raw bits (int32 out),
+//                   1 uniform in [0,1), 2 standard normal. Element i takes word i%4 of block counter + i/4 (see philox.h)
+// adamw             param, m, v, grad (contiguous, equal size), grad_scale[1]; scalars lr, beta1, beta2, epsilon, weight_decay,
+//                   correction1 = 1-beta1^t, correction2 = 1-beta2^t. In place:
+//                   g = grad·grad_scale; m = β1·m+(1-β1)·g; v = β2·v+(1-β2)·g²; param -= lr·(m/c1/(√(v/c2)+ε) + weight_decay·param)
+#define VANTAGE_KERNELS(X)          \
+  X(matmul, 3, 0, 0)                \
+  X(softmax, 2, 0, 1)               \
+  X(attention, 6, 2, 0)             \
+  X(attention_backward, 10, 2, 0)   \
+  X(token_log_probs, 5, 1, 0)       \
+  X(token_log_probs_backward, 7, 1, 0) \
+  X(sample, 3, 7, 0)                \
+  X(gather, 3, 0, 1)                \
+  X(scatter_add, 3, 0, 1)           \
+  X(index_copy, 2, 1, 0)            \
+  X(fill, 1, 1, 0)                  \
+  X(philox, 1, 3, 1)                \
+  X(adamw, 5, 7, 0)
+
+enum class Kernel : int {
+#define X(name, views, scalars, attributes) name,
+  VANTAGE_KERNELS(X)
+#undef X
+      count
+};
+
+constexpr int kMaxKernelViews = 10;
+constexpr int kMaxKernelScalars = 7;
+
+// One call, its views resolved to memory. A device checks what only it can know (which dtypes it takes, shapes that belong together).
+struct KernelCall {
+  Kernel kernel;
+  TensorView views[kMaxKernelViews];
+  double scalars[kMaxKernelScalars];
+  double attributes[1];
+};
+
+}  // namespace vantage

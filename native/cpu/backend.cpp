@@ -1,0 +1,101 @@
+#include "backend.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+
+#include "../core/error.h"
+#include "allocator.h"
+#include "kernel_table.h"
+
+namespace vantage::cpu {
+
+// Each is filled by kernel_list.cpp, compiled for its instruction set.
+namespace baseline {
+extern const KernelTable table;
+}
+#if defined(__x86_64__)
+namespace avx2 {
+extern const KernelTable table;
+}
+namespace avx512 {
+extern const KernelTable table;
+}
+#endif
+
+namespace {
+
+constexpr const char* kKernelNames[] = {
+#define X(name, views, scalars, attributes) #name,
+    VANTAGE_KERNELS(X)
+#undef X
+};
+
+bool usable(const KernelTable* table) {
+#if defined(__x86_64__)
+  if (table == &avx2::table) return __builtin_cpu_supports("x86-64-v3");
+  if (table == &avx512::table) return __builtin_cpu_supports("x86-64-v4");
+#endif
+  return table == &baseline::table;
+}
+
+const KernelTable* const kTables[] = {
+#if defined(__x86_64__)
+    &avx512::table, &avx2::table,
+#endif
+    &baseline::table};
+
+const KernelTable* find(const char* name) {
+  for (const KernelTable* table : kTables) {
+    if (std::strcmp(table->isa, name) != 0) continue;
+    if (!usable(table)) fail("isa: this CPU cannot run \"%s\"", name);
+    return table;
+  }
+  fail("isa: expected baseline, avx2 or avx512, got \"%.40s\"", name);
+}
+
+const KernelTable* best() {
+  if (const char* name = std::getenv("VANTAGE_ISA")) return find(name);
+  for (const KernelTable* table : kTables) {
+    if (usable(table)) return table;
+  }
+  return &baseline::table;
+}
+
+std::atomic<const KernelTable*>& current() {
+  static std::atomic<const KernelTable*> table{best()};
+  return table;
+}
+
+class CpuBackend final : public Backend {
+ public:
+  const char* name() const override { return "cpu"; }
+  void* allocate(size_t bytes) override { return cpu::allocate(bytes); }
+  void release(void* memory, size_t bytes) override { cpu::release(memory, bytes); }
+  void trim() override { cpu::trim(); }
+  size_t cached_bytes() const override { return cpu::cached_bytes(); }
+  void upload(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void download(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void run(const Program& program, void* const* slots, const double* scalars) override {
+    current().load(std::memory_order_relaxed)->run_program(program, slots, scalars);
+  }
+  void run(const KernelCall& call) override {
+    const int index = static_cast<int>(call.kernel);
+    const auto kernel = current().load(std::memory_order_relaxed)->kernels[index];
+    if (!kernel) fail("%s: the CPU has no such kernel", kKernelNames[index]);
+    kernel(call);
+  }
+  void synchronize() override {}
+};
+
+}  // namespace
+
+Backend& backend() {
+  static CpuBackend* const instance = new CpuBackend;
+  return *instance;
+}
+
+const char* isa() { return current().load(std::memory_order_relaxed)->isa; }
+void set_isa(const std::string& name) { current().store(find(name.c_str()), std::memory_order_relaxed); }
+
+}  // namespace vantage::cpu

@@ -1,0 +1,266 @@
+#include "code.h"
+
+#include "../core/math.h"
+
+namespace vantage::cpu::VANTAGE_ISA {
+namespace {
+
+constexpr int64_t kRegisterBudget = 24 * 1024;  // bytes of L1 for the homes of a tile
+
+int size_of(RegisterType type) { return type == RegisterType::f64 ? 8 : 4; }
+
+// Appends the dimensions [begin, end) of the program to the space, merged where possible. Returns how many there are now.
+int collapse_group(const Program& program, int begin, int end, int first, Space* space) {
+  const int views = static_cast<int>(program.views.size());
+  int count = first;
+  for (int d = begin; d < end; ++d) {
+    const int64_t size = program.shape[d];
+    if (size == 1) continue;
+    bool merge = count > first;
+    for (int v = 0; v < views && merge; ++v) merge = space->strides[v][count - 1] == program.views[v].strides[d] * size;
+    if (!merge) space->shape[count++] = 1;
+    space->shape[count - 1] *= size;
+    for (int v = 0; v < views; ++v) space->strides[v][count - 1] = program.views[v].strides[d];
+  }
+  return count;
+}
+
+// Turns the program's instructions into steps, with values for registers.
+class Builder {
+ public:
+  Builder(const Program& program, Code* code) : program_(program), code_(*code) {}
+
+  void build() {
+    const auto* instructions = program_.instructions.data();
+    const int total = static_cast<int>(program_.instructions.size());
+    for (int i = 0; i < total;) {
+      if (instructions[i].op != Op::loop) {
+        add(instructions[i++]);
+        continue;
+      }
+      const int end = i + 1 + instructions[i].b;
+      for (int k = i + 1; k < end; ++k) {
+        if (instructions[k].op == Op::load || instructions[k].op == Op::constant) add(instructions[k]);
+      }
+      Step& loop = code_.step[code_.steps++];
+      loop.op = Op::loop;
+      loop.dst = loop.a = loop.b = loop.c = -1;
+      const int first = code_.steps;
+      for (int k = i + 1; k < end; ++k) {
+        if (instructions[k].op != Op::load && instructions[k].op != Op::constant) add(instructions[k]);
+      }
+      loop.block = code_.steps - first;
+      for (int k = first; k < code_.steps && code_.step[k].op == Op::state; ++k) code_.step[k].a = value_[code_.step[k].a];
+      i = end;
+    }
+    for (const Output& out : program_.outputs) {
+      Leave& leave = code_.output[code_.outputs++];
+      leave.reduction = out.reduction;
+      leave.type = out.type;
+      leave.view = out.view;
+      leave.value = value_[out.reg];
+      const DType dtype = program_.views[out.view].dtype;
+      leave.store = store_function(out.type, dtype);
+      leave.store_time_major = store_time_major_function(out.type, dtype);
+      leave.store_totals = store_totals_function(out.type, dtype);
+      leave.fold = &fold_functions(out.reduction, out.type);
+    }
+    choose_variants();
+    place_homes();
+  }
+
+ private:
+  void add(const Instruction& one) {
+    Step& step = code_.step[code_.steps++];
+    step.op = one.op;
+    step.type = one.type;
+    step.run = nullptr;
+    step.size = size_of(one.type);
+    step.a = step.b = step.c = -1;
+    step.step_a = step.step_b = step.step_c = step.size;
+    if (one.op >= static_cast<Op>(kFirstTableOp)) {
+      const Kind kind = kind_of(one.op);
+      const int operands = operands_of(one.op);
+      step.a = value_[one.a];
+      if (operands > 1) step.b = value_[one.b];
+      if (operands > 2) step.c = value_[one.c];
+      if (kind == Kind::compare) step.size = 4;
+      if (kind == Kind::select) step.step_a = 4;
+      code_.work += kind == Kind::floating ? 4 : 1;
+    } else if (one.op == Op::load) {
+      step.view = one.a;
+      const DType dtype = program_.views[one.a].dtype;
+      step.load = load_function(dtype, one.type);
+      step.load_time_major = load_time_major_function(dtype, one.type);
+      step.in_place = (dtype == DType::f32 && one.type == RegisterType::f32) || (dtype == DType::f64 && one.type == RegisterType::f64) ||
+                      (dtype == DType::i32 && one.type == RegisterType::i32);
+      // A buffer that is also written is read into registers, since a store may come between two uses of the value.
+      for (const Output& out : program_.outputs) step.in_place &= code_.base[out.view] != code_.base[one.a];
+    } else if (one.op == Op::constant) {
+      step.scalar = one.a;
+    } else if (one.op == Op::cast) {
+      step.a = value_[one.a];
+      step.step_a = size_of(static_cast<RegisterType>(one.b));
+      step.run = cast_function(static_cast<RegisterType>(one.b), one.type);
+    } else if (one.op == Op::state) {
+      step.a = one.a;  // a register still: its value is known at the end of the block
+      step.c = value_[one.c];
+    } else {
+      step.a = value_[one.a];
+      step.b = value_[one.b];
+      step.c = value_[one.c];
+    }
+    step.dst = code_.values++;
+    value_[one.dst] = step.dst;
+  }
+
+  // Constants stay one value where every instruction that uses them has a variant for it.
+  void choose_variants() {
+    for (int v = 0; v < code_.values; ++v) code_.uniform[v] = false;
+    for (int i = 0; i < code_.steps; ++i) {
+      if (code_.step[i].op == Op::constant) code_.uniform[code_.step[i].dst] = true;
+    }
+    for (int i = 0; i < code_.outputs; ++i) code_.uniform[code_.output[i].value] = false;
+    bool changed = true;
+    while (changed) {
+      changed = false;
+      for (int i = 0; i < code_.steps; ++i) changed |= demand_full(code_.step[i]);
+    }
+    for (int i = 0; i < code_.steps; ++i) {
+      Step& step = code_.step[i];
+      if (step.op < static_cast<Op>(kFirstTableOp)) continue;
+      const Uniform uniform = variant(step);
+      step.run = element_function(step.op, step.type, uniform);
+      if (uniform == kNoUniform) continue;
+      if (operands_of(step.op) == 2) (uniform == kFirstUniform ? step.step_a : step.step_b) = 0;
+      else (uniform == kFirstUniform ? step.step_b : step.step_c) = 0;
+    }
+  }
+
+  bool is_uniform(int value) const { return value >= 0 && code_.uniform[value]; }
+
+  Uniform variant(const Step& step) const {
+    const bool binary = operands_of(step.op) == 2;
+    if (is_uniform(binary ? step.a : step.b)) return kFirstUniform;
+    return is_uniform(binary ? step.b : step.c) ? kSecondUniform : kNoUniform;
+  }
+
+  // Marks the constants that this step needs as n values. True where one was not yet marked.
+  bool demand_full(const Step& step) {
+    const int operands[] = {step.a, step.b, step.c};
+    const int arity = step.op >= static_cast<Op>(kFirstTableOp) ? operands_of(step.op) : 1;
+    bool changed = false, allowed = true;
+    for (int k = 0; k < 3; ++k) {
+      if (!is_uniform(operands[k])) continue;
+      const bool may = arity == 2 ? k < 2 : arity == 3 ? k > 0 : false;
+      if (may && allowed) {
+        allowed = false;  // one of the two
+        continue;
+      }
+      code_.uniform[operands[k]] = false;
+      changed = true;
+    }
+    return changed;
+  }
+
+  // A home is free again after the step that uses its value last; what a loop's block uses lives to the end of the block. Constants are
+  // filled once for all tiles, so theirs are never shared.
+  void place_homes() {
+    int first_dying[kMaxInstructions + 1], next_dying[kMaxInstructions], last[kMaxInstructions];
+    for (int v = 0; v < code_.values; ++v) last[v] = -1;
+    for (int i = 0; i < code_.steps;) {
+      const int end = code_.step[i].op == Op::loop ? i + code_.step[i].block : i;
+      for (int k = i; k <= end; ++k) {
+        const Step& step = code_.step[k];
+        for (int value : {step.a, step.b, step.c, step.dst}) {
+          if (value >= 0) last[value] = end;
+        }
+      }
+      i = end + 1;
+    }
+    for (int i = 0; i < code_.outputs; ++i) last[code_.output[i].value] = code_.steps;
+    for (int i = 0; i < code_.steps; ++i) {
+      if (code_.step[i].op == Op::constant) {
+        last[code_.step[i].dst] = code_.steps;
+        code_.home[code_.step[i].dst] = code_.homes++;
+      }
+    }
+    for (int i = 0; i <= code_.steps; ++i) first_dying[i] = -1;
+    for (int v = 0; v < code_.values; ++v) {
+      next_dying[v] = first_dying[last[v]];
+      first_dying[last[v]] = v;
+    }
+    int free_homes[kMaxInstructions];
+    int free_count = 0;
+    for (int i = 0; i < code_.steps; ++i) {
+      const Step& step = code_.step[i];
+      if (step.dst >= 0 && step.op != Op::constant) code_.home[step.dst] = free_count > 0 ? free_homes[--free_count] : code_.homes++;
+      for (int v = first_dying[i]; v >= 0; v = next_dying[v]) free_homes[free_count++] = code_.home[v];
+    }
+  }
+
+  const Program& program_;
+  Code& code_;
+  int value_[kMaxRegisters];
+};
+
+template <class T>
+void fill(void* memory, T value, int64_t n) {
+  T* out = static_cast<T*>(memory);
+  for (int64_t i = 0; i < n; ++i) out[i] = value;
+}
+
+}  // namespace
+
+void collapse(const Program& program, Space* space) {
+  const int after_outer = collapse_group(program, 0, program.outer, 0, space);
+  const int reduced_end = program.outer + program.reduced;
+  // Without a reduction the two kept groups are one.
+  if (program.reduced == 0) {
+    space->outer = collapse_group(program, 0, program.ndim, 0, space);
+    space->reduced = space->kept = 0;
+    return;
+  }
+  const int after_reduced = collapse_group(program, program.outer, reduced_end, after_outer, space);
+  const int after_kept = collapse_group(program, reduced_end, program.ndim, after_reduced, space);
+  space->outer = after_outer;
+  space->reduced = after_reduced - after_outer;
+  space->kept = after_kept - after_reduced;
+}
+
+void prepare(const Program& program, void* const* slots, const double* scalars, Code* code) {
+  code->program = &program;
+  code->scalars = scalars;
+  collapse(program, &code->space);
+  const int views = static_cast<int>(program.views.size());
+  for (int v = 0; v < views; ++v) {
+    const ProgramView& view = program.views[v];
+    code->item[v] = static_cast<int>(byte_size(view.dtype));
+    code->base[v] = static_cast<char*>(slots[view.slot]) + view.offset * code->item[v];
+  }
+  Builder(program, code).build();
+
+  int widest = 4;
+  for (int i = 0; i < code->steps; ++i) {
+    if (code->step[i].op != Op::loop && code->step[i].size > widest) widest = code->step[i].size;
+  }
+  int64_t tile = kRegisterBudget / ((code->homes > 0 ? code->homes : 1) * widest) / 64 * 64;
+  tile = tile > kMaxTile ? kMaxTile : tile < 64 ? 64 : tile;
+  code->tile = tile;
+  code->home_bytes = tile * widest;
+}
+
+void Code::place(char* memory, void** at) const {
+  for (int v = 0; v < values; ++v) at[v] = memory + home[v] * home_bytes;
+  for (int i = 0; i < steps; ++i) {
+    const Step& one = step[i];
+    if (one.op != Op::constant) continue;
+    const int64_t n = uniform[one.dst] ? 1 : tile;
+    const double value = scalars[one.scalar];
+    if (one.type == RegisterType::f32) fill(at[one.dst], static_cast<float>(value), n);
+    else if (one.type == RegisterType::f64) fill(at[one.dst], value, n);
+    else fill(at[one.dst], math::to_int32(value), n);
+  }
+}
+
+}  // namespace vantage::cpu::VANTAGE_ISA

@@ -1,0 +1,77 @@
+// A program made ready for one run on tiles: what each instruction calls, and which memory each register gets.
+#pragma once
+#include "../core/program.h"
+#include "convert.h"
+#include "elements.h"
+#include "reduce_functions.h"
+
+namespace vantage::cpu::VANTAGE_ISA {
+
+constexpr int64_t kMaxTile = 1024;       // elements; a multiple of 64
+constexpr int64_t kTaskElements = 16384;  // about what one task of parallel_for works on
+
+// The program's dimensions with neighbours merged where every view allows, those of size 1 left out.
+struct Space {
+  int outer = 0, reduced = 0, kept = 0;
+  int64_t shape[kMaxDims];
+  int64_t strides[kMaxViews][kMaxDims];
+  int ndim() const { return outer + reduced + kept; }
+  int64_t size(int begin, int end) const {
+    int64_t total = 1;
+    for (int d = begin; d < end; ++d) total *= shape[d];
+    return total;
+  }
+};
+void collapse(const Program& program, Space* space);
+
+struct Step {
+  Op op;
+  ElementFunction run;  // arithmetic and casts
+  int dst, a, b, c;     // values
+  int size;             // of an element of dst, in bytes
+  int step_a, step_b, step_c;  // from one element of an operand to the next: its size, 0 where it is uniform
+  int view;             // load
+  int scalar;           // constant
+  RegisterType type;
+  LoadFunction load;
+  LoadTimeMajor load_time_major;
+  int block;            // loop: the number of steps that follow in its block
+  bool in_place;        // load: the value may point into the buffer
+};
+
+struct Leave {
+  Reduction reduction;
+  RegisterType type;
+  int value, view;
+  StoreFunction store;
+  StoreTimeMajor store_time_major;
+  StoreTotals store_totals;
+  const Fold* fold;
+};
+
+// Values are numbered by the instruction that makes them, so that a register which is written twice is two values. Values whose lives do
+// not overlap share a home, a piece of the tile's memory.
+struct Code {
+  const Program* program;
+  const double* scalars;
+  Space space;
+  char* base[kMaxViews];  // element 0 of each view
+  int item[kMaxViews];    // bytes of an element in memory
+  int steps = 0, values = 0, homes = 0, outputs = 0;
+  Step step[kMaxInstructions];
+  Leave output[kMaxOutputs];
+  int home[kMaxInstructions];
+  bool uniform[kMaxInstructions];  // a constant that every use takes as one value
+  int64_t tile;        // elements
+  int64_t home_bytes;  // of one home
+  int64_t work = 1;    // the cost of one element, for parallel_for
+
+  // The memory of the homes for one task, and each value's place in it. Fills the constants.
+  size_t memory_bytes() const { return static_cast<size_t>(homes) * home_bytes; }
+  void place(char* memory, void** at) const;
+};
+
+// Constants and loads in a loop's block move in front of it.
+void prepare(const Program& program, void* const* slots, const double* scalars, Code* code);
+
+}  // namespace vantage::cpu::VANTAGE_ISA

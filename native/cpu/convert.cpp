@@ -1,0 +1,240 @@
+#include "convert.h"
+
+#include "../core/math.h"
+#include "simd.h"
+
+namespace vantage::cpu::VANTAGE_ISA {
+namespace {
+
+// Element types of memory that C++ has no type for.
+struct Bfloat16 {
+  uint16_t bits;
+};
+struct Bool {
+  uint8_t value;
+};
+
+template <class T, class S>
+VANTAGE_INLINE T read(S x) {
+  if constexpr (sizeof(T) == 4 && __is_same(T, int32_t)) return math::to_int32(x);
+  else return static_cast<T>(x);
+}
+template <class T>
+VANTAGE_INLINE T read(Bfloat16 x) {
+  return read<T>(math::from_bfloat16(x.bits));
+}
+template <class T>
+VANTAGE_INLINE T read(Bool x) {
+  return static_cast<T>(x.value != 0);
+}
+
+// What leaves a register (or an int64 total) for memory. Integers saturate.
+template <class S>
+struct Write {
+  template <class T>
+  VANTAGE_INLINE S from(T x) {
+    return static_cast<S>(x);
+  }
+};
+template <>
+struct Write<int32_t> {
+  VANTAGE_INLINE int32_t from(float x) { return math::to_int32(x); }
+  VANTAGE_INLINE int32_t from(double x) { return math::to_int32(x); }
+  VANTAGE_INLINE int32_t from(int32_t x) { return x; }
+  VANTAGE_INLINE int32_t from(int64_t x) { return static_cast<int32_t>(x); }  // wraps, as the additions of int32 do
+};
+template <>
+struct Write<uint8_t> {
+  template <class T>
+  VANTAGE_INLINE uint8_t from(T x) {
+    const T limited = x > T(255) ? T(255) : x;
+    return static_cast<uint8_t>(static_cast<int32_t>(limited > T(0) ? limited : T(0)));  // NaN fails the comparison
+  }
+};
+template <>
+struct Write<Bool> {
+  template <class T>
+  VANTAGE_INLINE Bool from(T x) {
+    return {static_cast<uint8_t>(x != T(0))};
+  }
+};
+template <>
+struct Write<Bfloat16> {
+  template <class T>
+  VANTAGE_INLINE Bfloat16 from(T x) {
+    return {math::to_bfloat16(static_cast<float>(x))};
+  }
+};
+
+// ---- Dense and strided blocks -----------------------------------------------------------------------------------------------
+
+template <class S, class T>
+void load(void* to, const void* from, int64_t rows, int64_t n, int64_t row_stride, int64_t stride) {
+  T* __restrict out = static_cast<T*>(to);
+  if (n == 1) {
+    n = rows;
+    stride = row_stride;
+    rows = 1;
+  } else if (stride == 1 && row_stride == n) {
+    n *= rows;
+    rows = 1;
+  }
+  for (int64_t r = 0; r < rows; ++r, out += n) {
+    const S* __restrict in = static_cast<const S*>(from) + r * row_stride;
+    if (stride == 1) {
+      for (int64_t i = 0; i < n; ++i) out[i] = read<T>(in[i]);
+    } else if (stride == 0) {
+      const T value = read<T>(in[0]);
+      for (int64_t i = 0; i < n; ++i) out[i] = value;
+    } else {
+      for (int64_t i = 0; i < n; ++i) out[i] = read<T>(in[i * stride]);
+    }
+  }
+}
+
+template <class S, class T>
+void store(void* to, const void* from, int64_t rows, int64_t n, int64_t row_stride, int64_t stride) {
+  const T* __restrict in = static_cast<const T*>(from);
+  if (n == 1) {
+    n = rows;
+    stride = row_stride;
+    rows = 1;
+  } else if (stride == 1 && row_stride == n) {
+    n *= rows;
+    rows = 1;
+  }
+  for (int64_t r = 0; r < rows; ++r, in += n) {
+    S* __restrict out = static_cast<S*>(to) + r * row_stride;
+    if (stride == 1) {
+      for (int64_t i = 0; i < n; ++i) out[i] = Write<S>::from(in[i]);
+    } else {
+      for (int64_t i = 0; i < n; ++i) out[i * stride] = Write<S>::from(in[i]);
+    }
+  }
+}
+
+template <class S, class T>
+void store_totals(void* to, const void* totals, int64_t n, int64_t stride) {
+  store<S, T>(to, totals, 1, n, 0, stride);
+}
+
+// ---- Time-major blocks ----------------------------------------------------------------------------------------------------------
+
+template <class T>
+struct Vector8;
+template <>
+struct Vector8<float> {
+  using type = f32x8;
+};
+template <>
+struct Vector8<int32_t> {
+  using type = i32x8;
+};
+
+// Eight elements of memory as a vector of the register type.
+template <class S, class V>
+VANTAGE_INLINE void load8(V& to, const S* from) {
+  if constexpr (__is_same(S, Bfloat16)) {
+    u16x8 bits;
+    load_vector(bits, from);
+    const i32x8 wide = __builtin_convertvector(bits, i32x8) << 16;
+    to = __builtin_convertvector((f32x8)wide, V);
+  } else if constexpr (__is_same(S, Bool)) {
+    u8x8 bytes;
+    load_vector(bytes, from);
+    const i32x8 wide = __builtin_convertvector(bytes, i32x8);
+    to = __builtin_convertvector((wide != 0) & 1, V);
+  } else if constexpr (__is_same(S, uint8_t)) {
+    u8x8 bytes;
+    load_vector(bytes, from);
+    to = __builtin_convertvector(bytes, V);
+  } else {
+    load_vector(to, from);
+  }
+}
+
+// Whether load8 takes this pair: 32-bit registers, and no float that would need saturating.
+template <class S, class T>
+constexpr bool kVectorLoad = sizeof(T) == 4 && (__is_same(S, T) || __is_same(S, uint8_t) || __is_same(S, Bool) || (__is_same(S, Bfloat16) && __is_same(T, float)));
+
+template <class S, class T>
+void load_time_major(void* to, const void* const* from, int64_t width, int64_t n, int64_t stride) {
+  T* __restrict out = static_cast<T*>(to);
+  for (int64_t r = 0; r < width; r += 8) {
+    const S* const* rows = reinterpret_cast<const S* const*>(from + r);
+    int64_t t = 0;
+    if (stride == 0) {
+      T values[8];
+      for (int i = 0; i < 8; ++i) values[i] = read<T>(rows[i][0]);
+      for (; t < n; ++t) __builtin_memcpy(out + t * width + r, values, sizeof values);
+      continue;
+    }
+    if constexpr (kVectorLoad<S, T>) {
+      if (stride == 1) {
+        for (; t + 8 <= n; t += 8) {
+          typename Vector8<T>::type x[8];
+          for (int i = 0; i < 8; ++i) load8<S>(x[i], rows[i] + t);
+          transpose8(x);
+          for (int i = 0; i < 8; ++i) store_vector(out + (t + i) * width + r, x[i]);
+        }
+      }
+    }
+    for (; t < n; ++t) {
+      for (int i = 0; i < 8; ++i) out[t * width + r + i] = read<T>(rows[i][t * stride]);
+    }
+  }
+}
+
+template <class S, class T>
+void store_time_major(void* const* to, const void* from, int64_t rows, int64_t width, int64_t n, int64_t stride) {
+  const T* __restrict in = static_cast<const T*>(from);
+  for (int64_t r = 0; r < rows; r += 8) {
+    S* const* out = reinterpret_cast<S* const*>(to + r);
+    int64_t t = 0;
+    if constexpr (sizeof(T) == 4 && __is_same(S, T)) {
+      if (stride == 1 && r + 8 <= rows) {
+        for (; t + 8 <= n; t += 8) {
+          typename Vector8<T>::type x[8];
+          for (int i = 0; i < 8; ++i) load_vector(x[i], in + (t + i) * width + r);
+          transpose8(x);
+          for (int i = 0; i < 8; ++i) store_vector(out[i] + t, x[i]);
+        }
+      }
+    }
+    const int64_t count = rows - r < 8 ? rows - r : 8;
+    for (int64_t i = 0; i < count; ++i) {
+      S* __restrict row = out[i];
+      for (int64_t j = t; j < n; ++j) row[j * stride] = Write<S>::from(in[j * width + r + i]);
+    }
+  }
+}
+
+}  // namespace
+
+// One row for each dtype in the order of their numbers.
+#define VANTAGE_BY_DTYPE(function, type) \
+  {function<float, type>, function<double, type>, function<Bfloat16, type>, function<int32_t, type>, function<uint8_t, type>, function<Bool, type>}
+#define VANTAGE_BY_TYPE(function) {VANTAGE_BY_DTYPE(function, float), VANTAGE_BY_DTYPE(function, double), VANTAGE_BY_DTYPE(function, int32_t)}
+
+LoadFunction load_function(DType from, RegisterType to) {
+  static constexpr LoadFunction table[kRegisterTypes][kDTypes] = VANTAGE_BY_TYPE(load);
+  return table[static_cast<int>(to)][static_cast<int>(from)];
+}
+StoreFunction store_function(RegisterType from, DType to) {
+  static constexpr StoreFunction table[kRegisterTypes][kDTypes] = VANTAGE_BY_TYPE(store);
+  return table[static_cast<int>(from)][static_cast<int>(to)];
+}
+StoreTotals store_totals_function(RegisterType type, DType to) {
+  static constexpr StoreTotals table[2][kDTypes] = {VANTAGE_BY_DTYPE(store_totals, double), VANTAGE_BY_DTYPE(store_totals, int64_t)};
+  return table[type == RegisterType::i32][static_cast<int>(to)];
+}
+LoadTimeMajor load_time_major_function(DType from, RegisterType to) {
+  static constexpr LoadTimeMajor table[kRegisterTypes][kDTypes] = VANTAGE_BY_TYPE(load_time_major);
+  return table[static_cast<int>(to)][static_cast<int>(from)];
+}
+StoreTimeMajor store_time_major_function(RegisterType from, DType to) {
+  static constexpr StoreTimeMajor table[kRegisterTypes][kDTypes] = VANTAGE_BY_TYPE(store_time_major);
+  return table[static_cast<int>(from)][static_cast<int>(to)];
+}
+
+}  // namespace vantage::cpu::VANTAGE_ISA

@@ -1,0 +1,44 @@
+#include "interpreter.h"
+
+namespace vantage::cpu::VANTAGE_ISA {
+namespace {
+
+// A program over no elements stores nothing, and its reductions are those of the empty set.
+void run_empty(const Program& program, void* const* slots) {
+  int64_t kept[kMaxDims], total = 1;
+  for (int d = 0; d < program.ndim; ++d) {
+    const bool reduced = d >= program.outer && d < program.outer + program.reduced;
+    kept[d] = reduced ? 1 : program.shape[d];
+    total *= kept[d];
+  }
+  for (const Output& out : program.outputs) {
+    if (out.reduction == Reduction::store) continue;
+    const ProgramView& view = program.views[out.view];
+    int64_t empty;
+    fold_functions(out.reduction, out.type).reset(&empty, 1);
+    for (int64_t i = 0; i < total; ++i) {
+      int64_t rest = i, offset = view.offset;
+      for (int d = program.ndim - 1; d >= 0; --d) {
+        offset += rest % kept[d] * view.strides[d];
+        rest /= kept[d];
+      }
+      char* to = static_cast<char*>(slots[view.slot]) + offset * static_cast<int64_t>(byte_size(view.dtype));
+      store_totals_function(out.type, view.dtype)(to, &empty, 1, 0);
+    }
+  }
+}
+
+}  // namespace
+
+void run_program(const Program& program, void* const* slots, const double* scalars) {
+  for (int d = 0; d < program.ndim; ++d) {
+    if (program.shape[d] == 0) return run_empty(program, slots);
+  }
+  Code code;
+  prepare(program, slots, scalars, &code);
+  if (program.sequential) run_sequential(code);
+  else if (program.reduced > 0 && code.space.kept > 0) run_columns(code);
+  else run_rows(code);
+}
+
+}  // namespace vantage::cpu::VANTAGE_ISA

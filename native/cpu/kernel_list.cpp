@@ -1,0 +1,24 @@
+// The table of one instruction set.
+#include "interpreter.h"
+#include "kernel_table.h"
+
+#define VANTAGE_STRING_OF(x) #x
+#define VANTAGE_STRING(x) VANTAGE_STRING_OF(x)
+
+namespace vantage::cpu::VANTAGE_ISA {
+
+#define X(name, views, scalars, attributes) __attribute__((weak)) void name(const KernelCall& call);
+VANTAGE_KERNELS(X)
+#undef X
+
+extern const KernelTable table = {
+    VANTAGE_STRING(VANTAGE_ISA),
+    run_program,
+    {
+#define X(name, views, scalars, attributes) name,
+        VANTAGE_KERNELS(X)
+#undef X
+    },
+};
+
+}  // namespace vantage::cpu::VANTAGE_ISA

@@ -1,0 +1,174 @@
+#include "reduce_functions.h"
+
+#include "../core/math.h"
+#include "simd.h"
+
+namespace vantage::cpu::VANTAGE_ISA {
+namespace {
+
+template <class T>
+struct TotalOf {
+  using type = double;
+  using Vector = f64x4;
+};
+template <>
+struct TotalOf<int32_t> {
+  using type = int64_t;
+  using Vector = i64x4;
+};
+
+// Four elements as they stand in memory.
+template <class T>
+struct Four;
+template <>
+struct Four<float> {
+  using type = f32x4;
+};
+template <>
+struct Four<double> {
+  using type = f64x4;
+};
+template <>
+struct Four<int32_t> {
+  using type = i32x4;
+};
+
+template <class Total>
+struct Limits;
+template <>
+struct Limits<double> {
+  static constexpr double lowest = -__builtin_inf(), highest = __builtin_inf();
+};
+template <>
+struct Limits<int64_t> {
+  static constexpr int64_t lowest = INT32_MIN, highest = INT32_MAX;
+};
+
+// fold(V) works on scalars and vectors alike.
+template <class Total>
+struct Sum {
+  static constexpr Total identity = 0;
+  template <class V>
+  VANTAGE_INLINE void fold(V& total, const V& x) { total += x; }
+};
+template <class Total>
+struct Product {
+  static constexpr Total identity = 1;
+  template <class V>
+  VANTAGE_INLINE void fold(V& total, const V& x) { total *= x; }
+};
+template <class Total>
+struct Maximum {
+  static constexpr Total identity = Limits<Total>::lowest;
+  template <class V>
+  VANTAGE_INLINE void fold(V& total, const V& x) { total = (x > total) | (x != x) ? x : total; }
+};
+template <class Total>
+struct Minimum {
+  static constexpr Total identity = Limits<Total>::highest;
+  template <class V>
+  VANTAGE_INLINE void fold(V& total, const V& x) { total = (x < total) | (x != x) ? x : total; }
+};
+
+template <class T, template <class> class Kind>
+struct Functions {
+  using Total = typename TotalOf<T>::type;
+  using Vector = typename TotalOf<T>::Vector;
+  using Op = Kind<Total>;
+  static constexpr int kVectors = kLanes / 4;
+
+  static void reset(void* totals, int64_t n) {
+    Total* out = static_cast<Total*>(totals);
+    for (int64_t i = 0; i < n; ++i) out[i] = Op::identity;
+  }
+
+  VANTAGE_INLINE void fold_lanes(Vector (&acc)[kVectors], Total* tail, const T* in, int64_t n) {
+    int64_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) {
+      for (int k = 0; k < kVectors; ++k) {
+        typename Four<T>::type x;
+        load_vector(x, in + i + 4 * k);
+        Op::fold(acc[k], __builtin_convertvector(x, Vector));
+      }
+    }
+    __builtin_memcpy(tail, acc, sizeof acc);
+    for (int lane = 0; i < n; ++i, ++lane) Op::fold(tail[lane], static_cast<Total>(in[i]));
+  }
+
+  static void lanes(void* lanes, const void* elements, int64_t n) {
+    Vector acc[kVectors];
+    __builtin_memcpy(acc, lanes, sizeof acc);
+    fold_lanes(acc, static_cast<Total*>(lanes), static_cast<const T*>(elements), n);
+  }
+
+  // Halves onto halves: the same tree whatever the vector width.
+  VANTAGE_INLINE Total tree(Total* x) {
+    for (int width = kLanes / 2; width > 0; width /= 2) {
+      for (int i = 0; i < width; ++i) Op::fold(x[i], x[i + width]);
+    }
+    return x[0];
+  }
+
+  static void combine(void* total, const void* lanes) {
+    Total x[kLanes];
+    __builtin_memcpy(x, lanes, sizeof x);
+    *static_cast<Total*>(total) = tree(x);
+  }
+
+  static void rows(void* totals, const void* elements, int64_t rows, int64_t n) {
+    Total* out = static_cast<Total*>(totals);
+    const T* in = static_cast<const T*>(elements);
+    for (int64_t r = 0; r < rows; ++r, in += n) {
+      if (n < kLanes) {
+        Total total = Op::identity;
+        for (int64_t i = 0; i < n; ++i) Op::fold(total, static_cast<Total>(in[i]));
+        out[r] = total;
+        continue;
+      }
+      Vector acc[kVectors];
+      for (int k = 0; k < kVectors; ++k) acc[k] = Vector{} + Op::identity;
+      Total x[kLanes];
+      fold_lanes(acc, x, in, n);
+      out[r] = tree(x);
+    }
+  }
+
+  static void columns(void* totals, const void* elements, int64_t n, int64_t width) {
+    Total* __restrict out = static_cast<Total*>(totals);
+    const T* __restrict in = static_cast<const T*>(elements);
+    for (; n >= width; n -= width, in += width) {
+      for (int64_t i = 0; i < width; ++i) Op::fold(out[i], static_cast<Total>(in[i]));
+    }
+    for (int64_t i = 0; i < n; ++i) Op::fold(out[i], static_cast<Total>(in[i]));
+  }
+
+  static void merge(void* totals, const void* others, int64_t n) {
+    Total* __restrict out = static_cast<Total*>(totals);
+    const Total* __restrict in = static_cast<const Total*>(others);
+    for (int64_t i = 0; i < n; ++i) Op::fold(out[i], in[i]);
+  }
+
+  static constexpr Fold table = {reset, lanes, combine, rows, columns, merge};
+};
+
+template <class T>
+const Fold& functions_of(Reduction reduction) {
+  switch (reduction) {
+    case Reduction::product: return Functions<T, Product>::table;
+    case Reduction::maximum: return Functions<T, Maximum>::table;
+    case Reduction::minimum: return Functions<T, Minimum>::table;
+    default: return Functions<T, Sum>::table;
+  }
+}
+
+}  // namespace
+
+const Fold& fold_functions(Reduction reduction, RegisterType type) {
+  switch (type) {
+    case RegisterType::f64: return functions_of<double>(reduction);
+    case RegisterType::i32: return functions_of<int32_t>(reduction);
+    default: return functions_of<float>(reduction);
+  }
+}
+
+}  // namespace vantage::cpu::VANTAGE_ISA

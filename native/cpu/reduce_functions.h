@@ -1,0 +1,30 @@
+// Folding registers into totals. A total is a double for the floating types and an int64 for int32, always 8 bytes.
+#pragma once
+#include <cstdint>
+
+#include "../core/program.h"
+
+namespace vantage::cpu::VANTAGE_ISA {
+
+constexpr int64_t kTotalBytes = 8;
+
+// A long row is folded in this many lanes by position, which are combined in a fixed order.
+constexpr int kLanes = 16;
+
+struct Fold {
+  void (*reset)(void* totals, int64_t n);
+  // lanes[i % kLanes] takes element i.
+  void (*lanes)(void* lanes, const void* elements, int64_t n);
+  // totals[0] becomes the fold of kLanes lanes.
+  void (*combine)(void* total, const void* lanes);
+  // totals[r] becomes the fold of row r; dense rows of n.
+  void (*rows)(void* totals, const void* elements, int64_t rows, int64_t n);
+  // totals[i % width] takes element i.
+  void (*columns)(void* totals, const void* elements, int64_t n, int64_t width);
+  // totals[i] takes others[i].
+  void (*merge)(void* totals, const void* others, int64_t n);
+};
+
+const Fold& fold_functions(Reduction reduction, RegisterType type);
+
+}  // namespace vantage::cpu::VANTAGE_ISA

@@ -1,0 +1,48 @@
+// Vectors of eight 32-bit or four 64-bit elements, lowered by the compiler to what the instruction set has.
+#pragma once
+#include <cstdint>
+
+#define VANTAGE_INLINE static inline __attribute__((always_inline))
+
+namespace vantage::cpu::VANTAGE_ISA {
+
+typedef float f32x8 __attribute__((vector_size(32)));
+typedef int32_t i32x8 __attribute__((vector_size(32)));
+typedef float f32x4 __attribute__((vector_size(16)));
+typedef int32_t i32x4 __attribute__((vector_size(16)));
+typedef double f64x4 __attribute__((vector_size(32)));
+typedef int64_t i64x4 __attribute__((vector_size(32)));
+typedef uint16_t u16x8 __attribute__((vector_size(16)));
+typedef uint8_t u8x8 __attribute__((vector_size(8)));
+
+// References, not return values: a 32-byte vector is returned differently with and without AVX, which GCC warns about.
+template <class V, class T>
+VANTAGE_INLINE void load_vector(V& to, const T* from) {
+  __builtin_memcpy(&to, from, sizeof(V));
+}
+template <class V, class T>
+VANTAGE_INLINE void store_vector(T* to, const V& from) {
+  __builtin_memcpy(to, &from, sizeof(V));
+}
+
+// Rows become columns, in 24 shuffles.
+template <class V>
+VANTAGE_INLINE void transpose8(V (&x)[8]) {
+  V a[8], b[8];
+  for (int i = 0; i < 8; i += 2) {
+    a[i] = __builtin_shufflevector(x[i], x[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+    a[i + 1] = __builtin_shufflevector(x[i], x[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    b[i] = __builtin_shufflevector(a[i], a[i + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+    b[i + 1] = __builtin_shufflevector(a[i], a[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+    b[i + 2] = __builtin_shufflevector(a[i + 1], a[i + 3], 0, 1, 8, 9, 4, 5, 12, 13);
+    b[i + 3] = __builtin_shufflevector(a[i + 1], a[i + 3], 2, 3, 10, 11, 6, 7, 14, 15);
+  }
+  for (int i = 0; i < 4; ++i) {
+    x[i] = __builtin_shufflevector(b[i], b[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+    x[i + 4] = __builtin_shufflevector(b[i], b[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+  }
+}
+
+}  // namespace vantage::cpu::VANTAGE_ISA

@@ -1,0 +1,82 @@
+#include "tile.h"
+
+namespace vantage::cpu::VANTAGE_ISA {
+namespace {
+
+// Calls visit(address, rows done, rows) for each run of rows that one stride covers.
+template <class Visit>
+inline __attribute__((always_inline)) void for_runs(const Code& code, const Tile& tile, const Position& start, int view, int64_t row_stride,
+                                                    int64_t inner_stride, const Visit& visit) {
+  const Space& space = code.space;
+  char* base = code.base[view] + (tile.fixed[view] + tile.column * inner_stride) * code.item[view];
+  if (tile.end - tile.begin <= 1) {
+    visit(base + tile.row * row_stride * code.item[view], 0, tile.rows);
+    return;
+  }
+  Position position = start;
+  const int last = tile.end - 1;
+  for (int64_t done = 0; done < tile.rows;) {
+    const int64_t run = smaller(space.shape[last] - position.index[last], tile.rows - done);
+    visit(base + Position::offset(position, space, view, tile.begin, tile.end) * code.item[view], done, run);
+    done += run;
+    position.index[last] += run;
+    for (int d = last; d > tile.begin && position.index[d] == space.shape[d]; --d) {
+      position.index[d] = 0;
+      ++position.index[d - 1];
+    }
+  }
+}
+
+}  // namespace
+
+void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
+  const Space& space = code.space;
+  const int64_t n = tile.n, count = tile.rows * n;
+  Position start;
+  if (tile.end - tile.begin > 1) Position::set(&start, space, tile.begin, tile.end, tile.row);
+  for (int i = 0; i < code.steps; ++i) {
+    const Step& step = code.step[i];
+    if (step.op == Op::constant) continue;
+    if (step.op != Op::load) {
+      run_step(step, at, count);
+      continue;
+    }
+    const int64_t row_stride = tile.end > tile.begin ? space.strides[step.view][tile.end - 1] : 0;
+    const int64_t stride = tile.inner >= 0 ? space.strides[step.view][tile.inner] : 0;
+    char* home = memory + code.home[step.dst] * code.home_bytes;
+    for_runs(code, tile, start, step.view, row_stride, stride, [&](char* from, int64_t done, int64_t rows) {
+      const bool dense = (stride == 1 || n == 1) && (rows == 1 || row_stride == n);
+      if (step.in_place && dense && rows == tile.rows) {
+        at[step.dst] = from;
+        return;
+      }
+      at[step.dst] = home;
+      step.load(home + done * n * step.size, from, rows, n, row_stride, stride);
+    });
+  }
+  for (int i = 0; i < code.outputs; ++i) {
+    const Leave& out = code.output[i];
+    if (out.reduction != Reduction::store) continue;
+    const int64_t row_stride = tile.end > tile.begin ? space.strides[out.view][tile.end - 1] : 0;
+    const int64_t stride = tile.inner >= 0 ? space.strides[out.view][tile.inner] : 0;
+    const char* from = static_cast<const char*>(at[out.value]);
+    const int size = out.type == RegisterType::f64 ? 8 : 4;
+    for_runs(code, tile, start, out.view, row_stride, stride,
+             [&](char* to, int64_t done, int64_t rows) { out.store(to, from + done * n * size, rows, n, row_stride, stride); });
+  }
+}
+
+void store_totals(const Code& code, const Leave& out, int64_t row, int64_t rows, const void* totals) {
+  Tile tile(code, 0, code.space.outer, -1);
+  tile.row = row;
+  tile.rows = rows;
+  tile.n = 1;
+  Position start;
+  if (tile.end > 1) Position::set(&start, code.space, 0, tile.end, row);
+  const int64_t stride = tile.end > 0 ? code.space.strides[out.view][tile.end - 1] : 0;
+  for_runs(code, tile, start, out.view, stride, 0, [&](char* to, int64_t done, int64_t count) {
+    out.store_totals(to, static_cast<const char*>(totals) + done * kTotalBytes, count, stride);
+  });
+}
+
+}  // namespace vantage::cpu::VANTAGE_ISA

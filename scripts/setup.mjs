@@ -1,0 +1,145 @@
+// `npm run setup`: dependencies, the native addon and the TypeScript build, each only where something it depends on has changed.
+// Plain Node without dependencies, because it runs before there are any.
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { availableParallelism, totalmem } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { withLock } from './lib/lock.mjs';
+import { capture, interruptible } from './lib/process.mjs';
+import { filesUnder, fingerprint, isCurrent, runStage, timed } from './lib/stage.mjs';
+import { checkToolchain, compareVersions, describeMissing, MINIMUM_NODE } from './lib/toolchain.mjs';
+
+export const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const at = (...parts) => join(root, ...parts);
+
+/** A compiler takes about a gigabyte on the largest sources: no more jobs than the memory holds. */
+export const jobs = Math.max(1, Math.min(availableParallelism(), Math.floor(totalmem() / 2 ** 30)));
+
+/** Runs a command in the repository; on failure throws an error that holds everything it printed. */
+export async function mustRun(command, args, env) {
+  const { code, output } = await capture(command, args, { cwd: root, env });
+  if (code !== 0) throw new Error(`${output.trimEnd()}\n\n\`${[basename(command), ...args].join(' ')}\` failed with exit code ${code}`);
+  return output;
+}
+
+function npm() {
+  const script = process.env.npm_execpath;
+  return script && basename(script) === 'npm-cli.js' ? [process.execPath, script] : ['npm'];
+}
+
+async function installDependencies() {
+  const [command, ...script] = npm();
+  await mustRun(command, [...script, 'ci', '--ignore-scripts', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error']);
+}
+
+/** A CMake folder made by another compiler or for another place cannot be reused: CMake keeps what it found first. */
+export function prepareBuildFolder(folder, compiler) {
+  const origin = join(folder, 'origin.txt');
+  const expected = `${root}\n${compiler}\n`;
+  if (existsSync(folder) && (!existsSync(origin) || readFileSync(origin, 'utf8') !== expected)) rmSync(folder, { recursive: true });
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(origin, expected);
+}
+
+async function buildNative(compiler) {
+  const folder = at('build-cmake');
+  prepareBuildFolder(folder, compiler);
+  // `build`, not `compile`: that one answers a compile error by removing everything and failing a second time.
+  const cmakeJs = at('node_modules/cmake-js/bin/cmake-js');
+  const args = ['build', '--out', 'build-cmake', '--config', 'Release', '--parallel', String(jobs)];
+  await mustRun(process.execPath, [cmakeJs, ...args], { ...process.env, CXX: compiler });
+  // Renamed into place: a process that has the old addon mapped keeps it, where overwriting the file would crash it.
+  mkdirSync(at('build/Release'), { recursive: true });
+  const draft = at('build/Release', `vantage.${process.pid}.draft`);
+  copyFileSync(join(folder, 'Release/vantage.node'), draft);
+  renameSync(draft, at('build/Release/vantage.node'));
+  await mustRun(process.execPath, ['-e', 'require("./build/Release/vantage.node").describe()']);
+}
+
+/** Compiles beside the old build and swaps it in whole, so that files of removed sources do not stay behind. */
+async function buildTypeScript() {
+  const draft = at('build-dist');
+  rmSync(draft, { recursive: true, force: true });
+  await mustRun(process.execPath, [at('node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json', '--outDir', 'build-dist']);
+  chmodSync(join(draft, 'cli/main.js'), 0o755);
+  rmSync(at('dist'), { recursive: true, force: true });
+  renameSync(draft, at('dist'));
+}
+
+/** `npx vantage` finds a package's command in node_modules/.bin, where npm does not put a package's own. */
+function linkCommand() {
+  const link = at('node_modules/.bin/vantage');
+  mkdirSync(dirname(link), { recursive: true });
+  if (!existsSync(link)) {
+    rmSync(link, { force: true });
+    symlinkSync('../../dist/cli/main.js', link);
+  }
+}
+
+/** The three stages in order: what each depends on, what it leaves, and how it is built. */
+export function stages() {
+  const packageFiles = [at('package.json'), at('package-lock.json'), at('.npmrc')];
+  const nativeFiles = filesUnder([at('CMakeLists.txt'), at('native')], { except: [at('native/test')] });
+  const sourceFiles = filesUnder([at('src'), at('tsconfig.json'), at('tsconfig.build.json')]);
+  const abi = `${process.platform} ${process.arch}`;
+  return {
+    dependencies: {
+      title: 'dependencies',
+      stamp: at('node_modules/.vantage-stamp'),
+      inputs: fingerprint(root, packageFiles.slice(1), abi),
+      products: [at('node_modules/.package-lock.json')],
+      build: installDependencies,
+    },
+    native: {
+      title: 'native addon',
+      stamp: at('build/Release/.vantage-stamp'),
+      inputs: fingerprint(root, [...packageFiles.slice(1), ...nativeFiles], `${abi} ${root} ${process.env.CXX ?? ''}`),
+      products: [at('build/Release/vantage.node')],
+    },
+    typescript: {
+      title: 'TypeScript',
+      stamp: at('dist/.vantage-stamp'),
+      inputs: fingerprint(root, [...packageFiles, ...sourceFiles]),
+      products: [at('dist/index.js'), at('dist/index.mjs'), at('dist/cli/main.js')],
+      build: buildTypeScript,
+    },
+  };
+}
+
+/** Throws where Node is too old, or something the native build needs is missing; returns the compiler. */
+export async function requireToolchain() {
+  const { compiler, missing } = await timed('tools', checkToolchain);
+  if (missing.length > 0) throw new Error(`This machine lacks what the build needs; nothing was changed.\n${describeMissing(missing)}`);
+  return compiler;
+}
+
+/** Brings the clone up to date. Throws an error whose message is meant for the reader. */
+export async function setup() {
+  if (compareVersions(process.versions.node, MINIMUM_NODE) < 0)
+    throw new Error(`Node ${MINIMUM_NODE} or newer is needed, found ${process.versions.node}. See https://nodejs.org`);
+  const onWait = (pid) => console.log(`another setup is running (process ${pid}); waiting for it`);
+  await withLock(
+    at('.setup.lock'),
+    async () => {
+      const { dependencies, native, typescript } = stages();
+      const compiler = isCurrent(native) ? null : await requireToolchain();
+      await runStage(dependencies);
+      await runStage({ ...native, build: () => buildNative(compiler) });
+      await runStage(typescript);
+      linkCommand();
+    },
+    { onWait },
+  );
+}
+
+/** Runs a script's main function: errors become a message and exit code 1, an interruption ends what is running. */
+export async function runMain(action) {
+  try {
+    process.exitCode = await interruptible(action);
+  } catch (error) {
+    console.error(`\n${error.message}`);
+    process.exitCode = 1;
+  }
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) await runMain(setup);

@@ -1,0 +1,87 @@
+// `npm test`: set-up, then every suite. `npm test -- jest [arguments]` or `native`, `types`, `sanitize` runs one; further arguments go to
+// Jest or CTest. The last line sums all suites.
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { countCtest, resultLines } from './lib/ctest.mjs';
+import { attach, capture } from './lib/process.mjs';
+import { timed } from './lib/stage.mjs';
+import { jobs, mustRun, prepareBuildFolder, requireToolchain, root, runMain, setup } from './setup.mjs';
+
+const tool = (path) => join(root, 'node_modules', path);
+
+async function native(args, { folder = 'build-tests', options = [] } = {}) {
+  const compiler = await requireToolchain();
+  prepareBuildFolder(join(root, folder), compiler);
+  const env = { ...process.env, CXX: compiler };
+  await timed(folder, async () => {
+    await mustRun('cmake', ['-S', '.', '-B', folder, '-DVANTAGE_TESTS=ON', '-DCMAKE_BUILD_TYPE=Release', ...options], env);
+    await mustRun('cmake', ['--build', folder, '--parallel', String(jobs)], env);
+  });
+  const ctest = ['--test-dir', folder, '--verbose', '--no-tests=error', '--timeout', '900', ...args];
+  const { code, output } = await timed('ctest', () => capture('ctest', ctest, { cwd: root }));
+  console.log(code === 0 ? resultLines(output).join('\n') : output);
+  return { code, ...countCtest(output) };
+}
+
+const sanitize = (args) => native(args, { folder: 'build-sanitize', options: ['-DVANTAGE_SANITIZE=address,undefined'] });
+
+/** Each TypeScript project that is only checked: the sources with examples and benchmarks, and the tests. */
+async function types() {
+  let failed = 0;
+  const projects = ['tsconfig.json', 'test/tsconfig.json'];
+  for (const project of projects) {
+    const check = [tool('typescript/bin/tsc'), '--noEmit', '-p', project];
+    const { code, output } = await timed(`tsc ${project}`, () => capture(process.execPath, check, { cwd: root }));
+    if (code !== 0) failed += 1;
+    if (output !== '') console.log(output);
+  }
+  return { code: failed, passed: projects.length - failed, failed, skipped: 0 };
+}
+
+async function jest(args) {
+  const folder = mkdtempSync(join(tmpdir(), 'vantage-jest-'));
+  const report = join(folder, 'report.json');
+  try {
+    const code = await attach(process.execPath, [tool('jest/bin/jest.js'), '--json', `--outputFile=${report}`, ...args], { cwd: root });
+    const result = JSON.parse(readFileSync(report, 'utf8'));
+    // A file that does not load has no tests to count: it counts as one that failed.
+    const failed = result.numFailedTests + result.numRuntimeErrorTestSuites;
+    return { code, passed: result.numPassedTests, failed, skipped: result.numPendingTests + result.numTodoTests };
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+const SUITES = { native, types, jest, sanitize };
+const EVERYTHING = ['native', 'types', 'jest'];
+
+async function run(name, args) {
+  console.log(`\n— ${name} —`);
+  try {
+    const result = await SUITES[name](args);
+    // A suite that ends badly without a failed test (a crash, no tests at all) has failed all the same.
+    return result.code !== 0 && result.failed === 0 ? { ...result, failed: 1 } : result;
+  } catch (error) {
+    console.error(`\n${error.message}`);
+    return { passed: 0, failed: 1, skipped: 0 };
+  }
+}
+
+const line = ({ passed, failed, skipped }) => `${passed} passed, ${failed} failed, ${skipped} skipped`;
+
+async function main() {
+  const [name, ...args] = process.argv.slice(2);
+  if (name !== undefined && !(name in SUITES)) throw new Error(`Unknown suite '${name}'. Suites: ${Object.keys(SUITES).join(', ')}`);
+  await setup();
+  const results = [];
+  for (const suite of name === undefined ? EVERYTHING : [name]) results.push([suite, await run(suite, args)]);
+  console.log();
+  for (const [suite, result] of results) console.log(`${suite.padEnd(10)}${line(result)}`);
+  const sum = (key) => results.reduce((total, [, result]) => total + result[key], 0);
+  const total = { passed: sum('passed'), failed: sum('failed'), skipped: sum('skipped') };
+  console.log(line(total));
+  return total.failed === 0 ? 0 : 1;
+}
+
+await runMain(main);

@@ -1,0 +1,31 @@
+import { type Command, parseCommandLine, print, unknownWord, UsageError } from './command';
+
+const kinds = ['estimators', 'losses', 'environments', 'tokenizers'] as const;
+type Kind = (typeof kinds)[number];
+
+export const list: Command = {
+  summary: 'Shows the names that a configuration can use',
+  help: `Usage:
+  vantage list [${kinds.join('|')}]
+      The registered advantage estimators, policy losses, environments and tokenizers; of one kind: a name a line.`,
+
+  async run(argv) {
+    const { positionals } = parseCommandLine({ args: argv, allowPositionals: true });
+    const [kind] = positionals;
+    if (kind !== undefined && !isKind(kind)) throw new UsageError(unknownWord('kind', kind, kinds));
+    // Only this command needs everything that registers names.
+    const vantage = require('../index') as typeof import('../index');
+    const names: Record<Kind, string[]> = {
+      estimators: vantage.listAdvantageEstimators(),
+      losses: vantage.listPolicyLosses(),
+      environments: vantage.listEnvironments(),
+      tokenizers: vantage.listTokenizers(),
+    };
+    if (kind === undefined) for (const each of kinds) print(`${each.padEnd(14)}${names[each].join(', ')}`);
+    else for (const name of names[kind]) print(name);
+  },
+};
+
+function isKind(name: string): name is Kind {
+  return kinds.some((kind) => kind === name);
+}

@@ -1,0 +1,60 @@
+#!/usr/bin/env node
+/** The command line: `vantage <command> …`. Errors are one line; exit code 1, and 2 where the command line itself is wrong. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { VantageError } from '../errors';
+import { type Command, print, unknownWord, UsageError } from './command';
+import { list } from './list';
+import { prepare } from './prepare';
+import { train } from './train';
+
+const commands: Record<string, Command> = { prepare, train, list };
+
+/** @returns the exit code */
+export async function run(argv: readonly string[]): Promise<number> {
+  try {
+    await dispatch(argv);
+    return 0;
+  } catch (error) {
+    process.stderr.write(`vantage: ${messageOf(error)}\n`);
+    if (!(error instanceof UsageError)) return 1;
+    process.stderr.write('vantage: `vantage --help` shows what there is\n');
+    return 2;
+  }
+}
+
+async function dispatch([name, ...rest]: readonly string[]): Promise<void> {
+  if (name === '--version' || name === '-v') return print(version());
+  if (name === undefined) throw new UsageError(`expected a command: ${Object.keys(commands).join(', ')}`);
+  const wantsHelp = rest.includes('--help') || rest.includes('-h');
+  const topic = name === 'help' ? rest[0] : name;
+  if (topic === undefined || topic === '--help' || topic === '-h') return print(overview());
+  if (!Object.hasOwn(commands, topic)) throw new UsageError(unknownWord('command', topic, Object.keys(commands)));
+  const command = commands[topic];
+  if (name === 'help' || wantsHelp) return print(command.help);
+  return command.run(rest);
+}
+
+function overview(): string {
+  const lines = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`);
+  return `Usage: vantage <command> …
+
+${lines.join('\n')}
+
+  vantage <command> --help   shows a command's options
+  vantage --version          shows the version`;
+}
+
+function version(): string {
+  const manifest = JSON.parse(readFileSync(join(__dirname, '../../package.json'), 'utf8')) as { version: string };
+  return manifest.version;
+}
+
+/** Errors of ours say all there is to say; of any other, VANTAGE_DEBUG=1 shows where it came from. */
+function messageOf(error: unknown): string {
+  if (error instanceof VantageError) return error.message;
+  if (!(error instanceof Error)) return String(error);
+  return process.env.VANTAGE_DEBUG ? (error.stack ?? String(error)) : String(error);
+}
+
+if (require.main === module) void run(process.argv.slice(2)).then((code) => (process.exitCode = code));

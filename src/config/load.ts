@@ -1,0 +1,176 @@
+/** From a YAML file and dotted overrides to a complete, typed configuration, with the origin of every value. */
+import { readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { isMap, isScalar, LineCounter, parseDocument, type ParsedNode } from 'yaml';
+import { type z } from 'zod';
+import { ConfigError, showValue } from '../errors';
+import { configKeys, isSection, keyProblem, valueProblem } from './keys';
+import { type Config, configSchema } from './schema';
+
+export interface LoadConfigOptions {
+  /** A YAML file. */
+  file?: string;
+  /** Assignments `a.b=c`, the last one wins; the value is YAML (`3`, `null`, `[a, b]`, `text`). */
+  overrides?: readonly string[];
+  /** What lies below the file: a (partial) tree of the same keys. */
+  base?: object;
+}
+
+export interface LoadedConfig {
+  config: Config;
+  /** Where each key's value came from: `default`, `base`, `FILE:LINE` or `command line`. */
+  provenance: ReadonlyMap<string, string>;
+}
+
+interface Assignment {
+  path: string;
+  value: unknown;
+  origin: string;
+}
+
+/**
+ * Reads defaults, then `base`, then the file, then the overrides; later ones win key by key, and a mapping changes only the keys it names.
+ * @throws ConfigError that names every problem: the key, its place, what was expected and what came.
+ */
+export function loadConfig(options: LoadConfigOptions = {}): LoadedConfig {
+  const assignments = [
+    ...flatten(options.base ?? {}, '', 'base'),
+    ...(options.file === undefined ? [] : readYaml(options.file)),
+    ...(options.overrides ?? []).flatMap(parseOverride),
+  ];
+  const problems: string[] = [];
+  const origins = new Map<string, string>();
+  const tree: Tree = {};
+  for (const { path, value, origin } of assignments) {
+    const problem = keyProblem(path) ?? valueProblem(path, value);
+    if (problem !== null) problems.push(located(origin, problem));
+    else assign(tree, path, value, origin, origins);
+  }
+  const parsed = configSchema.safeParse(tree);
+  if (!parsed.success) problems.push(...parsed.error.issues.map((issue) => describe(issue, tree, origins)));
+  if (problems.length > 0) throw new ConfigError(problemList(problems));
+  const provenance = new Map(configKeys().map((key) => [key, originOf(key, origins) ?? 'default']));
+  return { config: parsed.data as Config, provenance };
+}
+
+/** Reads `-c FILE` (`--config FILE`) and dotted overrides off a command line, and loads them. @throws ConfigError */
+export function loadConfigFromArguments(argv: readonly string[], base?: object): LoadedConfig {
+  const { file, overrides } = parseConfigArguments(argv);
+  return loadConfig({ file, overrides, base });
+}
+
+function parseConfigArguments(argv: readonly string[]): { file?: string; overrides: string[] } {
+  const options = { config: { type: 'string', short: 'c' } } as const;
+  try {
+    const { values, positionals } = parseArgs({ args: [...argv], options, allowPositionals: true });
+    return { file: values.config, overrides: positionals };
+  } catch (error) {
+    throw new ConfigError(`command line: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** One message for all problems: a single one on one line, several as a list. */
+export function problemList(problems: readonly string[]): string {
+  if (problems.length === 1) return problems[0];
+  return [`${problems.length} problems in the configuration:`, ...problems].join('\n  - ');
+}
+
+function readYaml(file: string): Assignment[] {
+  let source: string;
+  try {
+    source = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new ConfigError(`${file}: cannot be read (${(error as Error).message})`, { cause: error });
+  }
+  const lines = new LineCounter();
+  const document = parseDocument(source, { lineCounter: lines, prettyErrors: false });
+  const place = (offset: number) => `${file}:${lines.linePos(offset).line}`;
+  const [error] = document.errors;
+  if (error) throw new ConfigError(`${place(error.pos[0])}: ${error.message}`, { cause: error });
+  const root = document.contents;
+  if (root === null || (isScalar(root) && root.value === null)) return [];
+  if (!isMap(root)) throw new ConfigError(`${file}: expected a mapping of keys, got ${showValue(document.toJS())}`);
+
+  const walk = (node: ParsedNode | null, path: string, origin: string): Assignment[] => {
+    if (!isMap(node) || !isSection(path) || node.items.length === 0) return flatten(plain(node, origin), path, origin);
+    return node.items.flatMap(({ key, value }) => {
+      const line = place(key.range[0]);
+      return walk(value, join(path, isScalar(key) ? String(key.value) : showValue(plain(key, line))), line);
+    });
+  };
+  const plain = (node: ParsedNode | null, origin: string): unknown => {
+    try {
+      return node?.toJS(document) ?? null;
+    } catch (error) {
+      throw new ConfigError(`${origin}: ${(error as Error).message}`, { cause: error });
+    }
+  };
+  return walk(root, '', place(0));
+}
+
+function parseOverride(override: string): Assignment[] {
+  const cut = override.indexOf('=');
+  if (cut <= 0) throw new ConfigError(`command line: expected key=value, got '${override}'`);
+  const path = override.slice(0, cut).trim();
+  const document = parseDocument(override.slice(cut + 1), { prettyErrors: false });
+  const [error] = document.errors;
+  if (error) throw new ConfigError(`command line: ${path}: ${error.message}`, { cause: error });
+  return flatten(document.toJS(), path, 'command line');
+}
+
+/** The assignments of a plain tree, one for each key; below a key that is no section everything belongs to its value. */
+function flatten(value: unknown, path: string, origin: string): Assignment[] {
+  const isMapping = typeof value === 'object' && value !== null && !Array.isArray(value);
+  if (!isMapping || !isSection(path)) return [{ path, value, origin }];
+  const entries = Object.entries(value);
+  if (entries.length === 0 && path !== '') return [{ path, value, origin }];
+  return entries.flatMap(([name, child]) => flatten(child, join(path, name), origin));
+}
+
+interface Tree {
+  [name: string]: unknown;
+}
+
+/** Sets a key that exists. A mapping changes what it names: an empty one keeps the section that is there. */
+function assign(tree: Tree, path: string, value: unknown, origin: string, origins: Map<string, string>): void {
+  const names = path.split('.');
+  const last = names.pop() as string;
+  let node = tree;
+  for (const name of names) {
+    const next = node[name];
+    node = (typeof next === 'object' && next !== null ? next : (node[name] = {})) as Tree;
+  }
+  const isEmptyMapping = isSection(path) && typeof value === 'object' && value !== null;
+  const keeps = isEmptyMapping && typeof node[last] === 'object' && node[last] !== null;
+  if (!keeps) {
+    node[last] = value;
+    for (const key of origins.keys()) if (key.startsWith(`${path}.`)) origins.delete(key);
+  }
+  origins.set(path, origin);
+}
+
+/** The origin of a key: its own, or that of the nearest section above that was assigned as a whole. */
+function originOf(path: string, origins: Map<string, string>): string | undefined {
+  if (origins.has(path)) return origins.get(path);
+  const cut = path.lastIndexOf('.');
+  return cut < 0 ? undefined : originOf(path.slice(0, cut), origins);
+}
+
+function describe(issue: z.core.$ZodIssue, tree: Tree, origins: Map<string, string>): string {
+  const path = issue.path.filter((name) => typeof name === 'string').join('.');
+  const value = issue.path.reduce<unknown>((node, name) => (node as Record<PropertyKey, unknown> | null | undefined)?.[name], tree);
+  const index = issue.path
+    .filter((name) => typeof name === 'number')
+    .map((i) => `[${i}]`)
+    .join('');
+  const quote = issue.message.endsWith('text') && typeof value === 'number' ? ' (a number; quote it to make it text)' : '';
+  return located(originOf(path, origins) ?? 'default', `${path}${index}: expected ${issue.message}, got ${showValue(value)}${quote}`);
+}
+
+function located(origin: string, problem: string): string {
+  return origin === 'base' || origin === 'default' ? problem : `${origin}: ${problem}`;
+}
+
+function join(path: string, name: string): string {
+  return path === '' ? name : `${path}.${name}`;
+}

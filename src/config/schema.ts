@@ -1,0 +1,195 @@
+/**
+ * The configuration tree: every key that has an effect, with its type, range and default. Names and defaults are SkyRL's where it has
+ * the key; `trainer.{tokenizer,device,stop_when}` and the shape under `*.model` are ours. Checks that relate several keys: validate.ts.
+ */
+import { z } from 'zod';
+import { above, between, bool, nonNegativeInt, oneOf, positiveInt, positiveIntOrOff, section, text, textList } from './fields';
+
+const data = section({
+  /** Files of prompts to train on (.parquet, .json, .jsonl), relative to the working directory. */
+  train_data: textList('files').default([]),
+  /** Files of prompts to evaluate on. */
+  val_data: textList('files').default([]),
+});
+
+/** A folder with weights, or null for random weights of the shape that follows (the Qwen2 family). */
+const modelShape = {
+  path: text().nullable(),
+  hidden_size: positiveInt(),
+  num_layers: positiveInt(),
+  num_heads: positiveInt(),
+  /** Key and value heads; fewer than `num_heads` is grouped-query attention. */
+  num_kv_heads: positiveInt(),
+  /** Width of the SwiGLU layer. */
+  intermediate_size: positiveInt(),
+  rope_theta: above(0),
+  rms_norm_eps: above(0),
+  /** Standard deviation of the random weights. */
+  initializer_range: above(0),
+};
+
+/** About 100k parameters: enough for the generated tasks, in seconds on two cores. */
+const defaultModel: z.infer<z.ZodObject<typeof modelShape>> = {
+  path: null,
+  hidden_size: 64,
+  num_layers: 2,
+  num_heads: 4,
+  num_kv_heads: 4,
+  intermediate_size: 176,
+  rope_theta: 10_000,
+  rms_norm_eps: 1e-6,
+  initializer_range: 0.02,
+};
+
+const policyModel = section(modelShape)
+  .partial()
+  .transform((model) => ({ ...defaultModel, ...model }));
+
+/** AdamW with decoupled weight decay, global gradient-norm clipping and a linear warm-up. */
+const optimizerConfig = (lr: number) =>
+  section({
+    lr: above(0).default(lr),
+    adam_betas: z
+      .array(between(0, 1).lt(1, 'a number from 0 to below 1'), 'two numbers from 0 to below 1')
+      .length(2, 'two numbers from 0 to below 1')
+      .transform(([first, second]): [number, number] => [first, second])
+      .default([0.9, 0.999]),
+    weight_decay: between(0, Infinity).default(0.01),
+    /** Gradients are scaled down to this norm. */
+    max_grad_norm: above(0).default(1),
+    num_warmup_steps: nonNegativeInt().default(0),
+    scheduler: oneOf(['constant_with_warmup']).default('constant_with_warmup'),
+  }).prefault({});
+
+const algorithm = section({
+  /** Any registered advantage estimator. */
+  advantage_estimator: text().default('grpo'),
+  kl_ctrl: section({ type: oneOf(['fixed']).default('fixed') }).prefault({}),
+  kl_estimator_type: oneOf(['k1', 'k2', 'k3', 'abs']).default('k3'),
+  use_kl_in_reward: bool().default(false),
+  use_kl_loss: bool().default(true),
+  /** Weight of the KL term, in the loss or in the reward. */
+  kl_loss_coef: between(0, Infinity).default(0.001),
+  use_entropy_loss: bool().default(false),
+  entropy_loss_coef: between(0, Infinity).default(0.01),
+  advantage_batch_normalize: bool().default(false),
+  /** Any registered policy loss. */
+  policy_loss_type: text().default('regular'),
+  loss_reduction: oneOf(['token_mean', 'sequence_mean', 'seq_mean_token_sum_norm']).default('token_mean'),
+  /** Divide by the group's standard deviation (GRPO), or only subtract its mean (Dr. GRPO). */
+  grpo_norm_by_std: bool().default(true),
+  zero_variance_filter: bool().default(false),
+  /** λ of GAE. */
+  lambd: between(0, 1).default(1),
+  gamma: between(0, 1).default(1),
+  eps_clip_low: between(0, 1).default(0.2),
+  eps_clip_high: between(0, Infinity).default(0.2),
+  /** Bound of dual-clip PPO for negative advantages. */
+  clip_ratio_c: above(1).default(3),
+  value_clip: above(0).default(0.2),
+  /** The constant that `seq_mean_token_sum_norm` divides by. */
+  max_seq_len: positiveInt().nullable().default(null),
+});
+
+const trainer = section({
+  epochs: positiveInt().default(1),
+  /** Stops after that many steps, whatever is left of the epochs. */
+  max_training_steps: positiveInt().nullable().default(null),
+  /** Prompts a step. */
+  train_batch_size: positiveInt().default(1024),
+  /** Prompts an optimizer step of the policy. */
+  policy_mini_batch_size: positiveInt().default(256),
+  critic_mini_batch_size: positiveInt().default(256),
+  update_epochs_per_batch: positiveInt().default(1),
+  /** Sequences a forward and backward pass. */
+  micro_train_batch_size_per_gpu: positiveInt().default(1),
+  /** Sequences a forward pass without gradients. */
+  micro_forward_batch_size_per_gpu: positiveInt().default(1),
+  /** Tokens; longer prompts are dropped and counted. */
+  max_prompt_length: positiveInt().default(512),
+  seed: nonNegativeInt().default(42),
+  /** Prompts an evaluation batch. */
+  eval_batch_size: positiveInt().default(1024),
+  eval_before_train: bool().default(true),
+  eval_interval: positiveIntOrOff('no evaluation').default(5),
+  ckpt_interval: positiveIntOrOff('never').default(10),
+  ckpt_path: text().default('runs/checkpoints'),
+  max_ckpts_to_keep: positiveIntOrOff('all').default(-1),
+  /** Folder of what a run leaves (metrics, pictures); null: beside `ckpt_path`. */
+  export_path: text().nullable().default(null),
+  logger: textList('loggers').default(['console', 'jsonl']),
+  project_name: text().default('vantage'),
+  run_name: text().default('run'),
+  device: oneOf(['cpu']).default('cpu'),
+  /** `byte` for any text, `word` for the generated tasks. */
+  tokenizer: text().default('byte'),
+  /** Ends the run once the mean of `metric` over the last `window` steps is at least `value`. */
+  stop_when: section({
+    metric: text().default('reward/avg_raw_reward'),
+    window: positiveInt().default(10),
+    value: z.number('a number').default(0.9),
+  })
+    .nullable()
+    .default(null),
+  policy: section({ model: policyModel.prefault({}), optimizer_config: optimizerConfig(1e-6) }).prefault({}),
+  /** The value model; without `model` there is none. Its shape is the policy's where it says nothing else (`model={}`). */
+  critic: section({ model: section(modelShape).partial().nullable().default(null), optimizer_config: optimizerConfig(5e-6) }).prefault({}),
+  /** The frozen reference of the KL terms; null: the policy's weights before the first step. */
+  ref: section({ model: section({ path: text().nullable().default(null) }).prefault({}) }).prefault({}),
+  algorithm: algorithm.prefault({}),
+}).transform((value) => {
+  const { model } = value.critic;
+  return { ...value, critic: { ...value.critic, model: model && { ...value.policy.model, path: null, ...model } } };
+});
+
+const sampling = {
+  temperature: between(0, Infinity),
+  /** Keeps the fewest tokens whose probabilities reach this sum. */
+  top_p: above(0, 1).default(1),
+  /** Drops tokens below this share of the likeliest one's probability. */
+  min_p: between(0, 1).default(0),
+  /** Keeps this many tokens. */
+  top_k: positiveIntOrOff('all').default(-1),
+};
+
+const generator = section({
+  /** Responses to each training prompt: the size of a group. */
+  n_samples_per_prompt: positiveInt().default(5),
+  max_turns: positiveInt().default(1),
+  sampling_params: section({
+    max_generate_length: positiveInt().default(1024),
+    ...sampling,
+    temperature: above(0).default(1),
+  }).prefault({}),
+  /** Temperature 0 takes the likeliest token. `max_generate_length` is that of `sampling_params` where it is not given. */
+  eval_sampling_params: section({
+    max_generate_length: positiveInt().optional(),
+    ...sampling,
+    temperature: sampling.temperature.default(0),
+  }).prefault({}),
+  eval_n_samples_per_prompt: positiveInt().default(1),
+}).transform(({ eval_sampling_params: own, ...rest }) => {
+  const max_generate_length = own.max_generate_length ?? rest.sampling_params.max_generate_length;
+  return { ...rest, eval_sampling_params: { ...own, max_generate_length } };
+});
+
+/** The whole tree. */
+export const configSchema = section({
+  data: data.prefault({}),
+  trainer: trainer.prefault({}),
+  generator: generator.prefault({}),
+  environment: section({
+    /** The environment of rows that name none. */
+    env_class: text().default('gsm8k'),
+  }).prefault({}),
+});
+
+/** A complete configuration: every key with its value. */
+export type Config = z.infer<typeof configSchema>;
+
+/** The shape of one model (`trainer.policy.model`). */
+export type ModelConfig = Config['trainer']['policy']['model'];
+/** The settings of one optimizer (`trainer.policy.optimizer_config`). */
+export type OptimizerConfig = Config['trainer']['policy']['optimizer_config'];
+/** How responses are sampled (`generator.sampling_params`). */
+export type SamplingConfig = Config['generator']['sampling_params'];

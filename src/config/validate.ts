@@ -1,0 +1,132 @@
+/** The checks that relate several keys, or a key and what is registered. */
+import { ConfigError } from '../errors';
+import { unknownName } from '../registry';
+import { problemList } from './load';
+import { type Config, type ModelConfig } from './schema';
+
+/** Names that exist: a list, or a registry. */
+export type Names = readonly string[] | { has(name: string): boolean; list(): string[] };
+
+export interface ValidationContext {
+  estimators: Names;
+  policyLosses: Names;
+  environments: Names;
+  tokenizers: Names;
+  loggers: Names;
+  /** Whether an estimator needs values, so a critic (`requires` has `values`). Without it, only `gae` does. */
+  needsValues?: (estimator: string) => boolean;
+  /** Where WANDB_API_KEY is looked up; the process's environment unless given. */
+  env?: Record<string, string | undefined>;
+}
+
+/**
+ * Checks a complete configuration against what is registered.
+ * @throws ConfigError that names each key that is wrong and what would be right.
+ */
+export function validateConfig(config: Config, context: ValidationContext): void {
+  const problems = [
+    ...nameProblems(config, context),
+    ...batchProblems(config),
+    ...algorithmProblems(config, context),
+    ...modelProblems('trainer.policy.model', config.trainer.policy.model),
+    ...(config.trainer.critic.model ? modelProblems('trainer.critic.model', config.trainer.critic.model) : []),
+    ...runProblems(config, context),
+  ];
+  if (problems.length > 0) throw new ConfigError(problemList(problems));
+}
+
+/** Checks that the prompts left in the dataset make at least one batch. @throws ConfigError */
+export function validateDatasetSize(config: Config, prompts: number): void {
+  const { train_batch_size, max_prompt_length } = config.trainer;
+  if (prompts < train_batch_size) {
+    throw new ConfigError(
+      `trainer.train_batch_size: expected at most the ${prompts} prompts that data.train_data holds ` +
+        `(those over trainer.max_prompt_length=${max_prompt_length} are dropped), got ${train_batch_size}`,
+    );
+  }
+}
+
+function nameProblems({ trainer, environment }: Config, context: ValidationContext): string[] {
+  const check = (key: string, kind: string, name: string, names: Names): string[] => {
+    const exists = 'has' in names ? names.has(name) : names.includes(name);
+    return exists ? [] : [`${key}: ${unknownName(kind, name, 'has' in names ? names.list() : [...names].sort())}`];
+  };
+  return [
+    ...check('trainer.algorithm.advantage_estimator', 'advantage estimator', trainer.algorithm.advantage_estimator, context.estimators),
+    ...check('trainer.algorithm.policy_loss_type', 'policy loss', trainer.algorithm.policy_loss_type, context.policyLosses),
+    ...check('environment.env_class', 'environment', environment.env_class, context.environments),
+    ...check('trainer.tokenizer', 'tokenizer', trainer.tokenizer, context.tokenizers),
+    ...trainer.logger.flatMap((name) => check('trainer.logger', 'logger', name, context.loggers)),
+  ];
+}
+
+function batchProblems({ trainer, generator }: Config): string[] {
+  const { train_batch_size: batch, micro_train_batch_size_per_gpu: micro } = trainer;
+  const samples = generator.n_samples_per_prompt;
+  const minis = (['policy_mini_batch_size', 'critic_mini_batch_size'] as const).slice(0, trainer.critic.model ? 2 : 1);
+  return minis.flatMap((key) => {
+    const mini = trainer[key];
+    const problems: string[] = [];
+    if (batch % mini !== 0) problems.push(`trainer.${key}: expected a divisor of trainer.train_batch_size=${batch}, got ${mini}`);
+    if ((mini * samples) % micro !== 0) {
+      problems.push(
+        `trainer.micro_train_batch_size_per_gpu: expected a divisor of trainer.${key} × generator.n_samples_per_prompt = ` +
+          `${mini * samples}, got ${micro}`,
+      );
+    }
+    return problems;
+  });
+}
+
+function algorithmProblems({ trainer }: Config, { needsValues = (name) => name === 'gae' }: ValidationContext): string[] {
+  const { algorithm, critic } = trainer;
+  const problems: string[] = [];
+  if (needsValues(algorithm.advantage_estimator) && critic.model === null) {
+    problems.push(
+      `trainer.critic.model: expected a model ({} for one of the policy's shape), because ` +
+        `trainer.algorithm.advantage_estimator=${algorithm.advantage_estimator} needs a critic, got null`,
+    );
+  }
+  if (algorithm.use_kl_in_reward && algorithm.use_kl_loss) {
+    problems.push(
+      'trainer.algorithm.use_kl_in_reward: expected false while trainer.algorithm.use_kl_loss is true (set one of them to false)',
+    );
+  }
+  if (algorithm.loss_reduction === 'seq_mean_token_sum_norm' && algorithm.max_seq_len === null) {
+    problems.push('trainer.algorithm.max_seq_len: expected a positive integer (seq_mean_token_sum_norm divides by it), got null');
+  }
+  return problems;
+}
+
+function modelProblems(key: string, model: ModelConfig): string[] {
+  const problems: string[] = [];
+  const { hidden_size, num_heads, num_kv_heads } = model;
+  if (model.path !== null) problems.push(noWeights(`${key}.path`, 'random weights', model.path));
+  if (hidden_size % (2 * num_heads) !== 0) {
+    const expected = `a multiple of 2 × num_heads = ${2 * num_heads} (rotary positions turn pairs)`;
+    problems.push(`${key}.hidden_size: expected ${expected}, got ${hidden_size}`);
+  }
+  if (num_heads % num_kv_heads !== 0)
+    problems.push(`${key}.num_kv_heads: expected a divisor of num_heads=${num_heads}, got ${num_kv_heads}`);
+  return problems;
+}
+
+function runProblems({ data, trainer, generator }: Config, { env = process.env }: ValidationContext): string[] {
+  const problems: string[] = [];
+  if (data.train_data.length === 0) problems.push('data.train_data: expected at least one file, got none');
+  if (data.val_data.length === 0 && trainer.eval_interval > 0) {
+    problems.push('data.val_data: expected at least one file, or trainer.eval_interval=-1 for no evaluation, got none');
+  }
+  const { path } = trainer.ref.model;
+  if (path !== null) problems.push(noWeights('trainer.ref.model.path', "the policy's weights", path));
+  const { max_turns } = generator;
+  if (max_turns !== 1) problems.push(`generator.max_turns: several turns are known but not supported yet; expected 1, got ${max_turns}`);
+  if (trainer.logger.includes('wandb') && !env.WANDB_API_KEY) {
+    problems.push("trainer.logger: 'wandb' needs the environment variable WANDB_API_KEY; set it or remove 'wandb'");
+  }
+  return problems;
+}
+
+function noWeights(key: string, instead: string, path: string): string {
+  return `${key}: loading weights is known but not supported yet; expected null (${instead}), got '${path}'`;
+}

@@ -1,0 +1,107 @@
+/** Prompts to train or evaluate on. */
+import { extname } from 'node:path';
+import { DataError } from '../errors';
+import { readBytes } from './files';
+import { readJsonl } from './jsonl';
+import { readParquet } from './parquet';
+import { type AnyRow, type ChatMessage, checkRow } from './rows';
+import type { Tokenizer } from './tokenizer';
+
+/** One prompt, ready for generation. */
+export interface PromptExample {
+  /** Unique in the dataset: what groups the responses to one prompt. */
+  id: string;
+  prompt: ChatMessage[];
+  /** The prompt's token ids; at least one. */
+  promptIds: number[];
+  dataSource: string;
+  envClass: string;
+  /** The whole row, for the environment. */
+  row: AnyRow;
+}
+
+export interface PromptDatasetOptions {
+  /** Files of rows: .parquet, .jsonl (one row a line) or .json (a list of rows). */
+  files: readonly string[];
+  tokenizer: Tokenizer;
+  /** Tokens; longer prompts are dropped. */
+  maxPromptLength: number;
+  /** The environment of rows that name none. */
+  envClass: string;
+}
+
+/** The prompts of several files, in their order. */
+export class PromptDataset {
+  private constructor(
+    readonly examples: readonly PromptExample[],
+    /** How many prompts were longer than `maxPromptLength` and left out. */
+    readonly dropped: number,
+  ) {}
+
+  get length(): number {
+    return this.examples.length;
+  }
+
+  /** @throws DataError that names the file and the row: unreadable files, malformed rows, prompts that the tokenizer cannot take */
+  static async load({ files, tokenizer, maxPromptLength, envClass }: PromptDatasetOptions): Promise<PromptDataset> {
+    const examples: PromptExample[] = [];
+    let dropped = 0;
+    let rowNumber = 0;
+    for (const file of files) {
+      for (const { value, place } of await readRows(file)) {
+        const row = checkRow(value, place);
+        const promptIds = encodePrompt(tokenizer, row.prompt, place);
+        const id = String(rowNumber++);
+        if (promptIds.length > maxPromptLength) dropped++;
+        else {
+          const { prompt, data_source = 'unknown', env_class = envClass } = row;
+          examples.push({ id, prompt, promptIds, dataSource: data_source, envClass: env_class, row });
+        }
+      }
+    }
+    return new PromptDataset(examples, dropped);
+  }
+}
+
+interface PlacedRow {
+  value: unknown;
+  /** `FILE:LINE`, or `FILE: row N` where rows have no lines. */
+  place: string;
+}
+
+async function readRows(file: string): Promise<PlacedRow[]> {
+  const numbered = (rows: readonly unknown[]) => rows.map((value, i) => ({ value, place: `${file}: row ${i + 1}` }));
+  switch (extname(file).toLowerCase()) {
+    case '.parquet':
+      return numbered(await readParquet(file));
+    case '.jsonl':
+      return readJsonl(file).map(({ value, line }) => ({ value, place: `${file}:${line}` }));
+    case '.json':
+      return numbered(readJsonList(file));
+    default:
+      throw new DataError(`${file}: expected a .parquet, .jsonl or .json file`);
+  }
+}
+
+function readJsonList(file: string): unknown[] {
+  let value: unknown;
+  try {
+    value = JSON.parse(readBytes(file).toString('utf8'));
+  } catch (error) {
+    if (error instanceof DataError) throw error;
+    throw new DataError(`${file}: malformed JSON (${(error as Error).message})`, { cause: error });
+  }
+  if (!Array.isArray(value)) throw new DataError(`${file}: expected a list of rows (for one row a line, name the file .jsonl)`);
+  return value;
+}
+
+function encodePrompt(tokenizer: Tokenizer, prompt: ChatMessage[], place: string): number[] {
+  try {
+    const ids = tokenizer.encodeChat(prompt);
+    if (ids.length === 0) throw new DataError('prompt: expected at least one token, got none');
+    return ids;
+  } catch (error) {
+    if (error instanceof DataError) throw new DataError(`${place}: ${error.message}`, { cause: error });
+    throw error;
+  }
+}

@@ -1,0 +1,28 @@
+/** Reading and writing whole files, with errors that name them. */
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { DataError } from '../errors';
+
+/** The bytes of a file. @throws DataError that names the file. */
+export function readBytes(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const reason = code === 'ENOENT' ? 'no such file' : code === 'EISDIR' ? 'is a folder, expected a file' : message;
+    throw new DataError(`${file}: ${reason}`, { cause: error });
+  }
+}
+
+/** Writes a file beside its place and renames it, so that a file of that name is always a whole one. Makes its folder. */
+export function writeWhole(file: string, content: string | Uint8Array): void {
+  const unfinished = `${file}.${process.pid}.tmp`;
+  try {
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(unfinished, content);
+    renameSync(unfinished, file);
+  } catch (error) {
+    if (existsSync(unfinished)) rmSync(unfinished);
+    throw new DataError(`${file}: cannot be written (${(error as Error).message})`, { cause: error });
+  }
+}

@@ -1,0 +1,48 @@
+/** JSON Lines: one JSON value a line, UTF-8; blank lines are skipped. */
+import { TextDecoder } from 'node:util';
+import { DataError } from '../errors';
+import { readBytes, writeWhole } from './files';
+
+export interface JsonLine {
+  value: unknown;
+  /** From 1. */
+  line: number;
+}
+
+const newline = 0x0a;
+
+/** @throws DataError with `FILE:LINE` for a line that is not UTF-8 or not JSON, and for a file without a value. */
+export function readJsonl(file: string): JsonLine[] {
+  const bytes = readBytes(file);
+  const decoder = new TextDecoder('utf-8', { fatal: true });
+  const values: JsonLine[] = [];
+  for (let start = 0, line = 1; start < bytes.length; line++) {
+    const found = bytes.indexOf(newline, start);
+    const end = found < 0 ? bytes.length : found;
+    const text = decodeLine(decoder, bytes.subarray(start, end), `${file}:${line}`);
+    if (text.trim() !== '') values.push({ value: parseLine(text, `${file}:${line}`), line });
+    start = end + 1;
+  }
+  if (values.length === 0) throw new DataError(`${file}: expected one JSON value a line, got an empty file`);
+  return values;
+}
+
+export function writeJsonl(file: string, values: readonly unknown[]): void {
+  writeWhole(file, values.map((value) => `${JSON.stringify(value)}\n`).join(''));
+}
+
+function decodeLine(decoder: TextDecoder, bytes: Uint8Array, place: string): string {
+  try {
+    return decoder.decode(bytes);
+  } catch (error) {
+    throw new DataError(`${place}: expected UTF-8 text, got other bytes`, { cause: error });
+  }
+}
+
+function parseLine(text: string, place: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new DataError(`${place}: malformed JSON (${(error as Error).message})`, { cause: error });
+  }
+}

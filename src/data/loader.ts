@@ -1,0 +1,92 @@
+/** Batches of examples, epoch after epoch, with a cursor that a checkpoint can keep. */
+import { DataError, showValue } from '../errors';
+import { SmallRandom } from './random';
+
+export interface DataLoaderOptions {
+  batchSize: number;
+  /** Each epoch has an order of its own, which depends on the seed and the epoch alone. */
+  seed: number;
+  /** Default true. */
+  shuffle?: boolean;
+}
+
+/** Where a loader stands; plain JSON. */
+export interface DataLoaderState {
+  epoch: number;
+  /** Batches of the epoch that were taken. */
+  batch: number;
+  seed: number;
+  batchSize: number;
+  /** Examples in the dataset. */
+  size: number;
+}
+
+/** Takes batches of equal size: the last, partial one of an epoch is dropped. */
+export class DataLoader<T> {
+  /** Batches in an epoch. */
+  readonly batchesPerEpoch: number;
+  private epochNumber = 0;
+  private batchNumber = 0;
+  private order: readonly number[] = [];
+
+  /** @throws DataError where there is not a single batch */
+  constructor(
+    private readonly examples: readonly T[],
+    private readonly options: DataLoaderOptions,
+  ) {
+    const { batchSize } = options;
+    if (!Number.isInteger(batchSize) || batchSize < 1) {
+      throw new DataError(`DataLoader: batchSize: expected a positive integer, got ${showValue(batchSize)}`);
+    }
+    this.batchesPerEpoch = Math.floor(examples.length / batchSize);
+    if (this.batchesPerEpoch === 0) {
+      throw new DataError(`DataLoader: expected at least one batch of ${batchSize} examples, got ${examples.length} examples`);
+    }
+    this.beginEpoch(0);
+  }
+
+  /** The epoch, from 0, that the next batch belongs to. */
+  get epoch(): number {
+    return this.epochNumber;
+  }
+
+  /** The next batch; after an epoch's last one begins the next epoch. */
+  next(): T[] {
+    const start = this.batchNumber * this.options.batchSize;
+    const batch = this.order.slice(start, start + this.options.batchSize).map((index) => this.examples[index]);
+    if (++this.batchNumber === this.batchesPerEpoch) this.beginEpoch(this.epochNumber + 1);
+    return batch;
+  }
+
+  state(): DataLoaderState {
+    const { seed, batchSize } = this.options;
+    return { epoch: this.epochNumber, batch: this.batchNumber, seed, batchSize, size: this.examples.length };
+  }
+
+  /** Continues where `state` was taken. @throws DataError where the dataset, the batch size or the seed is another one */
+  restore(state: DataLoaderState): void {
+    const current = this.state();
+    for (const key of ['seed', 'batchSize', 'size'] as const) {
+      if (state[key] === current[key]) continue;
+      throw new DataError(`DataLoader: ${key} of the saved state: expected ${current[key]} as in this run, got ${showValue(state[key])}`);
+    }
+    const inRange = (value: number, end: number) => Number.isInteger(value) && value >= 0 && value < end;
+    if (!inRange(state.epoch, 2 ** 31) || !inRange(state.batch, this.batchesPerEpoch)) {
+      throw new DataError(`DataLoader: saved state: expected an epoch and a batch below ${this.batchesPerEpoch}, got ${showValue(state)}`);
+    }
+    this.beginEpoch(state.epoch);
+    this.batchNumber = state.batch;
+  }
+
+  private beginEpoch(epoch: number): void {
+    const { seed, shuffle = true } = this.options;
+    this.epochNumber = epoch;
+    this.batchNumber = 0;
+    this.order = shuffle ? new SmallRandom(seed, epoch).permutation(this.examples.length) : this.examples.map((_, i) => i);
+  }
+}
+
+/** All examples once, in order, in batches of at most `size`: what evaluation reads. */
+export function* inBatches<T>(examples: readonly T[], size: number): Generator<T[]> {
+  for (let start = 0; start < examples.length; start += size) yield examples.slice(start, start + size);
+}

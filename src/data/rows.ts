@@ -1,0 +1,49 @@
+/** A row of a prompt dataset: the layout that SkyRL and verl read (`data_source`, `prompt`, `env_class`, `reward_spec`, `extra_info`). */
+import { DataError, showValue } from '../errors';
+
+export interface ChatMessage {
+  /** `system`, `user`, `assistant` or `tool`. */
+  role: string;
+  content: string;
+}
+
+export interface PromptRow {
+  /** Where the row comes from; evaluation metrics are grouped by it. */
+  data_source: string;
+  prompt: ChatMessage[];
+  /** The environment that gives the reward. */
+  env_class: string;
+  reward_spec: { method: string; ground_truth: string };
+  extra_info: Record<string, unknown>;
+}
+
+/** A row as it is read: only `prompt` is needed, whatever else stands there goes to the environment. */
+export interface AnyRow {
+  prompt: ChatMessage[];
+  data_source?: string;
+  env_class?: string;
+  [column: string]: unknown;
+}
+
+/** @throws DataError, beginning with `place`, for a value that is no row. */
+export function checkRow(value: unknown, place: string): AnyRow {
+  const row = value as Partial<AnyRow>;
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new DataError(`${place}: expected a row (an object), got ${showValue(value)}`);
+  }
+  if (!Array.isArray(row.prompt) || row.prompt.length === 0 || !row.prompt.every(isMessage)) {
+    throw new DataError(`${place}: prompt: expected a list of {role, content}, got ${showValue(row.prompt)}`);
+  }
+  for (const name of ['data_source', 'env_class'] as const) {
+    const text: unknown = row[name];
+    if (text === null) delete row[name];
+    else if (text !== undefined && typeof text !== 'string')
+      throw new DataError(`${place}: ${name}: expected text, got ${showValue(text)}`);
+  }
+  return row as AnyRow;
+}
+
+function isMessage(value: unknown): value is ChatMessage {
+  const message = value as Partial<ChatMessage> | null;
+  return typeof message === 'object' && message !== null && typeof message.role === 'string' && typeof message.content === 'string';
+}

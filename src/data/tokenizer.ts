@@ -1,0 +1,113 @@
+/** Text to token ids and back. */
+import { DataError, showValue } from '../errors';
+import { type RegisterOptions, Registry } from '../registry';
+import type { ChatMessage } from './rows';
+
+export interface Tokenizer {
+  /** Ids are 0 … vocabSize − 1, the special ones included. */
+  readonly vocabSize: number;
+  /** Fills batches up; never sampled, never seen by the model's loss. */
+  readonly padId: number;
+  /** Ends a response. */
+  readonly eosId: number;
+  encode(text: string): number[];
+  /** The text of ids; special ones are left out. */
+  decode(ids: Iterable<number>): string;
+  /** The ids of a conversation, up to where the model's answer begins. */
+  encodeChat(messages: readonly ChatMessage[]): number[];
+}
+
+/** One token for each byte of the text in UTF-8, so any text at all: ids 0–255, then padding, then the end. */
+export class ByteTokenizer implements Tokenizer {
+  readonly padId = 256;
+  readonly eosId = 257;
+  readonly vocabSize = 258;
+
+  encode(text: string): number[] {
+    return [...new TextEncoder().encode(text)];
+  }
+
+  /** Never throws: bytes that are not UTF-8 become U+FFFD, and ids that are no bytes are left out. */
+  decode(ids: Iterable<number>): string {
+    const bytes = [...ids].filter((id) => id >= 0 && id < 256);
+    return new TextDecoder('utf-8', { ignoreBOM: true }).decode(Uint8Array.from(bytes));
+  }
+
+  /** `role: content` a line, and `assistant:` as the last. */
+  encodeChat(messages: readonly ChatMessage[]): number[] {
+    return this.encode(`${messages.map(({ role, content }) => `${role}: ${content}\n`).join('')}assistant:`);
+  }
+}
+
+/** The words of the generated tasks; `####` is one, so that random weights write it often enough to be rewarded. */
+const taskWords = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '=', '####'] as const;
+
+/** One token for each word of a fixed vocabulary, words separated by spaces: ids in the order of the words, then the end, then padding. */
+export class WordTokenizer implements Tokenizer {
+  readonly eosId: number;
+  readonly padId: number;
+  readonly vocabSize: number;
+  private readonly ids: ReadonlyMap<string, number>;
+
+  /** @throws DataError for words that are empty, hold white space or come twice */
+  constructor(private readonly words: readonly string[] = taskWords) {
+    this.ids = new Map(words.map((word, id) => [word, id]));
+    const bad = words.find((word) => word === '' || /\s/.test(word));
+    if (bad !== undefined) throw new DataError(`WordTokenizer: expected words without white space, got ${showValue(bad)}`);
+    if (words.length === 0 || this.ids.size !== words.length) throw new DataError('WordTokenizer: expected words, each once');
+    this.eosId = words.length;
+    this.padId = words.length + 1;
+    this.vocabSize = words.length + 2;
+  }
+
+  /** @throws DataError for a word outside the vocabulary */
+  encode(text: string): number[] {
+    const parts = text.split(/\s+/).filter((word) => word !== '');
+    return parts.map((word) => {
+      const id = this.ids.get(word);
+      if (id === undefined) {
+        const expected = `words of its vocabulary (${this.words.join(' ')})`;
+        throw new DataError(`word tokenizer: expected ${expected}, got ${showValue(word)} in ${showValue(text)}`);
+      }
+      return id;
+    });
+  }
+
+  /** Words joined by single spaces. @throws DataError for an id outside the vocabulary */
+  decode(ids: Iterable<number>): string {
+    const words: string[] = [];
+    for (const id of ids) {
+      if (id === this.eosId || id === this.padId) continue;
+      const word = this.words[id];
+      if (word === undefined) throw new DataError(`word tokenizer: expected ids from 0 to ${this.vocabSize - 1}, got ${showValue(id)}`);
+      words.push(word);
+    }
+    return words.join(' ');
+  }
+
+  /** The contents one after the other: the generated tasks know no roles. */
+  encodeChat(messages: readonly ChatMessage[]): number[] {
+    return messages.flatMap(({ content }) => this.encode(content));
+  }
+}
+
+/** The tokenizers of this process, by the names of `trainer.tokenizer`. */
+export const tokenizers = new Registry<new () => Tokenizer>('tokenizer');
+
+/** Makes a tokenizer available as `trainer.tokenizer`. @throws RegistryError */
+export function registerTokenizer(name: string, tokenizer: new () => Tokenizer, options?: RegisterOptions): void {
+  tokenizers.register(name, tokenizer, options);
+}
+
+/** @throws RegistryError for an unknown name */
+export function createTokenizer(name: string): Tokenizer {
+  return new (tokenizers.get(name))();
+}
+
+/** The registered names, sorted. */
+export function listTokenizers(): string[] {
+  return tokenizers.list();
+}
+
+registerTokenizer('byte', ByteTokenizer, { keepExisting: true });
+registerTokenizer('word', WordTokenizer, { keepExisting: true });

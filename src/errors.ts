@@ -1,0 +1,75 @@
+/** Base of every error that Vantage throws on purpose: `catch (e) { if (e instanceof VantageError) … }`. */
+export class VantageError extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
+  }
+}
+
+/** A configuration that cannot run: an unknown key, a value of the wrong type or range, keys that contradict each other. */
+export class ConfigError extends VantageError {}
+
+/** A name that is not registered, or one that is taken. */
+export class RegistryError extends VantageError {}
+
+/** A data file, row, prompt or token that is not what it should be. */
+export class DataError extends VantageError {}
+
+/** An environment whose row or step result is not what it should be. */
+export class EnvironmentError extends VantageError {}
+
+/** An advantage estimator or policy loss that asked for, or returned, what it must not. */
+export class EstimatorError extends VantageError {}
+
+/** Wrong shapes, dtypes or arguments of a tensor operation, and uses of a disposed tensor. */
+export class TensorError extends VantageError {}
+
+/** The native addon is missing, does not load, or refused what it was given. */
+export class NativeError extends VantageError {}
+
+/**
+ * The candidate nearest to `name`, or null when none is near: at most one edit for every two characters, and never more than three.
+ * An edit is an insertion, a deletion, a substitution or a swap of neighbours (optimal string alignment distance); case is ignored.
+ */
+export function didYouMean(name: string, candidates: Iterable<string>): string | null {
+  let nearest: string | null = null;
+  let best = Infinity;
+  for (const candidate of candidates) {
+    const limit = Math.min(3, Math.floor(Math.max(name.length, candidate.length) / 2));
+    if (Math.abs(name.length - candidate.length) > limit) continue;
+    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
+    if (distance <= limit && distance < best) [nearest, best] = [candidate, distance];
+  }
+  return nearest;
+}
+
+function editDistance(a: string, b: string): number {
+  let beforePrevious: number[] = [];
+  let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = previous[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1);
+      row[j] = Math.min(previous[j] + 1, row[j - 1] + 1, substitution);
+      const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      if (swapped) row[j] = Math.min(row[j], beforePrevious[j - 2] + 1);
+    }
+    [beforePrevious, previous] = [previous, row];
+  }
+  return previous[b.length];
+}
+
+/** A value as an error message shows it: short, on one line, with its type visible (`"3"`, `3`, `null`, `[1,2]`). */
+export function showValue(value: unknown): string {
+  if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`;
+  if (typeof value === 'bigint') return `${value}n`;
+  if (value === undefined || typeof value === 'number' || typeof value === 'symbol') return String(value);
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(value);
+  } catch {
+    text = undefined;
+  }
+  text ??= Object.prototype.toString.call(value);
+  return text.length > 80 ? `${text.slice(0, 77)}…` : text;
+}

@@ -1,0 +1,142 @@
+/** Sampling of responses: prefill, then one token a step with a key-value cache. */
+import { TensorError } from '../errors';
+import { evaluate, sampleTokens, tensor, tidy, type RandomKey, type Tensor } from '../tensor';
+import { describe } from '../tensor/shape';
+import { KeyValueCache, repeatRows } from './cache';
+import type { Transformer } from './transformer';
+
+export interface GenerateOptions {
+  /** The most tokens of a response, the end of text included. */
+  maxLength: number;
+  /** Divides the logits; 0 takes the likeliest token. Default 1. */
+  temperature?: number;
+  /** Keeps the fewest tokens whose probabilities reach this sum. Default 1: all. */
+  topP?: number;
+  /** Keeps the likeliest tokens, this many; ≤ 0: all. Default −1. */
+  topK?: number;
+  /** Drops tokens below this share of the likeliest one's probability. Default 0: none. */
+  minP?: number;
+  /** The token that ends a response. */
+  eosId: number;
+  /** What stands in padded columns. */
+  padId: number;
+  /** The same key gives the same responses. */
+  key: RandomKey;
+  /** Responses for each prompt. Default 1. */
+  samplesPerPrompt?: number;
+}
+
+export type StopReason = 'stop' | 'length';
+
+/** Prompts of several lengths in one array. */
+export interface PaddedPrompts {
+  /** Left-padded ids [rows, width]. */
+  ids: Int32Array;
+  width: number;
+  /** The column of each row's first token. */
+  start: Int32Array;
+}
+
+export interface Generation {
+  /** The prompts as the model read them: one row each, not repeated. */
+  prompts: PaddedPrompts;
+  /** Sampled tokens, the end of text included: row p·samplesPerPrompt + s is sample s of prompt p. */
+  responses: number[][];
+  /** log p of each sampled token under softmax(logits / temperature), before top-p, top-k and min-p cut it (temperature 0: of softmax(logits)). */
+  logProbs: number[][];
+  /** `stop` where the response ends with `eosId`. */
+  stopReasons: StopReason[];
+}
+
+/** Left-pads prompts to `width`, by default their longest. */
+export function padPrompts(prompts: readonly (readonly number[])[], padId: number, width = Math.max(...prompts.map((prompt) => prompt.length))): PaddedPrompts {
+  const ids = new Int32Array(prompts.length * width).fill(padId);
+  const start = new Int32Array(prompts.length);
+  prompts.forEach((prompt, row) => {
+    if (prompt.length > width) throw new TensorError(`padPrompts: expected prompts of at most ${width} tokens, got ${prompt.length} in row ${row}`);
+    start[row] = width - prompt.length;
+    ids.set(prompt, row * width + start[row]!);
+  });
+  return { ids, width, start };
+}
+
+/** A length rounded up to one of eight steps an octave: few different lengths, so that plans are found again, and at most 1/8 too long. */
+export function bucket(length: number): number {
+  const step = 2 ** Math.max(0, Math.floor(Math.log2(Math.max(1, length - 1))) - 3);
+  return Math.ceil(length / step) * step;
+}
+
+/**
+ * Samples responses to prompts. Prompts are read once each, whatever `samplesPerPrompt`; generation stops when every row has ended.
+ * Row b at step t draws from block b of `key.fold(t)`, so that a row's response does not depend on the other rows.
+ *
+ * @param prompts token ids, at least one each
+ * @throws TensorError for prompts that are empty, or longer with their responses than `maxPositionEmbeddings`
+ */
+export function generate(model: Transformer, prompts: readonly (readonly number[])[], options: GenerateOptions): Generation {
+  const { maxLength, temperature = 1, topP = 1, topK = -1, minP = 0, eosId, padId, key, samplesPerPrompt = 1 } = options;
+  checkCount('maxLength', maxLength);
+  checkCount('samplesPerPrompt', samplesPerPrompt);
+  if (prompts.length === 0) return { prompts: { ids: new Int32Array(0), width: 0, start: new Int32Array(0) }, responses: [], logProbs: [], stopReasons: [] };
+  const longest = checkPrompts(prompts, maxLength, model.config.maxPositionEmbeddings);
+  const padded = padPrompts(prompts, padId, Math.min(bucket(longest), model.config.maxPositionEmbeddings - maxLength));
+  const rows = prompts.length * samplesPerPrompt;
+  const responses: number[][] = Array.from({ length: rows }, () => []);
+  const logProbs: number[][] = Array.from({ length: rows }, () => []);
+  const stopReasons: StopReason[] = new Array<StopReason>(rows).fill('length');
+  let open = rows;
+  tidy(() => {
+    const cache = new KeyValueCache(model.config, rows, bucket(padded.width + maxLength), model.dtype);
+    const promptStart = tensor(padded.start);
+    const start = repeatRows(promptStart, samplesPerPrompt).realize();
+    const step = (ids: Tensor, columnStart: Tensor, drawKey: RandomKey): Tensor => {
+      const columns = ids.shape[1]!;
+      const logits = model.logits(model.hidden(ids, columnStart, { from: columns - 1, cache }).select(1, 0));
+      const all = repeatRows(logits, rows / logits.shape[0]!);
+      const sampled = sampleTokens(all, { temperature, topP, topK, minP, key: drawKey, counter: 0 });
+      evaluate([sampled.ids, sampled.logProbs, ...cache.tensors]);
+      open -= record(sampled.ids.dataSync() as Int32Array, sampled.logProbs.dataSync(), eosId, responses, logProbs, stopReasons);
+      return sampled.ids.keep();
+    };
+    let last = tidy(() => step(tensor(padded.ids, { shape: [prompts.length, padded.width] }), promptStart, key.fold(0)));
+    for (let t = 1; t < maxLength && open > 0; t++) {
+      const next = tidy(() => step(last.reshape(rows, 1), start, key.fold(t)));
+      last.dispose();
+      last = next;
+    }
+    last.dispose();
+    cache.dispose();
+  });
+  return { prompts: padded, responses, logProbs, stopReasons };
+}
+
+/** Adds a step's tokens to the rows that are still open; returns how many of them it ends. */
+function record(ids: Int32Array, stepLogProbs: ArrayLike<number>, eosId: number, responses: number[][], logProbs: number[][], stopReasons: StopReason[]): number {
+  let ended = 0;
+  for (let row = 0; row < responses.length; row++) {
+    if (stopReasons[row] === 'stop') continue;
+    responses[row]!.push(ids[row]!);
+    logProbs[row]!.push(stepLogProbs[row]!);
+    if (ids[row] === eosId) {
+      stopReasons[row] = 'stop';
+      ended++;
+    }
+  }
+  return ended;
+}
+
+function checkCount(name: string, value: number): void {
+  if (!Number.isInteger(value) || value < 1) throw new TensorError(`generate: expected ${name}, a positive integer, got ${describe(value)}`);
+}
+
+function checkPrompts(prompts: readonly (readonly number[])[], maxLength: number, positions: number): number {
+  let longest = 0;
+  prompts.forEach((prompt, row) => {
+    if (prompt.length === 0) throw new TensorError(`generate: expected prompts of at least one token, got an empty one in row ${row}`);
+    longest = Math.max(longest, prompt.length);
+  });
+  if (longest + maxLength > positions) {
+    throw new TensorError(`generate: expected prompt and response within maxPositionEmbeddings = ${positions} tokens, got ${longest} + ${maxLength}`);
+  }
+  return longest;
+}

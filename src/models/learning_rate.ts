@@ -1,0 +1,30 @@
+/** Learning rate as a function of the optimizer step. */
+import { ConfigError } from '../errors';
+
+export interface LearningRateOptions {
+  /** The rate after warm-up. */
+  lr: number;
+  schedule?: 'constant_with_warmup' | 'cosine' | 'linear';
+  /** Steps over which the rate rises in a straight line to `lr`. Default 0. */
+  warmupSteps?: number;
+  /** Steps of the whole run; cosine and linear fall to `minLr` there. */
+  totalSteps?: number;
+  /** Default 0. */
+  minLr?: number;
+}
+
+/**
+ * The rate of optimizer step `step`, counted from 0: lr · (step+1) / (warmupSteps+1) during warm-up (so that no step is lost on a rate of 0), then
+ * lr (constant_with_warmup), or from lr to minLr along half a cosine or a straight line, with p = (step − warmup) / (total − warmup):
+ * minLr + (lr − minLr) · ½(1 + cos πp), minLr + (lr − minLr) · (1 − p).
+ */
+export function learningRate(step: number, { lr, schedule = 'constant_with_warmup', warmupSteps = 0, totalSteps, minLr = 0 }: LearningRateOptions): number {
+  if (step < warmupSteps) return (lr * (step + 1)) / (warmupSteps + 1);
+  if (schedule === 'constant_with_warmup') return lr;
+  if (totalSteps === undefined || totalSteps <= warmupSteps) {
+    throw new ConfigError(`learningRate: expected totalSteps above warmupSteps = ${warmupSteps} for the ${schedule} schedule, got ${totalSteps}`);
+  }
+  const progress = Math.min(1, (step - warmupSteps) / (totalSteps - warmupSteps));
+  const left = schedule === 'cosine' ? 0.5 * (1 + Math.cos(Math.PI * progress)) : 1 - progress;
+  return minLr + (lr - minLr) * left;
+}

@@ -1,0 +1,71 @@
+/** The language model: a decoder with a vocabulary projection. */
+import { tokenLogProbs, type RandomKey, type Tensor } from '../tensor';
+import { parameterShapes, transformerConfig, type ResolvedConfig, type TransformerConfig } from './config';
+import { checkBatch, checkFrom, Decoder, randomParameters, type InitializeOptions } from './decoder';
+import { linear } from './layers';
+
+export interface LogProbsOptions {
+  /** The column of the first token whose log-probability is wanted, at least 1: usually the prompts' width. */
+  from: number;
+  /** Divides the logits. Default 1. */
+  temperature?: number;
+}
+
+export interface LogProbs {
+  /** log p(token | what precedes), [B, T − from]. */
+  logProbs: Tensor;
+  /** Entropy of the distribution that the token came from, in nats, [B, T − from]. */
+  entropy: Tensor;
+}
+
+/**
+ * A causal language model of the Qwen2 family, from tens of thousands of weights to billions.
+ *
+ * @example
+ * const config = transformerConfig({ vocabSize: 16, hiddenSize: 64, numLayers: 2, numHeads: 4, intermediateSize: 172 });
+ * const model = Transformer.initialize(config, randomKey(0));
+ * const { logProbs } = model.logProbs(tensor([[3, 9, 11, 9]], { dtype: 'int32' }), tensor([0], { dtype: 'int32' }), { from: 2 });
+ */
+export class Transformer extends Decoder {
+  constructor(config: TransformerConfig, parameters: Map<string, Tensor>) {
+    super(config, parameters, headShapes);
+  }
+
+  /** A model with random weights. See {@link randomParameters} for their distribution. */
+  static initialize(config: TransformerConfig, key: RandomKey, options?: InitializeOptions): Transformer {
+    const resolved = transformerConfig(config);
+    return new Transformer(resolved, randomParameters(new Map([...parameterShapes(resolved), ...headShapes(resolved)]), key, options));
+  }
+
+  /** hidden [.., D] → logits [.., vocabSize]. */
+  logits(hidden: Tensor): Tensor {
+    return linear(hidden, this.parameter(this.config.tieWordEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight'));
+  }
+
+  /**
+   * Log-probabilities of the tokens ids[:, from..T), each given what precedes it, and the entropies of their distributions. Only these
+   * positions go through the last layer and the vocabulary.
+   *
+   * @param ids int32 [B, T], left-padded
+   * @param start int32 [B], the column of each row's first token
+   */
+  logProbs(ids: Tensor, start: Tensor, { from, temperature = 1 }: LogProbsOptions): LogProbs {
+    const [rows, columns] = checkBatch(ids, start);
+    checkFrom('logProbs', from, columns);
+    const count = columns - from;
+    const states = this.hidden(ids.slice([0, 0], [rows, columns - 1]), start, { from: from - 1 });
+    const logits = this.logits(states).reshape(rows * count, this.config.vocabSize);
+    const chosen = ids.slice([0, from]).reshape(rows * count);
+    const { logProbs, entropy } = tokenLogProbs(logits, chosen, { temperature });
+    return { logProbs: logProbs.reshape(rows, count), entropy: entropy.reshape(rows, count) };
+  }
+
+  /** A copy with weights of its own, which later updates leave alone: a reference policy. */
+  clone(): Transformer {
+    return new Transformer(this.config, this.copyParameters());
+  }
+}
+
+function headShapes({ vocabSize, hiddenSize, tieWordEmbeddings }: ResolvedConfig): Map<string, number[]> {
+  return new Map(tieWordEmbeddings ? [] : [['lm_head.weight', [vocabSize, hiddenSize]]]);
+}

@@ -1,0 +1,97 @@
+/**
+ * Loads the native addon and types its surface. Everything native goes through here; its failures become `NativeError`.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import nodeGypBuild from 'node-gyp-build';
+import { NativeError } from './errors';
+
+/** A row of the instruction table (native/core/program.h). */
+export interface InstructionInfo {
+  name: string;
+  operands: number;
+  kind: 'numeric' | 'floating' | 'compare' | 'logical' | 'select';
+}
+
+/** A row of the kernel table (native/core/kernels.h). */
+export interface KernelInfo {
+  name: string;
+  views: number;
+  scalars: number;
+  attributes: number;
+}
+
+/** What the addon can do, read from its own tables. */
+export interface NativeDescription {
+  version: string;
+  /** The number of the first row of `instructions`; those before it are `ops`. */
+  firstInstruction: number;
+  instructions: InstructionInfo[];
+  ops: Record<'load' | 'constant' | 'cast' | 'scan' | 'scan_prev' | 'loop' | 'state', number>;
+  kernels: KernelInfo[];
+  dtypes: string[];
+  devices: string[];
+  /** Instruction set the CPU code runs with: baseline, avx2 or avx512. */
+  isa: string;
+  threads: number;
+}
+
+export interface NativeMemory {
+  bytes: number;
+  buffers: number;
+  cachedBytes: number;
+  plans: number;
+}
+
+/** The addon's surface. Ids are positive integers; every argument is checked on the native side too. */
+export interface NativeAddon {
+  describe(): NativeDescription;
+  allocate(device: string, bytes: number): number;
+  free(id: number): void;
+  upload(id: number, byteOffset: number, data: ArrayBufferView): void;
+  download(id: number, byteOffset: number, into: ArrayBufferView): void;
+  createPlan(device: string, words: Float64Array): number;
+  destroyPlan(id: number): void;
+  execute(plan: number, buffers: Int32Array, scalars: Float64Array): void;
+  memory(): NativeMemory;
+  trim(): void;
+  setThreads(count: number): void;
+  setIsa(name: string): void;
+}
+
+const root = join(__dirname, '..');
+
+function load(): NativeAddon {
+  try {
+    return nodeGypBuild(root) as NativeAddon;
+  } catch (error) {
+    const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+    throw new NativeError(
+      `vantage-rl ${version}: no native addon for ${process.platform}-${process.arch} (Node ${process.version}). ` +
+        `In a clone run: npm run setup. (${(error as Error).message.split('\n')[0]})`,
+    );
+  }
+}
+
+let loaded: NativeAddon | undefined;
+let described: NativeDescription | undefined;
+
+/** The addon, loaded at first use. */
+export function native(): NativeAddon {
+  return (loaded ??= load());
+}
+
+/** The addon's tables, read once. */
+export function nativeDescription(): NativeDescription {
+  return (described ??= native().describe());
+}
+
+/** Runs a call into the addon; an error that it throws becomes a NativeError with the same message. */
+export function callNative<T>(call: (addon: NativeAddon) => T): T {
+  try {
+    return call(native());
+  } catch (error) {
+    if (error instanceof NativeError) throw error;
+    throw new NativeError((error as Error).message);
+  }
+}

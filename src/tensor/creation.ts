@@ -1,0 +1,147 @@
+/** Ways to make tensors. */
+import { TensorError } from '../errors';
+import { callNative } from '../native';
+import { dtypeOfArray, dtypes, isDType, toStored, type DType, type NumericArray } from './dtype';
+import { bufferNode, constant } from './graph';
+import { checkDevice, DeviceBuffer, type Device } from './memory';
+import * as ops from './operations';
+import { checkAxis, checkShape, describe, formatShape, sizeOf, type Shape } from './shape';
+import { operandArgument, Tensor, tensorArgument } from './tensor';
+
+export interface TensorOptions {
+  dtype?: DType;
+  device?: Device;
+}
+
+/** Nested arrays of numbers or booleans, all of one depth, rows of one length. */
+export type TensorData = number | boolean | ArrayBufferView | readonly TensorData[];
+
+function dtypeOption(operation: string, dtype: unknown, otherwise: DType): DType {
+  if (dtype === undefined) return otherwise;
+  if (!isDType(dtype)) throw new TensorError(`${operation}: expected a dtype (${Object.keys(dtypes).join(', ')}), got ${describe(dtype)}`);
+  return dtype;
+}
+
+/**
+ * A tensor of the given values: a number, nested arrays, or a typed array. Nested arrays give their own shape; `shape` shows the values under another one.
+ * The dtype is that of a typed array (Float32Array, Float64Array, Int32Array, Uint8Array), bool for booleans, else float32.
+ *
+ * @throws TensorError where rows differ in length, a value is no number, or the shape does not hold the values
+ * @example
+ * const t = tensor([[1, 2], [3, 4]]);
+ */
+export function tensor(data: TensorData, options: TensorOptions & { shape?: readonly number[] } = {}): Tensor {
+  const device = checkDevice('tensor', options.device);
+  let values: ArrayLike<number | boolean>;
+  let shape: number[];
+  let natural: DType = 'float32';
+  if (ArrayBuffer.isView(data)) {
+    const named = dtypeOfArray(data);
+    const length = (data as unknown as { length?: number }).length;
+    if (length === undefined || typeof (data as unknown as ArrayLike<unknown>)[0] === 'bigint') throw new TensorError(`tensor: expected numbers, got ${describe(data)}`);
+    values = data as unknown as ArrayLike<number>;
+    shape = [length];
+    natural = named ?? 'float32';
+  } else {
+    const flat: (number | boolean)[] = [];
+    shape = flatten(data, flat);
+    values = flat;
+    if (flat.length > 0 && flat.every((value) => typeof value === 'boolean')) natural = 'bool';
+  }
+  const dtype = dtypeOption('tensor', options.dtype, natural);
+  if (options.shape !== undefined) {
+    const wanted = checkShape('tensor', options.shape);
+    if (sizeOf(wanted) !== values.length) throw new TensorError(`tensor: shape ${formatShape(wanted)} holds ${sizeOf(wanted)} values, got ${values.length}`);
+    shape = wanted;
+  }
+  const direct = ArrayBuffer.isView(values) && values.constructor.name === dtypes[dtype].stored.name && dtype !== 'bool' && dtype !== 'bfloat16';
+  return fromStoredArray(direct ? (values as unknown as NumericArray) : toStored(values, dtype), dtype, shape, device);
+}
+
+/** @internal A tensor over values already in the form they are stored in. */
+export function fromStoredArray(stored: NumericArray, dtype: DType, shape: Shape, device: Device = 'cpu'): Tensor {
+  const buffer = new DeviceBuffer(device, stored.byteLength);
+  const result = new Tensor(bufferNode(buffer, dtype, shape));
+  if (stored.byteLength > 0) callNative((addon) => addon.upload(buffer.id, 0, stored));
+  return result;
+}
+
+function flatten(data: unknown, into: (number | boolean)[]): number[] {
+  if (typeof data === 'number' || typeof data === 'boolean') {
+    into.push(data);
+    return [];
+  }
+  if (ArrayBuffer.isView(data)) {
+    const array = data as unknown as ArrayLike<number>;
+    for (let i = 0; i < array.length; i++) into.push(array[i]!);
+    return [array.length];
+  }
+  if (!Array.isArray(data)) throw new TensorError(`tensor: expected numbers in nested arrays, got ${describe(data)}`);
+  if (data.length === 0) return [0];
+  let inner: number[] | null = null;
+  for (const item of data) {
+    const shape = flatten(item, into);
+    if (inner === null) inner = shape;
+    else if (inner.join() !== shape.join()) throw new TensorError(`tensor: expected rows of one shape, got ${formatShape(inner)} and ${formatShape(shape)}`);
+    if (shape.length > 7) throw new TensorError('tensor: expected at most 8 dimensions');
+  }
+  return [data.length, ...inner!];
+}
+
+/** The same value at every position; takes no memory until it is stored. */
+export function full(shape: readonly number[], value: number, options: TensorOptions = {}): Tensor {
+  checkDevice('full', options.device);
+  if (typeof value !== 'number') throw new TensorError(`full: expected a number, got ${describe(value)}`);
+  const dtype = dtypeOption('full', options.dtype, 'float32');
+  return new Tensor(constant(dtype === 'bfloat16' ? value : toStored([value], dtype)[0]!, dtype, checkShape('full', shape)));
+}
+
+export function zeros(shape: readonly number[], options: TensorOptions = {}): Tensor {
+  return full(shape, 0, options);
+}
+
+export function ones(shape: readonly number[], options: TensorOptions = {}): Tensor {
+  return full(shape, 1, options);
+}
+
+export function zerosLike(like: Tensor): Tensor {
+  return full(tensorArgument('zerosLike', like).shape, 0, { dtype: like.dtype });
+}
+
+export function onesLike(like: Tensor): Tensor {
+  return full(tensorArgument('onesLike', like).shape, 1, { dtype: like.dtype });
+}
+
+/** start, start+step, … below stop; with one argument 0 … stop−1. int32 where all are integers, else float32. */
+export function arange(start: number, stop?: number, step = 1, options: TensorOptions = {}): Tensor {
+  const from = stop === undefined ? 0 : start;
+  const to = stop ?? start;
+  if (![from, to, step].every(Number.isFinite) || step === 0) {
+    throw new TensorError(`arange: expected finite numbers and a step other than 0, got ${describe(start)}, ${describe(stop)}, ${describe(step)}`);
+  }
+  const length = Math.max(0, Math.ceil((to - from) / step));
+  const whole = [from, to, step].every(Number.isInteger);
+  return tensor(Float64Array.from({ length }, (_, i) => from + i * step), { dtype: options.dtype ?? (whole ? 'int32' : 'float32'), device: options.device });
+}
+
+function tensorList(operation: string, tensors: unknown): ReturnType<typeof tensorArgument>[] {
+  if (!Array.isArray(tensors) || tensors.length === 0) throw new TensorError(`${operation}: expected an array of at least one Tensor, got ${describe(tensors)}`);
+  return tensors.map((item) => tensorArgument(operation, item));
+}
+
+/** Joins tensors along an axis; their other extents are equal. */
+export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
+  const nodes = tensorList('concat', tensors);
+  return new Tensor(ops.concat(nodes, checkAxis('concat', axis, nodes[0]!.shape.length)));
+}
+
+/** Joins tensors of one shape along a new axis. */
+export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
+  const nodes = tensorList('stack', tensors);
+  return new Tensor(ops.stack(nodes, checkAxis('stack', axis, nodes[0]!.shape.length + 1)));
+}
+
+/** `a` where the condition is not 0, else `b`. What the side not taken holds, NaN included, has no effect. */
+export function where(condition: Tensor, a: Tensor | number, b: Tensor | number): Tensor {
+  return new Tensor(ops.where(tensorArgument('where', condition), operandArgument('where', a), operandArgument('where', b)));
+}

@@ -1,0 +1,338 @@
+/**
+ * The graph that operations on tensors build. A node is an operation that has not run yet, or (op `buffer`) memory that holds its result.
+ *
+ * Nodes behind tensors count their references, so that a graph, and the memory under it, is let go as soon as nothing can ask for
+ * it. Nothing here recurses: graphs may be many thousands of nodes deep.
+ */
+import { TensorError } from '../errors';
+import { dtypes, type DType } from './dtype';
+import type { DeviceBuffer } from './memory';
+import { contiguousStrides, formatShape, reshapeStrides, sameShape, sizeOf, type Shape } from './shape';
+
+/** Arithmetic on elements: the rows of the table in native/core/program.h. */
+export const elementwiseOps = [
+  'add', 'sub', 'mul', 'div', 'mod', 'maximum', 'minimum', 'neg', 'abs', 'sign', 'square', 'fma', 'pow', 'exp', 'expm1', 'log', 'log1p', 'sqrt',
+  'rsqrt', 'sin', 'cos', 'tanh', 'sigmoid', 'softplus', 'floor', 'ceil', 'round', 'eq', 'ne', 'lt', 'le', 'gt', 'ge', 'isnan', 'isfinite',
+  'and_', 'or_', 'not_', 'where',
+] as const;
+export type ElementwiseOp = (typeof elementwiseOps)[number];
+
+export type ReduceOp = 'sum' | 'product' | 'maximum' | 'minimum';
+
+export type Op =
+  | ElementwiseOp
+  | 'buffer' // memory
+  | 'constant' // one number at every position
+  | 'symbol' // an argument of a scan's step; never evaluated
+  | 'view' // a strided window on its input (taken as contiguous)
+  | 'cast' // conversion to another dtype, or a copy
+  | 'reduce'
+  | 'scan' // s_t = a_t·s_{t-1} + b_t along the last axis; inputs a, b, init
+  | 'scan_prev' // the same recurrence, s_{t-1}
+  | 'loop' // a recurrence that is not affine; its states are read through `output`
+  | 'assemble' // its inputs written to regions of a new array
+  | 'kernel' // a tuned kernel; its results are read through `output`
+  | 'output';
+
+/** Where an array lies in another one, taken as contiguous. */
+export interface Region {
+  offset: number;
+  strides: Shape;
+}
+
+/** A recurrence that is not affine: its body as nodes over symbols. */
+export interface LoopBody {
+  /** The symbols that stand for the inputs and for the states before the step; `next` is what the states become. */
+  inputs: Node[];
+  states: Node[];
+  next: Node[];
+}
+
+export interface KernelCall {
+  name: string;
+  outputs: { shape: Shape; dtype: DType }[];
+  /** Numbers that may differ from run to run without a new plan. */
+  scalars: number[];
+  attributes: number[];
+  /** Output i is the memory of input aliases[i], changed in place. */
+  aliases?: (number | null)[];
+  /** Runs after everything else in its evaluation (optimizer updates: others may still read what it changes). */
+  last?: boolean;
+}
+
+export interface Attributes {
+  value?: number;
+  buffer?: DeviceBuffer;
+  version?: number;
+  region?: Region;
+  regions?: Region[];
+  fill?: boolean;
+  reduction?: ReduceOp;
+  axes?: number[];
+  reverse?: boolean;
+  loop?: LoopBody;
+  kernel?: KernelCall;
+  index?: number;
+}
+
+let nodesMade = 0;
+const signatures = new Map<string, number>();
+
+export class Node {
+  readonly id = nodesMade++;
+  /** Tensors, and nodes behind tensors, that hold this one. Back at 0 it lets go of its inputs and memory. */
+  references = 0;
+  /** Whether this node counts among its inputs' references: only once a tensor stands on it. */
+  attached = false;
+  /** The walk that saw this node last, and its place there: valid until the next walk. */
+  walk = 0;
+  position = 0;
+  private signatureNumber = 0;
+
+  constructor(
+    public op: Op,
+    readonly dtype: DType,
+    readonly shape: Shape,
+    public inputs: readonly Node[],
+    public attributes: Attributes,
+  ) {}
+
+  get size(): number {
+    return sizeOf(this.shape);
+  }
+
+  /** A number shared by all nodes of equal structure (their inputs and run-time values aside). */
+  get signature(): number {
+    if (this.signatureNumber === 0) {
+      const text = `${this.op}|${this.dtype}|${this.shape.join()}|${structure(this.attributes)}`;
+      let number = signatures.get(text);
+      if (number === undefined) signatures.set(text, (number = signatures.size + 1));
+      this.signatureNumber = number;
+    }
+    return this.signatureNumber;
+  }
+
+  /** Turns an evaluated node into the memory of its result and lets go of the graph behind it. */
+  become(buffer: DeviceBuffer): void {
+    const inputs = this.inputs;
+    this.op = 'buffer';
+    this.inputs = [];
+    this.attributes = { buffer, version: buffer.version };
+    this.signatureNumber = 0;
+    buffer.retain();
+    if (this.attached) for (const input of inputs) release(input);
+  }
+}
+
+function structure(attributes: Attributes): string {
+  const { region, regions, kernel, loop } = attributes;
+  if (region) return `${region.offset}:${region.strides.join()}`;
+  if (regions) return `${regions.map((r) => `${r.offset}:${r.strides.join()}`).join(';')}|${attributes.fill}`;
+  if (kernel) {
+    const outputs = kernel.outputs.map((o) => `${o.dtype}:${o.shape.join()}`).join(';');
+    return `${kernel.name}|${outputs}|${kernel.attributes.join()}|${kernel.aliases?.join()}|${kernel.last}`;
+  }
+  if (loop) return `${attributes.reverse}|${loopStructure(loop)}`;
+  if (attributes.reduction) return `${attributes.reduction}|${attributes.axes!.join()}`;
+  if (attributes.index !== undefined) return `${attributes.index}`;
+  return attributes.reverse === undefined ? '' : `${attributes.reverse}`;
+}
+
+function loopStructure(loop: LoopBody): string {
+  const order = topological(loop.next);
+  const rows = order.map((node) => {
+    const input = loop.inputs.indexOf(node);
+    const name = input >= 0 ? `i${input}` : node.op === 'symbol' ? `s${loop.states.indexOf(node)}` : node.op;
+    return `${name}:${node.dtype}(${node.inputs.map((i) => i.position).join()})${node.op === 'constant' ? node.attributes.value : ''}`;
+  });
+  return `${rows.join(';')}>${loop.next.map((node) => node.position).join()}`;
+}
+
+/** Adds one reference: the node, and the graph behind it, stay until it is released. */
+export function retain(node: Node): void {
+  node.references++;
+  const stack = [node];
+  while (stack.length > 0) {
+    const current = stack.pop()!;
+    if (current.attached) continue;
+    current.attached = true;
+    for (const input of current.inputs) {
+      input.references++;
+      if (!input.attached) stack.push(input);
+    }
+  }
+}
+
+/** Drops one reference; what nothing refers to any more lets go of its inputs and memory. */
+export function release(node: Node): void {
+  const stack = [node];
+  while (stack.length > 0) {
+    const current = stack.pop()!;
+    if (--current.references > 0) continue;
+    current.attributes.buffer?.release();
+    for (const input of current.inputs) stack.push(input);
+    current.inputs = [];
+    current.attributes = {};
+  }
+}
+
+let walks = 0;
+
+/** The nodes that `roots` need, each after its inputs. Sets `position` of each. */
+export function topological(roots: readonly Node[]): Node[] {
+  const walk = ++walks;
+  const order: Node[] = [];
+  const stack: Node[] = [];
+  const next: number[] = [];
+  for (const root of roots) {
+    if (root.walk === walk) continue;
+    root.walk = walk;
+    stack.push(root);
+    next.push(0);
+    while (stack.length > 0) {
+      const top = stack.length - 1;
+      const node = stack[top]!;
+      const i = next[top]!;
+      if (i < node.inputs.length) {
+        next[top] = i + 1;
+        const input = node.inputs[i]!;
+        if (input.walk !== walk) {
+          input.walk = walk;
+          stack.push(input);
+          next.push(0);
+        }
+      } else {
+        node.position = order.push(node) - 1;
+        stack.pop();
+        next.pop();
+      }
+    }
+  }
+  return order;
+}
+
+export function constant(value: number, dtype: DType, shape: Shape = []): Node {
+  return new Node('constant', dtype, shape, [], { value });
+}
+
+export function bufferNode(buffer: DeviceBuffer, dtype: DType, shape: Shape): Node {
+  buffer.retain();
+  return new Node('buffer', dtype, shape, [], { buffer, version: buffer.version });
+}
+
+/** Element-wise arithmetic. Operands have the result's shape, or are constants of shape []; their dtypes are equal (but for the condition of `where`). */
+export function elementwise(op: ElementwiseOp, inputs: readonly Node[], shape: Shape, dtype: DType): Node {
+  return new Node(op, dtype, shape, inputs, {});
+}
+
+export function cast(node: Node, dtype: DType): Node {
+  if (node.dtype === dtype) return node;
+  if (node.op === 'constant') return constant(castValue(node.attributes.value!, dtype), dtype, node.shape);
+  return new Node('cast', dtype, node.shape, [node], {});
+}
+
+/** What a number becomes when stored as `dtype` (for constants, which are never stored). */
+function castValue(value: number, dtype: DType): number {
+  if (dtype === 'bool') return value !== 0 ? 1 : 0;
+  if (dtypes[dtype].floating) return value;
+  const [low, high] = dtype === 'uint8' ? [0, 255] : [-2147483648, 2147483647];
+  return Number.isNaN(value) ? 0 : Math.min(high, Math.max(low, Math.trunc(value)));
+}
+
+/** The same values as an array of its own, in order. */
+export function copy(node: Node): Node {
+  return new Node('cast', node.dtype, node.shape, [node], {});
+}
+
+/** The array a node shows, and where in it. */
+export function windowOf(node: Node): { base: Node; offset: number; strides: Shape } {
+  if (node.op === 'view') return { base: node.inputs[0]!, ...node.attributes.region! };
+  return { base: node, offset: 0, strides: contiguousStrides(node.shape) };
+}
+
+function view(base: Node, shape: Shape, offset: number, strides: Shape): Node {
+  if (base.op === 'constant') return constant(base.attributes.value!, base.dtype, shape);
+  if (offset === 0 && sameShape(base.shape, shape) && (base.size === 0 || sameRegion(shape, strides))) return base;
+  return new Node('view', base.dtype, shape, [base], { region: { offset, strides } });
+}
+
+function sameRegion(shape: Shape, strides: Shape): boolean {
+  const contiguous = contiguousStrides(shape);
+  return shape.every((extent, d) => extent === 1 || strides[d] === contiguous[d]);
+}
+
+export function reshape(node: Node, shape: Shape): Node {
+  if (sameShape(node.shape, shape)) return node;
+  const { base, offset, strides } = windowOf(node);
+  const reshaped = reshapeStrides(node.shape, strides, shape);
+  if (reshaped) return view(base, shape, offset, reshaped);
+  return view(copy(node), shape, 0, contiguousStrides(shape));
+}
+
+export function permute(node: Node, order: readonly number[]): Node {
+  const { base, offset, strides } = windowOf(node);
+  return view(base, order.map((d) => node.shape[d]!), offset, order.map((d) => strides[d]!));
+}
+
+/** Repeats along dimensions of extent 1 and new leading ones. `shape` is one that the node broadcasts to. */
+export function expand(node: Node, shape: Shape): Node {
+  if (sameShape(node.shape, shape)) return node;
+  if (node.op === 'constant') return constant(node.attributes.value!, node.dtype, shape);
+  const { base, offset, strides } = windowOf(node);
+  const added = shape.length - node.shape.length;
+  return view(base, shape, offset, shape.map((extent, d) => (d < added || (node.shape[d - added] === 1 && extent !== 1) ? 0 : strides[d - added]!)));
+}
+
+/** Elements start, start+step, … of each dimension; `shape` says how many. Steps may be negative. */
+export function slice(node: Node, starts: readonly number[], steps: readonly number[], shape: Shape): Node {
+  const { base, offset, strides } = windowOf(node);
+  let first = offset;
+  if (sizeOf(shape) > 0) for (let d = 0; d < starts.length; d++) first += starts[d]! * strides[d]!;
+  return view(base, shape, first, strides.map((stride, d) => stride * steps[d]!));
+}
+
+/** Folds the axes away; they stay in the shape with extent 1. */
+export function reduce(node: Node, reduction: ReduceOp, axes: number[]): Node {
+  if (axes.length === 0) return node;
+  const shape = node.shape.map((extent, d) => (axes.includes(d) ? 1 : extent));
+  return new Node('reduce', node.dtype, shape, [node], { reduction, axes });
+}
+
+/** A new array of `shape` with each part in its region; positions that no part covers are 0 (say `fill` where there are any). */
+export function assemble(parts: readonly Node[], regions: Region[], shape: Shape, dtype: DType, fill: boolean): Node {
+  return new Node('assemble', dtype, shape, parts, { regions, fill });
+}
+
+export function scan(a: Node, b: Node, init: Node, reverse: boolean, which: 'scan' | 'scan_prev'): Node {
+  return new Node(which, b.dtype, b.shape, [a, b, init], { reverse });
+}
+
+export function loop(inputs: readonly Node[], inits: readonly Node[], body: LoopBody, reverse: boolean, shape: Shape): Node {
+  return new Node('loop', body.next[0]!.dtype, shape, [...inputs, ...inits], { loop: body, reverse });
+}
+
+export function kernel(call: KernelCall, inputs: readonly Node[]): Node[] {
+  const ready = inputs.map((input) => (input.op === 'constant' ? copy(input) : input));
+  const node = new Node('kernel', call.outputs[0]!.dtype, call.outputs[0]!.shape, ready, { kernel: call });
+  return call.outputs.map((_, index) => outputOf(node, index));
+}
+
+const outputs = new WeakMap<Node, Node[]>();
+
+/** One result of a kernel; or of a loop: state k after each step, and (k + number of states) before it. Always the same node while it is in use. */
+export function outputOf(source: Node, index: number): Node {
+  let known = outputs.get(source);
+  if (!known) outputs.set(source, (known = []));
+  const node = known[index];
+  if (node && node.inputs[0] === source) return node;
+  const { kernel: call, loop: body } = source.attributes;
+  const { shape, dtype } = call ? call.outputs[index]! : { shape: source.shape, dtype: body!.states[index % body!.states.length]!.dtype };
+  return (known[index] = new Node('output', dtype, shape, [source], { index }));
+}
+
+export function broadcastTo(operation: string, node: Node, shape: Shape): Node {
+  const added = shape.length - node.shape.length;
+  const fits = added >= 0 && node.shape.every((extent, d) => extent === 1 || extent === shape[d + added]);
+  if (!fits) throw new TensorError(`${operation}: shape ${formatShape(node.shape)} does not broadcast to ${formatShape(shape)}`);
+  return expand(node, shape);
+}

@@ -1,0 +1,12 @@
+/** The tensor engine's public surface. */
+export { gradients, stopGradient, type GradientOptions } from './autograd';
+export { arange, concat, full, ones, onesLike, stack, tensor, where, zeros, zerosLike, type TensorData, type TensorOptions } from './creation';
+export type { DType } from './dtype';
+export { keep, memory, tidy, type Device, type MemoryInfo } from './memory';
+export {
+  attention, evaluate, sampleTokens, tokenLogProbs, UpdateList, writeAt, type AdamWScalars, type AttentionOptions, type SamplingOptions,
+} from './primitives';
+export { RandomKey, randomKey, randomNormal, randomUniform, type RandomOptions } from './random';
+export { scan, type ScanOptions } from './scan';
+export type { Shape } from './shape';
+export { Tensor, type Axes, type NestedArray, type ReduceOptions, type VarianceOptions } from './tensor';

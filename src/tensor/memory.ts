@@ -1,0 +1,132 @@
+/** Device memory and its lifetime: buffers, `tidy`, `memory()`. */
+import { TensorError } from '../errors';
+import { callNative, native, nativeDescription } from '../native';
+
+/** Where tensors live and programs run. */
+export type Device = 'cpu';
+
+const defaultDevice: Device = 'cpu';
+
+/** A device given by a caller. */
+export function checkDevice(operation: string, device: unknown): Device {
+  if (device === undefined) return defaultDevice;
+  const known = nativeDescription().devices;
+  if (typeof device !== 'string' || !known.includes(device)) {
+    throw new TensorError(`${operation}: expected device ${known.map((name) => `'${name}'`).join(' or ')}, got ${JSON.stringify(device)}`);
+  }
+  return device as Device;
+}
+
+/** A block of device memory, freed when the last node that holds it lets go. */
+export class DeviceBuffer {
+  readonly id: number;
+  /** Counts in-place changes, so that a graph built on an earlier content can be refused. */
+  version = 0;
+  private references = 0;
+
+  constructor(
+    readonly device: Device,
+    readonly bytes: number,
+  ) {
+    this.id = callNative((addon) => addon.allocate(device, bytes));
+  }
+
+  retain(): void {
+    this.references++;
+  }
+
+  release(): void {
+    if (--this.references === 0) native().free(this.id);
+  }
+}
+
+/** What can be given back at the end of a `tidy`. */
+export interface Disposable {
+  dispose(): void;
+}
+
+const scopes: Set<Disposable>[] = [];
+
+/** Records a new tensor with the innermost `tidy`. */
+export function track(tensor: Disposable): void {
+  scopes[scopes.length - 1]?.add(tensor);
+}
+
+/** Takes a disposed tensor off the innermost scope's list. */
+export function untrack(tensor: Disposable): void {
+  scopes[scopes.length - 1]?.delete(tensor);
+}
+
+/** Takes a tensor out of every `tidy` that is under way: it lives until it is disposed or collected. */
+export function keep<T extends Disposable>(tensor: T): T {
+  for (const scope of scopes) scope.delete(tensor);
+  return tensor;
+}
+
+/**
+ * Runs `fn` and disposes of every tensor made in it, but for those in what it returns (a tensor, or arrays and plain objects of them).
+ *
+ * @throws TensorError if `fn` returns a Promise: its tensors would be disposed of before it is done.
+ * @example
+ * const total = tidy(() => tensor([1, 2, 3]).mul(2).sum());
+ */
+export function tidy<T>(fn: () => T): T {
+  if (typeof fn !== 'function') throw new TensorError('tidy: expected a function');
+  const scope = new Set<Disposable>();
+  scopes.push(scope);
+  let result: T;
+  try {
+    result = fn();
+  } catch (error) {
+    scopes.pop();
+    for (const tensor of scope) tensor.dispose();
+    throw error;
+  }
+  scopes.pop();
+  if (typeof (result as { then?: unknown } | null)?.then === 'function') {
+    for (const tensor of scope) tensor.dispose();
+    throw new TensorError('tidy: expected a function that returns at once, got one that returns a Promise');
+  }
+  const outer = scopes[scopes.length - 1];
+  visitTensors(result, scope, (tensor) => {
+    scope.delete(tensor);
+    outer?.add(tensor);
+  });
+  for (const tensor of scope) tensor.dispose();
+  return result;
+}
+
+function visitTensors(value: unknown, scope: Set<Disposable>, visit: (tensor: Disposable) => void): void {
+  const seen = new Set<unknown>();
+  const stack = [value];
+  while (stack.length > 0) {
+    const current = stack.pop();
+    if (typeof current !== 'object' || current === null || seen.has(current)) continue;
+    seen.add(current);
+    if (scope.has(current as Disposable)) visit(current as Disposable);
+    else if (Array.isArray(current)) stack.push(...current);
+    else if (current instanceof Map) stack.push(...current.values());
+    else if (Object.getPrototypeOf(current) === Object.prototype || Object.getPrototypeOf(current) === null) stack.push(...Object.values(current));
+  }
+}
+
+export interface MemoryInfo {
+  /** Tensors that were made and neither disposed nor collected. */
+  tensors: number;
+  /** Device buffers in use, and their bytes. */
+  buffers: number;
+  bytes: number;
+  /** Freed memory that is kept for the next allocation. */
+  cachedBytes: number;
+  /** Compiled plans that are kept for graphs of the same structure. */
+  plans: number;
+}
+
+/** Counts of live tensors, set by the Tensor class. */
+export const liveTensors = { count: 0 };
+
+/** What is allocated now. */
+export function memory(): MemoryInfo {
+  const { bytes, buffers, cachedBytes, plans } = native().memory();
+  return { tensors: liveTensors.count, buffers, bytes, cachedBytes, plans };
+}

@@ -1,0 +1,275 @@
+/**
+ * Operations on graph nodes: types and shapes are checked and brought together here, the graph is built in graph.ts. `Tensor` is a thin
+ * surface over these functions; gradients use them too.
+ */
+import { TensorError } from '../errors';
+import { isFloating, promote, type DType } from './dtype';
+import {
+  assemble, cast, constant, copy, elementwise, expand, kernel, permute, reduce, reshape, scan, slice, windowOf,
+  type ElementwiseOp, type Node, type ReduceOp, type Region,
+} from './graph';
+import { broadcastShapes, contiguousStrides, formatShape, sameShape, sizeOf, type Shape } from './shape';
+
+export type Operand = Node | number;
+
+const compares = new Set<ElementwiseOp>(['eq', 'ne', 'lt', 'le', 'gt', 'ge']);
+const keepsSmallIntegers = new Set<ElementwiseOp>(['maximum', 'minimum', 'where']);
+
+/** A number takes the dtype of the tensor beside it: floating stays, integers stay for integral numbers and become float32 for others. */
+function weakDType(value: number, beside: DType): DType {
+  if (isFloating(beside)) return beside;
+  if (!Number.isInteger(value) || Math.abs(value) > 2147483647) return 'float32';
+  return beside === 'bool' ? 'int32' : beside;
+}
+
+function commonDType(operands: readonly Operand[]): DType {
+  let common: DType | null = null;
+  for (const operand of operands) if (typeof operand !== 'number') common = common === null ? operand.dtype : promote(common, operand.dtype);
+  let dtype: DType = common ?? 'float32';
+  for (const operand of operands) if (typeof operand === 'number') dtype = promote(dtype, weakDType(operand, dtype));
+  return dtype;
+}
+
+function prepare(operand: Operand, dtype: DType, shape: Shape): Node {
+  if (typeof operand === 'number') return constant(operand, dtype);
+  const typed = cast(operand, dtype);
+  return typed.op === 'constant' ? constant(typed.attributes.value!, dtype) : expand(typed, shape);
+}
+
+function resultShape(name: string, operands: readonly Operand[]): Shape {
+  const shapes = operands.filter((operand) => typeof operand !== 'number').map((operand) => operand.shape);
+  const first = shapes[0] ?? [];
+  return shapes.every((shape) => sameShape(shape, first)) ? first : broadcastShapes(name, shapes);
+}
+
+/** Whether an operand is the same number everywhere. */
+function isValue(operand: Operand, value: number): boolean {
+  return operand === value || (typeof operand !== 'number' && operand.op === 'constant' && operand.attributes.value === value);
+}
+
+/**
+ * Arithmetic on two operands. Numbers join a tensor without changing its kind; bool and uint8 become int32 (masks count as numbers);
+ * `div` and `pow` of integers give float32.
+ */
+export function binary(op: ElementwiseOp, a: Operand, b: Operand): Node {
+  const shape = resultShape(op, [a, b]);
+  let dtype = commonDType([a, b]);
+  if ((op === 'div' || op === 'pow') && !isFloating(dtype)) dtype = 'float32';
+  if (!compares.has(op) && !keepsSmallIntegers.has(op) && (dtype === 'bool' || dtype === 'uint8')) dtype = 'int32';
+  // x·1, x+0, x−0, x/1: what gradients are full of.
+  if (typeof a !== 'number' && a.dtype === dtype && sameShape(a.shape, shape)) {
+    if (((op === 'mul' || op === 'div') && isValue(b, 1)) || ((op === 'add' || op === 'sub') && isValue(b, 0))) return a;
+  }
+  if (typeof b !== 'number' && b.dtype === dtype && sameShape(b.shape, shape) && ((op === 'mul' && isValue(a, 1)) || (op === 'add' && isValue(a, 0)))) return b;
+  const inputs = [prepare(a, dtype, shape), prepare(b, dtype, shape)];
+  return elementwise(op, inputs, shape, compares.has(op) ? 'bool' : dtype);
+}
+
+const floatingUnary = new Set<ElementwiseOp>(['exp', 'expm1', 'log', 'log1p', 'sqrt', 'rsqrt', 'sin', 'cos', 'tanh', 'sigmoid', 'softplus']);
+
+/** Arithmetic on one operand. Functions such as exp turn integers into float32; floor, ceil and round leave them. */
+export function unary(op: ElementwiseOp, a: Node): Node {
+  if (op === 'isnan' || op === 'isfinite') {
+    return isFloating(a.dtype) ? elementwise(op, [a], a.shape, 'bool') : constant(op === 'isfinite' ? 1 : 0, 'bool', a.shape);
+  }
+  if ((op === 'floor' || op === 'ceil' || op === 'round') && !isFloating(a.dtype)) return a;
+  let dtype = a.dtype;
+  if (floatingUnary.has(op) && !isFloating(dtype)) dtype = 'float32';
+  else if (dtype === 'bool' || dtype === 'uint8') dtype = 'int32';
+  return elementwise(op, [cast(a, dtype)], a.shape, dtype);
+}
+
+/** and, or, not on truth values (anything but 0 is true). */
+export function logical(op: 'and_' | 'or_' | 'not_', operands: Node[]): Node {
+  const shape = resultShape(op, operands);
+  return elementwise(op, operands.map((operand) => prepare(cast(operand, 'bool'), 'bool', shape)), shape, 'bool');
+}
+
+/** `a` where the condition is not 0, else `b`. */
+export function where(condition: Node, a: Operand, b: Operand): Node {
+  const shape = resultShape('where', [condition, a, b]);
+  const dtype = commonDType([a, b]);
+  const truth = condition.dtype === 'bool' || condition.dtype === 'uint8' || condition.dtype === 'int32' ? condition : cast(condition, 'bool');
+  return elementwise('where', [prepare(truth, truth.dtype, shape), prepare(a, dtype, shape), prepare(b, dtype, shape)], shape, dtype);
+}
+
+/** Takes folded axes out of a shape that keeps them as 1. */
+export function dropAxes(node: Node, axes: readonly number[], keepDims: boolean): Node {
+  return keepDims ? node : reshape(node, node.shape.filter((_, d) => !axes.includes(d)));
+}
+
+/** Sum over axes (kept with extent 1). bool and uint8 add up as int32. */
+export function sum(node: Node, axes: number[]): Node {
+  const typed = node.dtype === 'bool' || node.dtype === 'uint8' ? cast(node, 'int32') : node;
+  return reduce(typed, 'sum', axes);
+}
+
+/** A node repeated along dimensions of extent 1 and new leading ones; constants take the shape. */
+export function expandNode(node: Node, shape: Shape): Node {
+  return expand(node, shape);
+}
+
+export function fold(node: Node, reduction: ReduceOp, axes: number[]): Node {
+  return reduce(node, reduction, axes);
+}
+
+/** The number of elements that take part along the axes: a number, or what the mask counts. */
+function count(node: Node, axes: readonly number[], mask: Node | null, dtype: DType): Operand {
+  if (!mask) return axes.reduce((total, d) => total * node.shape[d]!, 1);
+  return cast(sum(expand(mask, node.shape), [...axes]), dtype);
+}
+
+function masked(node: Node, mask: Node | null, instead: number): Node {
+  return mask ? where(mask, node, instead) : node;
+}
+
+export function floating(node: Node): Node {
+  return isFloating(node.dtype) ? node : cast(node, 'float32');
+}
+
+/** Mean over axes, kept with extent 1; NaN where nothing takes part. */
+export function mean(node: Node, axes: number[], mask: Node | null): Node {
+  const x = floating(node);
+  return binary('div', sum(masked(x, mask, 0), axes), count(x, axes, mask, x.dtype));
+}
+
+/**
+ * Variance over axes, kept with extent 1: Σ(x−μ)² / (n−ddof), corrected by (Σ(x−μ))²/n for the rounding of μ, so that an offset of the
+ * values costs no digits (Chan, Golub, LeVeque 1983, "corrected two-pass").
+ */
+export function variance(node: Node, axes: number[], mask: Node | null, ddof: number): Node {
+  const x = floating(node);
+  const n = count(x, axes, mask, x.dtype);
+  const centred = masked(binary('sub', x, mean(x, axes, mask)), mask, 0);
+  const shift = sum(centred, axes);
+  const spread = binary('sub', sum(unary('square', centred), axes), binary('div', unary('square', shift), n));
+  const divisor = typeof n === 'number' ? n - ddof : binary('sub', n, ddof);
+  return binary('div', binary('maximum', spread, 0), divisor);
+}
+
+/** x − mean over axes, with the mean's rounding taken out by a second pass. Masked positions hold 0. */
+export function centre(node: Node, axes: number[], mask: Node | null): Node {
+  const x = floating(node);
+  const first = masked(binary('sub', x, mean(x, axes, mask)), mask, 0);
+  return masked(binary('sub', first, mean(first, axes, mask)), mask, 0);
+}
+
+/** a[..,M,K] · b[..,K,N]; a 1-D operand is a row (left) or column (right) whose dimension leaves the result. */
+export function matmul(a: Node, b: Node): Node {
+  if (a.shape.length === 0 || b.shape.length === 0) throw new TensorError('matmul: expected tensors of at least one dimension, got a scalar');
+  const left = a.shape.length === 1 ? reshape(a, [1, a.shape[0]!]) : a;
+  const right = b.shape.length === 1 ? reshape(b, [b.shape[0]!, 1]) : b;
+  const [m, k] = left.shape.slice(-2) as [number, number];
+  const [kRight, n] = right.shape.slice(-2) as [number, number];
+  if (k !== kRight) throw new TensorError(`matmul: shapes ${formatShape(a.shape)} and ${formatShape(b.shape)} do not fit: inner dimensions ${k} and ${kRight}`);
+  let dtype = promote(a.dtype, b.dtype);
+  if (!isFloating(dtype)) dtype = 'float32';
+  const batch = broadcastShapes('matmul', [left.shape.slice(0, -2), right.shape.slice(0, -2)]);
+  let product: Node;
+  if (right.shape.length === 2 && left.shape.length > 2) {
+    const rows = reshape(cast(left, dtype), [sizeOf(left.shape.slice(0, -1)), k]);
+    product = reshape(multiply(rows, cast(right, dtype), [rows.shape[0]!, n], dtype), [...batch, m, n]);
+  } else {
+    product = multiply(expand(cast(left, dtype), [...batch, m, k]), expand(cast(right, dtype), [...batch, k, n]), [...batch, m, n], dtype);
+  }
+  let shape: Shape = product.shape;
+  if (b.shape.length === 1) shape = shape.slice(0, -1);
+  if (a.shape.length === 1) shape = [...batch, ...shape.slice(batch.length + 1)];
+  return reshape(product, shape);
+}
+
+function multiply(a: Node, b: Node, shape: Shape, dtype: DType): Node {
+  return kernel({ name: 'matmul', outputs: [{ shape, dtype }], scalars: [], attributes: [] }, [a, b])[0]!;
+}
+
+/** Puts an axis last, applies `f` to rows [N, extent], and puts it back. */
+function alongRows(node: Node, axis: number, f: (rows: Node) => Node): Node {
+  const last = node.shape.length - 1;
+  const moved = axis === last ? node : permute(node, [...node.shape.keys()].filter((d) => d !== axis).concat(axis));
+  const extent = moved.shape[last]!;
+  const result = reshape(f(reshape(moved, [extent === 0 ? 0 : moved.size / extent, extent])), moved.shape);
+  if (axis === last) return result;
+  const back = [...node.shape.keys()].slice(0, last);
+  back.splice(axis, 0, last);
+  return permute(result, back);
+}
+
+/** softmax, or its logarithm, along an axis. */
+export function softmax(node: Node, axis: number, log: boolean): Node {
+  return alongRows(floating(node), axis, (rows) => kernel({ name: 'softmax', outputs: [{ shape: rows.shape, dtype: rows.dtype }], scalars: [], attributes: [log ? 1 : 0] }, [rows])[0]!);
+}
+
+/** out[..i..] = x[..index[..i..]..]: index has as many dimensions as x and, but for the axis, the same extents. */
+export function gather(node: Node, index: Node, axis: number): Node {
+  const shape = node.shape.map((extent, d) => (d === axis ? index.shape[d]! : extent));
+  const call = { name: 'gather', outputs: [{ shape, dtype: node.dtype }], scalars: [], attributes: [axis] };
+  return kernel(call, [node, expand(cast(index, 'int32'), shape)])[0]!;
+}
+
+/** Adds src into zeros of `shape` at the indices along an axis, in the order of src. index and src have equal shapes. */
+export function scatterAdd(index: Node, src: Node, axis: number, shape: Shape): Node {
+  return kernel({ name: 'scatter_add', outputs: [{ shape, dtype: src.dtype }], scalars: [], attributes: [axis] }, [cast(index, 'int32'), src])[0]!;
+}
+
+/** Rows x[indices[..]] of the first dimension: shape [...indices, ...x.shape[1..]]. */
+export function take(node: Node, indices: Node): Node {
+  const rest = node.shape.slice(1);
+  const flat = reshape(indices, [indices.size, ...rest.map(() => 1)]);
+  return reshape(gather(node, expand(flat, [indices.size, ...rest]), 0), [...indices.shape, ...rest]);
+}
+
+export function concat(parts: readonly Node[], axis: number): Node {
+  const dtype = parts.map((part) => part.dtype).reduce(promote);
+  const first = parts[0]!.shape;
+  for (const part of parts) {
+    const fits = part.shape.length === first.length && part.shape.every((extent, d) => d === axis || extent === first[d]);
+    if (!fits) throw new TensorError(`concat: expected shapes equal but for axis ${axis}, got ${formatShape(first)} and ${formatShape(part.shape)}`);
+  }
+  if (parts.length === 1) return parts[0]!;
+  const shape = first.map((extent, d) => (d === axis ? parts.reduce((total, part) => total + part.shape[d]!, 0) : extent));
+  const strides = contiguousStrides(shape);
+  let start = 0;
+  const regions = parts.map((part): Region => {
+    const region = { offset: start * strides[axis]!, strides };
+    start += part.shape[axis]!;
+    return region;
+  });
+  return assemble(parts.map((part) => cast(part, dtype)), regions, shape, dtype, false);
+}
+
+export function stack(parts: readonly Node[], axis: number): Node {
+  const dtype = parts.map((part) => part.dtype).reduce(promote);
+  const first = parts[0]!.shape;
+  for (const part of parts) {
+    if (!sameShape(part.shape, first)) throw new TensorError(`stack: expected equal shapes, got ${formatShape(first)} and ${formatShape(part.shape)}`);
+  }
+  const shape = [...first.slice(0, axis), parts.length, ...first.slice(axis)];
+  const strides = contiguousStrides(shape);
+  const kept = strides.filter((_, d) => d !== axis);
+  return assemble(parts.map((part) => cast(part, dtype)), parts.map((_, i) => ({ offset: i * strides[axis]!, strides: kept })), shape, dtype, false);
+}
+
+/** Running sum along an axis. */
+export function cumsum(node: Node, axis: number, reverse: boolean): Node {
+  const typed = node.dtype === 'bool' || node.dtype === 'uint8' ? cast(node, 'int32') : node;
+  const last = node.shape.length - 1;
+  const order = [...node.shape.keys()].filter((d) => d !== axis).concat(axis);
+  const moved = axis === last ? typed : permute(typed, order);
+  const sums = scan(constant(1, moved.dtype), moved, constant(0, moved.dtype), reverse, 'scan');
+  return axis === last ? sums : permute(sums, order.map((_, d) => order.indexOf(d)));
+}
+
+/** The same elements in the opposite order along an axis. */
+export function flip(node: Node, axis: number): Node {
+  const starts = node.shape.map((extent, d) => (d === axis ? Math.max(0, extent - 1) : 0));
+  return slice(node, starts, node.shape.map((_, d) => (d === axis ? -1 : 1)), node.shape);
+}
+
+/** The node itself, or a copy where it shows a window that does not run along memory. */
+export function contiguous(node: Node): Node {
+  const { offset, strides, base } = windowOf(node);
+  if (node.op !== 'view') return node;
+  const plain = contiguousStrides(node.shape);
+  const inOrder = node.shape.every((extent, d) => extent === 1 || strides[d] === plain[d]);
+  return inOrder && offset === 0 && base.size === node.size ? node : copy(node);
+}

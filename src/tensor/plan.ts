@@ -1,0 +1,294 @@
+/**
+ * Evaluates graphs: looks up or writes the plan for a graph's structure (native/core/plan.h), binds its buffers and numbers, and runs it in one call.
+ *
+ * A plan depends on the structure alone (operations, shapes, dtypes, which inputs are the same array), not on the numbers: a training step
+ * finds its plan again each time.
+ */
+import { TensorError } from '../errors';
+import { callNative, native, nativeDescription } from '../native';
+import { dtypes } from './dtype';
+import { topological, windowOf, type Node } from './graph';
+import { DeviceBuffer, type Device } from './memory';
+import { ProgramWriter, type Place, type PlanContext } from './program';
+import { Scheduler } from './schedule';
+import { contiguousStrides, sizeOf } from './shape';
+
+interface Plan {
+  id: number;
+  key: Int32Array;
+  /** Scalars that belong to the plan, after those of the graph. */
+  fixedScalars: number[];
+}
+
+/** A graph ready to be looked up: its nodes, inputs and numbers in order of the walk. */
+interface Bound {
+  nodes: Node[];
+  roots: Node[];
+  leaves: DeviceBuffer[];
+  leafOf: Map<DeviceBuffer, number>;
+  scalars: number[];
+  key: Int32Array;
+}
+
+const ALIGNMENT = 64;
+const MAX_PLANS = 1024;
+const plans = new Map<number, Plan[]>();
+const order: { hash: number; plan: Plan }[] = [];
+
+/** Evaluates nodes together, each operation once; they hold their results in memory afterwards. */
+export function realize(requested: readonly Node[], device: Device = 'cpu'): void {
+  const roots = [...new Set(requested.map((node) => windowOf(node).base))].filter((node) => node.op !== 'buffer');
+  if (roots.length === 0) return;
+  const bound = bind(roots);
+  const plan = lookUp(bound, device);
+  const results = roots.map((root) => aliasedBuffer(root) ?? new DeviceBuffer(device, root.size * dtypes[root.dtype].bytes));
+  const ids = new Int32Array(bound.leaves.length + roots.length);
+  bound.leaves.forEach((buffer, i) => (ids[i] = buffer.id));
+  results.forEach((buffer, i) => (ids[bound.leaves.length + i] = buffer.id));
+  const scalars = Float64Array.from([...bound.scalars, ...plan.fixedScalars]);
+  try {
+    callNative((addon) => addon.execute(plan.id, ids, scalars));
+  } catch (error) {
+    for (const buffer of results) {
+      buffer.retain();
+      buffer.release();
+    }
+    throw error;
+  }
+  for (const node of bound.nodes) {
+    const aliases = node.op === 'kernel' ? node.attributes.kernel!.aliases : undefined;
+    if (aliases) for (const input of aliases) if (input !== null) windowOf(node.inputs[input]!).base.attributes.buffer!.version++;
+  }
+  roots.forEach((root, i) => root.become(results[i]!));
+}
+
+/** The programs and kernels that an evaluation of `node` would run, as text. */
+export function explainNode(node: Node): string {
+  const { base } = windowOf(node);
+  if (base.op === 'buffer') return 'in memory: nothing to run';
+  const writer = new PlanWriter(bind([base]));
+  writer.write();
+  return writer.steps.join('\n');
+}
+
+/** The array that an in-place kernel changes, for a root that is its result. */
+function aliasedBuffer(root: Node): DeviceBuffer | undefined {
+  const input = aliasOf(root);
+  return input && windowOf(input).base.attributes.buffer;
+}
+
+function aliasOf(node: Node): Node | undefined {
+  if (node.op !== 'output' || node.inputs[0]!.op !== 'kernel') return undefined;
+  const alias = node.inputs[0]!.attributes.kernel!.aliases?.[node.attributes.index!] ?? null;
+  return alias === null ? undefined : node.inputs[0]!.inputs[alias];
+}
+
+function bind(roots: Node[]): Bound {
+  const nodes = topological(roots);
+  const leaves: DeviceBuffer[] = [];
+  const leafOf = new Map<DeviceBuffer, number>();
+  const scalars: number[] = [];
+  const key: number[] = [];
+  for (const node of nodes) {
+    key.push(node.signature);
+    for (const input of node.inputs) key.push(input.position);
+    if (node.op === 'buffer') {
+      const { buffer, version } = node.attributes;
+      if (!buffer) throw new TensorError('a tensor of this expression was disposed');
+      if (buffer.version !== version) {
+        throw new TensorError('a tensor of this expression was changed in place (by an optimizer step) before the expression was evaluated: read its value before the step');
+      }
+      let leaf = leafOf.get(buffer);
+      if (leaf === undefined) leafOf.set(buffer, (leaf = leaves.push(buffer) - 1));
+      key.push(leaf);
+    } else if (node.op === 'constant') {
+      scalars.push(node.attributes.value!);
+    } else if (node.op === 'kernel') {
+      scalars.push(...node.attributes.kernel!.scalars);
+    } else if (node.op === 'symbol') {
+      throw new TensorError('scan: a tensor of its step was used outside of it; use what scan returns');
+    }
+  }
+  for (const root of roots) key.push(-1 - root.position);
+  return { nodes, roots, leaves, leafOf, scalars, key: Int32Array.from(key) };
+}
+
+function lookUp(bound: Bound, device: Device): Plan {
+  const { key } = bound;
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key[i]!, 0x01000193) ^ (hash >>> 15);
+  const known = plans.get(hash)?.find((plan) => sameKey(plan.key, key));
+  if (known) return known;
+  const writer = new PlanWriter(bound);
+  const words = writer.write();
+  const plan = { id: callNative((addon) => addon.createPlan(device, words)), key, fixedScalars: writer.fixedScalars };
+  plans.set(hash, [...(plans.get(hash) ?? []), plan]);
+  order.push({ hash, plan });
+  if (order.length > MAX_PLANS) {
+    const oldest = order.shift()!;
+    native().destroyPlan(oldest.plan.id);
+    plans.set(oldest.hash, plans.get(oldest.hash)!.filter((kept) => kept !== oldest.plan));
+  }
+  return plan;
+}
+
+function sameKey(a: Int32Array, b: Int32Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
+interface Slot {
+  bytes: number;
+  external: boolean;
+  first: number;
+  last: number;
+  offset: number;
+}
+
+class PlanWriter implements PlanContext {
+  readonly nodes: readonly Node[];
+  readonly fixedScalars: number[] = [];
+  /** One text for each step, for explain(). */
+  readonly steps: string[] = [];
+  private readonly slots: Slot[] = [];
+  private readonly slotOfNode = new Map<string, number>();
+  private readonly scalarAt = new Map<Node, number>();
+  private readonly index = new Map<Node, number>();
+  private step = 0;
+
+  constructor(private readonly bound: Bound) {
+    this.nodes = bound.nodes;
+    let scalars = 0;
+    bound.nodes.forEach((node, i) => {
+      this.index.set(node, i);
+      if (node.op === 'constant') this.scalarAt.set(node, scalars++);
+      if (node.op === 'kernel') {
+        this.scalarAt.set(node, scalars);
+        scalars += node.attributes.kernel!.scalars.length;
+      }
+    });
+    for (const buffer of bound.leaves) this.newSlot(buffer.bytes, true);
+    for (const root of bound.roots) this.slotOfNode.set(this.slotKey(root), this.newSlot(root.size * dtypes[root.dtype].bytes, true));
+  }
+
+  write(): Float64Array {
+    const records: number[][] = [];
+    for (const step of new Scheduler(this.nodes, this.bound.roots).run()) {
+      this.step = records.length;
+      if (step.kind === 'program') {
+        if (sizeOf(step.shape) === 0 && (step.scan || !step.axes)) continue;
+        const program = new ProgramWriter(step, this).write();
+        for (const slot of [...program.slotsRead, ...program.slotsWritten]) this.touch(slot);
+        records.push([0, program.words.length, ...program.words]);
+        this.steps.push(program.text);
+      } else if (step.kind === 'fill') {
+        const node = this.nodes[step.node]!;
+        const place = { slot: this.slotOf(step.node), dtype: node.dtype, offset: 0, strides: [1] };
+        records.push(this.kernelRecord('fill', [{ place, shape: [node.size] }], [this.fixedScalar(0)], []));
+        this.steps.push(`fill [${node.shape.join()}] with 0`);
+      } else {
+        records.push(this.kernel(this.nodes[step.node]!, step.node));
+      }
+    }
+    const arena = this.placeTemporaries();
+    const words = [1, this.slots.length, this.bound.scalars.length + this.fixedScalars.length, arena, records.length];
+    for (const slot of this.slots) words.push(slot.bytes, slot.external ? -1 : slot.offset);
+    for (const record of records) for (const word of record) words.push(word);
+    return Float64Array.from(words);
+  }
+
+  indexOf(node: Node): number {
+    return this.index.get(node)!;
+  }
+
+  scalarOf(node: Node): number {
+    return this.scalarAt.get(node)!;
+  }
+
+  fixedScalar(value: number): number {
+    const known = this.fixedScalars.indexOf(value);
+    return this.bound.scalars.length + (known >= 0 ? known : this.fixedScalars.push(value) - 1);
+  }
+
+  place(node: Node): Place {
+    const { base, offset, strides } = windowOf(node);
+    return { slot: this.slotOf(this.indexOf(base)), dtype: base.dtype, offset, strides };
+  }
+
+  slotOf(index: number): number {
+    const node = this.nodes[index]!;
+    if (node.op === 'buffer') return this.bound.leafOf.get(node.attributes.buffer!)!;
+    const alias = aliasOf(node);
+    if (alias) return this.place(alias).slot;
+    return this.slotFor(this.slotKey(node), node.size * dtypes[node.dtype].bytes);
+  }
+
+  /** What a node's buffer is known by: a kernel's results by the kernel and their number. */
+  private slotKey(node: Node): string {
+    const ofKernel = node.op === 'output' && node.inputs[0]!.op === 'kernel';
+    return ofKernel ? `${this.index.get(node.inputs[0]!)}:${node.attributes.index}` : `${this.index.get(node)}`;
+  }
+
+  private slotFor(key: string, bytes: number): number {
+    let slot = this.slotOfNode.get(key);
+    if (slot === undefined) this.slotOfNode.set(key, (slot = this.newSlot(bytes, false)));
+    return slot;
+  }
+
+  private newSlot(bytes: number, external: boolean): number {
+    return this.slots.push({ bytes, external, first: Infinity, last: -1, offset: 0 }) - 1;
+  }
+
+  private touch(slot: number): void {
+    const entry = this.slots[slot]!;
+    entry.first = Math.min(entry.first, this.step);
+    entry.last = Math.max(entry.last, this.step);
+  }
+
+  private kernel(node: Node, index: number): number[] {
+    const call = node.attributes.kernel!;
+    const views = node.inputs.map((input) => ({ place: this.place(input), shape: input.shape }));
+    call.outputs.forEach(({ shape, dtype }, k) => {
+      if ((call.aliases?.[k] ?? null) !== null) return;
+      const slot = this.slotFor(`${index}:${k}`, sizeOf(shape) * dtypes[dtype].bytes);
+      views.push({ place: { slot, dtype, offset: 0, strides: contiguousStrides(shape) }, shape });
+    });
+    this.steps.push(`${call.name} ${views.map((view) => `${view.place.dtype}[${view.shape.join()}]`).join(' ')}`);
+    const first = this.scalarOf(node);
+    return this.kernelRecord(call.name, views, call.scalars.map((_, i) => first + i), call.attributes);
+  }
+
+  private kernelRecord(name: string, views: { place: Place; shape: readonly number[] }[], scalars: number[], attributes: number[]): number[] {
+    const words = [nativeDescription().kernels.findIndex((row) => row.name === name)];
+    for (const { place, shape } of views) {
+      this.touch(place.slot);
+      words.push(place.slot, dtypes[place.dtype].code, place.offset, shape.length, ...shape, ...place.strides);
+    }
+    words.push(...scalars, ...attributes);
+    return [1, words.length, ...words];
+  }
+
+  /** Lays out what lives only during the evaluation; arrays that are not needed at the same time share memory. Returns the arena's size. */
+  private placeTemporaries(): number {
+    let size = 0;
+    const placed: Slot[] = [];
+    for (const slot of this.slots.filter((s) => !s.external).sort((a, b) => a.first - b.first)) {
+      const bytes = aligned(slot.bytes);
+      let offset = 0;
+      for (const other of placed) {
+        if (other.last < slot.first || slot.last < other.first) continue;
+        if (offset + bytes <= other.offset) break;
+        offset = Math.max(offset, other.offset + aligned(other.bytes));
+      }
+      slot.offset = offset;
+      size = Math.max(size, offset + bytes);
+      placed.splice(placed.findIndex((other) => other.offset > offset) >>> 0, 0, slot);
+    }
+    return size;
+  }
+}
+
+function aligned(bytes: number): number {
+  return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+}

@@ -1,0 +1,159 @@
+/** The tuned kernels that models use, as operations on tensors. */
+import { TensorError } from '../errors';
+import { isFloating } from './dtype';
+import { cast, kernel, release, retain, windowOf, type Node } from './graph';
+import { contiguous } from './operations';
+import { realize } from './plan';
+import type { RandomKey } from './random';
+import { formatShape, type Shape } from './shape';
+import { Tensor, tensorArgument } from './tensor';
+
+function expectShape(operation: string, name: string, node: Node, expected: (number | string)[]): void {
+  const fits = node.shape.length === expected.length && expected.every((extent, d) => typeof extent === 'string' || extent === node.shape[d]);
+  if (!fits) throw new TensorError(`${operation}: expected ${name} of shape [${expected.join(',')}], got ${formatShape(node.shape)}`);
+}
+
+export interface AttentionOptions {
+  /** Factor on the products of queries and keys, usually 1/√D. */
+  scale: number;
+  /** int32 [B]: the first key that counts in each row (what precedes it is padding). */
+  keyStart: Tensor;
+  /** The position of the first query among the keys. Default 0. */
+  queryOffset?: number;
+}
+
+/**
+ * Causal grouped-query attention: q [B,H,Tq,D], k and v [B,Hk,Tk,D] → [B,H,Tq,D]. Query i stands at position p = queryOffset + i and sees the keys keyStart[b] … p;
+ * one that sees none gives 0. Head h reads key head ⌊h·Hk/H⌋. Differentiable in q, k, v.
+ */
+export function attention(q: Tensor, k: Tensor, v: Tensor, { scale, keyStart, queryOffset = 0 }: AttentionOptions): Tensor {
+  const query = tensorArgument('attention', q);
+  const [batch, heads, length] = query.shape as [number, number, number];
+  const key = tensorArgument('attention', k);
+  const start = tensorArgument('attention keyStart', keyStart);
+  expectShape('attention', 'q', query, ['B', 'H', 'Tq', 'D']);
+  expectShape('attention', 'k', key, [batch, 'Hk', 'Tk', query.shape[3]!]);
+  expectShape('attention', 'v', tensorArgument('attention', v), [...key.shape]);
+  expectShape('attention', 'keyStart', start, [batch]);
+  const outputs = [{ shape: query.shape, dtype: query.dtype }, { shape: [batch, heads, length], dtype: query.dtype }];
+  const call = { name: 'attention', outputs, scalars: [scale, queryOffset], attributes: [] };
+  return new Tensor(kernel(call, [query, key, v.node, cast(start, 'int32')])[0]!);
+}
+
+/**
+ * log softmax(logits/temperature) at the given tokens, and the entropy of the same distributions: logits [...,V], ids int32 [...] → both of shape [...].
+ * One pass over the logits. Differentiable in the logits.
+ */
+export function tokenLogProbs(logits: Tensor, ids: Tensor, { temperature = 1 }: { temperature?: number } = {}): { logProbs: Tensor; entropy: Tensor } {
+  const scores = tensorArgument('tokenLogProbs', logits);
+  const chosen = tensorArgument('tokenLogProbs ids', ids);
+  if (scores.shape.length === 0 || !isFloating(scores.dtype)) throw new TensorError(`tokenLogProbs: expected floating logits [...,V], got ${scores.dtype} ${formatShape(scores.shape)}`);
+  const rows: Shape = scores.shape.slice(0, -1);
+  expectShape('tokenLogProbs', 'ids', chosen, [...rows]);
+  if (isFloating(chosen.dtype)) throw new TensorError(`tokenLogProbs: expected integer ids, got ${chosen.dtype}`);
+  if (!(temperature > 0)) throw new TensorError(`tokenLogProbs: expected a temperature above 0, got ${temperature}`);
+  const vocabulary = scores.shape[rows.length]!;
+  const flat = logits.reshape(vocabulary === 0 ? [chosen.size, 0] : [-1, vocabulary]).node;
+  const dtype = scores.dtype === 'float64' ? 'float64' : 'float32';
+  const output = { shape: [chosen.size], dtype } as const;
+  const call = { name: 'token_log_probs', outputs: [output, output, output], scalars: [1 / temperature], attributes: [] };
+  const [logProbs, entropy] = kernel(call, [flat, cast(ids.reshape([chosen.size]).node, 'int32')]);
+  return { logProbs: new Tensor(logProbs!).reshape([...rows]), entropy: new Tensor(entropy!).reshape([...rows]) };
+}
+
+export interface SamplingOptions {
+  /** 0 takes the most likely token. Default 1. */
+  temperature?: number;
+  /** Only the k most likely tokens; off where ≤ 0. Default off. */
+  topK?: number;
+  /** Only the most likely tokens that together reach this probability; off at 1. Default 1. */
+  topP?: number;
+  /** Only tokens at least this many times as likely as the most likely one; off at 0. Default 0. */
+  minP?: number;
+  key: RandomKey;
+  /** Row b draws from block counter + b of the key's stream. Default 0. */
+  counter?: number;
+}
+
+/**
+ * Draws a token from each row of logits [B,V]: ids int32 [B], and the log-prob of each under softmax(logits/temperature) as it was before
+ * top-k, top-p and min-p cut it (at temperature 0: under softmax(logits)).
+ */
+export function sampleTokens(logits: Tensor, { temperature = 1, topK = -1, topP = 1, minP = 0, key, counter = 0 }: SamplingOptions): { ids: Tensor; logProbs: Tensor } {
+  const scores = tensorArgument('sampleTokens', logits);
+  expectShape('sampleTokens', 'logits', scores, ['B', 'V']);
+  const rows = [scores.shape[0]!];
+  const outputs = [{ shape: rows, dtype: 'int32' as const }, { shape: rows, dtype: 'float32' as const }];
+  const call = { name: 'sample', outputs, scalars: [temperature, topP, minP, topK, key.low, key.high, counter], attributes: [] };
+  const [ids, logProbs] = kernel(call, [scores]);
+  return { ids: new Tensor(ids!), logProbs: new Tensor(logProbs!) };
+}
+
+/**
+ * Writes values [B,S,C] into cache [B,T,C] at positions position … position+S−1, in place. The result stands for the changed
+ * cache; the tensor given must not be used any more.
+ */
+export function writeAt(cache: Tensor, values: Tensor, position: number): Tensor {
+  const target = tensorArgument('writeAt', cache);
+  const source = tensorArgument('writeAt', values);
+  expectShape('writeAt', 'values', source, [target.shape[0]!, 'S', target.shape[2]!]);
+  if (!Number.isInteger(position) || position < 0 || position + source.shape[1]! > target.shape[1]!) {
+    throw new TensorError(`writeAt: expected a position from 0 to ${target.shape[1]! - source.shape[1]!}, got ${position}`);
+  }
+  const call = { name: 'index_copy', outputs: [{ shape: target.shape, dtype: target.dtype }], scalars: [position], attributes: [], aliases: [0] };
+  return new Tensor(kernel(call, [target, cast(source, target.dtype)])[0]!);
+}
+
+/** Evaluates several tensors together: what they share is computed once, in one plan. */
+export function evaluate(tensors: readonly Tensor[]): void {
+  realize(tensors.map((tensor) => tensorArgument('evaluate', tensor)));
+}
+
+/** The constants of one AdamW update; `step` counts from 1. */
+export interface AdamWScalars {
+  lr: number;
+  beta1: number;
+  beta2: number;
+  epsilon: number;
+  weightDecay: number;
+  step: number;
+}
+
+/** In-place updates that run together, after everything else in their evaluation. */
+export class UpdateList {
+  private readonly updates: { targets: Tensor[]; results: Node[] }[] = [];
+
+  /**
+   * AdamW (Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019) on param, m and v, in place:
+   * g = gradient·gradScale, m = β₁m+(1−β₁)g, v = β₂v+(1−β₂)g², param −= lr·((m/(1−β₁ᵗ))/(√(v/(1−β₂ᵗ))+ε) + weightDecay·param).
+   * The three hold memory of their own (evaluated, not views).
+   */
+  adamw(param: Tensor, m: Tensor, v: Tensor, gradient: Tensor, gradScale: Tensor, scalars: AdamWScalars): void {
+    const targets = [param, m, v];
+    for (const target of targets) {
+      target.realize();
+      if (target.node.op !== 'buffer') throw new TensorError('adamw: expected parameters and moments with memory of their own, got a view');
+    }
+    const { lr, beta1, beta2, epsilon, weightDecay, step } = scalars;
+    const outputs = targets.map(({ shape, dtype }) => ({ shape, dtype }));
+    const call = {
+      name: 'adamw', outputs, attributes: [], aliases: [0, 1, 2], last: true,
+      scalars: [lr, beta1, beta2, epsilon, weightDecay, 1 - beta1 ** step, 1 - beta2 ** step],
+    };
+    const results = kernel(call, [param.node, m.node, v.node, contiguous(tensorArgument('adamw', gradient)), tensorArgument('adamw', gradScale)]);
+    this.updates.push({ targets, results });
+  }
+
+  /** Runs the updates and evaluates the given tensors before them, in one plan; the updated tensors then hold the new values. */
+  evaluate(others: readonly Tensor[] = []): void {
+    const results = this.updates.flatMap((update) => update.results);
+    for (const result of results) retain(result);
+    try {
+      realize([...others.map((tensor) => windowOf(tensor.node).base), ...results]);
+      for (const { targets, results: updated } of this.updates) targets.forEach((target, i) => target.replace(updated[i]!));
+    } finally {
+      for (const result of results) release(result);
+      this.updates.length = 0;
+    }
+  }
+}

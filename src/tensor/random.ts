@@ -1,0 +1,85 @@
+/**
+ * Random numbers with explicit keys: the same key gives the same numbers on every device, whatever was drawn before.
+ *
+ * Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel Random Numbers: As Easy as 1, 2, 3; SC 2011).
+ */
+import { TensorError } from '../errors';
+import { isFloating, type DType } from './dtype';
+import { cast, kernel } from './graph';
+import * as ops from './operations';
+import { checkShape, describe } from './shape';
+import { Tensor } from './tensor';
+
+/** The high and low halves of a·b for unsigned 32-bit a and b. */
+function multiply(a: number, b: number): [number, number] {
+  const product = BigInt(a >>> 0) * BigInt(b >>> 0);
+  return [Number(product >> 32n), Number(product & 0xffffffffn)];
+}
+
+/** One block of Philox4x32-10: four 32-bit words from a counter of four and a key of two. */
+export function philox4x32(counter: readonly [number, number, number, number], key: readonly [number, number]): [number, number, number, number] {
+  let [c0, c1, c2, c3] = counter;
+  let [k0, k1] = key;
+  for (let round = 0; round < 10; round++) {
+    const [high0, low0] = multiply(0xd2511f53, c0);
+    const [high1, low1] = multiply(0xcd9e8d57, c2);
+    [c0, c1, c2, c3] = [(high1 ^ c1 ^ k0) >>> 0, low1, (high0 ^ c3 ^ k1) >>> 0, low0];
+    k0 = (k0 + 0x9e3779b9) >>> 0;
+    k1 = (k1 + 0xbb67ae85) >>> 0;
+  }
+  return [c0, c1, c2, c3];
+}
+
+/** Keeps the blocks that derive keys apart from those that give numbers (whose two upper counter words are 0). */
+const DERIVE = 0x6b657973;
+
+/** The key of a stream of random numbers. Keys are values: drawing does not change them; `fold` derives independent ones. */
+export class RandomKey {
+  constructor(
+    readonly low: number,
+    readonly high: number,
+  ) {}
+
+  /** The n-th key derived from this one (n a non-negative integer: a step, a row, a layer). */
+  fold(n: number): RandomKey {
+    if (!Number.isSafeInteger(n) || n < 0) throw new TensorError(`RandomKey.fold: expected a non-negative integer, got ${describe(n)}`);
+    const [low, high] = philox4x32([n >>> 0, Math.floor(n / 2 ** 32) >>> 0, DERIVE, 0], [this.low, this.high]);
+    return new RandomKey(low, high);
+  }
+}
+
+/** A key from a seed (an integer). */
+export function randomKey(seed: number): RandomKey {
+  if (!Number.isSafeInteger(seed)) throw new TensorError(`randomKey: expected an integer seed, got ${describe(seed)}`);
+  return new RandomKey(seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0);
+}
+
+function checkKey(operation: string, key: unknown): RandomKey {
+  if (key instanceof RandomKey) return key;
+  throw new TensorError(`${operation}: expected a RandomKey (randomKey(seed)), got ${describe(key)}`);
+}
+
+function draw(operation: string, shape: readonly number[], key: unknown, dtype: DType, distribution: 1 | 2): Tensor {
+  const { low, high } = checkKey(operation, key);
+  if (!isFloating(dtype)) throw new TensorError(`${operation}: expected a floating dtype, got ${describe(dtype)}`);
+  const drawn = dtype === 'float64' ? 'float64' : 'float32';
+  const call = { name: 'philox', outputs: [{ shape: checkShape(operation, shape), dtype: drawn as DType }], scalars: [low, high, 0], attributes: [distribution] };
+  return new Tensor(cast(kernel(call, [])[0]!, dtype));
+}
+
+export interface RandomOptions {
+  key: RandomKey;
+  dtype?: DType;
+}
+
+/** Uniform numbers in [low, high). */
+export function randomUniform(shape: readonly number[], { key, low = 0, high = 1, dtype = 'float32' }: RandomOptions & { low?: number; high?: number }): Tensor {
+  const unit = draw('randomUniform', shape, key, dtype, 1);
+  return low === 0 && high === 1 ? unit : new Tensor(ops.binary('add', ops.binary('mul', unit.node, high - low), low));
+}
+
+/** Normal numbers of the given mean and standard deviation. */
+export function randomNormal(shape: readonly number[], { key, mean = 0, std = 1, dtype = 'float32' }: RandomOptions & { mean?: number; std?: number }): Tensor {
+  const unit = draw('randomNormal', shape, key, dtype, 2);
+  return mean === 0 && std === 1 ? unit : new Tensor(ops.binary('add', ops.binary('mul', unit.node, std), mean));
+}

@@ -1,0 +1,306 @@
+/**
+ * `scan`: recurrences along the last axis, written as one step.
+ *
+ * The step is called once, with symbols. A state whose next value is affine in itself, s' = a·s + b with a and b free of it, becomes an affine scan, which
+ * runs in parallel; states are taken one after the other, so that a state may use another one (GAE's advantage uses the next value) in any way.
+ * What is left is a loop, run step by step for each row.
+ */
+import { TensorError } from '../errors';
+import { isFloating, promote, type DType } from './dtype';
+import {
+  broadcastTo, cast, constant, elementwise, expand, loop, Node, outputOf, reshape, scan as scanNode, topological, type ElementwiseOp, type LoopBody,
+} from './graph';
+import { elementwiseOps } from './graph';
+import * as ops from './operations';
+import type { Operand } from './operations';
+import { broadcastShapes, describe, formatShape, sameShape, type Shape } from './shape';
+import { Tensor, tensorArgument } from './tensor';
+
+export interface ScanOptions<Init> {
+  /** From the last element to the first. Default false. */
+  reverse?: boolean;
+  /** Where it is 0 the state passes through unchanged, whatever the inputs hold there. Broadcasts to the inputs' shape. */
+  mask?: Tensor;
+  /** The state before the first step: a number or a tensor of the inputs' shape without the last axis; an array of them for several states. Default 0. */
+  init?: Init;
+}
+
+type Init = number | Tensor;
+
+/** What a step computes: a node for each state, over symbols. */
+export interface LoweredScan {
+  /** The states after each step, then before it: arrays of the inputs' shape. */
+  after: Node[];
+  before: Node[];
+}
+
+const arithmetic = new Set<string>([...elementwiseOps, 'cast']);
+
+/**
+ * A recurrence along the last axis. `step` gets the state and the inputs of one position, tensors of the inputs' shape without the last
+ * axis, and returns the next state; it is called once, with symbols, and may use any element-wise arithmetic. The result has
+ * the inputs' shape and holds the state after each position.
+ *
+ * Steps that are affine in the state run in parallel (along rows, and along time in long rows); `explain()` shows `loop` where a step does not.
+ *
+ * @throws TensorError if the step returns something else, mixes rows, or its states are not as many as `init`
+ * @example
+ * const rewards = tensor([[0, 0, 1]]);
+ * const rewardToGo = scan([rewards], { reverse: true }, (running, [r]) => r.add(running.mul(0.5)));
+ */
+export function scan(inputs: readonly Tensor[], options: ScanOptions<Init>, step: (state: Tensor, inputs: Tensor[]) => Tensor): Tensor;
+export function scan(inputs: readonly Tensor[], options: ScanOptions<readonly Init[]>, step: (state: Tensor[], inputs: Tensor[]) => readonly Tensor[]): Tensor[];
+export function scan(
+  inputs: readonly Tensor[],
+  options: ScanOptions<Init> | ScanOptions<readonly Init[]>,
+  step: ((state: Tensor, inputs: Tensor[]) => Tensor) | ((state: Tensor[], inputs: Tensor[]) => readonly Tensor[]),
+): Tensor | Tensor[] {
+  if (!Array.isArray(inputs) || inputs.length === 0) throw new TensorError(`scan: expected an array of at least one input, got ${describe(inputs)}`);
+  if (typeof options !== 'object' || options === null) throw new TensorError(`scan: expected options ({reverse, mask, init}), got ${describe(options)}`);
+  if (typeof step !== 'function') throw new TensorError(`scan: expected a step function, got ${describe(step)}`);
+  const { reverse = false, mask, init = 0 } = options;
+  const several = Array.isArray(init);
+  const given = inputs.map((input, i) => tensorArgument(`scan input ${i}`, input));
+  const maskNode = mask === undefined ? null : tensorArgument('scan mask', mask);
+  const shape = broadcastShapes('scan', [...given, ...(maskNode ? [maskNode] : [])].map((node) => node.shape));
+  if (shape.length === 0) throw new TensorError('scan: expected inputs of at least one dimension, got scalars');
+  const full = given.map((node) => expand(node, shape));
+  let dtype: DType = full.map((node) => node.dtype).reduce(promote);
+  if (!isFloating(dtype)) dtype = 'float32';
+  if (dtype === 'bfloat16') dtype = 'float32';
+
+  const row = shape.slice(0, -1);
+  const inits = (several ? (init as readonly Init[]) : [init as Init]).map((value, k) => initial(value, k, shape, dtype));
+  const body: LoopBody = {
+    inputs: full.map((node) => new Node('symbol', node.dtype, row, [], {})),
+    states: inits.map(() => new Node('symbol', dtype, row, [], {})),
+    next: [],
+  };
+  const states = body.states.map((node) => new Tensor(node));
+  const symbols = body.inputs.map((node) => new Tensor(node));
+  const result: unknown = several ? (step as (s: Tensor[], i: Tensor[]) => unknown)(states, symbols) : (step as (s: Tensor, i: Tensor[]) => unknown)(states[0]!, symbols);
+  body.next = nextStates(result, several, inits.length, row, dtype);
+  const lowered = lowerScan(full, inits, body, Boolean(reverse), maskNode ? expand(cast(maskNode, 'bool'), shape) : null);
+  const after = lowered.after.map((node) => new Tensor(node));
+  for (const symbol of [...states, ...symbols]) symbol.dispose();
+  return several ? after : after[0]!;
+}
+
+function initial(value: unknown, k: number, shape: Shape, dtype: DType): Node {
+  if (typeof value === 'number') return constant(value, dtype);
+  const node = cast(tensorArgument(`scan init ${k}`, value), dtype);
+  const row = broadcastTo(`scan init ${k}`, node, shape.slice(0, -1));
+  return expand(reshape(row, [...row.shape, 1]), shape);
+}
+
+function nextStates(result: unknown, several: boolean, count: number, row: Shape, dtype: DType): Node[] {
+  const list = several ? result : [result];
+  if (!Array.isArray(list) || list.length !== count) {
+    throw new TensorError(`scan: expected the step to return ${several ? `an array of ${count} tensors, as many as init` : 'a Tensor'}, got ${describe(result)}`);
+  }
+  return list.map((value, k) => {
+    if (!(value instanceof Tensor)) throw new TensorError(`scan: expected the step to return a Tensor for state ${k}, got ${describe(value)}`);
+    const node = cast(value.node, dtype);
+    if (sameShape(node.shape, row)) return node;
+    if (node.shape.length > row.length || node.shape.some((extent, d) => extent !== 1 && extent !== row[d + row.length - node.shape.length])) {
+      throw new TensorError(`scan: expected the step to return shape ${formatShape(row)} for state ${k}, got ${formatShape(node.shape)}`);
+    }
+    return expand(node, row);
+  });
+}
+
+/** Turns a recurrence into affine scans where it can, and one loop for the rest. */
+export function lowerScan(inputs: readonly Node[], inits: readonly Node[], body: LoopBody, reverse: boolean, mask: Node | null): LoweredScan {
+  const shape = inputs[0]!.shape;
+  const known = new Map<Node, Node>();
+  body.inputs.forEach((symbol, k) => known.set(symbol, inputs[k]!));
+  const before = new Array<Node | undefined>(inits.length);
+  const after = new Array<Node | undefined>(inits.length);
+  const waiting = new Set(inits.keys());
+  for (let progress = true; progress; ) {
+    progress = false;
+    for (const k of waiting) {
+      const symbol = body.states[k]!;
+      const affine = affineIn(body.next[k]!, symbol, known, shape);
+      if (!affine) continue;
+      const dtype = symbol.dtype;
+      let a = asNode(affine.a, dtype, shape);
+      let b = asNode(affine.b, dtype, shape);
+      if (mask) {
+        a = ops.where(mask, a, constant(1, dtype));
+        b = ops.where(mask, b, constant(0, dtype));
+      }
+      after[k] = scanNode(a, b, inits[k]!, reverse, 'scan');
+      before[k] = scanNode(a, b, inits[k]!, reverse, 'scan_prev');
+      known.set(symbol, before[k]!);
+      waiting.delete(k);
+      progress = true;
+    }
+  }
+  if (waiting.size > 0) lowerLoop(inputs, inits, body, reverse, mask, [...waiting], known, before, after);
+  return { after: after as Node[], before: before as Node[] };
+}
+
+function lowerLoop(
+  inputs: readonly Node[], inits: readonly Node[], body: LoopBody, reverse: boolean, mask: Node | null, left: number[], known: Map<Node, Node>,
+  before: (Node | undefined)[], after: (Node | undefined)[],
+): void {
+  const shape = inputs[0]!.shape;
+  const states = left.map((k) => body.states[k]!);
+  let next = left.map((k) => body.next[k]!);
+  const row = body.states[0]!.shape;
+  const extra = new Map<Node, Node>();
+  if (mask) {
+    const symbol = new Node('symbol', 'bool', row, [], {});
+    extra.set(symbol, mask);
+    next = next.map((node, i) => elementwise('where', [symbol, node, states[i]!], row, node.dtype));
+  }
+  // Whatever does not depend on the states enters the loop as an input, computed beforehand for all positions at once.
+  const dependent = dependents(next, new Set(states));
+  const symbols = new Map<Node, Node>();
+  const rebuilt = new Map<Node, Node>();
+  const arrays: Node[] = [];
+  const entering: Node[] = [];
+  for (const node of topological(next)) {
+    if (states.includes(node)) rebuilt.set(node, node);
+    else if (node.op === 'constant') rebuilt.set(node, constant(node.attributes.value!, node.dtype, row));
+    else if (!dependent.has(node)) {
+      const used = next.includes(node) || [...dependent].some((user) => user.inputs.includes(node));
+      if (!used) continue;
+      const symbol = new Node('symbol', node.dtype, row, [], {});
+      symbols.set(node, symbol);
+      rebuilt.set(node, symbol);
+      entering.push(symbol);
+      arrays.push(extra.get(node) ?? substitute(node, known, shape));
+    } else {
+      rebuilt.set(node, node.op === 'cast' ? new Node('cast', node.dtype, row, [rebuilt.get(node.inputs[0]!)!], {}) : elementwise(node.op as ElementwiseOp, node.inputs.map((input) => rebuilt.get(input)!), row, node.dtype));
+    }
+  }
+  const loopBody = { inputs: entering, states, next: next.map((node) => rebuilt.get(node)!) };
+  const node = loop(arrays, left.map((k) => inits[k]!), loopBody, reverse, shape);
+  left.forEach((k, i) => {
+    after[k] = outputOf(node, i);
+    before[k] = outputOf(node, left.length + i);
+  });
+}
+
+/** The nodes of an expression that depend on one of the symbols. */
+function dependents(roots: readonly Node[], symbols: ReadonlySet<Node>): Set<Node> {
+  const found = new Set<Node>();
+  for (const node of topological(roots)) {
+    if (symbols.has(node) || node.inputs.some((input) => found.has(input))) found.add(node);
+  }
+  return found;
+}
+
+function checkStep(node: Node): void {
+  if (!arithmetic.has(node.op)) {
+    throw new TensorError(`scan: the step may only use element-wise arithmetic on the state and the inputs, got '${node.op === 'view' ? 'a change of shape' : node.op}'`);
+  }
+}
+
+/** An array of the full shape from a tensor that the step took from outside: of the shape of a row, or a scalar. */
+function lift(node: Node, shape: Shape): Node {
+  if (node.op === 'constant') return constant(node.attributes.value!, node.dtype);
+  const row = broadcastTo('scan: a tensor used in the step', node, shape.slice(0, -1));
+  return expand(reshape(row, [...row.shape, 1]), shape);
+}
+
+/** An expression over symbols, for all positions at once. */
+export function substitute(root: Node, known: ReadonlyMap<Node, Node>, shape: Shape): Node {
+  const { mapped } = mapKnown([root], known, shape);
+  return mapped.get(root)!;
+}
+
+/** Replaces symbols by arrays, as far as all symbols under a node are known. `symbolic` are the nodes that stand on a symbol, in order. */
+function mapKnown(roots: readonly Node[], known: ReadonlyMap<Node, Node>, shape: Shape): { mapped: Map<Node, Node>; symbolic: Set<Node> } {
+  const symbolic = new Set<Node>();
+  const mapped = new Map<Node, Node>();
+  for (const node of topological(roots)) {
+    if (node.op !== 'symbol' && !node.inputs.some((input) => symbolic.has(input))) continue;
+    symbolic.add(node);
+    if (node.op === 'symbol') {
+      const array = known.get(node);
+      if (array) mapped.set(node, array);
+      continue;
+    }
+    checkStep(node);
+    if (node.inputs.some((input) => symbolic.has(input) && !mapped.has(input))) continue;
+    const inputs = node.inputs.map((input) => mapped.get(input) ?? lift(input, shape));
+    mapped.set(node, node.op === 'cast' ? cast(inputs[0]!, node.dtype) : elementwise(node.op as ElementwiseOp, inputs, shape, node.dtype));
+  }
+  for (const root of roots) if (!symbolic.has(root)) mapped.set(root, lift(root, shape));
+  return { mapped, symbolic };
+}
+
+interface Affine {
+  a: Operand;
+  b: Operand;
+}
+
+/** next = a·state + b with a and b free of the state and made of known arrays; null where it is not so. */
+function affineIn(next: Node, state: Node, known: ReadonlyMap<Node, Node>, shape: Shape): Affine | null {
+  const { mapped, symbolic } = mapKnown([next], known, shape);
+  const parts = new Map<Node, Affine | null>([[state, { a: 1, b: 0 }]]);
+  const part = (node: Node): Affine | null => {
+    if (node.op === 'constant') return { a: 0, b: node.attributes.value! };
+    if (mapped.has(node)) return { a: 0, b: mapped.get(node)! };
+    return symbolic.has(node) ? (parts.get(node) ?? null) : { a: 0, b: lift(node, shape) };
+  };
+  for (const node of symbolic) {
+    if (node.op === 'symbol' || mapped.has(node)) continue;
+    const inputs = node.inputs.map(part);
+    parts.set(node, inputs.includes(null) ? null : combine(node, inputs as Affine[]));
+  }
+  return part(next);
+}
+
+function combine(node: Node, inputs: Affine[]): Affine | null {
+  const [x, y, z] = inputs as [Affine, Affine, Affine];
+  switch (node.op) {
+    case 'add':
+    case 'sub':
+      return { a: calculate(node.op, x.a, y.a), b: calculate(node.op, x.b, y.b) };
+    case 'neg':
+      return { a: calculate('mul', x.a, -1), b: calculate('mul', x.b, -1) };
+    case 'mul':
+      if (y.a === 0) return { a: calculate('mul', x.a, y.b), b: calculate('mul', x.b, y.b) };
+      if (x.a === 0) return { a: calculate('mul', x.b, y.a), b: calculate('mul', x.b, y.b) };
+      return null;
+    case 'div':
+      return y.a === 0 ? { a: calculate('div', x.a, y.b), b: calculate('div', x.b, y.b) } : null;
+    case 'where':
+      if (x.a !== 0 || typeof x.b === 'number') return null;
+      return { a: choose(x.b, y.a, z.a, node.dtype), b: choose(x.b, y.b, z.b, node.dtype) };
+    case 'cast':
+      if (!isFloating(node.dtype)) return null;
+      return { a: recast(x.a, node.dtype), b: recast(x.b, node.dtype) };
+    default:
+      return null;
+  }
+}
+
+/** Arithmetic in which 0 and 1 are known: 0·x is 0, whatever x holds. */
+function calculate(op: 'add' | 'sub' | 'mul' | 'div', x: Operand, y: Operand): Operand {
+  if (typeof x === 'number' && typeof y === 'number') return op === 'add' ? x + y : op === 'sub' ? x - y : op === 'mul' ? x * y : x / y;
+  if (op === 'mul' && (x === 0 || y === 0)) return 0;
+  if (op === 'div' && x === 0) return 0;
+  if (op === 'add' && x === 0) return y;
+  return ops.binary(op, x, y);
+}
+
+function choose(condition: Node, x: Operand, y: Operand, dtype: DType): Operand {
+  if (x === y) return x;
+  const side = (operand: Operand) => (typeof operand === 'number' ? constant(operand, dtype) : operand);
+  return ops.where(condition, side(x), side(y));
+}
+
+function recast(operand: Operand, dtype: DType): Operand {
+  return typeof operand === 'number' ? operand : cast(operand, dtype);
+}
+
+function asNode(operand: Operand, dtype: DType, shape: Shape): Node {
+  if (typeof operand === 'number') return constant(operand, dtype, shape);
+  const node = cast(operand, dtype);
+  return node.op === 'constant' ? constant(node.attributes.value!, dtype, shape) : expand(node, shape);
+}

@@ -1,0 +1,374 @@
+/**
+ * Cuts a graph into steps: fused programs, tuned kernels, fills.
+ *
+ * Every node gets a level. Arithmetic stays on the level of its inputs, where it can run in the same pass; whatever has to be in memory first
+ * (a reduction, a kernel, the base of a view) puts its readers on the next one. Nodes of one level that share an index space and
+ * an input become one program. Programs of one level never depend on each other, and levels run in order.
+ */
+import type { Node, Region } from './graph';
+import { windowOf } from './graph';
+import type { Shape } from './shape';
+
+/** What a program leaves behind: a node stored to its own buffer or to a region of an assembled one, or a node folded into a reduction. */
+export interface Sink {
+  /** The node whose value leaves. */
+  value: number;
+  /** The node whose buffer receives it: the value itself, an `assemble`, or a `reduce`. */
+  target: number;
+  region?: Region;
+}
+
+export interface ProgramStep {
+  kind: 'program';
+  shape: Shape;
+  /** Axes that are folded, or null. */
+  axes: number[] | null;
+  scan: 'forward' | 'reverse' | null;
+  /** Nodes to compute, each after its inputs. */
+  nodes: number[];
+  sinks: Sink[];
+}
+
+export type Step = ProgramStep | { kind: 'kernel'; node: number } | { kind: 'fill'; node: number };
+
+/** Programs with more nodes than this are cut in pieces: their registers would not stay in the cache. */
+const MAX_PROGRAM_NODES = 128;
+
+/** Operations cheap enough to repeat wherever their result is used, if their operand is in memory. */
+const cheap = new Set(['cast', 'add', 'sub', 'mul', 'neg', 'not_', 'eq', 'ne', 'lt', 'le', 'gt', 'ge', 'square']);
+
+type Mode = 'none' | 'forward' | 'reverse' | `axes:${string}`;
+
+export class Scheduler {
+  private readonly index = new Map<Node, number>();
+  /** Level on which a node is computed (arithmetic), or from which it can be read (all others). */
+  private readonly level: number[];
+  private readonly mode: Mode[];
+  private readonly mustStore: boolean[];
+  private readonly users: number[][];
+  private readonly arithmetic: boolean[];
+  private readonly inline: boolean[];
+
+  constructor(
+    private readonly nodes: readonly Node[],
+    private readonly roots: readonly Node[],
+  ) {
+    const count = nodes.length;
+    nodes.forEach((node, i) => this.index.set(node, i));
+    this.level = new Array<number>(count).fill(0);
+    this.mode = new Array<Mode>(count).fill('none');
+    this.mustStore = new Array<boolean>(count).fill(false);
+    this.arithmetic = new Array<boolean>(count).fill(false);
+    this.inline = new Array<boolean>(count).fill(false);
+    this.users = nodes.map(() => []);
+  }
+
+  run(): Step[] {
+    this.classify();
+    for (let i = 0; i < this.nodes.length; i++) this.assignLevel(i);
+    this.sink();
+    return this.steps();
+  }
+
+  private at(node: Node): number {
+    return this.index.get(node)!;
+  }
+
+  private classify(): void {
+    this.nodes.forEach((node, i) => {
+      const ofLoop = node.op === 'output' && node.inputs[0]!.op === 'loop';
+      this.arithmetic[i] = ofLoop || !['buffer', 'constant', 'view', 'reduce', 'assemble', 'kernel', 'output'].includes(node.op);
+      for (const input of node.inputs) {
+        const j = this.at(input);
+        this.users[j]!.push(i);
+        if (node.op === 'view' || node.op === 'kernel') this.mustStore[j] = true;
+      }
+      const operands = node.inputs.filter((input) => input.op !== 'constant');
+      this.inline[i] = cheap.has(node.op) && operands.length === 1 && this.inMemory(this.at(operands[0]!));
+    });
+    for (const root of this.roots) this.mustStore[this.at(root)] = true;
+  }
+
+  /** Whether readers take this node from memory, and not from a register of their own program. */
+  private inMemory(i: number): boolean {
+    return !this.arithmetic[i] && this.nodes[i]!.op !== 'constant';
+  }
+
+  /** The level on which a node can be read from memory. */
+  private available(i: number): number {
+    return this.arithmetic[i] ? this.level[i]! + 1 : this.level[i]!;
+  }
+
+  /** Whether `user` can read `i` from a register, if both are on one level. */
+  private inFlight(i: number): boolean {
+    return this.arithmetic[i]! && !this.inline[i];
+  }
+
+  private assignLevel(i: number): void {
+    const node = this.nodes[i]!;
+    const inputs = node.inputs.map((input) => this.at(input));
+    switch (node.op) {
+      case 'buffer':
+      case 'constant':
+        return;
+      case 'view':
+      case 'kernel':
+        this.level[i] = Math.max(0, ...inputs.map((j) => this.available(j)));
+        return;
+      case 'assemble':
+        // Parts are stored by the programs that compute them; readers wait for the last one.
+        this.level[i] = Math.max(0, ...inputs.map((j) => this.partLevel(j))) + 1;
+        return;
+      case 'output':
+        if (!this.arithmetic[i]) {
+          this.level[i] = this.level[inputs[0]!]! + 1;
+          return;
+        }
+    }
+    if (this.inline[i]) {
+      this.level[i] = Math.max(0, ...inputs.map((j) => this.available(j)));
+      return;
+    }
+    const own = this.ownMode(node);
+    let level = 0;
+    for (const j of inputs) level = Math.max(level, this.inFlight(j) ? this.level[j]! : this.readLevel(j));
+    const joined = this.joinModes(own, inputs.filter((j) => this.inFlight(j) && this.level[j] === level), node);
+    if (joined === null) level += 1;
+    this.mode[i] = joined ?? own;
+    // A reduction is read from memory, one level after it is computed.
+    this.level[i] = node.op === 'reduce' ? level + 1 : level;
+  }
+
+  /** The level on which a node that is not in flight can be used as an operand. */
+  private readLevel(j: number): number {
+    return this.inline[j] ? this.level[j]! : this.available(j);
+  }
+
+  private partLevel(j: number): number {
+    return this.inFlight(j) ? this.level[j]! : this.readLevel(j);
+  }
+
+  private ownMode(node: Node): Mode {
+    if (node.op === 'scan' || node.op === 'scan_prev' || node.op === 'loop') return node.attributes.reverse ? 'reverse' : 'forward';
+    if (node.op === 'reduce') return `axes:${node.attributes.axes!.join()}`;
+    return 'none';
+  }
+
+  /** One mode for a node and the inputs it is fused with, or null where they cannot run in one pass. */
+  private joinModes(own: Mode, fused: number[], node: Node): Mode | null {
+    let mode: Mode = own;
+    for (const j of fused) {
+      const other = this.mode[j]!;
+      if (other === 'none' || other === mode) continue;
+      if (mode === 'none') mode = other;
+      else if (node.op === 'reduce' && mode === own && this.foldsTime(node) && !other.startsWith('axes')) mode = other;
+      else return null;
+    }
+    return mode;
+  }
+
+  private foldsTime(reduceNode: Node): boolean {
+    const axes = reduceNode.attributes.axes!;
+    return axes.length === 1 && axes[0] === reduceNode.shape.length - 1;
+  }
+
+  /** Moves arithmetic whose result is only used later to where it is used, if that needs no more memory than storing the result. */
+  private sink(): void {
+    for (let i = this.nodes.length - 1; i >= 0; i--) {
+      const node = this.nodes[i]!;
+      if (!this.inFlight(i) || this.mustStore[i] || this.mode[i] !== 'none' || node.op === 'output' || this.users[i]!.length === 0) continue;
+      const wanted = this.useLevel(this.users[i]![0]!, i);
+      if (wanted <= this.level[i]! || this.users[i]!.some((user) => this.useLevel(user, i) !== wanted)) continue;
+      const operands = node.inputs.filter((input) => input.op !== 'constant').map((input) => this.at(input));
+      if (operands.length === 1 || operands.every((j) => !this.inFlight(j) || this.mustStore[j])) this.level[i] = wanted;
+    }
+  }
+
+  private useLevel(user: number, value: number): number {
+    const node = this.nodes[user]!;
+    if (node.op === 'reduce') return this.level[user]! - 1;
+    if (node.op === 'assemble') return this.level[value]!;
+    return this.level[user]!;
+  }
+
+  private steps(): Step[] {
+    const byLevel: Step[][] = [];
+    const put = (level: number, step: Step) => (byLevel[level] ??= []).push(step);
+    const last: Step[] = [];
+    const groups = new Groups();
+    const sinks: (Sink & { level: number; group: number })[] = [];
+
+    const join = (level: number, shape: Shape, value: number): number => {
+      const group = groups.of(`${level}|n${value}`);
+      const stack = [value];
+      const seen = new Set<number>(stack);
+      while (stack.length > 0) {
+        const i = stack.pop()!;
+        const node = this.nodes[i]!;
+        const computed = (this.inFlight(i) && this.level[i] === level) || this.inline[i];
+        if (!computed) {
+          if (node.op !== 'constant') groups.union(group, groups.of(`${level}|${shape.join()}|b${this.at(windowOf(node).base)}`));
+          continue;
+        }
+        if (!this.inline[i]) groups.union(group, groups.of(`${level}|n${i}`));
+        for (const input of node.inputs) {
+          const j = this.at(input);
+          if (!seen.has(j)) {
+            seen.add(j);
+            stack.push(j);
+          }
+        }
+      }
+      return group;
+    };
+
+    const joined = new Set<string>();
+    const addSink = (level: number, sink: Sink) => {
+      const shape = this.nodes[sink.value]!.shape;
+      const key = `${level}|${sink.value}`;
+      const group = joined.has(key) ? groups.of(`${level}|n${sink.value}`) : join(level, shape, sink.value);
+      joined.add(key);
+      sinks.push({ ...sink, level, group });
+    };
+
+    this.nodes.forEach((node, i) => {
+      if (node.op === 'kernel') {
+        if (node.attributes.kernel!.last) last.push({ kind: 'kernel', node: i });
+        else put(this.level[i]!, { kind: 'kernel', node: i });
+      } else if (node.op === 'reduce') {
+        addSink(this.level[i]! - 1, { value: this.at(node.inputs[0]!), target: i });
+      } else if (node.op === 'assemble') {
+        let first = this.level[i]!;
+        node.inputs.forEach((part, k) => {
+          const value = this.at(part);
+          const level = this.partLevel(value);
+          first = Math.min(first, level);
+          addSink(level, { value, target: i, region: node.attributes.regions![k]! });
+        });
+        if (node.attributes.fill) put(first, { kind: 'fill', node: i });
+      } else if (this.inline[i]) {
+        if (this.mustStore[i]) addSink(this.level[i]!, { value: i, target: i });
+      } else if (this.inFlight(i) && node.op !== 'loop') {
+        const elsewhere = this.users[i]!.some((user) => this.useLevel(user, i) !== this.level[i]);
+        if (this.mustStore[i] || elsewhere) addSink(this.level[i]!, { value: i, target: i });
+      } else if (node.op === 'constant' && this.mustStore[i]) {
+        addSink(0, { value: i, target: i });
+      }
+    });
+
+    const collected = new Map<number, typeof sinks>();
+    for (const sink of sinks) {
+      const group = groups.find(sink.group);
+      const list = collected.get(group);
+      if (list) list.push(sink);
+      else collected.set(group, [sink]);
+    }
+    for (const list of collected.values()) for (const step of this.programs(list[0]!.level, list)) put(list[0]!.level, step);
+    const order = { fill: 0, program: 1, kernel: 2 };
+    for (const steps of byLevel) steps?.sort((a, b) => order[a.kind] - order[b.kind]);
+    return [...byLevel.flatMap((steps) => steps ?? []), ...last];
+  }
+
+  /** The programs of one group: one for each way of walking its index space. */
+  private programs(level: number, sinks: Sink[]): ProgramStep[] {
+    const byMode = new Map<Mode, Sink[]>();
+    for (const sink of sinks) {
+      const mode = this.sinkMode(sink);
+      const list = byMode.get(mode);
+      if (list) list.push(sink);
+      else byMode.set(mode, [sink]);
+    }
+    const scans = [...byMode.keys()].filter((mode) => mode === 'forward' || mode === 'reverse');
+    const shape = this.nodes[sinks[0]!.value]!.shape;
+    const overTime: Mode = `axes:${shape.length - 1}`;
+    if (scans.length === 1 && byMode.has(overTime)) {
+      byMode.get(scans[0]!)!.push(...byMode.get(overTime)!);
+      byMode.delete(overTime);
+    }
+    const plain = byMode.get('none') ?? [];
+    byMode.delete('none');
+    const steps: ProgramStep[] = [];
+    for (const [mode, own] of byMode) steps.push(this.program(level, shape, mode, own));
+    // Plain stores go with the first program that computes their value anyway.
+    const rest: Sink[] = [];
+    for (const sink of plain) {
+      const home = steps.find((step) => step.nodes.includes(sink.value)) ?? (steps.length === 1 ? steps[0] : undefined);
+      if (home) home.sinks.push(sink);
+      else rest.push(sink);
+    }
+    for (const step of steps) step.nodes = this.closure(level, step.sinks);
+    if (rest.length > 0) steps.push(...this.split(this.program(level, shape, 'none', rest)));
+    return steps;
+  }
+
+  private sinkMode(sink: Sink): Mode {
+    const target = this.nodes[sink.target]!;
+    if (target.op === 'reduce') return this.mode[sink.target]!;
+    return this.inFlight(sink.value) ? this.mode[sink.value]! : 'none';
+  }
+
+  private program(level: number, shape: Shape, mode: Mode, sinks: Sink[]): ProgramStep {
+    const scan = mode === 'forward' || mode === 'reverse' ? mode : null;
+    const axes = mode.startsWith('axes:') ? mode.slice(5).split(',').map(Number) : null;
+    return { kind: 'program', shape, axes, scan, nodes: this.closure(level, sinks), sinks };
+  }
+
+  /** The nodes that a program computes for its sinks, in order. */
+  private closure(level: number, sinks: readonly Sink[]): number[] {
+    const wanted = new Set<number>();
+    const stack = sinks.map((sink) => sink.value);
+    while (stack.length > 0) {
+      const i = stack.pop()!;
+      if (wanted.has(i) || !(this.inline[i] || (this.inFlight(i) && this.level[i] === level))) continue;
+      wanted.add(i);
+      for (const input of this.nodes[i]!.inputs) stack.push(this.at(input));
+    }
+    return [...wanted].sort((a, b) => a - b);
+  }
+
+  /** Cuts a long element-wise program into pieces; what crosses a cut is stored. */
+  private split(step: ProgramStep): ProgramStep[] {
+    if (step.nodes.length <= MAX_PROGRAM_NODES) return [step];
+    const piece = new Map<number, number>();
+    step.nodes.forEach((node, position) => piece.set(node, Math.floor(position / MAX_PROGRAM_NODES)));
+    const pieces: ProgramStep[] = [];
+    for (let at = 0; at < step.nodes.length; at += MAX_PROGRAM_NODES) {
+      pieces.push({ ...step, nodes: step.nodes.slice(at, at + MAX_PROGRAM_NODES), sinks: [] });
+    }
+    for (const sink of step.sinks) pieces[piece.get(sink.value) ?? 0]!.sinks.push(sink);
+    const stored = new Set(step.sinks.filter((sink) => sink.value === sink.target).map((sink) => sink.value));
+    for (const [node, at] of piece) {
+      const crosses = this.users[node]!.some((user) => piece.has(user) && piece.get(user) !== at);
+      if (crosses && !stored.has(node)) pieces[at]!.sinks.push({ value: node, target: node });
+    }
+    return pieces.filter((part) => part.sinks.length > 0);
+  }
+}
+
+/** Disjoint sets of sinks, by key. */
+class Groups {
+  private readonly ids = new Map<string, number>();
+  private readonly parent: number[] = [];
+
+  of(key: string): number {
+    let id = this.ids.get(key);
+    if (id === undefined) {
+      id = this.parent.length;
+      this.ids.set(key, id);
+      this.parent.push(id);
+    }
+    return this.find(id);
+  }
+
+  find(id: number): number {
+    while (this.parent[id] !== id) {
+      this.parent[id] = this.parent[this.parent[id]!]!;
+      id = this.parent[id]!;
+    }
+    return id;
+  }
+
+  union(a: number, b: number): void {
+    this.parent[this.find(a)] = this.find(b);
+  }
+}

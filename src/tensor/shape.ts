@@ -1,0 +1,127 @@
+/** Shapes, strides and the checks of arguments that name dimensions. Strides count elements. */
+import { TensorError } from '../errors';
+
+export type Shape = readonly number[];
+
+export function sizeOf(shape: Shape): number {
+  let size = 1;
+  for (const extent of shape) size *= extent;
+  return size;
+}
+
+export function contiguousStrides(shape: Shape): number[] {
+  const strides = new Array<number>(shape.length);
+  let stride = 1;
+  for (let d = shape.length - 1; d >= 0; d--) {
+    strides[d] = stride;
+    stride *= shape[d]!;
+  }
+  return strides;
+}
+
+export function sameShape(a: Shape, b: Shape): boolean {
+  if (a.length !== b.length) return false;
+  for (let d = 0; d < a.length; d++) if (a[d] !== b[d]) return false;
+  return true;
+}
+
+export function formatShape(shape: Shape): string {
+  return `[${shape.join(',')}]`;
+}
+
+/** A shape given by a caller: non-negative integers whose product is a safe integer. */
+export function checkShape(operation: string, shape: unknown): number[] {
+  if (!Array.isArray(shape) || shape.length > 8) {
+    throw new TensorError(`${operation}: expected a shape (an array of at most 8 non-negative integers), got ${describe(shape)}`);
+  }
+  for (const extent of shape) {
+    if (!Number.isInteger(extent) || extent < 0) {
+      throw new TensorError(`${operation}: expected a shape of non-negative integers, got [${shape.map(describe).join(',')}]`);
+    }
+  }
+  if (!Number.isSafeInteger(sizeOf(shape as number[]))) throw new TensorError(`${operation}: shape ${formatShape(shape as number[])} has too many elements`);
+  return [...(shape as number[])];
+}
+
+/** An axis given by a caller, negative ones counted from the end. */
+export function checkAxis(operation: string, axis: unknown, ndim: number): number {
+  if (typeof axis !== 'number' || !Number.isInteger(axis) || axis < -ndim || axis >= ndim) {
+    throw new TensorError(`${operation}: expected an axis from ${-ndim} to ${ndim - 1}, got ${describe(axis)}`);
+  }
+  return axis < 0 ? axis + ndim : axis;
+}
+
+/** One axis, several, or all of them (undefined or null); sorted, each once. */
+export function checkAxes(operation: string, axes: unknown, ndim: number): number[] {
+  if (axes === undefined || axes === null) return Array.from({ length: ndim }, (_, d) => d);
+  const list = Array.isArray(axes) ? axes : [axes];
+  const checked = list.map((axis) => checkAxis(operation, axis, ndim)).sort((a, b) => a - b);
+  for (let i = 1; i < checked.length; i++) {
+    if (checked[i] === checked[i - 1]) throw new TensorError(`${operation}: axis ${checked[i]} is named twice`);
+  }
+  return checked;
+}
+
+/** NumPy broadcasting of two or more shapes. */
+export function broadcastShapes(operation: string, shapes: readonly Shape[]): number[] {
+  const ndim = Math.max(0, ...shapes.map((shape) => shape.length));
+  const result = new Array<number>(ndim).fill(1);
+  for (const shape of shapes) {
+    for (let d = 0; d < shape.length; d++) {
+      const extent = shape[d]!;
+      const at = ndim - shape.length + d;
+      if (extent === 1) continue;
+      if (result[at] !== 1 && result[at] !== extent) {
+        throw new TensorError(`${operation}: shapes ${shapes.map(formatShape).join(' and ')} do not broadcast together`);
+      }
+      result[at] = extent;
+    }
+  }
+  return result;
+}
+
+/** Strides that show a strided array under another shape of the same size without moving elements, or null where there are none. */
+export function reshapeStrides(shape: Shape, strides: Shape, to: Shape): number[] | null {
+  if (sizeOf(shape) === 0) return contiguousStrides(to);
+  // Dimensions of extent 1 are left out of the source: their stride means nothing.
+  const kept = shape.map((_, d) => d).filter((d) => shape[d] !== 1);
+  const extents = kept.map((d) => shape[d]!);
+  const steps = kept.map((d) => strides[d]!);
+  const result = new Array<number>(to.length).fill(0);
+  let source = 0;
+  let target = 0;
+  while (source < extents.length && target < to.length) {
+    // The shortest runs of source and target dimensions of equal size, which must lie in memory as one.
+    let sourceEnd = source + 1;
+    let targetEnd = target + 1;
+    let available = extents[source]!;
+    let wanted = to[target]!;
+    while (wanted !== available) {
+      if (wanted < available) wanted *= to[targetEnd++]!;
+      else available *= extents[sourceEnd++]!;
+    }
+    for (let d = source; d + 1 < sourceEnd; d++) if (steps[d] !== extents[d + 1]! * steps[d + 1]!) return null;
+    let step = steps[sourceEnd - 1]!;
+    for (let d = targetEnd - 1; d >= target; d--) {
+      result[d] = step;
+      step *= to[d]!;
+    }
+    source = sourceEnd;
+    target = targetEnd;
+  }
+  return result;
+}
+
+/** A short description of any JavaScript value for an error message. */
+export function describe(value: unknown): string {
+  if (value === null) return 'null';
+  if (typeof value === 'string') return `'${value.length > 40 ? `${value.slice(0, 40)}…` : value}'`;
+  if (typeof value === 'number' || typeof value === 'boolean' || value === undefined) return String(value);
+  if (typeof value === 'bigint') return `${value}n`;
+  if (typeof value === 'symbol') return 'a symbol';
+  if (typeof value === 'function') return `a function${value.name ? ` (${value.name})` : ''}`;
+  if (Array.isArray(value)) return `an array of ${value.length}`;
+  if (value instanceof Promise || typeof (value as { then?: unknown }).then === 'function') return 'a Promise';
+  const name = (value as object).constructor?.name;
+  return name && name !== 'Object' ? `a ${name}` : 'an object';
+}

@@ -1,0 +1,496 @@
+/** The tensor users touch. */
+import { TensorError } from '../errors';
+import { callNative } from '../native';
+import { dtypes, fromStored, isDType, isFloating, type DType } from './dtype';
+import { bufferNode, cast, expand, permute, release, reshape, retain, slice, type ElementwiseOp, type Node, type ReduceOp } from './graph';
+import { keep, liveTensors, track, untrack, type Device, type Disposable } from './memory';
+import * as ops from './operations';
+import { explainNode, realize } from './plan';
+import { checkAxes, checkAxis, checkShape, describe, formatShape, sizeOf, type Shape } from './shape';
+
+/** Nested arrays as deep as the tensor has dimensions; a number for a scalar. */
+export type NestedArray = number | NestedArray[];
+
+/** One axis, several, or (undefined, null) all. */
+export type Axes = number | readonly number[] | null;
+
+export interface ReduceOptions {
+  /** Leave folded axes in the shape with extent 1. */
+  keepDims?: boolean;
+  /** Only positions where the mask (broadcast to the tensor's shape) is not 0 take part; what the others hold, NaN included, has no effect. */
+  mask?: Tensor;
+}
+
+export interface VarianceOptions extends ReduceOptions {
+  /** The divisor is n − ddof. Default 1, as in PyTorch. */
+  ddof?: number;
+}
+
+const finalizer = new FinalizationRegistry<Node>((node) => {
+  liveTensors.count--;
+  release(node);
+});
+
+/**
+ * An n-dimensional array. Operations are lazy: they build a graph, which runs, fused, when a value is read (`data`, `dataSync`, `toArray`,
+ * `item`) or with `realize`. Shapes broadcast as in NumPy; numbers mix with tensors freely.
+ *
+ * Dtypes: float32 (default), float64, bfloat16 (stored; computed in float32), int32, uint8, bool. Where two meet, floating wins over
+ * integer and wider over narrower; a plain number never widens a tensor.
+ *
+ * Memory is freed when a tensor is collected, at once with `dispose()`, at the end of its block with `using`, or at the end of a `tidy`.
+ */
+export class Tensor implements Disposable {
+  /** The operation or memory behind this tensor (internal). */
+  private current: Node | null;
+
+  /** @internal */
+  constructor(node: Node) {
+    this.current = node;
+    retain(node);
+    liveTensors.count++;
+    finalizer.register(this, node, this);
+    track(this);
+  }
+
+  /** @internal The node behind the tensor. */
+  get node(): Node {
+    if (this.current === null) throw new TensorError('this tensor was disposed');
+    return this.current;
+  }
+
+  /** @internal Makes the tensor stand for another node of the same shape and dtype (optimizer updates). */
+  replace(node: Node): void {
+    const previous = this.node;
+    if (node === previous) return;
+    retain(node);
+    finalizer.unregister(this);
+    finalizer.register(this, node, this);
+    this.current = node;
+    release(previous);
+  }
+
+  get shape(): Shape {
+    return this.node.shape;
+  }
+
+  get dtype(): DType {
+    return this.node.dtype;
+  }
+
+  get device(): Device {
+    return 'cpu';
+  }
+
+  /** Number of elements. */
+  get size(): number {
+    return this.node.size;
+  }
+
+  /** Number of dimensions. */
+  get ndim(): number {
+    return this.node.shape.length;
+  }
+
+  get isDisposed(): boolean {
+    return this.current === null;
+  }
+
+  // ---- values ----
+
+  /** The elements in row-major order: Float32Array (float32, bfloat16), Float64Array, Int32Array or Uint8Array (uint8, bool). */
+  async data(): Promise<Float32Array | Float64Array | Int32Array | Uint8Array> {
+    return this.dataSync();
+  }
+
+  /** The elements in row-major order, at once. See {@link data}. */
+  dataSync(): Float32Array | Float64Array | Int32Array | Uint8Array {
+    const node = ops.contiguous(this.node);
+    const { stored, bytes } = dtypes[node.dtype];
+    if (node.op === 'constant') {
+      const filled = new stored(node.size).fill(node.attributes.value!);
+      return node.dtype === 'bfloat16' ? new Float32Array(node.size).fill(node.attributes.value!) : fromStored(filled, node.dtype);
+    }
+    retain(node);
+    try {
+      realize([node]);
+      const base = node.op === 'view' ? node.inputs[0]! : node;
+      const offset = node.op === 'view' ? node.attributes.region!.offset : 0;
+      const into = new stored(node.size);
+      if (node.size > 0) callNative((addon) => addon.download(base.attributes.buffer!.id, offset * bytes, into));
+      return fromStored(into, node.dtype);
+    } finally {
+      release(node);
+    }
+  }
+
+  /** The elements as nested arrays of numbers (bool as 0 and 1). */
+  toArray(): NestedArray {
+    const data = this.dataSync();
+    const { shape } = this;
+    let level: NestedArray[] = Array.from(data);
+    for (let d = shape.length - 1; d > 0; d--) {
+      const extent = shape[d]!;
+      const rows = sizeOf(shape.slice(0, d));
+      level = Array.from({ length: rows }, (_, i) => level.slice(i * extent, (i + 1) * extent));
+    }
+    return shape.length === 0 ? level[0]! : level;
+  }
+
+  /** The value of a tensor of one element. */
+  item(): number {
+    if (this.size !== 1) throw new TensorError(`item: expected a tensor of one element, got shape ${formatShape(this.shape)}`);
+    return this.dataSync()[0]!;
+  }
+
+  /** Runs the graph behind this tensor, so that its result is in memory. */
+  realize(): this {
+    realize([this.node]);
+    return this;
+  }
+
+  /** The fused programs and kernels that reading this tensor would run, as text. */
+  explain(): string {
+    return explainNode(this.node);
+  }
+
+  // ---- arithmetic ----
+
+  add(other: Tensor | number): Tensor {
+    return this.with('add', other);
+  }
+  sub(other: Tensor | number): Tensor {
+    return this.with('sub', other);
+  }
+  mul(other: Tensor | number): Tensor {
+    return this.with('mul', other);
+  }
+  /** True division: integers give float32. */
+  div(other: Tensor | number): Tensor {
+    return this.with('div', other);
+  }
+  /** Remainder with the sign of the divisor, as in Python. */
+  mod(other: Tensor | number): Tensor {
+    return this.with('mod', other);
+  }
+  pow(exponent: Tensor | number): Tensor {
+    return this.with('pow', exponent);
+  }
+  maximum(other: Tensor | number): Tensor {
+    return this.with('maximum', other);
+  }
+  minimum(other: Tensor | number): Tensor {
+    return this.with('minimum', other);
+  }
+  equal(other: Tensor | number): Tensor {
+    return this.with('eq', other);
+  }
+  notEqual(other: Tensor | number): Tensor {
+    return this.with('ne', other);
+  }
+  less(other: Tensor | number): Tensor {
+    return this.with('lt', other);
+  }
+  lessEqual(other: Tensor | number): Tensor {
+    return this.with('le', other);
+  }
+  greater(other: Tensor | number): Tensor {
+    return this.with('gt', other);
+  }
+  greaterEqual(other: Tensor | number): Tensor {
+    return this.with('ge', other);
+  }
+  logicalAnd(other: Tensor): Tensor {
+    return new Tensor(ops.logical('and_', [this.node, tensorArgument('logicalAnd', other)]));
+  }
+  logicalOr(other: Tensor): Tensor {
+    return new Tensor(ops.logical('or_', [this.node, tensorArgument('logicalOr', other)]));
+  }
+  logicalNot(): Tensor {
+    return new Tensor(ops.logical('not_', [this.node]));
+  }
+  neg(): Tensor {
+    return this.unary('neg');
+  }
+  abs(): Tensor {
+    return this.unary('abs');
+  }
+  sign(): Tensor {
+    return this.unary('sign');
+  }
+  square(): Tensor {
+    return this.unary('square');
+  }
+  exp(): Tensor {
+    return this.unary('exp');
+  }
+  expm1(): Tensor {
+    return this.unary('expm1');
+  }
+  log(): Tensor {
+    return this.unary('log');
+  }
+  log1p(): Tensor {
+    return this.unary('log1p');
+  }
+  sqrt(): Tensor {
+    return this.unary('sqrt');
+  }
+  rsqrt(): Tensor {
+    return this.unary('rsqrt');
+  }
+  sin(): Tensor {
+    return this.unary('sin');
+  }
+  cos(): Tensor {
+    return this.unary('cos');
+  }
+  tanh(): Tensor {
+    return this.unary('tanh');
+  }
+  sigmoid(): Tensor {
+    return this.unary('sigmoid');
+  }
+  /** log(1 + e^x). */
+  softplus(): Tensor {
+    return this.unary('softplus');
+  }
+  floor(): Tensor {
+    return this.unary('floor');
+  }
+  ceil(): Tensor {
+    return this.unary('ceil');
+  }
+  /** To the nearest integer, halves to the even one. */
+  round(): Tensor {
+    return this.unary('round');
+  }
+  isNaN(): Tensor {
+    return this.unary('isnan');
+  }
+  isFinite(): Tensor {
+    return this.unary('isfinite');
+  }
+  /** min(max(x, low), high); null leaves a side open. NaN stays. */
+  clamp(low: Tensor | number | null, high: Tensor | number | null = null): Tensor {
+    let node = this.node;
+    if (low !== null) node = ops.binary('maximum', node, operandArgument('clamp', low));
+    if (high !== null) node = ops.binary('minimum', node, operandArgument('clamp', high));
+    return node === this.node ? this : new Tensor(node);
+  }
+
+  // ---- reductions ----
+
+  sum(axis?: Axes, options: ReduceOptions = {}): Tensor {
+    return this.reduced('sum', axis, options, (x, axes, mask) => ops.sum(mask ? ops.where(mask, x, 0) : x, axes));
+  }
+  /** NaN where nothing takes part. */
+  mean(axis?: Axes, options: ReduceOptions = {}): Tensor {
+    return this.reduced('mean', axis, options, ops.mean);
+  }
+  /** Σ(x−μ)² / (n−ddof), ddof 1 unless told otherwise. An offset of the values costs no precision. */
+  var(axis?: Axes, options: VarianceOptions = {}): Tensor {
+    const ddof = ddofOf('var', options);
+    return this.reduced('var', axis, options, (x, axes, mask) => ops.variance(x, axes, mask, ddof));
+  }
+  /** The square root of {@link var}. */
+  std(axis?: Axes, options: VarianceOptions = {}): Tensor {
+    const ddof = ddofOf('std', options);
+    return this.reduced('std', axis, options, (x, axes, mask) => ops.unary('sqrt', ops.variance(x, axes, mask, ddof)));
+  }
+  max(axis?: Axes, options: ReduceOptions = {}): Tensor {
+    return this.extreme('max', 'maximum', -Infinity, axis, options);
+  }
+  min(axis?: Axes, options: ReduceOptions = {}): Tensor {
+    return this.extreme('min', 'minimum', Infinity, axis, options);
+  }
+  /** Running sum along an axis (the last unless told otherwise); `reverse` sums from the end. */
+  cumsum(axis = -1, { reverse = false }: { reverse?: boolean } = {}): Tensor {
+    return new Tensor(ops.cumsum(this.node, checkAxis('cumsum', axis, this.ndim), reverse));
+  }
+
+  // ---- shape ----
+
+  /** One extent may be -1: it is worked out from the size. */
+  reshape(...shape: (number | readonly number[])[]): Tensor {
+    const wanted = (Array.isArray(shape[0]) ? [...shape[0]] : shape) as number[];
+    const unknown = wanted.indexOf(-1);
+    if (unknown >= 0) {
+      const rest = sizeOf(wanted.filter((_, d) => d !== unknown));
+      wanted[unknown] = rest === 0 ? 0 : this.size / rest;
+    }
+    if (!wanted.every((extent) => Number.isInteger(extent) && extent >= 0) || sizeOf(wanted) !== this.size) {
+      throw new TensorError(`reshape: cannot show shape ${formatShape(this.shape)} as [${shape.flat().map(describe).join(',')}]`);
+    }
+    return new Tensor(reshape(this.node, checkShape('reshape', wanted)));
+  }
+  /** Dimensions in another order; reversed where none is given. */
+  transpose(order?: readonly number[]): Tensor {
+    const axes = order === undefined ? [...this.shape.keys()].reverse() : order.map((axis) => checkAxis('transpose', axis, this.ndim));
+    if (axes.length !== this.ndim || new Set(axes).size !== axes.length) {
+      throw new TensorError(`transpose: expected an order of the ${this.ndim} axes, got ${describe(order)}`);
+    }
+    return new Tensor(permute(this.node, axes));
+  }
+  /** A new dimension of extent 1 at `axis`. */
+  expandDims(axis: number): Tensor {
+    const at = checkAxis('expandDims', axis, this.ndim + 1);
+    return new Tensor(reshape(this.node, [...this.shape.slice(0, at), 1, ...this.shape.slice(at)]));
+  }
+  /** Takes out dimensions of extent 1: all, or those named. */
+  squeeze(axis?: Axes): Tensor {
+    const axes = axis === undefined || axis === null ? [...this.shape.keys()].filter((d) => this.shape[d] === 1) : checkAxes('squeeze', axis, this.ndim);
+    for (const d of axes) if (this.shape[d] !== 1) throw new TensorError(`squeeze: expected extent 1 at axis ${d}, got ${this.shape[d]}`);
+    return new Tensor(ops.dropAxes(this.node, axes, false));
+  }
+  /** Repeats along dimensions of extent 1 and new leading ones. */
+  broadcastTo(shape: readonly number[]): Tensor {
+    const wanted = checkShape('broadcastTo', shape);
+    const added = wanted.length - this.ndim;
+    if (added < 0 || this.shape.some((extent, d) => extent !== 1 && extent !== wanted[d + added])) {
+      throw new TensorError(`broadcastTo: shape ${formatShape(this.shape)} does not broadcast to ${formatShape(wanted)}`);
+    }
+    return new Tensor(expand(this.node, wanted));
+  }
+  /** Elements starts[d] … ends[d]−1 of each leading dimension named; negative indices count from the end; dimensions left out stay whole. */
+  slice(starts: readonly number[], ends: readonly (number | null)[] = []): Tensor {
+    const from = this.shape.map((extent, d) => bound('slice', starts[d] ?? 0, extent));
+    const to = this.shape.map((extent, d) => bound('slice', ends[d] ?? extent, extent));
+    if (starts.length > this.ndim || ends.length > this.ndim) throw new TensorError(`slice: expected at most ${this.ndim} starts and ends, got ${starts.length} and ${ends.length}`);
+    return new Tensor(slice(this.node, from, from.map(() => 1), from.map((start, d) => Math.max(0, to[d]! - start))));
+  }
+  /** The elements at one index of an axis; the axis leaves the shape. */
+  select(axis: number, index: number): Tensor {
+    const at = checkAxis('select', axis, this.ndim);
+    const extent = this.shape[at]!;
+    if (!Number.isInteger(index) || index < -extent || index >= extent) {
+      throw new TensorError(`select: expected an index from ${-extent} to ${extent - 1} on axis ${at}, got ${describe(index)}`);
+    }
+    const window = slice(this.node, this.shape.map((_, d) => (d === at ? (index + extent) % extent : 0)), this.shape.map(() => 1), this.shape.map((e, d) => (d === at ? 1 : e)));
+    return new Tensor(ops.dropAxes(window, [at], false));
+  }
+  /** The same elements in the opposite order along an axis. */
+  flip(axis: number): Tensor {
+    return new Tensor(ops.flip(this.node, checkAxis('flip', axis, this.ndim)));
+  }
+  /** out[..i..] = this[..index[..i..]..] along the axis: `index` has the shape of the result. */
+  gather(index: Tensor, axis = -1): Tensor {
+    const at = checkAxis('gather', axis, this.ndim);
+    const chosen = tensorArgument('gather', index);
+    const fits = chosen.shape.length === this.ndim && chosen.shape.every((extent, d) => d === at || extent === this.shape[d]);
+    if (!fits || isFloating(chosen.dtype)) {
+      throw new TensorError(`gather: expected integer indices of shape ${formatShape(this.shape)} but for axis ${at}, got ${chosen.dtype} ${formatShape(chosen.shape)}`);
+    }
+    return new Tensor(ops.gather(this.node, chosen, at));
+  }
+  /** Rows of the first dimension by number: shape [...indices.shape, ...this.shape[1..]]. */
+  take(indices: Tensor): Tensor {
+    const chosen = tensorArgument('take', indices);
+    if (this.ndim === 0 || isFloating(chosen.dtype)) throw new TensorError(`take: expected integer indices into a tensor of at least one dimension, got ${chosen.dtype}`);
+    return new Tensor(ops.take(this.node, chosen));
+  }
+
+  // ---- linear algebra and rows ----
+
+  /** [..,M,K] · [..,K,N] → [..,M,N]; leading dimensions broadcast. */
+  matmul(other: Tensor): Tensor {
+    return new Tensor(ops.matmul(this.node, tensorArgument('matmul', other)));
+  }
+  softmax(axis = -1): Tensor {
+    return new Tensor(ops.softmax(this.node, checkAxis('softmax', axis, this.ndim), false));
+  }
+  logSoftmax(axis = -1): Tensor {
+    return new Tensor(ops.softmax(this.node, checkAxis('logSoftmax', axis, this.ndim), true));
+  }
+
+  // ---- type, device, lifetime ----
+
+  /** Converts; to integers by truncation, saturating; to bool: not 0. */
+  cast(dtype: DType): Tensor {
+    if (!isDType(dtype)) throw new TensorError(`cast: expected a dtype (${Object.keys(dtypes).join(', ')}), got ${describe(dtype)}`);
+    return dtype === this.dtype ? this : new Tensor(cast(this.node, dtype));
+  }
+  /** The tensor's values as a constant: no gradient flows through. Evaluates it. */
+  detach(): Tensor {
+    this.realize();
+    const node = this.node;
+    const buffer = node.attributes.buffer;
+    return new Tensor(buffer ? bufferNode(buffer, node.dtype, node.shape) : node);
+  }
+  /** The tensor on another device. */
+  to(device: Device): Tensor {
+    if (device !== 'cpu') throw new TensorError(`to: expected device 'cpu', got ${describe(device)}`);
+    return this;
+  }
+  /** Takes the tensor out of every `tidy` under way. */
+  keep(): this {
+    return keep(this);
+  }
+  /** Lets go of the memory now. Using the tensor afterwards is an error; expressions already built on it stay valid. */
+  dispose(): void {
+    if (this.current === null) return;
+    const node = this.current;
+    this.current = null;
+    liveTensors.count--;
+    finalizer.unregister(this);
+    untrack(this);
+    release(node);
+  }
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+  toString(): string {
+    return this.current === null ? 'Tensor(disposed)' : `Tensor(${this.dtype} ${formatShape(this.shape)}${this.node.op === 'buffer' ? '' : ', not evaluated'})`;
+  }
+
+  private with(op: ElementwiseOp, other: Tensor | number): Tensor {
+    return new Tensor(ops.binary(op, this.node, operandArgument(op, other)));
+  }
+
+  private unary(op: ElementwiseOp): Tensor {
+    return new Tensor(ops.unary(op, this.node));
+  }
+
+  private reduced(name: string, axis: Axes | undefined, options: ReduceOptions, f: (x: Node, axes: number[], mask: Node | null) => Node): Tensor {
+    const axes = checkAxes(name, axis, this.ndim);
+    const mask = options.mask === undefined ? null : maskArgument(name, options.mask, this.shape);
+    return new Tensor(ops.dropAxes(f(this.node, axes, mask), axes, options.keepDims ?? false));
+  }
+
+  private extreme(name: string, reduction: ReduceOp, nothing: number, axis: Axes | undefined, options: ReduceOptions): Tensor {
+    return this.reduced(name, axis, options, (x, axes, mask) => ops.fold(mask ? ops.where(mask, ops.floating(x), nothing) : x, reduction, axes));
+  }
+}
+
+/** @internal A tensor argument, or an error that names the operation. */
+export function tensorArgument(operation: string, value: unknown): Node {
+  if (value instanceof Tensor) return value.node;
+  throw new TensorError(`${operation}: expected a Tensor, got ${describe(value)}`);
+}
+
+/** @internal A tensor or number argument. */
+export function operandArgument(operation: string, value: unknown): Node | number {
+  if (typeof value === 'number') return value;
+  if (value instanceof Tensor) return value.node;
+  throw new TensorError(`${operation}: expected a Tensor or a number, got ${describe(value)}`);
+}
+
+function maskArgument(operation: string, mask: unknown, shape: Shape): Node {
+  const node = tensorArgument(`${operation} mask`, mask);
+  const added = shape.length - node.shape.length;
+  if (added < 0 || node.shape.some((extent, d) => extent !== 1 && extent !== shape[d + added])) {
+    throw new TensorError(`${operation}: expected a mask that broadcasts to ${formatShape(shape)}, got ${formatShape(node.shape)}`);
+  }
+  return expand(cast(node, 'bool'), shape);
+}
+
+function ddofOf(operation: string, options: VarianceOptions): number {
+  const { ddof = 1 } = options;
+  if (!Number.isInteger(ddof) || ddof < 0) throw new TensorError(`${operation}: expected ddof, a non-negative integer, got ${describe(ddof)}`);
+  return ddof;
+}
+
+function bound(operation: string, index: number, extent: number): number {
+  if (!Number.isInteger(index)) throw new TensorError(`${operation}: expected an integer index, got ${describe(index)}`);
+  return Math.min(extent, Math.max(0, index < 0 ? index + extent : index));
+}

@@ -1,0 +1,100 @@
+import { formatNumber } from './format';
+
+/** A curve: `values[i]` at `steps[i]`, steps ascending. Values that are not finite are gaps. */
+export interface Curve {
+  steps: readonly number[];
+  values: readonly number[];
+}
+
+/** The mean of the finite values among the last `window` ones up to each position; NaN where there is none. */
+export function trailingMean(values: readonly number[], window: number): number[] {
+  return values.map((_, i) => {
+    const recent = values.slice(Math.max(0, i + 1 - window), i + 1).filter(Number.isFinite);
+    return recent.reduce((sum, value) => sum + value, 0) / recent.length;
+  });
+}
+
+/** At most `limit` points of a curve: the lowest and the highest of each stretch, so that no peak is lost. */
+export function thin({ steps, values }: Curve, limit: number): Curve {
+  if (steps.length <= limit) return { steps, values };
+  const stretches = Math.floor(limit / 2);
+  const kept: number[] = [];
+  for (let k = 0; k < stretches; k++) {
+    const begin = Math.floor((k * steps.length) / stretches);
+    const end = Math.floor(((k + 1) * steps.length) / stretches);
+    let [low, high] = [begin, begin];
+    for (let i = begin; i < end; i++) {
+      if (values[i] < values[low] || Number.isNaN(values[low])) low = i;
+      if (values[i] > values[high] || Number.isNaN(values[high])) high = i;
+    }
+    kept.push(...(low === high ? [low] : [Math.min(low, high), Math.max(low, high)]));
+  }
+  return { steps: kept.map((i) => steps[i]), values: kept.map((i) => values[i]) };
+}
+
+/** The span of an axis and the round numbers marked on it. */
+export interface Axis {
+  low: number;
+  high: number;
+  ticks: number[];
+}
+
+/** The round distance (1, 2 or 5 times a power of ten) that cuts a span into about `count` parts, never into more. */
+function roundSpacing(span: number, count: number): number {
+  const power = 10 ** Math.floor(Math.log10(span / count));
+  return power * ([1, 2, 5].find((factor) => factor * power >= (span / count) * 0.999) ?? 10);
+}
+
+/** The multiples of `spacing` within low … high. */
+function multiples(low: number, high: number, spacing: number): number[] {
+  const ticks: number[] = [];
+  // Rounded, because 3 · 0.1 is not 0.3; the slack keeps an end that is a multiple up to such an error.
+  for (let k = Math.ceil(low / spacing - 1e-9); k <= high / spacing + 1e-9; k++) ticks.push(Number((k * spacing).toPrecision(12)));
+  return ticks;
+}
+
+/**
+ * An axis for values: it spans the finite ones, or all of 0 … 1 where they lie in it and `unit` is asked for. It ends on marks, so that the
+ * first and the last line of the grid frame the picture.
+ */
+export function valueAxis(values: readonly number[], options: { unit?: boolean; ticks: number }): Axis {
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of values) {
+    if (Number.isFinite(value)) [low, high] = [Math.min(low, value), Math.max(high, value)];
+  }
+  if (low > high || (options.unit && low >= 0 && high <= 1)) [low, high] = [0, 1];
+  const span = high - low || Math.abs(high) * 0.2 || 1;
+  if (low === high) [low, high] = [low - span / 2, high + span / 2];
+  const spacing = roundSpacing(span, options.ticks);
+  const ticks = multiples(Math.floor(low / spacing + 1e-9) * spacing, Math.ceil(high / spacing - 1e-9) * spacing, spacing);
+  return { low: ticks[0], high: ticks[ticks.length - 1], ticks };
+}
+
+/** An axis of steps, from the first to the last one. */
+export function stepAxis(steps: readonly number[], ticks: number): Axis {
+  const [low, high] = steps.length === 0 ? [0, 1] : [steps[0], steps[steps.length - 1]];
+  if (low === high) return { low: low - 1, high: high + 1, ticks: [low] };
+  return { low, high, ticks: multiples(low, high, Math.max(1, roundSpacing(high - low, ticks))) };
+}
+
+/** Where a value stands on an axis, 0 … 1. */
+export const position = (axis: Axis, value: number): number => (value - axis.low) / (axis.high - axis.low);
+
+/** The SVG path of a curve in a box of 1000 × 1000; a gap begins a new stretch, a stretch of one point is a dot. */
+export function path({ steps, values }: Curve, x: Axis, y: Axis): string {
+  const point = (i: number) => `${(1000 * position(x, steps[i])).toFixed(1)} ${(1000 * (1 - position(y, values[i]))).toFixed(1)}`;
+  let text = '';
+  for (let i = 0; i < steps.length; i++) {
+    if (!Number.isFinite(values[i])) continue;
+    const starts = i === 0 || !Number.isFinite(values[i - 1]);
+    const ends = i === steps.length - 1 || !Number.isFinite(values[i + 1]);
+    text += starts ? `M${point(i)}${ends ? 'h0' : ''}` : `L${point(i)}`;
+  }
+  return text;
+}
+
+/** The marks of an axis as a reader wants them: `0.2`, `1500`, `2.0e-5`. */
+export function tickLabel(value: number): string {
+  const plain = String(value);
+  return plain.length <= 6 ? plain.replace('-', '−') : formatNumber(value);
+}

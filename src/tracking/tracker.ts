@@ -1,0 +1,47 @@
+import { Registry } from '../registry';
+
+/** The numbers of one training step by name, as TRAINER metrics are named: `reward/avg_raw_reward`, `policy/final_loss`, … */
+export type Metrics = Record<string, number>;
+
+/** Where a run's metrics go: the terminal, a file, a service. */
+export interface Tracker {
+  /** Takes the metrics of one step. Steps come in ascending order; a step may come again with further metrics (an evaluation). */
+  log(step: number, metrics: Metrics): void;
+  /** Finishes: what is buffered is written, what is open is closed. A second call does nothing. */
+  close(): void;
+}
+
+/** What a tracker may need to know of the run that it follows. */
+export interface TrackerOptions {
+  /** The run's folder, where files are written; created where it is missing. */
+  directory: string;
+  /** How many steps the run will take, where that is known: gives the progress bar its end and the time left. */
+  totalSteps?: number;
+  /** The last step of the run that this one continues: what was logged up to it is kept. Without it the run starts afresh. */
+  resumedFrom?: number;
+  /** Where the console tracker writes; `process.stdout` unless told otherwise. */
+  stream?: NodeJS.WriteStream;
+}
+
+/** Makes a tracker for one run. */
+export type TrackerFactory = (options: TrackerOptions) => Tracker;
+
+const trackers = new Registry<TrackerFactory>('logger');
+
+/** Adds a tracker that configurations name in `trainer.logger`. @throws RegistryError where the name is taken, unless `override`. */
+export function registerTracker(name: string, factory: TrackerFactory, options: { override?: boolean; keepExisting?: boolean } = {}): void {
+  trackers.register(name, factory, options);
+}
+
+/** The names that `trainer.logger` may hold, sorted. */
+export function listTrackers(): string[] {
+  return trackers.list();
+}
+
+/**
+ * The trackers that a configuration's `trainer.logger` names, in its order, each once.
+ * @throws RegistryError for an unknown name, with what exists; nothing is opened then.
+ */
+export function createTrackers(names: readonly string[], options: TrackerOptions): Tracker[] {
+  return [...new Set(names)].map((name) => trackers.get(name)).map((factory) => factory(options));
+}

@@ -1,0 +1,140 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { run } from '../../src/cli/main';
+import { readJsonl, readParquet } from '../../src/data';
+
+const folder = mkdtempSync(join(tmpdir(), 'vantage-cli-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+let count = 0;
+const freshFolder = () => join(folder, `out-${count++}`);
+
+async function vantage(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
+  let [out, err] = ['', ''];
+  const spies = [
+    jest.spyOn(process.stdout, 'write').mockImplementation((text) => ((out += String(text)), true)),
+    jest.spyOn(process.stderr, 'write').mockImplementation((text) => ((err += String(text)), true)),
+  ];
+  try {
+    return { code: await run(argv), out, err };
+  } finally {
+    for (const spy of spies) spy.mockRestore();
+  }
+}
+
+test('--help, --version and the help of a command', async () => {
+  const help = await vantage('--help');
+  for (const name of ['prepare', 'train', 'list']) {
+    expect(help.out).toContain(`  ${name} `);
+    const own = await vantage(name, '--help');
+    expect([own.code, own.err]).toEqual([0, '']);
+    expect(own.out).toContain(`vantage ${name}`);
+    expect(await vantage('help', name)).toEqual(own);
+  }
+  const { version } = JSON.parse(readFileSync(join(__dirname, '../../package.json'), 'utf8')) as { version: string };
+  expect((await vantage('--version')).out).toBe(`${version}\n`);
+});
+
+test.each([
+  [[], 'expected a command: prepare, train, list'],
+  [['prepar'], "Unknown command 'prepar'. Did you mean 'prepare'? There are: prepare, train, list"],
+  [['constructor'], "Unknown command 'constructor'."],
+  [['prepare'], 'prepare: expected a dataset: gsm8k, gmax, max4'],
+  [['prepare', 'gmx'], "Unknown dataset 'gmx'. Did you mean 'gmax'?"],
+  [['prepare', 'gmax'], 'prepare: expected --output_dir DIR'],
+  [['prepare', 'gmax', '--outputdir', 'x'], "Unknown option '--outputdir'. Did you mean '--output_dir'?"],
+  [['prepare', 'gmax', '--output_dir'], "Option '--output_dir <value>' argument missing"],
+  [['prepare', 'gmax', '--output_dir', 'x', '--seed', '1.5'], "--seed: expected an integer, 0 or more, got '1.5'"],
+  [['prepare', 'gmax', '--output_dir', 'x', '--format', 'parket'], "Unknown format 'parket'. Did you mean 'parquet'?"],
+  [['prepare', 'gsm8k', '--output_dir', 'x'], 'prepare gsm8k: expected --input FILE'],
+  [['prepare', 'gsm8k', '--output_dir', 'x', '--input', 'a.jsonl'], 'prepare gsm8k: expected a file named train.jsonl or test.jsonl'],
+  [
+    ['prepare', 'gsm8k', '--output_dir', 'x', '--input', 'a/train.jsonl', '--input', 'b/train.jsonl'],
+    'prepare gsm8k: expected one input for train',
+  ],
+  [['train'], 'train: expected -c FILE'],
+  [['list', 'estimator'], "Unknown kind 'estimator'. Did you mean 'estimators'?"],
+])('%j is a wrong command line', async (argv, message) => {
+  const { code, out, err } = await vantage(...argv);
+  expect([code, out]).toEqual([2, '']);
+  expect(err.split('\n')).toHaveLength(3);
+  expect(err).toContain(`vantage: ${message}`);
+});
+
+test('prepare gmax writes both formats with the same rows', async () => {
+  const directory = freshFolder();
+  const { code, out } = await vantage('prepare', 'gmax', '--output_dir', directory, '--train_size', '30', '--validation_size', '7');
+  expect(code).toBe(0);
+  expect(out).toContain(`train: 30 rows → ${join(directory, 'train.parquet')}, ${join(directory, 'train.jsonl')}\n`);
+  for (const [split, size] of [
+    ['train', 30],
+    ['validation', 7],
+  ] as const) {
+    const rows = await readParquet(join(directory, `${split}.parquet`));
+    expect(rows).toHaveLength(size);
+    expect(readJsonl(join(directory, `${split}.jsonl`)).map(({ value }) => value)).toEqual(rows);
+  }
+  const again = freshFolder();
+  await vantage('prepare', 'gmax', '--output_dir', again, '--train_size', '30', '--validation_size', '7', '--format', 'jsonl');
+  expect(readdirSync(again).sort()).toEqual(['train.jsonl', 'validation.jsonl']);
+  expect(readFileSync(join(again, 'train.jsonl'))).toEqual(readFileSync(join(directory, 'train.jsonl')));
+});
+
+test('a malformed line is reported with file and line, and nothing is written', async () => {
+  const file = join(folder, 'train.jsonl');
+  writeFileSync(file, '{"question":"Q","answer":"#### 1"}\n{"question":"Q"\n');
+  const directory = freshFolder();
+  const { code, err } = await vantage('prepare', 'gsm8k', '--input', file, '--output_dir', directory);
+  expect(code).toBe(1);
+  expect(err).toMatch(new RegExp(`^vantage: ${file}:2: malformed JSON \\(.*\\)\n$`));
+  expect(existsSync(directory)).toBe(false);
+});
+
+test('a file that is not there, and a folder that cannot be written', async () => {
+  const missing = await vantage('prepare', 'gsm8k', '--input', join(folder, 'none', 'test.jsonl'), '--output_dir', freshFolder());
+  expect([missing.code, missing.err]).toEqual([1, `vantage: ${join(folder, 'none', 'test.jsonl')}: no such file\n`]);
+  const file = join(folder, 'a-file');
+  writeFileSync(file, '');
+  const blocked = await vantage('prepare', 'max4', '--output_dir', join(file, 'below'));
+  expect(blocked.code).toBe(1);
+  expect(blocked.err).toMatch(/^vantage: .*cannot be written \(.*\)\n$/);
+});
+
+const real = join(__dirname, '../../../shared/data/gsm8k');
+const present = existsSync(real);
+if (!present) console.warn(`skipped: the real GSM8K files are not in ${real}`);
+(present ? test : test.skip)('prepare gsm8k turns the real files into rows', async () => {
+  const directory = freshFolder();
+  const inputs = ['train', 'test'].flatMap((name) => ['--input', join(real, `${name}.jsonl`)]);
+  const { code, out } = await vantage('prepare', 'gsm8k', ...inputs, '--output_dir', directory);
+  expect(code).toBe(0);
+  expect(out).toContain('train: 7473 rows, 79 truths carried commas (removed)');
+  expect(out).toContain('validation: 1319 rows, 14 truths carried commas (removed)');
+  for (const [split, size] of [
+    ['train', 7473],
+    ['validation', 1319],
+  ] as const) {
+    const rows = await readParquet(join(directory, `${split}.parquet`));
+    expect(rows).toHaveLength(size);
+    expect(readJsonl(join(directory, `${split}.jsonl`)).map(({ value }) => value)).toEqual(rows);
+  }
+});
+
+test('list shows the registered names', async () => {
+  const { code, out } = await vantage('list');
+  expect(code).toBe(0);
+  expect(out).toMatch(
+    /^estimators {4}.*gae.*grpo.*\nlosses {8}.*regular.*\nenvironments {2}gmax, gsm8k, max4\ntokenizers {4}byte, word\n$/,
+  );
+  expect((await vantage('list', 'environments')).out).toBe('gmax\ngsm8k\nmax4\n');
+});
+
+test('as a program it exits with the code', () => {
+  const root = join(__dirname, '../..');
+  const program = [join(root, 'node_modules/tsx/dist/cli.mjs'), join(root, 'src/cli/main.ts')];
+  expect(execFileSync(process.execPath, [...program, '--version'], { encoding: 'utf8' })).toMatch(/^\d+\.\d+\.\d+/);
+  expect(() => execFileSync(process.execPath, [...program, 'nothing'], { stdio: 'pipe' })).toThrow(
+    expect.objectContaining({ status: 2, message: expect.stringContaining("Unknown command 'nothing'") }),
+  );
+});

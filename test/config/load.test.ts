@@ -1,0 +1,288 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { configKeys, loadConfig, loadConfigFromArguments } from '../../src/config';
+import { ConfigError } from '../../src/errors';
+
+const folder = mkdtempSync(join(tmpdir(), 'vantage-config-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+let count = 0;
+function yamlFile(text: string): string {
+  const file = join(folder, `config-${count++}.yaml`);
+  writeFileSync(file, text);
+  return file;
+}
+function errorOf(load: () => unknown): string {
+  try {
+    load();
+  } catch (error) {
+    expect(error).toBeInstanceOf(ConfigError);
+    return (error as Error).message;
+  }
+  throw new Error('expected a ConfigError, got none');
+}
+const overridden = (...overrides: string[]) => loadConfig({ overrides }).config;
+
+describe('defaults', () => {
+  const { config } = loadConfig();
+
+  test('are those that users of SkyRL know', () => {
+    expect(config.trainer).toMatchObject({
+      epochs: 1,
+      max_training_steps: null,
+      train_batch_size: 1024,
+      policy_mini_batch_size: 256,
+      critic_mini_batch_size: 256,
+      update_epochs_per_batch: 1,
+      micro_train_batch_size_per_gpu: 1,
+      micro_forward_batch_size_per_gpu: 1,
+      max_prompt_length: 512,
+      seed: 42,
+      eval_batch_size: 1024,
+      eval_before_train: true,
+      eval_interval: 5,
+      ckpt_interval: 10,
+      max_ckpts_to_keep: -1,
+    });
+    const optimizer = {
+      lr: 1e-6,
+      adam_betas: [0.9, 0.999],
+      weight_decay: 0.01,
+      max_grad_norm: 1,
+      num_warmup_steps: 0,
+      scheduler: 'constant_with_warmup',
+    };
+    expect(config.trainer.policy.optimizer_config).toEqual(optimizer);
+    expect(config.trainer.critic).toEqual({ model: null, optimizer_config: { ...optimizer, lr: 5e-6 } });
+    expect(config.trainer.algorithm).toEqual({
+      advantage_estimator: 'grpo',
+      kl_ctrl: { type: 'fixed' },
+      kl_estimator_type: 'k3',
+      use_kl_in_reward: false,
+      use_kl_loss: true,
+      kl_loss_coef: 0.001,
+      use_entropy_loss: false,
+      entropy_loss_coef: 0.01,
+      advantage_batch_normalize: false,
+      policy_loss_type: 'regular',
+      loss_reduction: 'token_mean',
+      grpo_norm_by_std: true,
+      zero_variance_filter: false,
+      lambd: 1,
+      gamma: 1,
+      eps_clip_low: 0.2,
+      eps_clip_high: 0.2,
+      clip_ratio_c: 3,
+      value_clip: 0.2,
+      max_seq_len: null,
+    });
+    expect(config.generator).toEqual({
+      n_samples_per_prompt: 5,
+      max_turns: 1,
+      sampling_params: { max_generate_length: 1024, temperature: 1, top_p: 1, min_p: 0, top_k: -1 },
+      eval_sampling_params: { max_generate_length: 1024, temperature: 0, top_p: 1, min_p: 0, top_k: -1 },
+      eval_n_samples_per_prompt: 1,
+    });
+    expect(config.environment).toEqual({ env_class: 'gsm8k' });
+    expect(config.trainer.stop_when).toBeNull();
+  });
+
+  test('are not shared between configurations', () => {
+    const first = loadConfig().config;
+    first.trainer.policy.optimizer_config.adam_betas[0] = 0.1;
+    first.trainer.logger.push('x');
+    expect(loadConfig().config).toEqual(config);
+  });
+});
+
+describe('what depends on another key', () => {
+  test("the critic's shape is the policy's where it says nothing else", () => {
+    const { model } = overridden('trainer.policy.model={hidden_size: 32, num_heads: 2}', 'trainer.critic.model.num_layers=1').trainer
+      .critic;
+    expect(model).toMatchObject({ hidden_size: 32, num_heads: 2, num_layers: 1, path: null });
+  });
+
+  test('evaluation generates as many tokens as training, unless told otherwise', () => {
+    const length = 'generator.sampling_params.max_generate_length=7';
+    expect(overridden(length).generator.eval_sampling_params.max_generate_length).toBe(7);
+    const both = overridden(length, 'generator.eval_sampling_params.max_generate_length=9');
+    expect(both.generator.eval_sampling_params.max_generate_length).toBe(9);
+  });
+
+  test('stop_when={} is the usual threshold', () => {
+    expect(overridden('trainer.stop_when={}').trainer.stop_when).toEqual({ metric: 'reward/avg_raw_reward', window: 10, value: 0.9 });
+  });
+});
+
+describe('overrides', () => {
+  test('are YAML values', () => {
+    const { data, trainer, environment } = overridden(
+      'trainer.policy.optimizer_config.lr=1e-3',
+      'trainer.max_training_steps=200',
+      'trainer.algorithm.use_kl_loss=false',
+      'data.train_data=[a.parquet, "b c.jsonl"]',
+      'data.val_data=x=y.jsonl',
+      'environment.env_class=gmax',
+      'trainer.run_name="7"',
+    );
+    expect(trainer.policy.optimizer_config.lr).toBe(1e-3);
+    expect([trainer.max_training_steps, trainer.run_name, trainer.algorithm.use_kl_loss]).toEqual([200, '7', false]);
+    expect(data).toEqual({ train_data: ['a.parquet', 'b c.jsonl'], val_data: ['x=y.jsonl'] });
+    expect(environment.env_class).toBe('gmax');
+  });
+
+  test('the last one wins, null takes a value back, a mapping changes only what it names', () => {
+    expect(overridden('trainer.seed=1', 'trainer.seed=2').trainer.seed).toBe(2);
+    expect(overridden('trainer.max_training_steps=3', 'trainer.max_training_steps=null').trainer.max_training_steps).toBeNull();
+    expect(overridden('trainer.critic.model={num_layers: 1}', 'trainer.critic.model=null').trainer.critic.model).toBeNull();
+    expect(overridden('trainer.critic.model={num_layers: 1}', 'trainer.critic.model={}').trainer.critic.model?.num_layers).toBe(1);
+    const algorithm = overridden('trainer.algorithm.gamma=0.5', 'trainer.algorithm={lambd: 0.9}').trainer.algorithm;
+    expect([algorithm.gamma, algorithm.lambd]).toEqual([0.5, 0.9]);
+  });
+
+  test.each(['trainer.seed', '=3', ''])('%p is no assignment', (override) => {
+    expect(errorOf(() => overridden(override))).toBe(`command line: expected key=value, got '${override}'`);
+  });
+
+  test('broken YAML is reported with its key', () => {
+    expect(errorOf(() => overridden('data.train_data=[a'))).toMatch(/^command line: data\.train_data: /);
+  });
+});
+
+describe('YAML files', () => {
+  const file = yamlFile(`# a run
+trainer:
+  seed: 7
+  algorithm: { advantage_estimator: my_custom, gamma: 0.5 }
+  policy:
+    optimizer_config:
+      lr: 0.001
+data:
+  train_data: [train.parquet]
+`);
+
+  test('lie above base and below overrides, and the origin of each value is known', () => {
+    const base = { trainer: { seed: 1, epochs: 9 } };
+    const { config, provenance } = loadConfig({ file, base, overrides: ['trainer.algorithm.gamma=0.25', 'trainer.critic.model={}'] });
+    expect([config.trainer.seed, config.trainer.epochs, config.trainer.algorithm.gamma]).toEqual([7, 9, 0.25]);
+    expect(config.trainer.algorithm.advantage_estimator).toBe('my_custom');
+    const origins = [
+      'trainer.seed',
+      'trainer.epochs',
+      'trainer.algorithm.gamma',
+      'trainer.algorithm.advantage_estimator',
+      'data.train_data',
+    ];
+    expect(origins.map((key) => provenance.get(key))).toEqual([`${file}:3`, 'base', 'command line', `${file}:4`, `${file}:9`]);
+    expect(provenance.get('trainer.critic.model.num_layers')).toBe('command line');
+    expect(provenance.get('trainer.algorithm.lambd')).toBe('default');
+    expect([...provenance.keys()]).toEqual(configKeys());
+  });
+
+  test.each(['', '# nothing\n', '{}'])('%j is a file of defaults', (text) => {
+    expect(loadConfig({ file: yamlFile(text) }).config).toEqual(loadConfig().config);
+  });
+
+  test('problems are named with file and line, all at once', () => {
+    const wrong = yamlFile('trainer:\n  seed: 3\n  algorithm:\n    gama: 1\n    lambd: 7\n');
+    expect(errorOf(() => loadConfig({ file: wrong, overrides: ['trainer.epochs=0'] }))).toBe(
+      [
+        '3 problems in the configuration:',
+        `  - ${wrong}:4: trainer.algorithm.gama: unknown key. Did you mean trainer.algorithm.gamma?`,
+        '  - command line: trainer.epochs: expected a positive integer, got 0',
+        `  - ${wrong}:5: trainer.algorithm.lambd: expected a number from 0 to 1, got 7`,
+      ].join('\n'),
+    );
+  });
+
+  test.each([
+    ['trainer: [1', ':1: '],
+    ['a:\n  b: 1\n c: 2\n', ':3: '],
+    ['trainer:\n  seed: 1\n  seed: 2\n', ':3: '],
+    ['- 1\n', ': expected a mapping of keys, got [1]'],
+    ['trainer:\n', ':1: trainer: expected a mapping of keys, got null'],
+    ['3: 4\n', ':1: 3: unknown key.'],
+    ['[1]: 4\n', ':1: [1]: unknown key.'],
+    ['trainer:\n  seed: *nowhere\n', ':2: '],
+  ])('%j', (text, expected) => {
+    const wrong = yamlFile(text);
+    expect(errorOf(() => loadConfig({ file: wrong }))).toContain(wrong + expected);
+  });
+
+  test('an alias stands for the section that it names', () => {
+    const shared = yamlFile('trainer:\n  policy:\n    model: &shape {num_layers: 3}\n  critic:\n    model: *shape\n');
+    expect(loadConfig({ file: shared }).config.trainer.critic.model?.num_layers).toBe(3);
+    const wrong = yamlFile('trainer:\n  critic: &o {optimizer_config: {lr: 1}, model: {layers: 1}}\n  policy: *o\n');
+    expect(errorOf(() => loadConfig({ file: wrong }))).toContain(`${wrong}:3: trainer.policy.model.layers: unknown key`);
+  });
+
+  test('a missing file', () => {
+    expect(errorOf(() => loadConfig({ file: join(folder, 'none.yaml') }))).toMatch(/none\.yaml: cannot be read \(ENOENT/);
+  });
+});
+
+describe('keys that do not exist', () => {
+  test.each([
+    ['trainer.algoritm.gamma=1', 'trainer.algoritm.gamma: unknown key. Did you mean trainer.algorithm.gamma?'],
+    ['trainer.train_batchsize=1', 'trainer.train_batchsize: unknown key. Did you mean trainer.train_batch_size?'],
+    ['advantage_estimator=gae', 'advantage_estimator: unknown key. Did you mean trainer.algorithm.advantage_estimator?'],
+    ['trainer.seed.x=1', 'trainer.seed.x: unknown key.'],
+    ['constructor=1', 'constructor: unknown key. Below the top there are: data, trainer, generator, environment'],
+    ['__proto__.polluted=1', '__proto__.polluted: unknown key.'],
+    ['trainer.resume_mode=latest', 'trainer.resume_mode is known but not supported yet'],
+    ['trainer.algorithm.dynamic_sampling.type=filter', 'trainer.algorithm.dynamic_sampling.type is known but not supported yet'],
+    ['generator.sampling_params.stop=[x]', 'generator.sampling_params.stop is known but not supported yet'],
+    ['trainer.algorithm.kl_ctrl.type=adaptive', "trainer.algorithm.kl_ctrl.type: 'adaptive' is known but not supported yet"],
+    ['trainer.device=cuda', "trainer.device: 'cuda' is known but not supported yet"],
+  ])('%s', (override, message) => {
+    expect(errorOf(() => overridden(override))).toContain(`command line: ${message}`);
+    expect(({} as Record<string, unknown>).polluted).toBeUndefined();
+  });
+});
+
+describe('values of the wrong type or range', () => {
+  test.each([
+    ['trainer.seed=-1', 'trainer.seed: expected an integer, 0 or more, got -1'],
+    ['trainer.seed=1.5', 'trainer.seed: expected an integer, 0 or more, got 1.5'],
+    ['trainer.train_batch_size=many', 'trainer.train_batch_size: expected a positive integer, got "many"'],
+    ['trainer.max_ckpts_to_keep=0', 'trainer.max_ckpts_to_keep: expected a positive integer, or -1 for all, got 0'],
+    ['trainer.eval_interval=0', 'trainer.eval_interval: expected a positive integer, or -1 for no evaluation, got 0'],
+    ['trainer.eval_before_train=1', 'trainer.eval_before_train: expected true or false, got 1'],
+    ['trainer.run_name=7', 'trainer.run_name: expected text, got 7 (a number; quote it to make it text)'],
+    ['trainer.logger=[console, 3]', 'trainer.logger[1]: expected text, got 3'],
+    ['data.train_data={a: 1}', 'data.train_data: expected a list of files, got {"a":1}'],
+    ['trainer.policy.optimizer_config.lr=0', 'trainer.policy.optimizer_config.lr: expected a number above 0, got 0'],
+    ['trainer.policy.optimizer_config.adam_betas=[0.9]', 'adam_betas: expected two numbers from 0 to below 1, got [0.9]'],
+    ['trainer.policy.optimizer_config.adam_betas=[0.9, 1]', 'adam_betas[1]: expected a number from 0 to below 1, got 1'],
+    ['trainer.algorithm.loss_reduction=mean', 'expected one of token_mean, sequence_mean, seq_mean_token_sum_norm, got "mean"'],
+    ['trainer.algorithm.kl_estimator_type=k4', 'trainer.algorithm.kl_estimator_type: expected one of k1, k2, k3, abs, got "k4"'],
+    ['trainer.algorithm.gamma=.nan', 'trainer.algorithm.gamma: expected a number from 0 to 1, got NaN'],
+    ['trainer.policy.optimizer_config.max_grad_norm=.inf', 'max_grad_norm: expected a number above 0, got Infinity'],
+    ['generator.sampling_params.temperature=0', 'generator.sampling_params.temperature: expected a number above 0, got 0'],
+    ['generator.sampling_params.top_p=0', 'generator.sampling_params.top_p: expected a number above 0 and at most 1, got 0'],
+    ['generator.sampling_params.top_k=0', 'generator.sampling_params.top_k: expected a positive integer, or -1 for all, got 0'],
+    ['trainer.algorithm=3', 'trainer.algorithm: expected a mapping of keys, got 3'],
+    ['trainer.policy.model=[1]', 'trainer.policy.model: expected a mapping of keys, got [1]'],
+  ])('%s', (override, message) => {
+    const error = errorOf(() => overridden(override));
+    expect(error).toMatch(/^command line: /);
+    expect(error).toContain(message);
+  });
+});
+
+describe('loadConfigFromArguments', () => {
+  test('reads -c, --config and overrides in any order', () => {
+    const file = yamlFile('trainer: {seed: 5}');
+    for (const argv of [
+      ['-c', file, 'trainer.epochs=2'],
+      ['trainer.epochs=2', `--config=${file}`],
+    ]) {
+      const { trainer } = loadConfigFromArguments(argv).config;
+      expect([trainer.seed, trainer.epochs]).toEqual([5, 2]);
+    }
+  });
+
+  test.each([[['--confg', 'x']], [['-c']]])('%j is an error', (argv) => {
+    expect(() => loadConfigFromArguments(argv)).toThrow(ConfigError);
+  });
+});

@@ -1,0 +1,40 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+const root = join(__dirname, '..');
+const run = (...args: string[]) => execFileSync(process.execPath, args, { cwd: root, encoding: 'utf8' });
+
+describe('the built package, by its own name', () => {
+  it('gives ES modules every name that it gives to CommonJS, and the same objects', () => {
+    const source = `
+      import { createRequire } from 'node:module';
+      import * as esm from 'vantage-rl';
+      const cjs = createRequire(import.meta.url)('vantage-rl');
+      const names = Object.keys(cjs);
+      console.log(JSON.stringify({ count: names.length, different: names.filter((name) => esm[name] !== cjs[name]) }));`;
+    const { count, different } = JSON.parse(run('--input-type=module', '-e', source));
+    expect(count).toBeGreaterThan(0);
+    expect(different).toEqual([]);
+  });
+
+  it('loads without a native build of the packages that it depends on', () => {
+    const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
+    const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+    for (const name of Object.keys(manifest.dependencies)) expect(lock.packages[`node_modules/${name}`].hasInstallScript).toBeUndefined();
+  });
+});
+
+it('the lock file pins versions and contents, and names no registry host', () => {
+  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
+  const entries = Object.entries<{ version?: string; integrity?: string; resolved?: string }>(packages).filter(([path]) => path !== '');
+  expect(entries.length).toBeGreaterThan(100);
+  for (const [path, { version, integrity, resolved }] of entries) {
+    expect([path, version, integrity, resolved]).toEqual([path, expect.any(String), expect.stringMatching(/^sha512-/), undefined]);
+  }
+});
+
+it('package.json names exact versions only', () => {
+  const { dependencies, devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  for (const version of Object.values({ ...dependencies, ...devDependencies })) expect(version).toMatch(/^\d+\.\d+\.\d+$/);
+});

@@ -1,0 +1,158 @@
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DataError, RegistryError } from '../../src/errors';
+import { ConsoleTracker, createTrackers, JsonlTracker, listTrackers, readMetrics, type ConsoleStream } from '../../src/tracking';
+
+let folder: string;
+beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'vantage-tracking-'))));
+afterEach(() => rmSync(folder, { recursive: true }));
+
+describe('createTrackers', () => {
+  it('makes each named tracker once, in order', () => {
+    const trackers = createTrackers(['jsonl', 'console', 'jsonl'], { directory: join(folder, 'new', 'run') });
+    expect(trackers.map((tracker) => tracker.constructor)).toEqual([JsonlTracker, ConsoleTracker]);
+    for (const tracker of trackers) tracker.close();
+    expect(readdirSync(join(folder, 'new', 'run'))).toEqual(['metrics.jsonl']);
+  });
+
+  it('refuses an unknown name with what exists, and opens nothing', () => {
+    expect(listTrackers()).toEqual(['console', 'jsonl']);
+    const make = () => createTrackers(['jsonl', 'jsnol'], { directory: folder });
+    expect(make).toThrow(RegistryError);
+    expect(make).toThrow("Unknown logger 'jsnol'. Did you mean 'jsonl'? Registered: console, jsonl");
+    expect(readdirSync(folder)).toEqual([]);
+  });
+});
+
+describe('JsonlTracker', () => {
+  const file = () => join(folder, 'metrics.jsonl');
+
+  it('has each step in the file as soon as it is logged', () => {
+    const tracker = new JsonlTracker(file());
+    tracker.log(1, { 'reward/avg_raw_reward': 0.25, bad: NaN, worse: -Infinity });
+    expect(readFileSync(file(), 'utf8')).toBe('{"step":1,"reward/avg_raw_reward":0.25,"bad":null,"worse":null}\n');
+    tracker.log(2, { 'reward/avg_raw_reward': 0.5 });
+    expect(readMetrics(file())).toEqual([
+      { step: 1, 'reward/avg_raw_reward': 0.25, bad: null, worse: null },
+      { step: 2, 'reward/avg_raw_reward': 0.5 },
+    ]);
+    tracker.close();
+    tracker.close();
+    expect(() => tracker.log(3, {})).toThrow(DataError);
+  });
+
+  it('starts afresh, or continues after the step that a run resumes from', () => {
+    writeFileSync(file(), '{"step":1}\n{"step":2}\n{"step":3}\n{"step":4,"cut of');
+    const resumed = new JsonlTracker(file(), { resumedFrom: 2 });
+    resumed.log(3, { again: 1 });
+    resumed.close();
+    expect(readMetrics(file())).toEqual([{ step: 1 }, { step: 2 }, { step: 3, again: 1 }]);
+    new JsonlTracker(file()).close();
+    expect(readMetrics(file())).toEqual([]);
+  });
+
+  it.each([
+    ['{"step":1}\n{oops\n', /metrics\.jsonl:2: expected a JSON object/],
+    ['{"step":1}\n{"loss":3}\n', /metrics\.jsonl:2: expected an object with a numeric "step", got \{"loss":3\}/],
+    ['null\n', /metrics\.jsonl:1: expected an object with a numeric "step", got null/],
+  ])('reports a malformed line with file and line', (content, message) => {
+    writeFileSync(file(), content);
+    expect(() => readMetrics(file())).toThrow(DataError);
+    expect(() => readMetrics(file())).toThrow(message);
+  });
+});
+
+/** A stream that keeps what is written, and a clock that is set by hand. */
+function terminal(isTTY: boolean, columns = 100) {
+  const stream: ConsoleStream & { text: string } = { text: '', isTTY, columns, write: (text) => void (stream.text += text) };
+  const clock = { time: 0 };
+  return { stream, clock, now: () => clock.time };
+}
+
+const metrics = (reward: number) => ({ 'reward/avg_raw_reward': reward, 'policy/final_loss': -0.0123, 'policy/grad_norm': 3 });
+
+describe('ConsoleTracker without a terminal', () => {
+  it('prints the first step, every tenth, and the last one', () => {
+    const { stream, clock, now } = terminal(false);
+    const tracker = new ConsoleTracker({ totalSteps: 25, stream, now });
+    for (let step = 1; step <= 25; step++, clock.time += 100) tracker.log(step, metrics(step / 25));
+    tracker.close();
+    expect(stream.text.trimEnd().split('\n')).toEqual([
+      'step  1/25  reward 0.0400  loss −0.0123',
+      'step 11/25  reward 0.440  loss −0.0123  10.0 steps/s  0:01 left',
+      'step 21/25  reward 0.840  loss −0.0123  10.0 steps/s  0:00 left',
+      'step 25/25  reward 1.00  loss −0.0123  10.0 steps/s',
+    ]);
+  });
+
+  it('prints a slow run every five seconds, and where it stopped early', () => {
+    const { stream, clock, now } = terminal(false);
+    const tracker = new ConsoleTracker({ totalSteps: 1000, stream, now });
+    for (let step = 1; step <= 6; step++, clock.time += 2500) tracker.log(step, metrics(0.5));
+    tracker.close();
+    tracker.close();
+    expect(stream.text.match(/^step +\d+/gm)).toEqual(['step    1', 'step    3', 'step    5', 'step    6']);
+    expect(stream.text).toContain('0.400 steps/s  41:25 left');
+  });
+
+  it('writes no control characters, and nothing at all for a run without steps', () => {
+    const { stream, now } = terminal(false);
+    new ConsoleTracker({ stream, now }).close();
+    expect(stream.text).toBe('');
+    const tracker = new ConsoleTracker({ stream, now });
+    tracker.log(1, {});
+    tracker.message('saved');
+    tracker.close();
+    expect(stream.text).toBe('step 1\nsaved\n');
+  });
+});
+
+describe('ConsoleTracker on a terminal', () => {
+  it('redraws one line at most ten times a second, shows the last step and ends the line', () => {
+    const { stream, clock, now } = terminal(true);
+    const tracker = new ConsoleTracker({ totalSteps: 100, stream, now });
+    for (let step = 1; step <= 100; step++, clock.time += 25) tracker.log(step, metrics(0.5));
+    tracker.close();
+    const drawn = stream.text.split('\r').slice(1);
+    expect(drawn).toHaveLength(26);
+    expect(drawn.at(-1)).toBe(`step 100/100  ${'━'.repeat(28)}  reward 0.500  loss −0.0123  40.0 steps/s\x1b[K\n`);
+    expect(stream.text.match(/\n/g)).toHaveLength(1);
+  });
+
+  it.each([100, 60, 40, 12, 1])('never fills a line of %d columns', (columns) => {
+    const { stream, clock, now } = terminal(true, columns);
+    const tracker = new ConsoleTracker({ totalSteps: 100, stream, now });
+    for (let step = 1; step <= 50; step++, clock.time += 1000) tracker.log(step, metrics(0.5));
+    tracker.close();
+    const lines = stream.text.split('\r').slice(1).map((line) => line.replace(/\x1b\[K\n?/, ''));
+    expect(lines).toHaveLength(50);
+    for (const line of lines) expect(line.length).toBeLessThan(columns);
+  });
+
+  it('prints messages above the bar', () => {
+    const { stream, now } = terminal(true);
+    const tracker = new ConsoleTracker({ totalSteps: 2, stream, now });
+    tracker.log(1, metrics(0.5));
+    const bar = stream.text;
+    tracker.message('checkpoint saved');
+    expect(stream.text).toBe(`${bar}\r\x1b[Kcheckpoint saved\n${bar}`);
+    tracker.close();
+  });
+
+  it('leaves the terminal clean on Ctrl-C and its listener behind on close', () => {
+    const { stream, now } = terminal(true);
+    const others = process.listeners('SIGINT');
+    const heard = jest.fn();
+    const tracker = new ConsoleTracker({ totalSteps: 2, stream, now });
+    process.on('SIGINT', heard);
+    tracker.log(1, metrics(0.5));
+    process.emit('SIGINT');
+    process.off('SIGINT', heard);
+    expect(heard).toHaveBeenCalledTimes(1);
+    expect(stream.text.endsWith('\x1b[K\n')).toBe(true);
+    expect(process.listeners('SIGINT')).toEqual(others);
+    tracker.close();
+    expect(stream.text.match(/\n/g)).toHaveLength(1);
+  });
+});
