@@ -44,10 +44,11 @@ export function prepareBuildFolder(folder, compiler) {
 async function buildNative(compiler) {
   const folder = at('build-cmake');
   prepareBuildFolder(folder, compiler);
-  // `build`, not `compile`: that one answers a compile error by removing everything and failing a second time.
-  const cmakeJs = at('node_modules/cmake-js/bin/cmake-js');
-  const args = ['build', '--out', 'build-cmake', '--config', 'Release', '--parallel', String(jobs)];
-  await mustRun(process.execPath, [cmakeJs, ...args], { ...process.env, CXX: compiler });
+  // Not `compile`, which answers a compile error by removing everything and failing a second time. Only the addon: the tests share the folder.
+  const cmakeJs = [at('node_modules/cmake-js/bin/cmake-js'), '--out', 'build-cmake', '--config', 'Release'];
+  const env = { ...process.env, CXX: compiler };
+  await mustRun(process.execPath, [...cmakeJs, 'configure'], env);
+  await mustRun(process.execPath, [...cmakeJs, 'build', '--target', 'vantage', '--parallel', String(jobs)], env);
   // Renamed into place: a process that has the old addon mapped keeps it, where overwriting the file would crash it.
   mkdirSync(at('build/Release'), { recursive: true });
   const draft = at('build/Release', `vantage.${process.pid}.draft`);

@@ -10,7 +10,8 @@ import { jobs, mustRun, prepareBuildFolder, requireToolchain, root, runMain, set
 
 const tool = (path) => join(root, 'node_modules', path);
 
-async function native(args, { folder = 'build-tests', options = [] } = {}) {
+/** The native tests. Without sanitizers they are linked from the objects that the addon's build has left. */
+async function native(args, { folder = 'build-cmake', options = [] } = {}) {
   const compiler = await requireToolchain();
   prepareBuildFolder(join(root, folder), compiler);
   const env = { ...process.env, CXX: compiler };

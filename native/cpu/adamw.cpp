@@ -22,6 +22,7 @@ void update(const KernelCall& call) {
     T* __restrict m = call.views[1].as<T>() + from;
     T* __restrict v = call.views[2].as<T>() + from;
     const T* __restrict grad = call.views[3].as<const T>() + from;
+#pragma GCC ivdep
     for (int64_t i = 0; i < count; ++i) {
       const T g = grad[i] * scale;
       m[i] = b1 * m[i] + c1 * g;

@@ -16,14 +16,12 @@ template <class T>
 void fold_scores(T* scores, int64_t n, int64_t visible, T scale, int64_t D, T* max, T* sum, T* values) {
   constexpr int L = kLanes<T>;
   const T low = T(-__builtin_inf());
-  for (int64_t j = visible; j < n; ++j) scores[j] = low;
   Vector<T> high = splat(low);
-  const int64_t stop = smaller(n, padded<T>(visible));
+  const int64_t stop = padded<T>(visible);
   for (int64_t j = 0; j < stop; j += L) {
-    const Vector<T> s = load(scores + j) * splat(scale);
-    const Vector<T> kept = load(scores + j) == low ? splat(low) : s;
-    store(scores + j, kept);
-    high = kept > high ? kept : high;
+    const Vector<T> seen = lane_numbers<T>() < static_cast<T>(visible - j) ? load(scores + j) * scale : splat(low);
+    store(scores + j, seen);
+    high = seen > high ? seen : high;
   }
   const T largest = larger(*max, max_of<T>(high));
   if (largest > *max && *sum != 0) {

@@ -72,27 +72,30 @@ VANTAGE_INLINE Vector<T> lane_numbers() {
   return v;
 }
 
+// v with lane i taken from lane i ^ distance.
+template <class T>
+VANTAGE_INLINE Vector<T> exchange(Vector<T> v, int distance) {
+  decltype(v < v) from = {};
+  for (int i = 0; i < kLanes<T>; ++i) from[i] = i ^ distance;
+  return __builtin_shuffle(v, from);
+}
+
 // The lanes are folded in halves: a fixed order, and short chains of additions.
 template <class T>
 VANTAGE_INLINE T sum_of(Vector<T> v) {
-  T lanes[kLanes<T>];
-  store(lanes, v);
 #pragma GCC unroll 8
-  for (int half = kLanes<T> / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
-  }
-  return lanes[0];
+  for (int half = kLanes<T> / 2; half > 0; half /= 2) v += exchange<T>(v, half);
+  return v[0];
 }
 
 template <class T>
 VANTAGE_INLINE T max_of(Vector<T> v) {
-  T lanes[kLanes<T>];
-  store(lanes, v);
 #pragma GCC unroll 8
   for (int half = kLanes<T> / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) lanes[i] = lanes[i + half] < lanes[i] ? lanes[i] : lanes[i + half];
+    const Vector<T> other = exchange<T>(v, half);
+    v = other < v ? v : other;
   }
-  return lanes[0];
+  return v[0];
 }
 
 // Below this exp gives 0. A logarithm of a probability is clamped here before it is multiplied with that probability: 0 · -inf is NaN.

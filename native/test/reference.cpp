@@ -166,6 +166,7 @@ class Walk {
   }
 
   void scan(const Instruction& one) {
+    if (length_ == 0) return;
     double state = registers_[one.c][time(0)];
     for (int64_t step = 0; step < length_; ++step) {
       const int64_t t = time(step);

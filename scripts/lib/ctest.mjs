@@ -5,7 +5,7 @@ export const resultLines = (output) => output.match(RESULT) ?? [];
 
 /**
  * Counts the tests in what `ctest --verbose` prints. An executable of native/test/test.h tells each of its tests by a line `ok name` or
- * `FAILED name` and counts for those; anything else counts for one. One that ends badly without a failed test, as by a crash, adds a failure.
+ * `FAILED name` and counts for those; anything else counts for one. One that ends badly without a failed test (a crash) adds a failure.
  */
 export function countCtest(output) {
   const total = { passed: 0, failed: 0, skipped: 0 };

@@ -97,11 +97,10 @@ export abstract class Decoder {
     if (!Number.isInteger(from) || from < 0 || from >= columns) throw new TensorError(`hidden: expected from, an integer from 0 to ${columns - 1}, got ${from}`);
     const end = offset + columns;
     if (end > this.config.maxPositionEmbeddings) throw new TensorError(`hidden: expected at most maxPositionEmbeddings = ${this.config.maxPositionEmbeddings} columns, got ${end}`);
-    const positions = arange(columns).add(offset).expandDims(0).sub(start.expandDims(1));
-    // A padded column reads token 0 at position 0: no query sees it.
-    const tokens = where(positions.less(0), 0, ids);
+    const positions = positionsOf(start, offset, columns);
+    // A padded column stands at position 0: no query sees it.
     const rotation = rotationAt(this.rotations(end), positions.maximum(0));
-    let x = this.parameter('model.embed_tokens.weight').take(tokens);
+    let x = this.parameter('model.embed_tokens.weight').take(withoutPadding(ids, positions));
     const { numLayers, rmsNormEps } = this.config;
     for (let layer = 0; layer < numLayers; layer++) {
       const first = layer === numLayers - 1 ? from : 0;
@@ -157,6 +156,16 @@ export abstract class Decoder {
     }
     return this.table;
   }
+}
+
+/** Positions of columns first … first+count−1, [B, count]: negative in padding. */
+export function positionsOf(start: Tensor, first: number, count: number): Tensor {
+  return arange(count).add(first).expandDims(0).sub(start.expandDims(1));
+}
+
+/** ids with token 0 wherever there is padding. */
+export function withoutPadding(ids: Tensor, positions: Tensor): Tensor {
+  return where(positions.less(0), 0, ids);
 }
 
 /** The columns of ids and their start, checked: [B, T]. */

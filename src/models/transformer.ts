@@ -1,7 +1,7 @@
 /** The language model: a decoder with a vocabulary projection. */
 import { tokenLogProbs, type RandomKey, type Tensor } from '../tensor';
 import { parameterShapes, transformerConfig, type ResolvedConfig, type TransformerConfig } from './config';
-import { checkBatch, checkFrom, Decoder, randomParameters, type InitializeOptions } from './decoder';
+import { checkBatch, checkFrom, Decoder, positionsOf, randomParameters, withoutPadding, type InitializeOptions } from './decoder';
 import { linear } from './layers';
 
 export interface LogProbsOptions {
@@ -55,7 +55,7 @@ export class Transformer extends Decoder {
     const count = columns - from;
     const states = this.hidden(ids.slice([0, 0], [rows, columns - 1]), start, { from: from - 1 });
     const logits = this.logits(states).reshape(rows * count, this.config.vocabSize);
-    const chosen = ids.slice([0, from]).reshape(rows * count);
+    const chosen = withoutPadding(ids.slice([0, from]), positionsOf(start, from, count)).reshape(rows * count);
     const { logProbs, entropy } = tokenLogProbs(logits, chosen, { temperature });
     return { logProbs: logProbs.reshape(rows, count), entropy: entropy.reshape(rows, count) };
   }

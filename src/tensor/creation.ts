@@ -1,7 +1,7 @@
 /** Ways to make tensors. */
 import { TensorError } from '../errors';
 import { callNative } from '../native';
-import { dtypeOfArray, dtypes, isDType, toStored, type DType, type NumericArray } from './dtype';
+import { dtypeOfArray, dtypes, isDType, rounded, toStored, type DType, type NumericArray } from './dtype';
 import { bufferNode, constant } from './graph';
 import { checkDevice, DeviceBuffer, type Device } from './memory';
 import * as ops from './operations';
@@ -93,7 +93,7 @@ export function full(shape: readonly number[], value: number, options: TensorOpt
   checkDevice('full', options.device);
   if (typeof value !== 'number') throw new TensorError(`full: expected a number, got ${describe(value)}`);
   const dtype = dtypeOption('full', options.dtype, 'float32');
-  return new Tensor(constant(dtype === 'bfloat16' ? value : toStored([value], dtype)[0]!, dtype, checkShape('full', shape)));
+  return new Tensor(constant(rounded(value, dtype), dtype, checkShape('full', shape)));
 }
 
 export function zeros(shape: readonly number[], options: TensorOptions = {}): Tensor {

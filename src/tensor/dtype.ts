@@ -89,6 +89,11 @@ export function fromStored(stored: NumericArray, dtype: DType): Float32Array | F
   return new Float32Array(words.buffer);
 }
 
+/** What a number becomes when it is stored as `dtype` and read again. */
+export function rounded(value: number, dtype: DType): number {
+  return fromStored(toStored([value], dtype), dtype)[0]!;
+}
+
 /** The dtype a typed array stands for when none is given. */
 export function dtypeOfArray(array: ArrayBufferView): DType | null {
   switch (array.constructor.name) {

@@ -5,7 +5,7 @@
  * it. Nothing here recurses: graphs may be many thousands of nodes deep.
  */
 import { TensorError } from '../errors';
-import { dtypes, type DType } from './dtype';
+import { rounded, type DType } from './dtype';
 import type { DeviceBuffer } from './memory';
 import { contiguousStrides, formatShape, reshapeStrides, sameShape, sizeOf, type Shape } from './shape';
 
@@ -227,16 +227,8 @@ export function elementwise(op: ElementwiseOp, inputs: readonly Node[], shape: S
 
 export function cast(node: Node, dtype: DType): Node {
   if (node.dtype === dtype) return node;
-  if (node.op === 'constant') return constant(castValue(node.attributes.value!, dtype), dtype, node.shape);
+  if (node.op === 'constant') return constant(rounded(node.attributes.value!, dtype), dtype, node.shape);
   return new Node('cast', dtype, node.shape, [node], {});
-}
-
-/** What a number becomes when stored as `dtype` (for constants, which are never stored). */
-function castValue(value: number, dtype: DType): number {
-  if (dtype === 'bool') return value !== 0 ? 1 : 0;
-  if (dtypes[dtype].floating) return value;
-  const [low, high] = dtype === 'uint8' ? [0, 255] : [-2147483648, 2147483647];
-  return Number.isNaN(value) ? 0 : Math.min(high, Math.max(low, Math.trunc(value)));
 }
 
 /** The same values as an array of its own, in order. */

@@ -19,7 +19,7 @@ const keepsSmallIntegers = new Set<ElementwiseOp>(['maximum', 'minimum', 'where'
 function weakDType(value: number, beside: DType): DType {
   if (isFloating(beside)) return beside;
   if (!Number.isInteger(value) || Math.abs(value) > 2147483647) return 'float32';
-  return beside === 'bool' ? 'int32' : beside;
+  return beside === 'bool' || value < 0 || (beside === 'uint8' && value > 255) ? 'int32' : beside;
 }
 
 function commonDType(operands: readonly Operand[]): DType {

@@ -27,6 +27,9 @@ export interface ScanOptions<Init> {
 
 type Init = number | Tensor;
 
+/** A Tensor for each element of a tuple. */
+type EachTensor<T extends readonly unknown[]> = { -readonly [K in keyof T]: Tensor };
+
 /** What a step computes: a node for each state, over symbols. */
 export interface LoweredScan {
   /** The states after each step, then before it: arrays of the inputs' shape. */
@@ -48,13 +51,13 @@ const arithmetic = new Set<string>([...elementwiseOps, 'cast']);
  * const rewards = tensor([[0, 0, 1]]);
  * const rewardToGo = scan([rewards], { reverse: true }, (running, [r]) => r.add(running.mul(0.5)));
  */
-export function scan(inputs: readonly Tensor[], options: ScanOptions<Init>, step: (state: Tensor, inputs: Tensor[]) => Tensor): Tensor;
-export function scan(inputs: readonly Tensor[], options: ScanOptions<readonly Init[]>, step: (state: Tensor[], inputs: Tensor[]) => readonly Tensor[]): Tensor[];
-export function scan(
-  inputs: readonly Tensor[],
-  options: ScanOptions<Init> | ScanOptions<readonly Init[]>,
-  step: ((state: Tensor, inputs: Tensor[]) => Tensor) | ((state: Tensor[], inputs: Tensor[]) => readonly Tensor[]),
-): Tensor | Tensor[] {
+export function scan<const I extends readonly Tensor[]>(inputs: I, options: ScanOptions<Init>, step: (state: Tensor, inputs: EachTensor<I>) => Tensor): Tensor;
+export function scan<const I extends readonly Tensor[], const S extends readonly Init[]>(
+  inputs: I,
+  options: ScanOptions<S>,
+  step: (state: EachTensor<S>, inputs: EachTensor<I>) => readonly Tensor[],
+): EachTensor<S>;
+export function scan(inputs: readonly Tensor[], options: ScanOptions<Init> | ScanOptions<readonly Init[]>, step: unknown): unknown {
   if (!Array.isArray(inputs) || inputs.length === 0) throw new TensorError(`scan: expected an array of at least one input, got ${describe(inputs)}`);
   if (typeof options !== 'object' || options === null) throw new TensorError(`scan: expected options ({reverse, mask, init}), got ${describe(options)}`);
   if (typeof step !== 'function') throw new TensorError(`scan: expected a step function, got ${describe(step)}`);

@@ -32,7 +32,7 @@ export interface ProgramStep {
 export type Step = ProgramStep | { kind: 'kernel'; node: number } | { kind: 'fill'; node: number };
 
 /** Programs with more nodes than this are cut in pieces: their registers would not stay in the cache. */
-const MAX_PROGRAM_NODES = 128;
+const MAX_PROGRAM_NODES = 40;
 
 /** Operations cheap enough to repeat wherever their result is used, if their operand is in memory. */
 const cheap = new Set(['cast', 'add', 'sub', 'mul', 'neg', 'not_', 'eq', 'ne', 'lt', 'le', 'gt', 'ge', 'square']);
@@ -198,10 +198,11 @@ export class Scheduler {
     const groups = new Groups();
     const sinks: (Sink & { level: number; group: number })[] = [];
 
+    // Joins a value with all that is computed for it on its level, and with what reads the same memory. No node is walked twice on one level.
+    const walked = new Set<number>();
     const join = (level: number, shape: Shape, value: number): number => {
       const group = groups.of(`${level}|n${value}`);
       const stack = [value];
-      const seen = new Set<number>(stack);
       while (stack.length > 0) {
         const i = stack.pop()!;
         const node = this.nodes[i]!;
@@ -210,26 +211,16 @@ export class Scheduler {
           if (node.op !== 'constant') groups.union(group, groups.of(`${level}|${shape.join()}|b${this.at(windowOf(node).base)}`));
           continue;
         }
-        if (!this.inline[i]) groups.union(group, groups.of(`${level}|n${i}`));
-        for (const input of node.inputs) {
-          const j = this.at(input);
-          if (!seen.has(j)) {
-            seen.add(j);
-            stack.push(j);
-          }
-        }
+        groups.union(group, groups.of(`${level}|n${i}`));
+        const key = level * this.nodes.length + i;
+        if (walked.has(key)) continue;
+        walked.add(key);
+        for (const input of node.inputs) stack.push(this.at(input));
       }
-      return group;
+      return groups.find(group);
     };
 
-    const joined = new Set<string>();
-    const addSink = (level: number, sink: Sink) => {
-      const shape = this.nodes[sink.value]!.shape;
-      const key = `${level}|${sink.value}`;
-      const group = joined.has(key) ? groups.of(`${level}|n${sink.value}`) : join(level, shape, sink.value);
-      joined.add(key);
-      sinks.push({ ...sink, level, group });
-    };
+    const addSink = (level: number, sink: Sink) => sinks.push({ ...sink, level, group: join(level, this.nodes[sink.value]!.shape, sink.value) });
 
     this.nodes.forEach((node, i) => {
       if (node.op === 'kernel') {

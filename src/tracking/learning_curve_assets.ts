@@ -37,7 +37,7 @@ path { fill: none; vector-effect: non-scaling-stroke; stroke-linecap: round; str
 .raw { stroke: var(--accent); stroke-width: 1.25; opacity: .32; }
 .smooth { stroke: var(--accent); stroke-width: 1.75; }
 .main .smooth { stroke-width: 2.25; }
-.x, .y, .goal, .none { position: absolute; color: var(--muted); font-size: 12px; line-height: 1; white-space: nowrap; pointer-events: none; }
+.x, .y, .goal, .none { position: absolute; color: var(--muted); font-size: 12px; line-height: 1; white-space: nowrap; }
 .y { right: calc(100% + 10px); transform: translateY(-50%); }
 .x { top: calc(100% + 10px); transform: translateX(-50%); }
 .goal { left: 0; transform: translateY(calc(-100% - 5px)); color: var(--goal); }

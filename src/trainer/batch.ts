@@ -11,10 +11,7 @@ export interface BatchShape {
   padId: number;
 }
 
-/** What a row holds: name → elements a row. */
-type Field = keyof Pick<TrainingBatch, 'ids' | 'start' | 'masks' | 'rewards' | 'rolloutLogProbs'> | Computed;
-type Computed = 'oldLogProbs' | 'refLogProbs' | 'values' | 'advantages' | 'returns';
-type Array = Int32Array | Uint8Array | Float32Array;
+type Field = 'ids' | 'start' | 'masks' | 'rewards' | 'rolloutLogProbs' | 'oldLogProbs' | 'refLogProbs' | 'values' | 'advantages' | 'returns';
 
 /**
  * One row a trajectory, row-major in host memory: prompts right-aligned in the first P columns, responses left-aligned in the R after them.
@@ -68,6 +65,13 @@ export class TrainingBatch {
     }
   }
 
+  /** Takes all rows but these out of every loss and statistic. */
+  keepRows(kept: readonly number[]): void {
+    const { responseWidth } = this.shape;
+    const keep = new Set(kept);
+    for (let row = 0; row < this.rows; row++) if (!keep.has(row)) this.masks.fill(0, row * responseWidth, (row + 1) * responseWidth);
+  }
+
   /** Response tokens that count, in rows [from, to). */
   tokens(from = 0, to = this.rows): number {
     const { responseWidth } = this.shape;
@@ -76,11 +80,11 @@ export class TrainingBatch {
 
   /** Rows [from, to) of a field on the device. @throws DataError for a field that was not computed */
   tensor(field: Field, from = 0, to = this.rows): Tensor {
-    const array: Array | null = this[field];
+    const array = this[field];
     if (array === null) throw new DataError(`TrainingBatch: ${field} was not computed`);
     const width = array.length / this.rows;
     // A copy: a view would upload the memory it looks into from its beginning.
-    return tensor(array.slice(from * width, to * width), { shape: field === 'start' ? [to - from] : [to - from, width] });
+    return tensor(array.subarray(from * width, to * width), { shape: field === 'start' ? [to - from] : [to - from, width] });
   }
 
   /** Row ranges of at most `size` rows. */

@@ -47,9 +47,12 @@ export function saveCheckpoint(path: string, models: CheckpointModels, state: Tr
       writeSafetensors(join(draft, name, 'optimizer.safetensors'), tensors, { step: String(step) });
     }
     writeSynced(join(draft, stateName), `${JSON.stringify(state, null, 2)}\n`);
-    // One of the same step, from an earlier run, makes room.
-    rmSync(folder, { recursive: true, force: true });
+    // One of the same step, from an earlier run, makes room; it is deleted once its successor stands.
+    const earlier = `${folder}.earlier`;
+    rmSync(earlier, { recursive: true, force: true });
+    if (existsSync(folder)) renameSync(folder, earlier);
     renameSync(draft, folder);
+    rmSync(earlier, { recursive: true, force: true });
     const latest = join(path, latestName);
     writeSynced(`${latest}.draft`, `${state.globalStep}\n`);
     renameSync(`${latest}.draft`, latest);

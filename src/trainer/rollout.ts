@@ -4,7 +4,7 @@ import type { ChatMessage, PromptExample, Tokenizer } from '../data';
 import { checkStep, type Environment, type EnvironmentClass } from '../environments';
 import { EnvironmentError } from '../errors';
 import { generate, type Transformer } from '../models';
-import { type RandomKey, tidy } from '../tensor';
+import type { RandomKey } from '../tensor';
 
 /** One response to one prompt. */
 export interface Trajectory {
@@ -82,21 +82,23 @@ export class Rollout {
     }
   }
 
-  /** Samples a response to each prompt. */
-  protected respond(prompts: readonly (readonly number[])[], { sampling, key }: RolloutOptions) {
+  /** Samples a response to each prompt; those of a group stand next to each other. */
+  protected respond(prompts: readonly (readonly number[])[], { samples, sampling, key }: RolloutOptions) {
     const { policy, tokenizer } = this.parts;
-    return tidy(() =>
-      generate(policy, prompts.map((prompt) => [...prompt]), {
-        maxLength: sampling.max_generate_length,
-        temperature: sampling.temperature,
-        topP: sampling.top_p,
-        topK: sampling.top_k,
-        minP: sampling.min_p,
-        eosId: tokenizer.eosId,
-        padId: tokenizer.padId,
-        key,
-      }),
-    );
+    // Where no environment changed its prompt, a group's prompt is read once for all its responses.
+    const shared = prompts.every((prompt, row) => prompt === prompts[row - (row % samples)]);
+    const distinct = shared ? prompts.filter((_, row) => row % samples === 0) : prompts;
+    return generate(policy, distinct, {
+      samplesPerPrompt: shared ? samples : 1,
+      maxLength: sampling.max_generate_length,
+      temperature: sampling.temperature,
+      topP: sampling.top_p,
+      topK: sampling.top_k,
+      minP: sampling.min_p,
+      eosId: tokenizer.eosId,
+      padId: tokenizer.padId,
+      key,
+    });
   }
 
   /** The prompt's tokens; encoded anew only where the environment changes what the policy sees. */

@@ -1,0 +1,244 @@
+/** Runs an estimator: prepares and checks its inputs, calls it, checks what it returns. */
+import { commonDefaults, presetOf, type CommonOptions, type Convention } from './conventions';
+import { didYouMean, EstimatorError, showValue } from '../errors';
+import { evaluate, scan, tensor, Tensor, tidy, where, type TensorData } from '../tensor';
+import { isFloating } from '../tensor/dtype';
+import { formatShape, sameShape } from '../tensor/shape';
+import { advantageInputs, type AdvantageContext, type AdvantageEstimator, type AdvantageEstimatorClass, type AdvantageInput, type AdvantageResult } from './estimator';
+import { Groups, type GroupIds } from './groups';
+import { getAdvantageEstimator } from './registry';
+
+type Array2D = Tensor | TensorData;
+
+/** A batch as estimators see it. All but group ids, baselines and bootstrap values ([batch]) are [batch, time]. */
+export interface AdvantageInputs {
+  rewards: Array2D;
+  /** 1 for tokens the policy wrote; padding may be on either side, holes anywhere. */
+  masks: Array2D;
+  values?: Array2D | null;
+  groupIds?: GroupIds | null;
+  oldLogProbs?: Array2D | null;
+  refLogProbs?: Array2D | null;
+  rolloutLogProbs?: Array2D | null;
+  terminated?: Array2D | null;
+  truncated?: Array2D | null;
+  bootstrapValues?: Array2D | null;
+  baselines?: Array2D | null;
+  sumSquaredProbs?: Array2D | null;
+  turnIds?: Array2D | null;
+}
+
+/** Options of every estimator, and beside them an estimator's own (its `static options`). */
+export interface AdvantageOptions extends Partial<CommonOptions> {
+  /** A bundle of options after the habits of a library; each option given by itself overrides it. Default `vantage`. */
+  convention?: Convention;
+  [estimatorOption: string]: unknown;
+}
+
+export interface Advantages {
+  /** [batch, time], 0 at masked positions. */
+  advantages: Tensor;
+  /** [batch, time], 0 at masked positions. */
+  returns: Tensor;
+  metrics: Record<string, number>;
+}
+
+const commonNames = ['convention', ...Object.keys(commonDefaults)];
+const perRow: readonly AdvantageInput[] = ['bootstrapValues', 'baselines'];
+
+/**
+ * The advantages of a batch by the estimator of a name, or by an instance (which may carry state from batch to batch).
+ *
+ * What masked positions hold, NaN and Inf included, reaches no output. Inputs are tensors or (nested, typed) arrays.
+ *
+ * @throws EstimatorError for inputs that are missing or of a wrong shape, unknown options, and results that are no advantages (the message names the estimator)
+ * @throws RegistryError for an unknown name
+ * @example
+ * const { advantages } = computeAdvantages('grpo', { rewards: [[0, 1], [0, 0]], masks: [[1, 1], [1, 1]], groupIds: ['a', 'a'] });
+ */
+export function computeAdvantages(estimator: string | AdvantageEstimator, inputs: AdvantageInputs, options: AdvantageOptions = {}): Advantages {
+  return tidy(() => {
+    const { name, instance } = typeof estimator === 'string' ? createEstimator(estimator, options) : { name: estimator.constructor?.name || 'estimator', instance: estimator };
+    return run(name, instance, inputs, options);
+  });
+}
+
+/** An estimator of a registered class, with its own options taken from `options`. */
+export function createAdvantageEstimator(name: string, options: AdvantageOptions = {}): AdvantageEstimator {
+  return createEstimator(name, options).instance;
+}
+
+function createEstimator(name: string, options: AdvantageOptions): { name: string; instance: AdvantageEstimator } {
+  const Class = getAdvantageEstimator(name);
+  const who = `advantage estimator '${name}'`;
+  const standard = Class.options ?? {};
+  const preset = presetOf(who, options.convention);
+  const own: Record<string, unknown> = {};
+  for (const key of Object.keys(standard)) if (key in preset) own[key] = preset[key];
+  for (const [key, value] of Object.entries(options)) {
+    if (commonNames.includes(key) || value === undefined) continue;
+    if (!Object.hasOwn(standard, key)) {
+      const names = [...commonNames, ...Object.keys(standard)];
+      const nearest = didYouMean(key, names);
+      throw new EstimatorError(`${who}: unknown option '${key}'.${nearest ? ` Did you mean '${nearest}'?` : ''} Options: ${names.join(', ')}`);
+    }
+    if (typeof value !== typeof standard[key]) throw new EstimatorError(`${who}: option '${key}': expected a ${typeof standard[key]}, got ${showValue(value)}`);
+    own[key] = value;
+  }
+  return { name, instance: new Class(own) };
+}
+
+function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs, options: AdvantageOptions): Advantages {
+  const who = `advantage estimator '${name}'`;
+  const common: CommonOptions = { ...commonDefaults };
+  for (const source of [presetOf(who, options.convention), options]) {
+    for (const key of Object.keys(common)) if (source[key] !== undefined) Object.assign(common, { [key]: source[key] });
+  }
+  const ignoresMask = (instance.options as { holes?: unknown }).holes === 'ignore';
+  if (typeof inputs !== 'object' || inputs === null) throw new EstimatorError(`${who}: expected inputs {rewards, masks, …}, got ${showValue(inputs)}`);
+  for (const key of Object.keys(inputs)) {
+    const known = ['rewards', 'masks', ...advantageInputs];
+    if (!known.includes(key)) throw new EstimatorError(`${who}: unknown input '${key}'. Inputs: ${known.join(', ')}`);
+  }
+  const requires = (instance.constructor as AdvantageEstimatorClass).requires ?? [];
+  for (const input of requires) {
+    if (inputs[input] === undefined || inputs[input] === null) {
+      throw new EstimatorError(`${who} requires '${input}', which this run does not have${remedy(input)}. Given: ${given(inputs).join(', ')}`);
+    }
+  }
+  const rewards = floating(asTensor(who, 'rewards', inputs.rewards));
+  if (rewards.ndim !== 2) throw new EstimatorError(`${who}: expected rewards of shape [batch, time], got ${formatShape(rewards.shape)}`);
+  const masks = asTensor(who, 'masks', inputs.masks);
+  expectShape(who, 'masks', masks, rewards.shape);
+  const valid = masks.cast('bool');
+
+  const optional = (input: Exclude<AdvantageInput, 'groupIds'>): Tensor | null => {
+    const value = inputs[input];
+    if (value === undefined || value === null) return null;
+    const array = asTensor(who, input, value);
+    expectShape(who, input, array, perRow.includes(input) ? [rewards.shape[0]!] : rewards.shape);
+    return perRow.includes(input) || ignoresMask || !isFloating(array.dtype) ? array : where(valid, array, 0);
+  };
+  const context: AdvantageContext = {
+    gamma: fraction(who, 'gamma', common.gamma),
+    lambda: fraction(who, 'lambda', common.lambda),
+    groups: inputs.groupIds === undefined || inputs.groupIds === null ? null : new Groups(inputs.groupIds, rewards.shape[0]!),
+    oldLogProbs: optional('oldLogProbs'),
+    refLogProbs: optional('refLogProbs'),
+    rolloutLogProbs: optional('rolloutLogProbs'),
+    terminated: optional('terminated'),
+    truncated: optional('truncated'),
+    bootstrapValues: optional('bootstrapValues'),
+    baselines: optional('baselines'),
+    sumSquaredProbs: optional('sumSquaredProbs'),
+    turnIds: optional('turnIds'),
+  };
+  const values = optional('values');
+  const prepared = placeRewards(who, rewards, valid, common.rewardOnMasked);
+  const result = instance.computeAdvantages(prepared, values && floating(values), masks, context);
+  return checked(who, result, valid, rewards, common.remask);
+}
+
+/** Rewards that stand at masked positions are dropped, moved, or refused. */
+function placeRewards(who: string, rewards: Tensor, valid: Tensor, policy: string): Tensor {
+  switch (policy) {
+    case 'drop':
+      return where(valid, rewards, 0);
+    case 'keep':
+      return rewards;
+    case 'carry': {
+      // From the last column on: what masked positions hold waits for the next valid one.
+      const [, moved] = scan([rewards, valid], { reverse: true, init: [0, 0] }, ([waiting], [r, m]) => {
+        const all = r.add(waiting);
+        return [where(m, 0, all), where(m, all, 0)];
+      });
+      return moved;
+    }
+    case 'error': {
+      const stray = where(valid, 0, rewards.notEqual(0)).sum().item();
+      if (stray > 0) throw new EstimatorError(`${who}: ${stray} rewards stand at masked positions (rewardOnMasked is 'error')`);
+      return rewards;
+    }
+    default:
+      throw new EstimatorError(`${who}: option 'rewardOnMasked': expected 'drop', 'keep', 'carry' or 'error', got ${showValue(policy)}`);
+  }
+}
+
+function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, remask: boolean): Advantages {
+  if (typeof (result as { then?: unknown } | null)?.then === 'function') {
+    throw new EstimatorError(`${who}: expected computeAdvantages to return advantages at once, got a Promise (is it async?)`);
+  }
+  const parts = (result instanceof Tensor ? { advantages: result } : result) as AdvantageResult | null | undefined;
+  if (typeof parts !== 'object' || parts === null || !(parts.advantages instanceof Tensor)) {
+    throw new EstimatorError(`${who}: expected computeAdvantages to return a Tensor or {advantages, returns?, metrics?}, got ${showValue(result)}`);
+  }
+  const clean = (label: string, array: unknown): { array: Tensor; bad: Tensor } => {
+    if (!(array instanceof Tensor)) throw new EstimatorError(`${who}: expected ${label} to be a Tensor, got ${showValue(array)}`);
+    if (!sameShape(array.shape, valid.shape)) throw new EstimatorError(`${who}: expected ${label} of shape ${formatShape(valid.shape)}, got ${formatShape(array.shape)}`);
+    if (!isFloating(array.dtype)) throw new EstimatorError(`${who}: expected ${label} of a floating dtype, got ${array.dtype}`);
+    const kept = where(valid, array, 0);
+    return { array: remask ? kept : array, bad: kept.isFinite().logicalNot().sum() };
+  };
+  const advantages = clean('advantages', parts.advantages);
+  const separate = parts.returns !== undefined && parts.returns !== parts.advantages;
+  const returns = separate ? clean('returns', parts.returns) : advantages;
+  const tensors = Object.entries(parts.metrics ?? {}).filter((entry): entry is [string, Tensor] => entry[1] instanceof Tensor);
+  evaluate([advantages.array, advantages.bad, returns.array, returns.bad, ...tensors.map(([, value]) => value)]);
+  expectFinite(who, 'advantages', advantages, valid, rewards);
+  if (separate) expectFinite(who, 'returns', returns, valid, rewards);
+  const metrics: Record<string, number> = {};
+  for (const [key, value] of Object.entries(parts.metrics ?? {})) {
+    const number: unknown = value instanceof Tensor ? value.item() : value;
+    if (typeof number !== 'number') throw new EstimatorError(`${who}: expected metric '${key}' to be a number or a scalar Tensor, got ${showValue(value)}`);
+    metrics[key] = number;
+  }
+  return { advantages: advantages.array, returns: returns.array, metrics };
+}
+
+function expectFinite(who: string, label: string, { array, bad }: { array: Tensor; bad: Tensor }, valid: Tensor, rewards: Tensor): void {
+  const count = bad.item();
+  if (count === 0) return;
+  const at = array.dataSync().findIndex((value) => !Number.isFinite(value));
+  const time = valid.shape[1]!;
+  const place = `row ${Math.floor(at / time)}, position ${at % time}`;
+  const cause = where(valid, rewards.isFinite().logicalNot(), 0).sum().item() > 0 ? ' (the rewards given are not finite on valid tokens either)' : '';
+  throw new EstimatorError(`${who}: expected finite ${label} on valid tokens, got ${array.dataSync()[at]} at ${place}, and ${count} such in all${cause}`);
+}
+
+function asTensor(who: string, label: string, value: unknown): Tensor {
+  if (value instanceof Tensor) return value;
+  if (value === undefined || value === null) throw new EstimatorError(`${who}: expected ${label}, got ${showValue(value)}`);
+  try {
+    return tensor(value as TensorData);
+  } catch (error) {
+    throw new EstimatorError(`${who}: ${label}: ${(error as Error).message}`);
+  }
+}
+
+function floating(array: Tensor): Tensor {
+  return array.dtype === 'float64' ? array : array.cast('float32');
+}
+
+function expectShape(who: string, label: string, array: Tensor, shape: readonly number[]): void {
+  if (!sameShape(array.shape, shape)) throw new EstimatorError(`${who}: expected ${label} of shape ${formatShape(shape)}, got ${formatShape(array.shape)}`);
+}
+
+function fraction(who: string, name: string, value: unknown): number {
+  if (typeof value !== 'number' || !(value >= 0 && value <= 1)) throw new EstimatorError(`${who}: option '${name}': expected a number from 0 to 1, got ${showValue(value)}`);
+  return value;
+}
+
+function given(inputs: AdvantageInputs): string[] {
+  return Object.entries(inputs).filter(([, value]) => value !== undefined && value !== null).map(([key]) => key);
+}
+
+function remedy(input: AdvantageInput): string {
+  switch (input) {
+    case 'values':
+      return ' (values come from a critic: set trainer.critic.model)';
+    case 'refLogProbs':
+      return ' (they come from the reference policy: set trainer.algorithm.use_kl_loss or use_kl_in_reward)';
+    default:
+      return '';
+  }
+}

@@ -1,0 +1,88 @@
+/** The contract of an advantage estimator: what it declares, what it is given, what it returns. */
+import type { Tensor } from '../tensor';
+import type { Groups } from './groups';
+
+/** Inputs beyond rewards and masks that an estimator can ask for by `static requires`. */
+export const advantageInputs = [
+  'values', 'groupIds', 'oldLogProbs', 'refLogProbs', 'rolloutLogProbs', 'terminated', 'truncated', 'bootstrapValues', 'baselines', 'sumSquaredProbs', 'turnIds',
+] as const;
+export type AdvantageInput = (typeof advantageInputs)[number];
+
+/** What an estimator may look at besides rewards, values and masks. Whatever it `requires` is there. */
+export interface AdvantageContext {
+  /** Discount γ. */
+  readonly gamma: number;
+  /** λ of GAE and its kin. */
+  readonly lambda: number;
+  /** Rows that answer the same prompt, with statistics over them. Null without group ids. */
+  readonly groups: Groups | null;
+  /** [batch, time]: log-probs of the tokens under the policy before the update, a frozen reference, and the sampler. */
+  readonly oldLogProbs: Tensor | null;
+  readonly refLogProbs: Tensor | null;
+  readonly rolloutLogProbs: Tensor | null;
+  /** [batch, time] flags: the episode ends here; it is cut off here. */
+  readonly terminated: Tensor | null;
+  readonly truncated: Tensor | null;
+  /** [batch]: the value of the state behind the last token, where the row was cut off. */
+  readonly bootstrapValues: Tensor | null;
+  /** [batch]: the reward of a baseline answer to the same prompt (a greedy one). */
+  readonly baselines: Tensor | null;
+  /** [batch, time]: Σ_a π(a)² of each token's distribution. */
+  readonly sumSquaredProbs: Tensor | null;
+  /** [batch, time] int32: the turn each token belongs to. */
+  readonly turnIds: Tensor | null;
+}
+
+export interface AdvantageResult {
+  /** [batch, time] */
+  advantages: Tensor;
+  /** [batch, time]: what a critic is trained on. Default: the advantages. */
+  returns?: Tensor;
+  /** Numbers to log. */
+  metrics?: Record<string, number | Tensor>;
+}
+
+/**
+ * Base class of advantage estimators, built-in and custom.
+ *
+ * Subclass it, write `computeAdvantages`, and register the class by name with `registerAdvantageEstimator`. `static requires` lists the inputs that the estimator cannot do without:
+ * they are checked before the call. An instance lives as long as its trainer, so fields can carry state from batch to batch.
+ *
+ * @example
+ * class RewardMinusMean extends AdvantageEstimator {
+ *   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor): Tensor {
+ *     const score = rewards.sum(1, { keepDims: true });
+ *     return score.sub(score.mean()).mul(masks);
+ *   }
+ * }
+ */
+export abstract class AdvantageEstimator {
+  /** Inputs that must be there. */
+  static readonly requires: readonly AdvantageInput[] = [];
+  /** Options and their defaults. Whoever computes advantages may give others, by name. */
+  static readonly options: Readonly<Record<string, unknown>> = {};
+
+  /** The options in force: the defaults of the class with what was given. */
+  readonly options: Readonly<Record<string, unknown>>;
+
+  constructor(options: Readonly<Record<string, unknown>> = {}) {
+    this.options = { ...(this.constructor as typeof AdvantageEstimator).options, ...options };
+  }
+
+  /**
+   * The advantages of a batch.
+   *
+   * @param rewards [batch, time] float; 0 at masked positions
+   * @param values [batch, time] float, 0 at masked positions, or null without a critic: V of the state before each token
+   * @param masks [batch, time]: 1 for tokens the policy wrote, 0 for padding and for tokens of tools and environments
+   * @param context everything else
+   * @returns advantages [batch, time], or {advantages, returns?, metrics?}. What stands at masked positions is set to 0.
+   */
+  abstract computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, context: AdvantageContext): Tensor | AdvantageResult;
+}
+
+/** A class that can be registered. */
+export type AdvantageEstimatorClass = (new (options?: Readonly<Record<string, unknown>>) => AdvantageEstimator) & {
+  readonly requires: readonly AdvantageInput[];
+  readonly options: Readonly<Record<string, unknown>>;
+};

@@ -1,0 +1,58 @@
+/** Advantage estimators by name. */
+import { EstimatorError, showValue } from '../errors';
+import { Registry, type RegisterOptions } from '../registry';
+import { GeneralizedAdvantageEstimation } from './builtin/gae';
+import { GroupRelative } from './builtin/grpo';
+import { ReinforcePlusPlus } from './builtin/reinforce_plus_plus';
+import { LeaveOneOut } from './builtin/rloo';
+import { AdvantageEstimator, advantageInputs, type AdvantageEstimatorClass } from './estimator';
+
+const registry = new Registry<AdvantageEstimatorClass>('advantage estimator');
+
+/**
+ * Registers an estimator class under a name, to be chosen by `trainer.algorithm.advantage_estimator`.
+ * A class with a fitting prototype is enough: it may come from another copy of the package.
+ *
+ * @throws EstimatorError if the class has no `computeAdvantages` or requires an input that does not exist
+ * @throws RegistryError if the name is taken by another class and `override` is not set
+ * @example
+ * registerAdvantageEstimator('my_custom', MyCustomAdvantageEstimator);
+ */
+export function registerAdvantageEstimator(name: string, estimator: AdvantageEstimatorClass, options: Pick<RegisterOptions, 'aliases' | 'override'> = {}): void {
+  if (typeof estimator !== 'function' || typeof (estimator.prototype as Partial<AdvantageEstimator> | undefined)?.computeAdvantages !== 'function') {
+    throw new EstimatorError(`advantage estimator ${showValue(name)}: expected a class that extends AdvantageEstimator and has computeAdvantages, got ${showValue(estimator)}`);
+  }
+  const requires: unknown = estimator.requires ?? [];
+  if (!Array.isArray(requires)) throw new EstimatorError(`advantage estimator ${showValue(name)}: expected static requires to be an array of input names, got ${showValue(requires)}`);
+  for (const input of requires) {
+    if (!(advantageInputs as readonly unknown[]).includes(input)) {
+      throw new EstimatorError(`advantage estimator ${showValue(name)}: static requires names ${showValue(input)}, which is no input. Inputs: ${advantageInputs.join(', ')}`);
+    }
+  }
+  registry.register(name, estimator, options);
+}
+
+/** Removes an estimator and its aliases. @throws RegistryError for an unknown name */
+export function unregisterAdvantageEstimator(name: string): void {
+  registry.unregister(name);
+}
+
+/** The class registered under a name or alias. @throws RegistryError that lists what exists and the nearest match */
+export function getAdvantageEstimator(name: string): AdvantageEstimatorClass {
+  return registry.get(name);
+}
+
+/** Whether a name or alias is registered. */
+export function hasAdvantageEstimator(name: string): boolean {
+  return registry.has(name);
+}
+
+/** The names, sorted, without aliases. */
+export function listAdvantageEstimators(): string[] {
+  return registry.list();
+}
+
+registry.register('gae', GeneralizedAdvantageEstimation, { keepExisting: true });
+registry.register('grpo', GroupRelative, { keepExisting: true });
+registry.register('rloo', LeaveOneOut, { keepExisting: true });
+registry.register('reinforce++', ReinforcePlusPlus, { aliases: ['reinforce_plus_plus'], keepExisting: true });

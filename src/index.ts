@@ -1,0 +1,15 @@
+/**
+ * Vantage: the reinforcement-learning mathematics between a rollout and a gradient, and the training loop that uses it.
+ *
+ * Everything a user imports comes from here.
+ */
+export * from './tensor';
+export * from './advantages';
+export * from './losses';
+export * from './models';
+export * from './config';
+export * from './data';
+export * from './environments';
+export * from './tracking';
+export * from './trainer';
+export { ConfigError, DataError, EnvironmentError, EstimatorError, NativeError, RegistryError, TensorError, VantageError } from './errors';

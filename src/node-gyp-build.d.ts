@@ -1,0 +1,5 @@
+declare module 'node-gyp-build' {
+  /** Loads the addon of the package in `folder`: its build, or the prebuilt one for this platform. Throws where there is none. */
+  function load(folder: string): unknown;
+  export = load;
+}

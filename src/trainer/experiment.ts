@@ -1,0 +1,204 @@
+/** A run from its configuration: what is trained, on what, with what. */
+import { getAdvantageEstimator, hasAdvantageEstimator, listAdvantageEstimators } from '../advantages';
+import { type Config, loadConfigFromArguments, type ModelConfig, type OptimizerConfig, validateConfig, validateDatasetSize } from '../config';
+import { createTokenizer, PromptDataset, type Tokenizer, tokenizers } from '../data';
+import { environments, type EnvironmentClass, getEnvironment } from '../environments';
+import { VantageError } from '../errors';
+import { policyLosses } from '../losses';
+import { AdamW, type Decoder, Transformer, type TransformerConfig, ValueModel } from '../models';
+import { createTrackers, listTrackers, type Tracker } from '../tracking';
+import { exportFolder, summary, writeReport } from './report';
+import { Rollout, type RolloutParts } from './rollout';
+import { stream } from './streams';
+import { totalSteps, Trainer, type TrainerParts, type TrainingResult } from './trainer';
+import type { Models, Trained } from './update';
+
+/**
+ * Makes the parts of a run and runs it. A subclass overrides the methods whose parts it has of its own:
+ *
+ * ```ts
+ * class MyExperiment extends Experiment {
+ *   override environment() {
+ *     return MyEnvironment;
+ *   }
+ * }
+ * void main(process.argv.slice(2), { experiment: MyExperiment });
+ * ```
+ */
+export class Experiment {
+  constructor(readonly config: Config) {}
+
+  tokenizer(): Tokenizer {
+    return createTokenizer(this.config.trainer.tokenizer);
+  }
+
+  trainDataset(tokenizer: Tokenizer): Promise<PromptDataset> {
+    return this.dataset(this.config.data.train_data, tokenizer);
+  }
+
+  /** null: no evaluation. */
+  async evalDataset(tokenizer: Tokenizer): Promise<PromptDataset | null> {
+    const files = this.config.data.val_data;
+    const isUsed = this.config.trainer.eval_interval > 0 || this.config.trainer.eval_before_train;
+    return files.length > 0 && isUsed ? this.dataset(files, tokenizer) : null;
+  }
+
+  /** The class of an environment by the name that a row gives. */
+  environment(name: string): EnvironmentClass {
+    return getEnvironment(name);
+  }
+
+  /** The policy, with random weights that follow from the seed. */
+  policy(tokenizer: Tokenizer): Transformer {
+    const { model, seed } = { model: this.config.trainer.policy.model, seed: this.config.trainer.seed };
+    return Transformer.initialize(shapeOf(model, tokenizer), stream(seed, 'policy'), { std: model.initializer_range });
+  }
+
+  /** The value model, or null where `trainer.critic.model` is null. */
+  critic(tokenizer: Tokenizer): ValueModel | null {
+    const { critic, seed } = this.config.trainer;
+    if (critic.model === null) return null;
+    return ValueModel.initialize(shapeOf(critic.model, tokenizer), stream(seed, 'critic'), { std: critic.model.initializer_range });
+  }
+
+  /** The frozen policy of the KL terms: a copy of the policy as it begins, or null where nothing asks for one. */
+  reference(policy: Transformer): Transformer | null {
+    const { use_kl_loss, use_kl_in_reward, advantage_estimator } = this.config.trainer.algorithm;
+    const isUsed = use_kl_loss || use_kl_in_reward || requires(advantage_estimator, 'refLogProbs');
+    return isUsed ? policy.clone() : null;
+  }
+
+  generator(parts: RolloutParts): Rollout {
+    return new Rollout(parts);
+  }
+
+  trackers(steps: number): Tracker[] {
+    return createTrackers(this.config.trainer.logger, { directory: exportFolder(this.config), totalSteps: steps });
+  }
+
+  trainer(parts: TrainerParts): Trainer {
+    return new Trainer(parts);
+  }
+
+  /** Runs the training, from the data to the last checkpoint. @throws VantageError */
+  async run(): Promise<TrainingResult> {
+    const { config } = this;
+    const tokenizer = this.tokenizer();
+    const trainDataset = await this.trainDataset(tokenizer);
+    validateDatasetSize(config, trainDataset.length);
+    const evalDataset = await this.evalDataset(tokenizer);
+    for (const [name, dataset] of [['data.train_data', trainDataset], ['data.val_data', evalDataset]] as const) {
+      if (dataset && dataset.dropped > 0) {
+        print(`${name}: ${dataset.dropped} prompts over trainer.max_prompt_length=${config.trainer.max_prompt_length} tokens were dropped, ${dataset.length} are left`);
+      }
+    }
+    const models = this.models(tokenizer);
+    try {
+      const rollout = this.generator({
+        policy: models.policy.model,
+        tokenizer,
+        environment: (name) => this.environment(name),
+        maxPromptLength: config.trainer.max_prompt_length,
+      });
+      const trackers = this.trackers(totalSteps(config, trainDataset.length));
+      return await this.trainer({ config, tokenizer, trainDataset, evalDataset, models, rollout, trackers }).train();
+    } finally {
+      for (const part of [models.policy, models.critic]) {
+        part?.optimizer.dispose();
+        part?.model.dispose();
+      }
+      models.reference?.dispose();
+    }
+  }
+
+  private models(tokenizer: Tokenizer): Models {
+    const { trainer } = this.config;
+    const policy = this.policy(tokenizer);
+    const critic = this.critic(tokenizer);
+    return {
+      policy: trained(policy, trainer.policy.optimizer_config),
+      critic: critic && trained(critic, trainer.critic.optimizer_config),
+      reference: this.reference(policy),
+    };
+  }
+
+  private dataset(files: readonly string[], tokenizer: Tokenizer): Promise<PromptDataset> {
+    const { max_prompt_length: maxPromptLength } = this.config.trainer;
+    return PromptDataset.load({ files, tokenizer, maxPromptLength, envClass: this.config.environment.env_class });
+  }
+}
+
+export interface MainOptions {
+  /** Default: `Experiment`. */
+  experiment?: new (config: Config) => Experiment;
+  /** The YAML file of a command line without `-c`. */
+  config?: string;
+}
+
+/**
+ * The standard entry point of a training script: reads `-c FILE` and dotted overrides (`trainer.seed=3`), checks the configuration against
+ * everything that is registered by now, runs it, and prints where the results are.
+ *
+ * An error that Vantage foresees is printed as one line, and the process's exit code becomes 1 (130 where the run was interrupted).
+ *
+ * @param argv the command line without the program: `process.argv.slice(2)`
+ * @returns the result, or null after such an error
+ * @example
+ * registerAdvantageEstimator('my_custom', MyCustomAdvantageEstimator);
+ * void main(process.argv.slice(2), { config: 'config.yaml' });
+ */
+export async function main(argv: readonly string[], { experiment: Class = Experiment, config: file }: MainOptions = {}): Promise<TrainingResult | null> {
+  try {
+    const { config } = loadConfigFromArguments(file === undefined ? argv : ['-c', file, ...argv]);
+    validate(config);
+    const result = await new Class(config).run();
+    print(summary(config, result, writeReport(config, result)));
+    if (result.reason === 'interrupted') process.exitCode = 130;
+    return result;
+  } catch (error) {
+    if (!(error instanceof VantageError)) throw error;
+    process.stderr.write(`vantage: ${error.message}\n`);
+    process.exitCode = 1;
+    return null;
+  }
+}
+
+function validate(config: Config): void {
+  validateConfig(config, {
+    estimators: { has: hasAdvantageEstimator, list: listAdvantageEstimators },
+    policyLosses,
+    environments,
+    tokenizers,
+    loggers: listTrackers(),
+    needsValues: (name) => hasAdvantageEstimator(name) && requires(name, 'values'),
+  });
+}
+
+function requires(estimator: string, input: 'values' | 'refLogProbs'): boolean {
+  return getAdvantageEstimator(estimator).requires?.includes(input) ?? false;
+}
+
+function shapeOf(model: ModelConfig, tokenizer: Tokenizer): TransformerConfig {
+  return {
+    vocabSize: tokenizer.vocabSize,
+    hiddenSize: model.hidden_size,
+    numLayers: model.num_layers,
+    numHeads: model.num_heads,
+    numKvHeads: model.num_kv_heads,
+    intermediateSize: model.intermediate_size,
+    ropeTheta: model.rope_theta,
+    rmsNormEps: model.rms_norm_eps,
+    tieWordEmbeddings: true,
+    attentionBias: true,
+    maxPositionEmbeddings: 32_768,
+  };
+}
+
+function trained<Model extends Decoder>(model: Model, { lr, adam_betas, weight_decay, max_grad_norm }: OptimizerConfig): Trained<Model> {
+  const optimizer = new AdamW(model.parameters, { lr, betas: adam_betas, weightDecay: weight_decay, maxGradNorm: max_grad_norm });
+  return { model, optimizer };
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}

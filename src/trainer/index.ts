@@ -1,0 +1,6 @@
+export { TrainingBatch, type BatchShape } from './batch';
+export { type CheckpointModels, latestCheckpoint, loadCheckpoint, saveCheckpoint, type TrainerState } from './checkpoint';
+export { Experiment, main, type MainOptions } from './experiment';
+export { Rollout, type RolloutOptions, type RolloutParts, type Trajectory } from './rollout';
+export { type EndReason, totalSteps, Trainer, type TrainerParts, type TrainingResult } from './trainer';
+export { type Models, type Trained, Update } from './update';

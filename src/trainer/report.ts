@@ -1,0 +1,65 @@
+/** What a run leaves behind and says at its end. */
+import { dirname, join, relative } from 'node:path';
+import { listAdvantageEstimators } from '../advantages';
+import type { Config } from '../config';
+import { seriesOf, writeLearningCurve } from '../tracking';
+import type { TrainingResult } from './trainer';
+
+/** The folder of a run's metrics and pictures. */
+export function exportFolder({ trainer }: Config): string {
+  return trainer.export_path ?? dirname(trainer.ckpt_path);
+}
+
+/** Writes `learning_curve.html`; returns its path. */
+export function writeReport(config: Config, result: TrainingResult): string {
+  const { run_name, algorithm, stop_when } = config.trainer;
+  const file = join(exportFolder(config), 'learning_curve.html');
+  const steps = result.history.filter(({ step }) => step > 0);
+  writeLearningCurve(file, {
+    title: `${run_name}: ${algorithm.advantage_estimator}`,
+    subtitle: outcome(config, result),
+    series: seriesOf(steps),
+    configuration: config,
+    ...(stop_when?.metric === 'reward/avg_raw_reward' && { target: stop_when.value, window: stop_when.window }),
+  });
+  return file;
+}
+
+/** The lines for the terminal: how the run ended, where its results are, what to try next. */
+export function summary(config: Config, result: TrainingResult, learningCurve: string): string {
+  const { logger, algorithm } = config.trainer;
+  const files = [
+    logger.includes('jsonl') && ['metrics', join(exportFolder(config), 'metrics.jsonl')],
+    ['learning curve', learningCurve],
+    result.checkpoint !== null && ['checkpoint', result.checkpoint],
+  ].filter((row) => row !== false);
+  const others = listAdvantageEstimators().filter((name) => name !== algorithm.advantage_estimator);
+  return [
+    '',
+    outcome(config, result),
+    ...files.map(([title, file]) => `  ${title.padEnd(16)}${shortest(file)}`),
+    'Next: open the learning curve in a browser, or train with another estimator or seed:',
+    `  trainer.algorithm.advantage_estimator=${others[0] ?? algorithm.advantage_estimator}  trainer.seed=${config.trainer.seed + 1}`,
+    `  (registered: ${listAdvantageEstimators().join(', ')})`,
+  ].join('\n');
+}
+
+function outcome({ trainer: { stop_when, algorithm } }: Config, { steps, seconds, reason, history }: TrainingResult): string {
+  const took = `${steps} ${steps === 1 ? 'step' : 'steps'} of ${algorithm.advantage_estimator} in ${seconds.toFixed(1)} s`;
+  const rewards = history.flatMap((record) => record['reward/avg_raw_reward'] ?? []).slice(-(stop_when?.window ?? 10));
+  const reward = rewards.reduce((sum, value) => sum + value, 0) / Math.max(1, rewards.length);
+  const recent = rewards.length > 0 ? `, mean reward of the last ${rewards.length} steps ${reward.toFixed(3)}` : '';
+  switch (reason) {
+    case 'stop_when':
+      return `Reached ${stop_when?.metric} ≥ ${stop_when?.value} after ${took}${recent}.`;
+    case 'interrupted':
+      return `Interrupted after ${took}${recent}.`;
+    default:
+      return stop_when === null ? `Trained ${took}${recent}.` : `Did not reach ${stop_when.metric} ≥ ${stop_when.value} in ${took}${recent}.`;
+  }
+}
+
+function shortest(file: string): string {
+  const below = relative(process.cwd(), file);
+  return below.startsWith('..') ? file : below;
+}

@@ -1,0 +1,287 @@
+/** The training loop. */
+import { type AdvantageEstimator, computeAdvantages, createAdvantageEstimator, getAdvantageEstimator } from '../advantages';
+import type { Config } from '../config';
+import { DataLoader, inBatches, type PromptDataset, type Tokenizer } from '../data';
+import { klDivergence } from '../losses';
+import { type Tensor, tidy } from '../tensor';
+import { ConsoleTracker, type Metrics, type MetricsRecord, type Tracker } from '../tracking';
+import { TrainingBatch } from './batch';
+import { type CheckpointModels, saveCheckpoint, type TrainerState } from './checkpoint';
+import { Interrupt, turn } from './interrupt';
+import { evaluationMetrics, generationMetrics, informativeRows, scores } from './reward_metrics';
+import type { Rollout, Trajectory } from './rollout';
+import { stream } from './streams';
+import { Timing } from './timing';
+import { type Models, Update } from './update';
+
+export interface TrainerParts {
+  config: Config;
+  tokenizer: Tokenizer;
+  trainDataset: PromptDataset;
+  /** null: no evaluation. */
+  evalDataset: PromptDataset | null;
+  models: Models;
+  rollout: Rollout;
+  /** Closed by the trainer. */
+  trackers: readonly Tracker[];
+}
+
+/** Why a run ended. */
+export type EndReason = 'stop_when' | 'max_training_steps' | 'epochs' | 'interrupted';
+
+export interface TrainingResult {
+  /** Training steps done. */
+  steps: number;
+  reason: EndReason;
+  seconds: number;
+  /** What was logged, a record a step; step 0 is the evaluation before training. */
+  history: MetricsRecord[];
+  /** Folder of the last checkpoint; null where `trainer.ckpt_interval` is -1. */
+  checkpoint: string | null;
+}
+
+/** Training steps that a run takes at most. */
+export function totalSteps({ trainer }: Config, prompts: number): number {
+  return Math.min(trainer.max_training_steps ?? Infinity, trainer.epochs * Math.floor(prompts / trainer.train_batch_size));
+}
+
+/**
+ * Runs the steps: prompts, responses, rewards, log-probs, advantages by the estimator's name, optimizer steps; around them evaluation,
+ * checkpoints and tracking. A subclass overrides the protected methods.
+ */
+export class Trainer {
+  protected readonly config: Config;
+  private readonly loader: DataLoader<PromptDataset['examples'][number]>;
+  private readonly update: Update;
+  private readonly estimator: AdvantageEstimator;
+  private readonly history: MetricsRecord[] = [];
+  private readonly recent: number[] = [];
+  private readonly promptWidth: number;
+  private step = 0;
+  private checkpoint: string | null = null;
+
+  /** @throws DataError where the dataset holds less than a batch */
+  constructor(protected readonly parts: TrainerParts) {
+    const { config, trainDataset } = parts;
+    this.config = config;
+    const { train_batch_size: batchSize, seed } = config.trainer;
+    this.loader = new DataLoader(trainDataset.examples, { batchSize, seed });
+    this.update = new Update(config, parts.models);
+    this.estimator = makeEstimator(config);
+    this.promptWidth = trainDataset.examples.reduce((width, { promptIds }) => Math.max(width, promptIds.length), 1);
+  }
+
+  /** Trains until the epochs or steps are done, `trainer.stop_when` holds, or Ctrl-C asks to end after the step. */
+  async train(): Promise<TrainingResult> {
+    const start = performance.now();
+    const { trainer } = this.config;
+    const total = totalSteps(this.config, this.parts.trainDataset.length);
+    const interrupt = new Interrupt();
+    let reason: EndReason = trainer.max_training_steps === total ? 'max_training_steps' : 'epochs';
+    try {
+      if (trainer.eval_before_train && this.parts.evalDataset) this.log(await this.evaluate());
+      while (this.step < total) {
+        const { epoch } = this.loader;
+        const metrics = await this.trainStep();
+        await turn();
+        if (this.isSolved(metrics)) reason = 'stop_when';
+        else if (interrupt.requested) reason = 'interrupted';
+        const isLast = this.step === total || reason === 'stop_when' || reason === 'interrupted';
+        if (this.isDue(trainer.eval_interval, isLast) && this.parts.evalDataset && reason !== 'interrupted') Object.assign(metrics, await this.evaluate());
+        const endsEpoch = this.loader.epoch !== epoch;
+        if (trainer.ckpt_interval > 0 && this.isDue(trainer.ckpt_interval, isLast || endsEpoch)) {
+          const timing = new Timing();
+          this.checkpoint = timing.time('save_checkpoints', () => this.save());
+          Object.assign(metrics, timing.metrics());
+        }
+        this.log(metrics);
+        if (isLast) break;
+      }
+    } finally {
+      interrupt.remove();
+      for (const tracker of this.parts.trackers) tracker.close();
+    }
+    return { steps: this.step, reason, seconds: (performance.now() - start) / 1000, history: this.history, checkpoint: this.checkpoint };
+  }
+
+  /** One training step, without evaluation and checkpoint. */
+  protected async trainStep(): Promise<Metrics> {
+    const { trainer, generator } = this.config;
+    const { epoch } = this.loader;
+    const examples = this.loader.next();
+    const key = stream(trainer.seed, 'training').fold(this.step);
+    const timing = new Timing();
+    const stepTiming = new Timing();
+    const metrics = await stepTiming.timeAsync('step', async () => {
+      const options = { samples: generator.n_samples_per_prompt, sampling: generator.sampling_params, key };
+      const trajectories = await timing.timeAsync('generate', () => this.parts.rollout.collect(examples, options));
+      const rewardMetrics = this.rewardMetrics(trajectories);
+      const batch = timing.time('convert_to_training_input', () => this.makeBatch(this.postprocessRewards(trajectories), rewardMetrics));
+      const klMetrics = timing.time('fwd_logprobs_values_reward', () => {
+        this.update.computeInputs(batch);
+        return this.applyKlPenalty(batch);
+      });
+      const advantageMetrics = timing.time('compute_advantages_and_returns', () => this.computeAdvantages(batch));
+      const updateMetrics = timing.time('train_critic_and_policy', () => this.update.optimize(batch));
+      return {
+        tokens: batch.ids.length - batch.masks.length - batch.start.reduce((sum, n) => sum + n, 0) + batch.tokens(),
+        values: { ...rewardMetrics, ...generationMetrics(trajectories), ...klMetrics, ...advantageMetrics, ...updateMetrics },
+      };
+    });
+    this.step++;
+    const times = { ...stepTiming.metrics(), ...timing.metrics() };
+    return {
+      'trainer/epoch': epoch,
+      'trainer/global_step': this.step,
+      'trainer/tokens_per_second': metrics.tokens / times['timing/step'],
+      ...metrics.values,
+      ...times,
+    };
+  }
+
+  /** Greedy (or as `generator.eval_sampling_params` say) responses to the validation prompts, scored. */
+  protected async evaluate(): Promise<Metrics> {
+    const { trainer, generator } = this.config;
+    const examples = this.parts.evalDataset?.examples ?? [];
+    const samples = generator.eval_n_samples_per_prompt;
+    const key = stream(trainer.seed, 'evaluation').fold(this.step);
+    const timing = new Timing();
+    const trajectories: Trajectory[] = [];
+    await timing.timeAsync('eval', async () => {
+      for (const [i, batch] of [...inBatches(examples, trainer.eval_batch_size)].entries()) {
+        trajectories.push(...(await this.parts.rollout.collect(batch, { samples, sampling: generator.eval_sampling_params, key: key.fold(i) })));
+      }
+    });
+    this.showExample(trajectories[0]);
+    return { ...evaluationMetrics(trajectories, samples), ...timing.metrics() };
+  }
+
+  /** What an override may change before the batch is made: rewards, or which responses they belong to. */
+  protected postprocessRewards(trajectories: Trajectory[]): Trajectory[] {
+    return trajectories;
+  }
+
+  /** Subtracts the KL from the reference from the tokens' rewards, where `use_kl_in_reward` asks for it. */
+  protected applyKlPenalty(batch: TrainingBatch): Metrics {
+    const { use_kl_in_reward, kl_loss_coef, kl_estimator_type } = this.config.trainer.algorithm;
+    if (batch.refLogProbs === null) return { 'loss/kl_loss_coef': kl_loss_coef };
+    const kl = tidy(() => klDivergence(batch.tensor('oldLogProbs'), batch.tensor('refLogProbs'), kl_estimator_type, batch.tensor('masks')).dataSync());
+    if (use_kl_in_reward) batch.rewards.forEach((reward, i) => (batch.rewards[i] = reward - kl_loss_coef * kl[i]));
+    const sums = Array.from({ length: batch.rows }, (_, row) => rowSum(kl, row, batch.shape.responseWidth));
+    const lengths = Array.from({ length: batch.rows }, (_, row) => Math.max(1, batch.tokens(row, row + 1)));
+    const means = sums.map((sum, row) => sum / lengths[row]);
+    return {
+      'loss/avg_kl': average(means),
+      'loss/avg_kl_max': average(Array.from(means.keys(), (row) => rowMax(kl, row, batch.shape.responseWidth))),
+      'loss/kl_loss_coef': kl_loss_coef,
+    };
+  }
+
+  /** Advantages and returns by the estimator's name, `advantage_batch_normalize` included. */
+  protected computeAdvantages(batch: TrainingBatch): Metrics {
+    const { algorithm } = this.config.trainer;
+    return tidy(() => {
+      const masks = batch.tensor('masks');
+      const inputs = {
+        rewards: batch.tensor('rewards'),
+        masks,
+        groupIds: batch.groupIds,
+        oldLogProbs: batch.tensor('oldLogProbs'),
+        rolloutLogProbs: batch.tensor('rolloutLogProbs'),
+        ...(batch.values && { values: batch.tensor('values') }),
+        ...(batch.refLogProbs && { refLogProbs: batch.tensor('refLogProbs') }),
+      };
+      const result = computeAdvantages(this.estimator, inputs, { gamma: algorithm.gamma, lambda: algorithm.lambd });
+      const advantages = algorithm.advantage_batch_normalize ? whiten(result.advantages, masks) : result.advantages;
+      batch.advantages = advantages.dataSync() as Float32Array;
+      batch.returns = result.returns.dataSync() as Float32Array;
+      const tokens = Math.max(1, batch.tokens());
+      return {
+        'loss/avg_final_rewards': batch.rewards.reduce((sum, reward) => sum + reward, 0) / batch.rows,
+        'loss/avg_raw_advantages': batch.advantages.reduce((sum, a, i) => sum + a * batch.masks[i], 0) / tokens,
+        'loss/avg_raw_advantages_abs': batch.advantages.reduce((sum, a, i) => sum + Math.abs(a) * batch.masks[i], 0) / tokens,
+        ...Object.fromEntries(Object.entries(result.metrics).map(([name, value]) => [`advantages/${name}`, value])),
+      };
+    });
+  }
+
+  private rewardMetrics(trajectories: readonly Trajectory[]): Metrics {
+    const { mean, meanPositive, passAtN } = scores(trajectories);
+    const n = this.config.generator.n_samples_per_prompt;
+    return { [`reward/avg_pass_at_${n}`]: passAtN, 'reward/avg_raw_reward': mean, 'reward/mean_positive_reward': meanPositive };
+  }
+
+  private makeBatch(trajectories: readonly Trajectory[], metrics: Metrics): TrainingBatch {
+    const { trainer, generator } = this.config;
+    const { padId } = this.parts.tokenizer;
+    // An environment may give a longer prompt than the dataset has.
+    const promptWidth = trajectories.reduce((width, { promptIds }) => Math.max(width, promptIds.length), this.promptWidth);
+    const batch = new TrainingBatch(trajectories, { promptWidth, responseWidth: generator.sampling_params.max_generate_length, padId });
+    if (trainer.algorithm.zero_variance_filter) {
+      const kept = informativeRows(trajectories.map(({ reward }) => reward), batch.groupIds);
+      batch.keepRows(kept);
+      metrics['reward/num_zero_variance_filtered'] = new Set(batch.groupIds).size - new Set(kept.map((row) => batch.groupIds[row])).size;
+    }
+    return batch;
+  }
+
+  private isDue(interval: number, isLast: boolean): boolean {
+    return interval > 0 && (this.step % interval === 0 || isLast);
+  }
+
+  private isSolved(metrics: Metrics): boolean {
+    const { stop_when } = this.config.trainer;
+    if (stop_when === null) return false;
+    this.recent.push(metrics[stop_when.metric] ?? NaN);
+    if (this.recent.length > stop_when.window) this.recent.shift();
+    return this.recent.length === stop_when.window && average(this.recent) >= stop_when.value;
+  }
+
+  private save(): string {
+    const { policy, critic } = this.parts.models;
+    const { ckpt_path, max_ckpts_to_keep, seed } = this.config.trainer;
+    const models: CheckpointModels = critic ? { policy, critic } : { policy };
+    const state: TrainerState = { version: 1, globalStep: this.step, data: this.loader.state(), seed, recent: this.recent, config: this.config };
+    return saveCheckpoint(ckpt_path, models, state, max_ckpts_to_keep);
+  }
+
+  private log(metrics: Metrics): void {
+    this.history.push({ step: this.step, ...metrics });
+    for (const tracker of this.parts.trackers) tracker.log(this.step, metrics);
+  }
+
+  private showExample({ promptIds, text, reward }: Trajectory): void {
+    const console = this.parts.trackers.find((tracker) => tracker instanceof ConsoleTracker);
+    const line = (value: string) => JSON.stringify(value.length > 60 ? `${value.slice(0, 59)}…` : value);
+    console?.message(`example after step ${this.step}: ${line(this.parts.tokenizer.decode(promptIds))} → ${line(text)}, reward ${reward}`);
+  }
+}
+
+/** The estimator of the configuration; it lives as long as the trainer, so that it may keep state. */
+function makeEstimator({ trainer: { algorithm } }: Config): AdvantageEstimator {
+  const name = algorithm.advantage_estimator;
+  const takesNormByStd = 'normByStd' in (getAdvantageEstimator(name).options ?? {});
+  return createAdvantageEstimator(name, takesNormByStd ? { normByStd: algorithm.grpo_norm_by_std } : {});
+}
+
+/** (A − μ) / √max(σ², 1e-8) over the batch's tokens, ddof 0. */
+function whiten(advantages: Tensor, mask: Tensor): Tensor {
+  const variance = advantages.var(null, { mask, ddof: 0 });
+  return advantages.sub(advantages.mean(null, { mask })).mul(variance.maximum(1e-8).rsqrt()).mul(mask);
+}
+
+function rowSum(values: ArrayLike<number>, row: number, width: number): number {
+  let sum = 0;
+  for (let i = row * width; i < (row + 1) * width; i++) sum += values[i];
+  return sum;
+}
+
+function rowMax(values: ArrayLike<number>, row: number, width: number): number {
+  let max = -Infinity;
+  for (let i = row * width; i < (row + 1) * width; i++) max = Math.max(max, values[i]);
+  return max;
+}
+
+function average(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
+}

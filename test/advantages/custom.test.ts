@@ -1,0 +1,172 @@
+/** Custom estimators as users write them: the registry, both forms of a recurrence, and every mistake with its message. */
+import {
+  AdvantageEstimator, computeAdvantages, EstimatorError, getAdvantageEstimator, listAdvantageEstimators, registerAdvantageEstimator, RegistryError,
+  scan, stack, Tensor, tensor, unregisterAdvantageEstimator, type AdvantageContext,
+} from 'vantage-rl';
+
+class ScanForm extends AdvantageEstimator {
+  computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor): Tensor {
+    const advantages = scan([rewards, masks], { reverse: true }, (running, [r, m]) => r.add(running.mul(m).mul(0.99)));
+    return advantages.sub(advantages.mean()).div(advantages.std().add(1e-8));
+  }
+}
+
+class LoopForm extends AdvantageEstimator {
+  computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor): Tensor {
+    const columns: Tensor[] = [];
+    let running: Tensor | number = 0;
+    for (let t = rewards.shape[1]! - 1; t >= 0; t--) {
+      running = rewards.select(1, t).add(masks.select(1, t).mul(0.99).mul(running));
+      columns.unshift(running);
+    }
+    const advantages = stack(columns, 1);
+    return advantages.sub(advantages.mean()).div(advantages.std().add(1e-8));
+  }
+}
+
+const register = (name: string, compute: (rewards: Tensor, values: Tensor | null, masks: Tensor, context: AdvantageContext) => unknown, requires: string[] = []) => {
+  class Custom extends AdvantageEstimator {
+    static override readonly requires = requires as never;
+    computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, context: AdvantageContext): Tensor {
+      return compute(rewards, values, masks, context) as Tensor;
+    }
+  }
+  registerAdvantageEstimator(name, Custom, { override: true });
+  return Custom;
+};
+const inputs = { rewards: [[0, 0, 1], [0, 2, 0]], masks: [[1, 1, 1], [1, 1, 0]], groupIds: ['a', 'a'] };
+
+afterEach(() => listAdvantageEstimators().filter((name) => name.startsWith('test_')).forEach(unregisterAdvantageEstimator));
+
+test.each([[3, 5], [8, 64], [2, 4096]])('the loop form and the scan form give the same numbers (%i×%i)', (batch, time) => {
+  registerAdvantageEstimator('test_scan', ScanForm);
+  registerAdvantageEstimator('test_loop', LoopForm);
+  const rewards = tensor(Float32Array.from({ length: batch * time }, (_, i) => Math.sin(i * 1.7)), { shape: [batch, time] });
+  const masks = tensor(Uint8Array.from({ length: batch * time }, (_, i) => (i % 7 === 3 ? 0 : 1)), { shape: [batch, time] });
+  const [a, b] = ['test_scan', 'test_loop'].map((name) => computeAdvantages(name, { rewards, masks }).advantages.dataSync());
+  a!.forEach((x, i) => expect(Math.abs(x - b![i]!)).toBeLessThan(1e-5));
+});
+
+test('registering, listing, aliases, replacing, removing', () => {
+  registerAdvantageEstimator('test_a', ScanForm, { aliases: ['test_alias'] });
+  expect(listAdvantageEstimators()).toEqual(expect.arrayContaining(['gae', 'grpo', 'reinforce++', 'rloo', 'test_a']));
+  expect(getAdvantageEstimator('test_alias')).toBe(ScanForm);
+  registerAdvantageEstimator('test_a', ScanForm);
+  expect(() => registerAdvantageEstimator('test_a', LoopForm)).toThrow(/already registered.*override/);
+  registerAdvantageEstimator('test_a', LoopForm, { override: true });
+  expect(getAdvantageEstimator('test_a')).toBe(LoopForm);
+  unregisterAdvantageEstimator('test_a');
+  expect(() => getAdvantageEstimator('test_a')).toThrow(RegistryError);
+  expect(getAdvantageEstimator('reinforce_plus_plus')).toBe(getAdvantageEstimator('reinforce++'));
+});
+
+test('a built-in is replaced by a custom class of its name, and can be put back', () => {
+  const original = getAdvantageEstimator('grpo');
+  registerAdvantageEstimator('grpo', ScanForm, { override: true });
+  expect(getAdvantageEstimator('grpo')).toBe(ScanForm);
+  registerAdvantageEstimator('grpo', original, { override: true });
+  expect(getAdvantageEstimator('grpo')).toBe(original);
+});
+
+test('an unknown name lists what exists and the nearest match', () => {
+  expect(() => computeAdvantages('gpro', inputs)).toThrow(/Unknown advantage estimator 'gpro'\. Did you mean 'grpo'\? Registered: .*gae.*grpo.*reinforce\+\+.*rloo/);
+});
+
+test('what is registered must be a class with computeAdvantages and inputs that exist', () => {
+  for (const wrong of [null, 5, 'x', {}, () => 1, class {}]) {
+    expect(() => registerAdvantageEstimator('test_wrong', wrong as never)).toThrow(EstimatorError);
+  }
+  class Asks extends ScanForm {
+    static override readonly requires = ['value'] as never;
+  }
+  expect(() => registerAdvantageEstimator('test_wrong', Asks)).toThrow(/'?"?value"?'? ?,? ?which is no input\. Inputs: values/);
+});
+
+describe('a wrong result names the estimator, what was expected and what came', () => {
+  const cases: [string, () => unknown, RegExp][] = [
+    ['a wrong shape', () => tensor([1, 2, 3]), /'test_bad': expected advantages of shape \[2,3\], got \[3\]/],
+    ['a Promise', () => Promise.resolve(tensor([1])), /'test_bad'.*at once, got a Promise/],
+    ['nothing', () => undefined, /'test_bad'.*expected computeAdvantages to return a Tensor.*undefined/],
+    ['an array', () => [[1]], /'test_bad'.*expected computeAdvantages to return a Tensor/],
+    ['integers', () => tensor([[1, 2, 3], [4, 5, 6]], { dtype: 'int32' }), /'test_bad': expected advantages of a floating dtype, got int32/],
+    ['NaN on a valid token', () => tensor([[0, 0, 0], [0, NaN, 0]]), /'test_bad': expected finite advantages on valid tokens, got NaN at row 1, position 1/],
+    ['Infinity', () => tensor([[Infinity, 0, 0], [0, 0, 0]]), /got Infinity at row 0, position 0/],
+    ['wrong returns', () => ({ advantages: tensor([[1, 2, 3], [4, 5, 6]]), returns: 7 }), /expected returns to be a Tensor, got 7/],
+    ['a wrong metric', () => ({ advantages: tensor([[1, 2, 3], [4, 5, 6]]), metrics: { x: 'y' } }), /metric 'x'/],
+  ];
+  test.each(cases)('%s', (_, compute, message) => {
+    register('test_bad', compute);
+    expect(() => computeAdvantages('test_bad', inputs)).toThrow(message);
+    expect(() => computeAdvantages('test_bad', inputs)).toThrow(EstimatorError);
+  });
+});
+
+test('NaN at a masked position is no error: it becomes 0', () => {
+  register('test_masked', () => tensor([[1, 2, 3], [4, 5, NaN]]));
+  expect(computeAdvantages('test_masked', inputs).advantages.toArray()).toEqual([[1, 2, 3], [4, 5, 0]]);
+});
+
+test('an input that the run does not have is named with its cure', () => {
+  register('test_needs', (rewards) => rewards, ['values']);
+  expect(() => computeAdvantages('test_needs', inputs)).toThrow(/'test_needs' requires 'values', which this run does not have.*critic.*Given: rewards, masks, groupIds/);
+  expect(() => computeAdvantages('gae', inputs)).toThrow(/'gae' requires 'values'/);
+  expect(() => computeAdvantages('grpo', { rewards: [[1]], masks: [[1]] })).toThrow(/'grpo' requires 'groupIds'/);
+});
+
+test('whatever is declared is delivered, and metrics and returns come back', () => {
+  register('test_all', (rewards, values, masks, context) => {
+    expect(context.oldLogProbs!.shape).toEqual([2, 3]);
+    expect(context.baselines!.toArray()).toEqual([1, 2]);
+    expect(context.groups!.count).toBe(1);
+    expect([context.gamma, context.lambda]).toEqual([0.5, 0.25]);
+    return { advantages: rewards.add(values!), returns: values!.mul(2), metrics: { spread: rewards.max(), two: 2 } };
+  }, ['values', 'groupIds', 'oldLogProbs', 'baselines']);
+  const result = computeAdvantages(
+    'test_all',
+    { ...inputs, values: [[1, 1, 1], [1, 1, 1]], oldLogProbs: [[0, 0, 0], [0, 0, NaN]], baselines: [1, 2] },
+    { gamma: 0.5, lambda: 0.25 },
+  );
+  expect(result.advantages.toArray()).toEqual([[1, 1, 2], [1, 3, 0]]);
+  expect(result.returns.toArray()).toEqual([[2, 2, 2], [2, 2, 0]]);
+  expect(result.metrics).toEqual({ spread: 2, two: 2 });
+});
+
+test('inputs and options are checked by name', () => {
+  const bad = (given: object, options: object, message: RegExp) => expect(() => computeAdvantages('grpo', { ...inputs, ...given } as never, options)).toThrow(message);
+  bad({}, { epsilonn: 1 }, /unknown option 'epsilonn'\. Did you mean 'epsilon'\?/);
+  bad({}, { epsilon: 'x' }, /option 'epsilon': expected a number, got "x"/);
+  bad({}, { gamma: 1.5 }, /option 'gamma': expected a number from 0 to 1, got 1.5/);
+  bad({}, { convention: 'skyrll' }, /expected vantage or skyrl.*Did you mean 'skyrl'/);
+  bad({ rewards: [1, 2] }, {}, /expected rewards of shape \[batch, time\], got \[2\]/);
+  bad({ rewards: [[1, 'x', 2]] }, {}, /rewards.*expected numbers/);
+  bad({ masks: [[1, 1]] }, {}, /expected masks of shape \[2,3\], got \[1,2\]/);
+  bad({ masks: undefined }, {}, /expected masks, got undefined/);
+  bad({ values: [[1]] }, {}, /expected values of shape \[2,3\], got \[1,1\]/);
+  bad({ groupIds: ['a'] }, {}, /groupIds: expected 2 ids, one a row, got 1/);
+  bad({ groupIds: ['a', 1.5] }, {}, /expected strings or integers, got 1.5 in row 1/);
+  bad({ valuess: 1 }, {}, /unknown input 'valuess'/);
+});
+
+test('rewards at masked positions: dropped, kept, carried, refused', () => {
+  const stray = { rewards: [[1, 2, 4, 8]], masks: [[1, 0, 1, 0]], groupIds: ['a'] };
+  const seen: unknown[] = [];
+  register('test_sees', (rewards) => {
+    seen.push(rewards.toArray());
+    return rewards;
+  });
+  for (const rewardOnMasked of ['drop', 'keep', 'carry'] as const) computeAdvantages('test_sees', stray, { rewardOnMasked });
+  expect(seen).toEqual([[[1, 0, 4, 0]], [[1, 2, 4, 8]], [[3, 0, 12, 0]]]);
+  expect(() => computeAdvantages('test_sees', stray, { rewardOnMasked: 'error' })).toThrow(/2 rewards stand at masked positions/);
+  expect(() => computeAdvantages('test_sees', stray, { rewardOnMasked: 'x' as never })).toThrow(/expected 'drop', 'keep', 'carry' or 'error', got "x"/);
+});
+
+test('an error thrown inside an estimator reaches the caller as it is, and leaks no tensor', () => {
+  register('test_throws', (rewards) => {
+    rewards.mul(2).realize();
+    throw new RangeError('mine');
+  });
+  const { memory } = jest.requireActual<typeof import('vantage-rl')>('vantage-rl');
+  const before = memory().tensors;
+  expect(() => computeAdvantages('test_throws', inputs)).toThrow(new RangeError('mine'));
+  expect(memory().tensors).toBe(before);
+});
