@@ -13,37 +13,21 @@ namespace {
 constexpr int kBoundaryVersion = 1;  // of the plan's words and of this surface
 
 Napi::Value list_instructions(Napi::Env env) {
-  static constexpr struct {
-    const char* name;
-    int operands;
-    const char* kind;
-  } rows[] = {
-#define X(name, operands, kind, expression) {#name, operands, #kind},
-      VANTAGE_INSTRUCTIONS(X)
-#undef X
-  };
+  static constexpr const char* kinds[] = {"numeric", "floating", "compare", "logical", "select"};
   Napi::Array list = Napi::Array::New(env);
-  for (const auto& row : rows) {
+  for (const InstructionRow& row : kInstructionRows) {
     Napi::Object one = Napi::Object::New(env);
     one["name"] = Napi::String::New(env, row.name);
     one["operands"] = Napi::Number::New(env, row.operands);
-    one["kind"] = Napi::String::New(env, row.kind);
+    one["kind"] = Napi::String::New(env, kinds[static_cast<int>(row.kind)]);
     list[list.Length()] = one;
   }
   return list;
 }
 
 Napi::Value list_kernels(Napi::Env env) {
-  static constexpr struct {
-    const char* name;
-    int views, scalars, attributes;
-  } rows[] = {
-#define X(name, views, scalars, attributes) {#name, views, scalars, attributes},
-      VANTAGE_KERNELS(X)
-#undef X
-  };
   Napi::Array list = Napi::Array::New(env);
-  for (const auto& row : rows) {
+  for (const KernelRow& row : kKernelRows) {
     Napi::Object one = Napi::Object::New(env);
     one["name"] = Napi::String::New(env, row.name);
     one["views"] = Napi::Number::New(env, row.views);
@@ -61,11 +45,10 @@ napi_value describe(napi_env raw) {
   Napi::Object result = Napi::Object::New(env);
   result["version"] = Napi::Number::New(env, kBoundaryVersion);
   result["instructions"] = list_instructions(env);
-  result["firstInstruction"] = Napi::Number::New(env, static_cast<int>(Op::state) + 1);
+  result["firstInstruction"] = Napi::Number::New(env, kFirstInstruction);
   Napi::Object ops = Napi::Object::New(env);
-  const char* const names[] = {"load", "constant", "cast", "scan", "scan_prev", "loop", "state"};
   int number = 0;
-  for (const char* name : names) ops[name] = Napi::Number::New(env, number++);
+  for (const char* name : kSpecialOpNames) ops[name] = Napi::Number::New(env, number++);
   result["ops"] = ops;
   result["kernels"] = list_kernels(env);
   Napi::Array dtypes = Napi::Array::New(env);

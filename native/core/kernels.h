@@ -52,6 +52,16 @@ enum class Kernel : int {
       count
 };
 
+struct KernelRow {
+  const char* name;
+  int views, scalars, attributes;
+};
+constexpr KernelRow kKernelRows[] = {
+#define X(name, views, scalars, attributes) {#name, views, scalars, attributes},
+    VANTAGE_KERNELS(X)
+#undef X
+};
+
 constexpr int kMaxKernelViews = 10;
 constexpr int kMaxKernelScalars = 7;
 

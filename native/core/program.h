@@ -86,6 +86,22 @@ enum class Op : int {
       count
 };
 
+constexpr int kFirstInstruction = static_cast<int>(Op::state) + 1;
+constexpr const char* kSpecialOpNames[] = {"load", "constant", "cast", "scan", "scan_prev", "loop", "state"};
+
+// The table, in order: the row of an op is its number minus kFirstInstruction.
+struct InstructionRow {
+  const char* name;
+  int operands;
+  Kind kind;
+};
+constexpr InstructionRow kInstructionRows[] = {
+#define X(name, operands, kind, expression) {#name, operands, Kind::kind},
+    VANTAGE_INSTRUCTIONS(X)
+#undef X
+};
+constexpr const InstructionRow& row_of(Op op) { return kInstructionRows[static_cast<int>(op) - kFirstInstruction]; }
+
 struct Instruction {
   Op op;
   RegisterType type;  // of the operands (compare, logical), of the result (all others)

@@ -78,9 +78,9 @@ class Builder {
     step.size = size_of(one.type);
     step.a = step.b = step.c = -1;
     step.step_a = step.step_b = step.step_c = step.size;
-    if (one.op >= static_cast<Op>(kFirstTableOp)) {
-      const Kind kind = kind_of(one.op);
-      const int operands = operands_of(one.op);
+    if (in_table(one.op)) {
+      const Kind kind = row_of(one.op).kind;
+      const int operands = row_of(one.op).operands;
       step.a = value_[one.a];
       if (operands > 1) step.b = value_[one.b];
       if (operands > 2) step.c = value_[one.c];
@@ -128,11 +128,11 @@ class Builder {
     }
     for (int i = 0; i < code_.steps; ++i) {
       Step& step = code_.step[i];
-      if (step.op < static_cast<Op>(kFirstTableOp)) continue;
+      if (!in_table(step.op)) continue;
       const Uniform uniform = variant(step);
       step.run = element_function(step.op, step.type, uniform);
       if (uniform == kNoUniform) continue;
-      if (operands_of(step.op) == 2) (uniform == kFirstUniform ? step.step_a : step.step_b) = 0;
+      if (row_of(step.op).operands == 2) (uniform == kFirstUniform ? step.step_a : step.step_b) = 0;
       else (uniform == kFirstUniform ? step.step_b : step.step_c) = 0;
     }
   }
@@ -140,7 +140,7 @@ class Builder {
   bool is_uniform(int value) const { return value >= 0 && code_.uniform[value]; }
 
   Uniform variant(const Step& step) const {
-    const bool binary = operands_of(step.op) == 2;
+    const bool binary = row_of(step.op).operands == 2;
     if (is_uniform(binary ? step.a : step.b)) return kFirstUniform;
     return is_uniform(binary ? step.b : step.c) ? kSecondUniform : kNoUniform;
   }
@@ -148,7 +148,7 @@ class Builder {
   // Marks the constants that this step needs as n values. True where one was not yet marked.
   bool demand_full(const Step& step) {
     const int operands[] = {step.a, step.b, step.c};
-    const int arity = step.op >= static_cast<Op>(kFirstTableOp) ? operands_of(step.op) : 1;
+    const int arity = in_table(step.op) ? row_of(step.op).operands : 1;
     bool changed = false, allowed = true;
     for (int k = 0; k < 3; ++k) {
       if (!is_uniform(operands[k])) continue;

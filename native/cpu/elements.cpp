@@ -89,7 +89,7 @@ ElementFunction element_function(Op op, RegisterType type, Uniform uniform) {
       VANTAGE_INSTRUCTIONS(X)
 #undef X
   };
-  return table[static_cast<int>(op) - kFirstTableOp][static_cast<int>(type)][uniform];
+  return table[static_cast<int>(op) - kFirstInstruction][static_cast<int>(type)][uniform];
 }
 
 ElementFunction cast_function(RegisterType from, RegisterType to) {

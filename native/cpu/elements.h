@@ -16,24 +16,6 @@ enum Uniform : int { kNoUniform = 0, kFirstUniform = 1, kSecondUniform = 2, kUni
 ElementFunction element_function(Op op, RegisterType type, Uniform uniform);
 ElementFunction cast_function(RegisterType from, RegisterType to);
 
-constexpr int kFirstTableOp = static_cast<int>(Op::state) + 1;
-
-constexpr Kind kind_of(Op op) {
-  constexpr Kind kinds[] = {
-#define X(name, operands, kind, expression) Kind::kind,
-      VANTAGE_INSTRUCTIONS(X)
-#undef X
-  };
-  return kinds[static_cast<int>(op) - kFirstTableOp];
-}
-
-constexpr int operands_of(Op op) {
-  constexpr int operands[] = {
-#define X(name, operands, kind, expression) operands,
-      VANTAGE_INSTRUCTIONS(X)
-#undef X
-  };
-  return operands[static_cast<int>(op) - kFirstTableOp];
-}
+constexpr bool in_table(Op op) { return static_cast<int>(op) >= kFirstInstruction; }
 
 }  // namespace vantage::cpu::VANTAGE_ISA

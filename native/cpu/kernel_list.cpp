@@ -7,7 +7,7 @@
 
 namespace vantage::cpu::VANTAGE_ISA {
 
-#define X(name, views, scalars, attributes) __attribute__((weak)) void name(const KernelCall& call);
+#define X(name, views, scalars, attributes) void name(const KernelCall& call);
 VANTAGE_KERNELS(X)
 #undef X
 

@@ -72,29 +72,28 @@ VANTAGE_INLINE Vector<T> lane_numbers() {
   return v;
 }
 
-// v with lane i taken from lane i ^ distance.
-template <class T>
-VANTAGE_INLINE Vector<T> exchange(Vector<T> v, int distance) {
+// Lane i becomes lane i ^ kDistance.
+template <class T, int kDistance>
+VANTAGE_INLINE Vector<T> exchange(Vector<T> v) {
   decltype(v < v) from = {};
-  for (int i = 0; i < kLanes<T>; ++i) from[i] = i ^ distance;
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes<T>; ++i) from[i] = i ^ kDistance;
   return __builtin_shuffle(v, from);
 }
 
 // The lanes are folded in halves: a fixed order, and short chains of additions.
-template <class T>
+template <class T, int kHalf = kLanes<T> / 2>
 VANTAGE_INLINE T sum_of(Vector<T> v) {
-#pragma GCC unroll 8
-  for (int half = kLanes<T> / 2; half > 0; half /= 2) v += exchange<T>(v, half);
+  v += exchange<T, kHalf>(v);
+  if constexpr (kHalf > 1) return sum_of<T, kHalf / 2>(v);
   return v[0];
 }
 
-template <class T>
+template <class T, int kHalf = kLanes<T> / 2>
 VANTAGE_INLINE T max_of(Vector<T> v) {
-#pragma GCC unroll 8
-  for (int half = kLanes<T> / 2; half > 0; half /= 2) {
-    const Vector<T> other = exchange<T>(v, half);
-    v = other < v ? v : other;
-  }
+  const Vector<T> other = exchange<T, kHalf>(v);
+  v = other < v ? v : other;
+  if constexpr (kHalf > 1) return max_of<T, kHalf / 2>(v);
   return v[0];
 }
 

@@ -85,18 +85,8 @@ double compare(const std::string& name, double a, double b) {
   throw std::runtime_error("the reference has no comparison " + name);
 }
 
-struct Row {
-  const char* name;
-  Kind kind;
-};
-const Row kRows[] = {
-#define X(name, operands, kind, expression) {#name, Kind::kind},
-    VANTAGE_INSTRUCTIONS(X)
-#undef X
-};
-
 double evaluate(const Instruction& one, double a, double b, double c) {
-  const Row& row = kRows[static_cast<int>(one.op) - static_cast<int>(Op::state) - 1];
+  const InstructionRow& row = row_of(one.op);
   if (row.kind == Kind::compare) return compare(row.name, a, b);
   if (one.type == RegisterType::i32) return integer(row.name, static_cast<int64_t>(a), static_cast<int64_t>(b), static_cast<int64_t>(c));
   return as_type(floating(row.name, a, b, c), one.type);

@@ -57,4 +57,5 @@ function messageOf(error: unknown): string {
   return process.env.VANTAGE_DEBUG ? (error.stack ?? String(error)) : String(error);
 }
 
-if (require.main === module) void run(process.argv.slice(2)).then((code) => (process.exitCode = code));
+// Training sets an exit code of its own.
+if (require.main === module) void run(process.argv.slice(2)).then((code) => (process.exitCode ||= code));

@@ -126,15 +126,14 @@ export abstract class Decoder {
     const { rmsNormEps, numHeads, numKvHeads, headDim } = this.config;
     const [b, t] = x.shape as [number, number, number];
     const weight = (name: string): Tensor => this.parameter(`model.layers.${index}.${name}`);
-    const project = (input: Tensor, name: string, heads: number): Tensor => {
-      const bias = this.config.attentionBias ? weight(`self_attn.${name}.bias`) : undefined;
-      return linear(input, weight(`self_attn.${name}.weight`), bias).reshape(b, input.shape[1]!, heads, headDim);
-    };
-    const normed = rmsNorm(x, weight('input_layernorm.weight'), rmsNormEps);
+    const bias = (name: string): Tensor | undefined => (this.config.attentionBias ? weight(`self_attn.${name}.bias`) : undefined);
+    const inHeads = (y: Tensor, count: number): Tensor => y.reshape(b, y.shape[1]!, count, headDim);
     const asking = (y: Tensor): Tensor => (first === 0 ? y : y.slice([0, first]));
-    const k = rotate(project(normed, 'k_proj', numKvHeads), rotation);
-    const v = project(normed, 'v_proj', numKvHeads);
-    const q = rotate(project(asking(normed), 'q_proj', numHeads), { cos: asking(rotation.cos), sin: asking(rotation.sin) });
+    const normed = rmsNorm(x, weight('input_layernorm.weight'), rmsNormEps);
+    const asked = { cos: asking(rotation.cos), sin: asking(rotation.sin) };
+    const q = rotate(inHeads(linear(asking(normed), weight('self_attn.q_proj.weight')), numHeads), asked, bias('q_proj'));
+    const k = rotate(inHeads(linear(normed, weight('self_attn.k_proj.weight')), numKvHeads), rotation, bias('k_proj'));
+    const v = inHeads(linear(normed, weight('self_attn.v_proj.weight'), bias('v_proj')), numKvHeads);
     const offset = cache?.length ?? 0;
     const seen = cache ? cache.append(index, k, v) : { k, v };
     const heads = (y: Tensor): Tensor => y.transpose([0, 2, 1, 3]);

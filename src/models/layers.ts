@@ -24,13 +24,17 @@ export interface Rotation {
 }
 
 /**
- * Rotates coordinates (i, i + hd/2) of each head of x [B, T, H, hd] by position · θ^(−2i/hd): the half-rotation layout of Hugging Face
- * (Su et al. 2021, "RoFormer").
+ * Rotates coordinates (i, i + hd/2) of each head of x + bias, x [B, T, H, hd], bias [H·hd], by position · θ^(−2i/hd): the half-rotation layout of
+ * Hugging Face (Su et al. 2021, "RoFormer"). The bias is added on the way, half by half: the sum never has to be stored.
  */
-export function rotate(x: Tensor, { cos, sin }: Rotation): Tensor {
+export function rotate(x: Tensor, { cos, sin }: Rotation, bias?: Tensor): Tensor {
   const [b, t, h, width] = x.shape as [number, number, number, number];
-  const first = x.slice([0, 0, 0, 0], [b, t, h, width / 2]);
-  const second = x.slice([0, 0, 0, width / 2]);
+  const offset = bias?.reshape(h, width);
+  const half = (from: number): Tensor => {
+    const part = x.slice([0, 0, 0, from], [b, t, h, from + width / 2]);
+    return offset ? part.add(offset.slice([0, from], [h, from + width / 2])) : part;
+  };
+  const [first, second] = [half(0), half(width / 2)];
   return concat([first.mul(cos).sub(second.mul(sin)), second.mul(cos).add(first.mul(sin))], 3);
 }
 

@@ -135,7 +135,7 @@ export function mean(node: Node, axes: number[], mask: Node | null): Node {
 
 /**
  * Variance over axes, kept with extent 1: Σ(x−μ)² / (n−ddof), corrected by (Σ(x−μ))²/n for the rounding of μ, so that an offset of the
- * values costs no digits (Chan, Golub, LeVeque 1983, "corrected two-pass").
+ * values costs no digits (Chan, Golub, LeVeque 1983, "corrected two-pass"). NaN or infinity where n ≤ ddof.
  */
 export function variance(node: Node, axes: number[], mask: Node | null, ddof: number): Node {
   const x = floating(node);
@@ -143,7 +143,7 @@ export function variance(node: Node, axes: number[], mask: Node | null, ddof: nu
   const centred = masked(binary('sub', x, mean(x, axes, mask)), mask, 0);
   const shift = sum(centred, axes);
   const spread = binary('sub', sum(unary('square', centred), axes), binary('div', unary('square', shift), n));
-  const divisor = typeof n === 'number' ? n - ddof : binary('sub', n, ddof);
+  const divisor = typeof n === 'number' ? Math.max(0, n - ddof) : binary('maximum', binary('sub', n, ddof), 0);
   return binary('div', binary('maximum', spread, 0), divisor);
 }
 

@@ -3,7 +3,7 @@ import { type AdvantageEstimator, computeAdvantages, createAdvantageEstimator, g
 import type { Config } from '../config';
 import { DataLoader, inBatches, type PromptDataset, type Tokenizer } from '../data';
 import { klDivergence } from '../losses';
-import { type Tensor, tidy } from '../tensor';
+import { type Tensor, tidy, where } from '../tensor';
 import { ConsoleTracker, type Metrics, type MetricsRecord, type Tracker } from '../tracking';
 import { TrainingBatch } from './batch';
 import { type CheckpointModels, saveCheckpoint, type TrainerState } from './checkpoint';
@@ -267,7 +267,7 @@ function makeEstimator({ trainer: { algorithm } }: Config): AdvantageEstimator {
 /** (A − μ) / √max(σ², 1e-8) over the batch's tokens, ddof 0. */
 function whiten(advantages: Tensor, mask: Tensor): Tensor {
   const variance = advantages.var(null, { mask, ddof: 0 });
-  return advantages.sub(advantages.mean(null, { mask })).mul(variance.maximum(1e-8).rsqrt()).mul(mask);
+  return where(mask, advantages.sub(advantages.mean(null, { mask })).mul(variance.maximum(1e-8).rsqrt()), 0);
 }
 
 function rowSum(values: ArrayLike<number>, row: number, width: number): number {

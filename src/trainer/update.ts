@@ -64,7 +64,7 @@ export class Update {
       }),
     );
     const lr = rate(policy.optimizer_config, optimizer);
-    const { gradNorm } = optimizer.step({ lr });
+    const { gradNorm } = tidy(() => optimizer.step({ lr }));
     const means = new Averages();
     for (const part of micro) means.add(items(part.means));
     const total = addUp(micro.map(({ sums }) => items(sums)));
@@ -125,7 +125,7 @@ export class Update {
       }),
     );
     const lr = rate(critic.optimizer_config, optimizer);
-    const { gradNorm } = optimizer.step({ lr });
+    const { gradNorm } = tidy(() => optimizer.step({ lr }));
     const means = new Averages();
     for (const part of micro) {
       means.add(items(part));

@@ -121,7 +121,7 @@ test('one row of a million tokens', () => {
 
 test('the worked numbers of the literature', () => {
   const whole = { rewards: [[1, 2, 3]], values: [[0.5, 1, 1.5]], masks: [[1, 1, 1]] };
-  const returnsOf = (options: object) => computeAdvantages('gae', whole, options).returns.toArray();
+  const returnsOf = (options: { gamma?: number; lambda?: number }) => computeAdvantages('gae', whole, options).returns.toArray();
   expect(returnsOf({})).toEqual([[6, 5, 3]]);
   expect(returnsOf({ gamma: 0.5 })).toEqual([[2.75, 3.5, 3]]);
   expect(returnsOf({ lambda: 0.5 })).toEqual([[3.625, 4.25, 3]]);

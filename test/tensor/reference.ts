@@ -68,8 +68,13 @@ export class Ref {
 
   /** Replaces each row along an axis by another of the same length. */
   rows(axis: number, f: (row: number[]) => number[]): Ref {
-    const extent = this.shape[axis]!;
-    return Ref.build(this.shape, (index) => f(Array.from({ length: extent }, (_, i) => this.at(index.with(axis, i))))[index[axis]!]!);
+    const results = new Map<string, number[]>();
+    return Ref.build(this.shape, (index) => {
+      const key = index.with(axis, 0).join();
+      let row = results.get(key);
+      if (!row) results.set(key, (row = f(Array.from({ length: this.shape[axis]! }, (_, i) => this.at(index.with(axis, i))))));
+      return row[index[axis]!]!;
+    });
   }
 
   reshape(shape: readonly number[]): Ref {

@@ -1,0 +1,131 @@
+/** Reductions over every choice of axes, with masks, large offsets and NaN. */
+import { full, tensor, type DType, type Tensor } from '../../src/tensor';
+import { expectMatches, Random } from './helpers';
+import { maximum, mean, minimum, Ref, sum, variance } from './reference';
+
+const subsets = (ndim: number) => Array.from({ length: 2 ** ndim }, (_, bits) => Array.from({ length: ndim }, (_, d) => d).filter((d) => bits & (1 << d)));
+const sqrt = (f: (values: number[]) => number) => (values: number[]) => Math.sqrt(f(values));
+/** As PyTorch: with n ≤ ddof values the divisor is 0. */
+const ddof = (n: number) => (values: number[]) => sum(values.map((v) => (v - mean(values)) ** 2)) / (values.length === 0 ? 0 : Math.max(0, values.length - n));
+
+type Fold = (x: Tensor, axes: number[], options: { keepDims: boolean; mask?: Tensor }) => Tensor;
+const folds: Record<string, { engine: Fold; reference: (values: number[]) => number }> = {
+  sum: { engine: (x, axes, o) => x.sum(axes, o), reference: sum },
+  mean: { engine: (x, axes, o) => x.mean(axes, o), reference: mean },
+  max: { engine: (x, axes, o) => x.max(axes, o), reference: maximum },
+  min: { engine: (x, axes, o) => x.min(axes, o), reference: minimum },
+  var: { engine: (x, axes, o) => x.var(axes, o), reference: ddof(1) },
+  'var, ddof 3': { engine: (x, axes, o) => x.var(axes, { ...o, ddof: 3 }), reference: ddof(3) },
+  'var, ddof 0': { engine: (x, axes, o) => x.var(axes, { ...o, ddof: 0 }), reference: ddof(0) },
+  std: { engine: (x, axes, o) => x.std(axes, o), reference: sqrt(ddof(1)) },
+};
+
+describe.each(Object.entries(folds))('%s', (_, { engine, reference }) => {
+  test('every choice of axes, with and without kept dimensions', () => {
+    const random = new Random(31);
+    for (const shape of [[], [7], [3, 4], [2, 3, 4], [2, 1, 3, 5], [3, 2, 2, 3], [129, 3], [3, 129], [0, 2], [2, 0]]) {
+      const x = random.smooth(shape);
+      for (const axes of subsets(shape.length)) {
+        for (const keepDims of [false, true]) {
+          const expected = x.fold(axes, reference, { keepDims });
+          expectMatches(engine(x.tensor(), axes, { keepDims }), expected, 1e-10, `axes [${axes}] of`);
+          expectMatches(engine(x.tensor('float32'), axes, { keepDims }), x.map(Math.fround).fold(axes, reference, { keepDims }), 3e-6, `float32 axes [${axes}] of`);
+        }
+      }
+    }
+  });
+
+  test('masks: only what they choose counts, whatever stands elsewhere', () => {
+    const random = new Random(32);
+    for (const shape of [[9], [4, 5], [2, 3, 4], [70, 3]]) {
+      for (const axes of subsets(shape.length)) {
+        const mask = random.ref(random.broadcastable(shape), 'bool');
+        const clean = random.smooth(shape);
+        const dirty = Ref.build(shape, (at) => (mask.at(at) ? clean.at(at) : random.pick([NaN, Infinity, -Infinity, 1e300])));
+        const expected = clean.fold(axes, axes.length ? reference : ([only]) => reference(only === undefined ? [] : [only]), { mask });
+        for (const dtype of ['bool', 'float32', 'int32'] as DType[]) {
+          expectMatches(engine(dirty.tensor(), axes, { keepDims: false, mask: mask.tensor(dtype) }), expected, 1e-10, `${dtype} mask, axes [${axes}] of`);
+        }
+      }
+    }
+  });
+
+  test('of views and of arithmetic', () => {
+    const random = new Random(33);
+    const x = random.smooth([4, 3, 5]);
+    const changed = x.permute([2, 0, 1]).flip(1).map((v) => 2 * v + 1);
+    for (const axes of subsets(3)) {
+      expectMatches(engine(x.tensor().transpose([2, 0, 1]).flip(1).mul(2).add(1), axes, { keepDims: false }), changed.fold(axes, reference), 1e-10);
+    }
+  });
+});
+
+test('an offset of 1e4 costs std and var no digits in float32', () => {
+  const random = new Random(34);
+  for (const [rows, columns] of [[1, 5000], [64, 64], [5000, 2]] as const) {
+    const x = random.smooth([rows, columns], -1, 1).map((v) => Math.fround(v + 1e4));
+    for (const axes of [[0], [1], [0, 1]]) {
+      if (axes.length === 1 && x.shape[axes[0]!] === 1) continue;
+      const expected = x.fold(axes, variance);
+      const got = x.tensor('float32').var(axes).dataSync();
+      expected.data.forEach((v, i) => expect(Math.abs(got[i]! - v)).toBeLessThanOrEqual(1e-5 * v));
+      const deviation = x.tensor('float32').std(axes).dataSync();
+      expected.data.forEach((v, i) => expect(Math.abs(deviation[i]! - Math.sqrt(v))).toBeLessThanOrEqual(1e-5 * Math.sqrt(v)));
+    }
+  }
+  expect(full([1000], 12345.678).add(tensor([0])).std().item()).toBe(0);
+});
+
+test('long sums keep float32 precision: accumulated in float64', () => {
+  const n = 1_000_003;
+  const x = Float32Array.from({ length: n }, (_, i) => 1000 + ((i * 7919) % 1000) / 1000);
+  const exact = x.reduce((a, b) => a + b, 0);
+  expect(Math.abs(tensor(x).sum().item() - exact) / exact).toBeLessThan(1e-7);
+  expect(Math.abs(tensor(x).mean().item() - exact / n) / (exact / n)).toBeLessThan(1e-7);
+});
+
+test('max and min of NaN are NaN; of nothing, infinities', () => {
+  const x = tensor([[1, NaN, 3], [4, 5, 6]]);
+  expect(x.max(1).toArray()).toEqual([NaN, 6]);
+  expect(x.min(0).toArray()).toEqual([1, NaN, 3]);
+  expect(full([0], 1).max().item()).toBe(-Infinity);
+  expect(full([0], 1).mean().item()).toBeNaN();
+});
+
+test('integer and truth dtypes', () => {
+  const random = new Random(35);
+  for (const dtype of ['int32', 'uint8', 'bool'] as const) {
+    const x = random.ref([5, 6], dtype);
+    for (const axes of [[0], [1], [0, 1]]) {
+      const total = x.tensor(dtype).sum(axes);
+      expect(total.dtype).toBe('int32');
+      expectMatches(total, x.fold(axes, sum));
+      expect(x.tensor(dtype).max(axes).dtype).toBe(dtype);
+      expectMatches(x.tensor(dtype).max(axes), x.fold(axes, maximum), 0);
+      expectMatches(x.tensor(dtype).min(axes), x.fold(axes, minimum), 0);
+      expect(x.tensor(dtype).mean(axes).dtype).toBe('float32');
+      expectMatches(x.tensor(dtype).mean(axes), x.fold(axes, mean));
+      expectMatches(x.tensor(dtype).std(axes), x.fold(axes, sqrt(ddof(1))));
+    }
+  }
+  const mask = tensor([1, 0, 0], { dtype: 'bool' });
+  expect(tensor([3, 9, 5], { dtype: 'int32' }).max(null, { mask }).item()).toBe(3);
+  expect(tensor([3, 9, 5], { dtype: 'int32' }).sum(null, { mask }).item()).toBe(3);
+});
+
+test('cumsum along every axis, both ways', () => {
+  const random = new Random(36);
+  const running = (row: number[]) => {
+    let total = 0;
+    return row.map((value) => (total += value));
+  };
+  for (const shape of [[1], [9], [4, 5], [2, 3, 4], [300, 2], [2, 3000], [0, 3], [3, 0]]) {
+    for (const dtype of ['float64', 'float32', 'int32', 'bool'] as const) {
+      const x = random.ref(shape, dtype);
+      shape.forEach((_, axis) => {
+        expectMatches(x.tensor(dtype).cumsum(axis), x.rows(axis, running), undefined, `${dtype} axis ${axis} of`);
+        expectMatches(x.tensor(dtype).cumsum(axis, { reverse: true }), x.rows(axis, (row) => running(row.toReversed()).reverse()), undefined, `${dtype} axis ${axis} reverse of`);
+      });
+    }
+  }
+});

@@ -1,0 +1,179 @@
+/** The entry point as a training script calls it. */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { stringify } from 'yaml';
+import { AdvantageEstimator, registerAdvantageEstimator, type Tensor, unregisterAdvantageEstimator } from '../../src';
+import type { ChatMessage, PromptExample } from '../../src/data';
+import { Environment, type EnvironmentStep } from '../../src/environments';
+import { Experiment, main, type Rollout, type RolloutParts, Trainer, type TrainerParts, type Trajectory } from '../../src/trainer';
+import { readMetrics } from '../../src/tracking';
+import { smallBase, temporaryFolder } from './helpers';
+
+let output = '';
+let errors = '';
+
+beforeEach(() => {
+  [output, errors] = ['', ''];
+  jest.spyOn(process.stdout, 'write').mockImplementation((text) => ((output += String(text)), true));
+  jest.spyOn(process.stderr, 'write').mockImplementation((text) => ((errors += String(text)), true));
+  process.exitCode = undefined;
+});
+
+afterEach(() => {
+  jest.restoreAllMocks();
+  process.exitCode = undefined;
+});
+
+/** A configuration file, and its folder. */
+function configFile(): { folder: string; file: string } {
+  const folder = temporaryFolder();
+  const file = join(folder, 'config.yaml');
+  writeFileSync(file, stringify(smallBase(folder)));
+  return { folder, file };
+}
+
+class ScoreMinusMean extends AdvantageEstimator {
+  static calls = 0;
+  computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor): Tensor {
+    ScoreMinusMean.calls++;
+    const score = rewards.sum(1, { keepDims: true });
+    return score.sub(score.mean()).mul(masks);
+  }
+}
+
+describe('main', () => {
+  it('trains with an estimator that the script registered, and says where the results are', async () => {
+    const { folder, file } = configFile();
+    registerAdvantageEstimator('test_custom', ScoreMinusMean);
+    try {
+      const result = await main(['trainer.algorithm.advantage_estimator=test_custom', 'trainer.ckpt_interval=2'], { config: file });
+      expect(result?.steps).toBe(3);
+    } finally {
+      unregisterAdvantageEstimator('test_custom');
+    }
+    expect(ScoreMinusMean.calls).toBe(3);
+    expect(errors).toBe('');
+    const results = ['metrics.jsonl', 'learning_curve.html', 'checkpoints/global_step_3'];
+    for (const name of results) {
+      expect(existsSync(join(folder, name))).toBe(true);
+      expect(output).toContain(join(folder, name));
+    }
+    expect(output).toContain('Trained 3 steps of test_custom');
+    expect(output).toContain('trainer.algorithm.advantage_estimator=gae');
+    expect(readMetrics(join(folder, 'metrics.jsonl')).map(({ step }) => step)).toEqual([0, 1, 2, 3]);
+    expect(readFileSync(join(folder, 'learning_curve.html'), 'utf8')).toContain('test_custom');
+    expect(process.exitCode).toBeUndefined();
+  });
+
+  it('takes -c in place of the script\'s own file', async () => {
+    const { file } = configFile();
+    expect((await main(['-c', file, 'trainer.max_training_steps=1'], { config: 'nowhere.yaml' }))?.steps).toBe(1);
+  });
+
+  it.each([
+    [['trainer.algorithm.advantage_estimator=gpro'], "Unknown advantage estimator 'gpro'. Did you mean 'grpo'? Registered: gae, grpo, reinforce++, rloo"],
+    [['trainer.algorithm.policy_loss_type=regulr'], "Unknown policy loss 'regulr'. Did you mean 'regular'? Registered: dual_clip, regular"],
+    [['trainer.algorithm.advantage_estimator=gae'], 'trainer.critic.model: expected a model ({} for one of the policy\'s shape)'],
+    [['trainer.sede=1'], 'trainer.sede: unknown key. Did you mean trainer.seed?'],
+    [['trainer.train_batch_size=128', 'trainer.policy_mini_batch_size=128'], 'trainer.train_batch_size: expected at most the 64 prompts that data.train_data holds'],
+    [['data.train_data=[nowhere.jsonl]'], 'nowhere.jsonl: no such file'],
+  ])('ends on %j with one clear line and exit code 1', async (overrides, message) => {
+    expect(await main(overrides, { config: configFile().file })).toBeNull();
+    expect(errors).toContain(message);
+    expect(errors).toMatch(/^vantage: [^\n]*\n$/);
+    expect(process.exitCode).toBe(1);
+  });
+
+  it('on Ctrl-C finishes the step, saves a checkpoint and closes the trackers', async () => {
+    const { folder, file } = configFile();
+    class Interrupted extends Trainer {
+      protected override async trainStep() {
+        const metrics = await super.trainStep();
+        process.emit('SIGINT');
+        return metrics;
+      }
+    }
+    class InterruptedExperiment extends Experiment {
+      override trainer(parts: TrainerParts) {
+        return new Interrupted(parts);
+      }
+    }
+    const listeners = process.listenerCount('SIGINT');
+    const result = await main(['trainer.ckpt_interval=100'], { config: file, experiment: InterruptedExperiment });
+    expect(result?.reason).toBe('interrupted');
+    expect(result?.steps).toBe(1);
+    expect(existsSync(join(folder, 'checkpoints/global_step_1/policy/model.safetensors'))).toBe(true);
+    expect(readMetrics(join(folder, 'metrics.jsonl')).map(({ step }) => step)).toEqual([0, 1]);
+    expect(output).toContain('Interrupted after 1 step of grpo');
+    expect(process.exitCode).toBe(130);
+    expect(process.listenerCount('SIGINT')).toBe(listeners);
+  });
+});
+
+describe('an experiment', () => {
+  it('uses what a subclass overrides: the environment, the rewards, the generator', async () => {
+    const closed: string[] = [];
+    class Longer extends Environment {
+      override init(prompt: ChatMessage[]): ChatMessage[] {
+        return [{ role: 'user', content: `= ${prompt[0].content}` }];
+      }
+      step(): EnvironmentStep {
+        return { observations: [], reward: 2, done: true };
+      }
+      override close() {
+        closed.push('closed');
+      }
+      override metrics() {
+        return { seen: 3 };
+      }
+    }
+    const seen: Trajectory[] = [];
+    class Halved extends Trainer {
+      protected override postprocessRewards(trajectories: Trajectory[]) {
+        seen.push(...trajectories);
+        return trajectories.map((trajectory) => ({ ...trajectory, reward: trajectory.reward / 2 }));
+      }
+    }
+    const prompts: (readonly PromptExample[])[] = [];
+    class Own extends Experiment {
+      override environment() {
+        return Longer;
+      }
+      override trainer(parts: TrainerParts) {
+        return new Halved(parts);
+      }
+      override generator(parts: RolloutParts): Rollout {
+        const rollout = super.generator(parts);
+        const collect = rollout.collect.bind(rollout);
+        rollout.collect = (examples, options) => (prompts.push(examples), collect(examples, options));
+        return rollout;
+      }
+    }
+    const { file } = configFile();
+    const result = await main(['trainer.max_training_steps=1', 'trainer.eval_interval=-1', 'trainer.eval_before_train=false'], { config: file, experiment: Own });
+    const [record] = result!.history;
+    expect(record['reward/avg_raw_reward']).toBe(2);
+    expect(record['loss/avg_final_rewards']).toBe(1);
+    expect(record['environment/seen']).toBe(3);
+    expect(closed).toHaveLength(32);
+    expect(prompts[0]).toHaveLength(8);
+    // Responses to one prompt stand next to each other, and the policy saw what the environment made of it.
+    expect(seen.map(({ groupId }) => groupId)).toEqual(prompts[0].flatMap(({ id }) => [id, id, id, id]));
+    for (const { promptIds } of seen) expect([promptIds.length, promptIds[0]]).toEqual([6, 10]);
+  });
+
+  it('names the environment whose step returns what it must not', async () => {
+    class Wrong extends Environment {
+      step(): EnvironmentStep {
+        return { observations: [], reward: NaN, done: true };
+      }
+    }
+    class Own extends Experiment {
+      override environment() {
+        return Wrong;
+      }
+    }
+    expect(await main([], { config: configFile().file, experiment: Own })).toBeNull();
+    expect(errors).toBe("vantage: environment 'gmax': step: expected a finite number as reward, got NaN\n");
+  });
+});
