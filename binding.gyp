@@ -10,7 +10,7 @@
           "action_name": "cmake_js",
           "inputs": ["CMakeLists.txt"],
           "outputs": ["build-cmake/Release/vantage.node"],
-          "action": ["node", "node_modules/cmake-js/bin/cmake-js", "compile", "--out", "build-cmake"]
+          "action": ["node", "<!(node -p \"require.resolve('cmake-js/bin/cmake-js')\")", "compile", "--out", "build-cmake", "--config", "Release", "--target", "vantage"]
         }
       ],
       "copies": [

@@ -73,8 +73,8 @@ Transfer transfer(const Arguments& call) {
   const int64_t offset = call.integer(1, "byteOffset", 0, kMostBytes);
   const Bytes bytes = call.bytes(2, "data");
   if (offset > buffer.bytes || bytes.size > static_cast<size_t>(buffer.bytes - offset)) {
-    fail("%s: expected %zu bytes at %lld to be inside the buffer, which holds %lld", call.function(), bytes.size, static_cast<long long>(offset),
-         static_cast<long long>(buffer.bytes));
+    fail("%s: expected %zu bytes at %lld to be inside the buffer, which holds %lld", call.function(), bytes.size,
+         static_cast<long long>(offset), static_cast<long long>(buffer.bytes));
   }
   return {buffer, static_cast<char*>(buffer.memory) + offset, bytes};
 }
@@ -122,7 +122,8 @@ napi_value execute_plan(const Arguments& call) {
   buffers.resize(ids.length);
   for (size_t i = 0; i < ids.length; ++i) {
     const Buffer& buffer = environment.buffer(static_cast<const int32_t*>(ids.data)[i], call.function());
-    if (buffer.backend != plan.backend) fail("execute: buffer %zu is on %s, the plan on %s", i, buffer.backend->name(), plan.backend->name());
+    if (buffer.backend != plan.backend)
+      fail("execute: buffer %zu is on %s, the plan on %s", i, buffer.backend->name(), plan.backend->name());
     buffers[i] = {buffer.memory, buffer.bytes};
   }
   execute(plan.plan, *plan.backend, buffers.data(), ids.length, static_cast<const double*>(scalars.data), scalars.length);
@@ -134,7 +135,9 @@ napi_value memory(const Arguments& call) {
   Environment& environment = call.environment();
   napi_value result;
   check(napi_create_object(call.env(), &result), call.function());
-  const auto set = [&](const char* name, double value) { check(napi_set_named_property(call.env(), result, name, number(call, value)), call.function()); };
+  const auto set = [&](const char* name, double value) {
+    check(napi_set_named_property(call.env(), result, name, number(call, value)), call.function());
+  };
   set("bytes", static_cast<double>(environment.bytes));
   set("buffers", static_cast<double>(environment.buffers.size()));
   set("cachedBytes", static_cast<double>(cpu::backend().cached_bytes()));
@@ -205,7 +208,9 @@ NAPI_MODULE_INIT() {
   using namespace vantage;
   try {
     auto environment = std::make_unique<addon::Environment>();
-    addon::check(napi_set_instance_data(env, environment.get(), [](napi_env, void* data, void*) { delete static_cast<addon::Environment*>(data); }, nullptr), "vantage");
+    addon::check(napi_set_instance_data(
+                     env, environment.get(), [](napi_env, void* data, void*) { delete static_cast<addon::Environment*>(data); }, nullptr),
+                 "vantage");
     environment.release();
     addon::define(env, exports);
   } catch (const std::exception& error) {

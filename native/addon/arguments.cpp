@@ -12,7 +12,8 @@ const char* const kArrayNames[] = {"Int8Array",   "Uint8Array",   "Uint8ClampedA
                                    "Uint32Array", "Float32Array", "Float64Array",      "BigInt64Array", "BigUint64Array"};
 
 const char* name_of(napi_valuetype type) {
-  static const char* const names[] = {"undefined", "null", "a boolean", "a number", "a string", "a symbol", "an object", "a function", "an external", "a bigint"};
+  static const char* const names[] = {"undefined", "null",      "a boolean",  "a number",    "a string",
+                                      "a symbol",  "an object", "a function", "an external", "a bigint"};
   return static_cast<size_t>(type) < sizeof names / sizeof *names ? names[type] : "something else";
 }
 
@@ -46,7 +47,8 @@ int64_t Arguments::integer(size_t index, const char* name, int64_t low, int64_t 
   double value;
   if (napi_get_value_double(env_, values_[index], &value) != napi_ok) expected(name, "a number", index);
   if (!(value >= static_cast<double>(low) && value <= static_cast<double>(high)) || value != std::trunc(value)) {
-    fail("%s: expected %s to be an integer in [%lld, %lld], got %.17g", function_, name, static_cast<long long>(low), static_cast<long long>(high), value);
+    fail("%s: expected %s to be an integer in [%lld, %lld], got %.17g", function_, name, static_cast<long long>(low),
+         static_cast<long long>(high), value);
   }
   return static_cast<int64_t>(value);
 }
@@ -61,7 +63,8 @@ std::string Arguments::text(size_t index, const char* name) const {
 void Arguments::check_memory(napi_value memory, const char* name, size_t index) const {
   bool plain = false, detached = false;
   if (napi_is_arraybuffer(env_, memory, &plain) != napi_ok || !plain) expected(name, "on an ArrayBuffer that is not shared", index);
-  if (napi_is_detached_arraybuffer(env_, memory, &detached) != napi_ok || detached) fail("%s: the ArrayBuffer of %s is detached", function_, name);
+  if (napi_is_detached_arraybuffer(env_, memory, &detached) != napi_ok || detached)
+    fail("%s: the ArrayBuffer of %s is detached", function_, name);
 }
 
 TypedArray Arguments::typed_array(size_t index, const char* name, napi_typedarray_type type) const {

@@ -47,8 +47,7 @@ napi_value describe(napi_env raw) {
   result["instructions"] = list_instructions(env);
   result["firstInstruction"] = Napi::Number::New(env, kFirstInstruction);
   Napi::Object ops = Napi::Object::New(env);
-  int number = 0;
-  for (const char* name : kSpecialOpNames) ops[name] = Napi::Number::New(env, number++);
+  for (int op = 0; op < kFirstInstruction; ++op) ops[kOpNames[op]] = Napi::Number::New(env, op);
   result["ops"] = ops;
   result["kernels"] = list_kernels(env);
   Napi::Array dtypes = Napi::Array::New(env);

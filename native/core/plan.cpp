@@ -6,7 +6,8 @@ namespace vantage {
 
 void execute(const Plan& plan, Backend& backend, const ExternalBuffer* buffers, size_t buffer_count, const double* scalars,
              size_t scalar_count) {
-  if (buffer_count != static_cast<size_t>(plan.external_slots)) fail("execute: expected %d buffers, got %zu", plan.external_slots, buffer_count);
+  if (buffer_count != static_cast<size_t>(plan.external_slots))
+    fail("execute: expected %d buffers, got %zu", plan.external_slots, buffer_count);
   if (scalar_count != static_cast<size_t>(plan.scalars)) fail("execute: expected %d scalars, got %zu", plan.scalars, scalar_count);
 
   struct Arena {
@@ -33,7 +34,8 @@ void execute(const Plan& plan, Backend& backend, const ExternalBuffer* buffers, 
     }
     const ExternalBuffer& buffer = buffers[next];
     if (buffer.bytes < slot.bytes) {
-      fail("execute: buffer %zu: expected at least %lld bytes, got %lld", next, static_cast<long long>(slot.bytes), static_cast<long long>(buffer.bytes));
+      fail("execute: buffer %zu: expected at least %lld bytes, got %lld", next, static_cast<long long>(slot.bytes),
+           static_cast<long long>(buffer.bytes));
     }
     slots[i] = buffer.data;
     ++next;
@@ -50,7 +52,8 @@ void execute(const Plan& plan, Backend& backend, const ExternalBuffer* buffers, 
     call.kernel = kernel.kernel;
     for (int i = 0; i < row.views; ++i) {
       call.views[i] = kernel.views[i];
-      call.views[i].data = static_cast<char*>(slots[kernel.slots[i]]) + kernel.offsets[i] * static_cast<int64_t>(byte_size(kernel.views[i].dtype));
+      call.views[i].data =
+          static_cast<char*>(slots[kernel.slots[i]]) + kernel.offsets[i] * static_cast<int64_t>(byte_size(kernel.views[i].dtype));
     }
     for (int i = 0; i < row.scalars; ++i) call.scalars[i] = scalars[kernel.scalars[i]];
     for (int i = 0; i < row.attributes; ++i) call.attributes[i] = kernel.attributes[i];

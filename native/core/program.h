@@ -87,7 +87,12 @@ enum class Op : int {
 };
 
 constexpr int kFirstInstruction = static_cast<int>(Op::state) + 1;
-constexpr const char* kSpecialOpNames[] = {"load", "constant", "cast", "scan", "scan_prev", "loop", "state"};
+constexpr const char* kOpNames[] = {
+    "load", "constant", "cast", "scan", "scan_prev", "loop", "state",
+#define X(name, operands, kind, expression) #name,
+    VANTAGE_INSTRUCTIONS(X)
+#undef X
+};
 
 // The table, in order: the row of an op is its number minus kFirstInstruction.
 struct InstructionRow {

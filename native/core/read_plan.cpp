@@ -17,8 +17,6 @@ constexpr int64_t kAlignment = 64;
 
 constexpr const char* kTypeNames[] = {"float32", "float64", "int32"};
 
-const char* op_name(Op op) { return static_cast<int>(op) < kFirstInstruction ? kSpecialOpNames[static_cast<int>(op)] : row_of(op).name; }
-
 // The bytes that a view touches, from the start of its slot. Empty: begin == end.
 struct Extent {
   int64_t begin = 0, end = 0;
@@ -90,11 +88,13 @@ class Reader {
     const int tag = count("tag", 0, 1);
     const int64_t words = integer("words of the record", 0, kLargest);
     const size_t start = at_;
-    if (words > static_cast<int64_t>(count_ - at_)) fail("plan: ends at word %zu, inside %sof %lld words", count_, place_.c_str(), static_cast<long long>(words));
+    if (words > static_cast<int64_t>(count_ - at_))
+      fail("plan: ends at word %zu, inside %sof %lld words", count_, place_.c_str(), static_cast<long long>(words));
     if (tag == 0) program();
     else kernel();
     if (at_ - start != static_cast<size_t>(words)) {
-      fail("plan word %zu: %sexpected to hold %lld words, holds %zu", start - 1, place_.c_str(), static_cast<long long>(words), at_ - start);
+      fail("plan word %zu: %sexpected to hold %lld words, holds %zu", start - 1, place_.c_str(), static_cast<long long>(words),
+           at_ - start);
     }
   }
 
@@ -116,7 +116,8 @@ class Reader {
     for (int d = 0; d < ndim; ++d) {
       if (shape[d] == 0) return {};
       int64_t span;
-      if (__builtin_mul_overflow(shape[d] - 1, strides[d], &span) || __builtin_add_overflow(span < 0 ? low : high, span, span < 0 ? &low : &high)) {
+      if (__builtin_mul_overflow(shape[d] - 1, strides[d], &span) ||
+          __builtin_add_overflow(span < 0 ? low : high, span, span < 0 ? &low : &high)) {
         fail("plan word %zu: %sthe view's extent overflows", at_ - 1, place_.c_str());
       }
     }
@@ -138,8 +139,8 @@ class Reader {
     p.sequential = count("sequential", 0, 1);
     p.reverse = count("reverse", 0, 1);
     if (p.sequential && (p.reduced != 1 || p.outer + 1 != p.ndim)) {
-      fail("plan word %zu: %sa sequential program runs along its last dimension: expected reduced = 1 and outer = %d, got %d and %d", at_ - 1,
-           place_.c_str(), p.ndim - 1, p.reduced, p.outer);
+      fail("plan word %zu: %sa sequential program runs along its last dimension: expected reduced = 1 and outer = %d, got %d and %d",
+           at_ - 1, place_.c_str(), p.ndim - 1, p.reduced, p.outer);
     }
     p.registers = count("registers", 0, kMaxRegisters);
     const int views = count("number of views", 0, kMaxViews);
@@ -165,8 +166,8 @@ class Reader {
   void expect_type(const Instruction& instruction, int reg, RegisterType type) {
     const int defined = types_[reg];
     if (defined == static_cast<int>(type)) return;
-    fail("plan word %zu: %s%s expects register %d to hold %s, got %s", at_ - 1, place_.c_str(), op_name(instruction.op), reg,
-         kTypeNames[static_cast<int>(type)], defined < 0 ? "one not yet written" : kTypeNames[defined]);
+    fail("plan word %zu: %s%s expects register %d to hold %s, got %s", at_ - 1, place_.c_str(), kOpNames[static_cast<int>(instruction.op)],
+         reg, kTypeNames[static_cast<int>(type)], defined < 0 ? "one not yet written" : kTypeNames[defined]);
   }
 
   void instructions(Program& p) {
@@ -190,11 +191,14 @@ class Reader {
         case Op::cast: expect_type(one, one.a, static_cast<RegisterType>(one.b)); break;
         case Op::scan:
         case Op::scan_prev:
-          if (!p.sequential || in_block) fail("plan word %zu: %s%s belongs in a sequential program, outside a loop", at_ - 1, place_.c_str(), op_name(one.op));
+          if (!p.sequential || in_block)
+            fail("plan word %zu: %s%s belongs in a sequential program, outside a loop", at_ - 1, place_.c_str(),
+                 kOpNames[static_cast<int>(one.op)]);
           for (int* reg : operands) expect_type(one, *reg, one.type);
           break;
         case Op::loop:
-          if (!p.sequential || in_block) fail("plan word %zu: %sloop belongs in a sequential program, outside another loop", at_ - 1, place_.c_str());
+          if (!p.sequential || in_block)
+            fail("plan word %zu: %sloop belongs in a sequential program, outside another loop", at_ - 1, place_.c_str());
           block_end = i + 1 + one.b;
           block_begin = p.instructions.size() + 1;
           at_block_head = true;
@@ -234,11 +238,13 @@ class Reader {
     for (size_t k = begin; k < p.instructions.size() && p.instructions[k].op == Op::state; ++k) {
       const Instruction& state = p.instructions[k];
       expect_type(state, state.a, state.type);
-      const bool inside = std::any_of(p.instructions.begin() + begin, p.instructions.end(), [&](const Instruction& one) { return one.dst == state.a; });
-      const bool init_inside = std::any_of(p.instructions.begin() + begin, p.instructions.end(), [&](const Instruction& one) { return one.dst == state.c; });
+      const bool inside =
+          std::any_of(p.instructions.begin() + begin, p.instructions.end(), [&](const Instruction& one) { return one.dst == state.a; });
+      const bool init_inside =
+          std::any_of(p.instructions.begin() + begin, p.instructions.end(), [&](const Instruction& one) { return one.dst == state.c; });
       if (!inside || init_inside) {
-        fail("plan word %zu: %sthe next state (register %d) is computed in the loop, its first value (register %d) outside", at_ - 1, place_.c_str(),
-             state.a, state.c);
+        fail("plan word %zu: %sthe next state (register %d) is computed in the loop, its first value (register %d) outside", at_ - 1,
+             place_.c_str(), state.a, state.c);
       }
     }
   }
@@ -295,8 +301,8 @@ class Reader {
     out.type = static_cast<RegisterType>(integer("output type", 0, kRegisterTypes - 1));
     out.reg = index("output register", p.registers);
     if (types_[out.reg] != static_cast<int>(out.type)) {
-      fail("plan word %zu: %san output expects register %d to hold %s, got %s", at_ - 1, place_.c_str(), out.reg, kTypeNames[static_cast<int>(out.type)],
-           types_[out.reg] < 0 ? "one never written" : kTypeNames[types_[out.reg]]);
+      fail("plan word %zu: %san output expects register %d to hold %s, got %s", at_ - 1, place_.c_str(), out.reg,
+           kTypeNames[static_cast<int>(out.type)], types_[out.reg] < 0 ? "one never written" : kTypeNames[types_[out.reg]]);
     }
     out.view = index("output view", static_cast<int64_t>(p.views.size()));
     const bool store = out.reduction == Reduction::store;
@@ -322,7 +328,9 @@ class Reader {
     int64_t reach = 0;
     for (int d : dims) {
       const int64_t step = std::abs(strides[d]);
-      if (step <= reach) fail("plan word %zu: %san output view overlaps itself (stride %lld of dimension %d)", at_ - 1, place_.c_str(), static_cast<long long>(strides[d]), d);
+      if (step <= reach)
+        fail("plan word %zu: %san output view overlaps itself (stride %lld of dimension %d)", at_ - 1, place_.c_str(),
+             static_cast<long long>(strides[d]), d);
       // An empty reduced dimension leaves the view's extent unchecked, but what is written must be inside all the same.
       int64_t span;
       if (__builtin_mul_overflow(p.shape[d] - 1, step, &span) || __builtin_add_overflow(reach, span, &reach)) {

@@ -140,14 +140,13 @@ VANTAGE_INLINE void load8(V& to, const S* from) {
     const i32x8 wide = __builtin_convertvector(bits, i32x8) << 16;
     to = __builtin_convertvector((f32x8)wide, V);
   } else if constexpr (__is_same(S, Bool)) {
-    u8x8 bytes;
-    load_vector(bytes, from);
-    const i32x8 wide = __builtin_convertvector(bytes, i32x8);
+    i32x8 wide;
+    load_bytes(wide, from);
     to = __builtin_convertvector((wide != 0) & 1, V);
   } else if constexpr (__is_same(S, uint8_t)) {
-    u8x8 bytes;
-    load_vector(bytes, from);
-    to = __builtin_convertvector(bytes, V);
+    i32x8 wide;
+    load_bytes(wide, from);
+    to = __builtin_convertvector(wide, V);
   } else {
     load_vector(to, from);
   }
@@ -155,7 +154,40 @@ VANTAGE_INLINE void load8(V& to, const S* from) {
 
 // Whether load8 takes this pair: 32-bit registers, and no float that would need saturating.
 template <class S, class T>
-constexpr bool kVectorLoad = sizeof(T) == 4 && (__is_same(S, T) || __is_same(S, uint8_t) || __is_same(S, Bool) || (__is_same(S, Bfloat16) && __is_same(T, float)));
+constexpr bool kVectorLoad = sizeof(T) == 4 && (__is_same(S, T) || __is_same(S, uint8_t) || __is_same(S, Bool) ||
+                                                (__is_same(S, Bfloat16) && __is_same(T, float)));
+
+// Eight rows and 8·blocks times. Two blocks at once are a whole cache line of each row: rows that are a multiple of 4 KiB apart share a
+// set of the first-level cache, and a line that is left half read is gone when its other half is wanted.
+template <int blocks, class S, class T>
+VANTAGE_INLINE void load_blocks(T* out, const S* const* rows, int64_t t, int64_t width) {
+  typename Vector8<T>::type x[blocks][8];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    for (int k = 0; k < blocks; ++k) load8<S>(x[k][i], rows[i] + t + 8 * k);
+  }
+#pragma GCC unroll 2
+  for (int k = 0; k < blocks; ++k) {
+    transpose8(x[k]);
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) store_vector(out + (8 * k + i) * width, x[k][i]);
+  }
+}
+
+template <int blocks, class T>
+VANTAGE_INLINE void store_blocks(T* const* rows, const T* in, int64_t t, int64_t width) {
+  typename Vector8<T>::type x[blocks][8];
+#pragma GCC unroll 2
+  for (int k = 0; k < blocks; ++k) {
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) load_vector(x[k][i], in + (8 * k + i) * width);
+    transpose8(x[k]);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    for (int k = 0; k < blocks; ++k) store_vector(rows[i] + t + 8 * k, x[k][i]);
+  }
+}
 
 template <class S, class T>
 void load_time_major(void* to, const void* const* from, int64_t width, int64_t n, int64_t stride) {
@@ -171,12 +203,8 @@ void load_time_major(void* to, const void* const* from, int64_t width, int64_t n
     }
     if constexpr (kVectorLoad<S, T>) {
       if (stride == 1) {
-        for (; t + 8 <= n; t += 8) {
-          typename Vector8<T>::type x[8];
-          for (int i = 0; i < 8; ++i) load8<S>(x[i], rows[i] + t);
-          transpose8(x);
-          for (int i = 0; i < 8; ++i) store_vector(out + (t + i) * width + r, x[i]);
-        }
+        for (; t + 16 <= n; t += 16) load_blocks<2, S>(out + t * width + r, rows, t, width);
+        for (; t + 8 <= n; t += 8) load_blocks<1, S>(out + t * width + r, rows, t, width);
       }
     }
     for (; t < n; ++t) {
@@ -193,12 +221,8 @@ void store_time_major(void* const* to, const void* from, int64_t rows, int64_t w
     int64_t t = 0;
     if constexpr (sizeof(T) == 4 && __is_same(S, T)) {
       if (stride == 1 && r + 8 <= rows) {
-        for (; t + 8 <= n; t += 8) {
-          typename Vector8<T>::type x[8];
-          for (int i = 0; i < 8; ++i) load_vector(x[i], in + (t + i) * width + r);
-          transpose8(x);
-          for (int i = 0; i < 8; ++i) store_vector(out[i] + t, x[i]);
-        }
+        for (; t + 16 <= n; t += 16) store_blocks<2>(out, in + t * width + r, t, width);
+        for (; t + 8 <= n; t += 8) store_blocks<1>(out, in + t * width + r, t, width);
       }
     }
     const int64_t count = rows - r < 8 ? rows - r : 8;
@@ -212,9 +236,13 @@ void store_time_major(void* const* to, const void* from, int64_t rows, int64_t w
 }  // namespace
 
 // One row for each dtype in the order of their numbers.
-#define VANTAGE_BY_DTYPE(function, type) \
-  {function<float, type>, function<double, type>, function<Bfloat16, type>, function<int32_t, type>, function<uint8_t, type>, function<Bool, type>}
-#define VANTAGE_BY_TYPE(function) {VANTAGE_BY_DTYPE(function, float), VANTAGE_BY_DTYPE(function, double), VANTAGE_BY_DTYPE(function, int32_t)}
+#define VANTAGE_BY_DTYPE(function, type)                                                                                       \
+  {                                                                                                                            \
+    function<float, type>, function<double, type>, function<Bfloat16, type>, function<int32_t, type>, function<uint8_t, type>, \
+        function<Bool, type>                                                                                                   \
+  }
+#define VANTAGE_BY_TYPE(function) \
+  { VANTAGE_BY_DTYPE(function, float), VANTAGE_BY_DTYPE(function, double), VANTAGE_BY_DTYPE(function, int32_t) }
 
 LoadFunction load_function(DType from, RegisterType to) {
   static constexpr LoadFunction table[kRegisterTypes][kDTypes] = VANTAGE_BY_TYPE(load);

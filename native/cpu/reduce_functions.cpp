@@ -85,6 +85,7 @@ struct Functions {
   VANTAGE_INLINE void fold_lanes(Vector (&acc)[kVectors], Total* tail, const T* in, int64_t n) {
     int64_t i = 0;
     for (; i + kLanes <= n; i += kLanes) {
+#pragma GCC unroll 4
       for (int k = 0; k < kVectors; ++k) {
         typename Four<T>::type x;
         load_vector(x, in + i + 4 * k);

@@ -18,10 +18,12 @@ template <class T, int chains, bool previous>
 VANTAGE_INLINE void scan_rows(T* out, const T* a, const T* b, double* state, int64_t width, int64_t n, bool reverse) {
   using V = typename Four<T>::type;
   f64x4 s[chains];
-  __builtin_memcpy(s, state, sizeof s);
+#pragma GCC unroll 4
+  for (int k = 0; k < chains; ++k) load_vector(s[k], state + 4 * k);
   const int64_t step = reverse ? -width : width;
   int64_t i = reverse ? (n - 1) * width : 0;
   for (int64_t t = 0; t < n; ++t, i += step) {
+#pragma GCC unroll 4
     for (int k = 0; k < chains; ++k) {
       V x, y;
       load_vector(x, a + i + 4 * k);
@@ -31,7 +33,8 @@ VANTAGE_INLINE void scan_rows(T* out, const T* a, const T* b, double* state, int
       s[k] = next;
     }
   }
-  __builtin_memcpy(state, s, sizeof s);
+#pragma GCC unroll 4
+  for (int k = 0; k < chains; ++k) store_vector(state + 4 * k, s[k]);
 }
 
 template <class T, bool previous>

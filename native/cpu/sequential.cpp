@@ -8,7 +8,7 @@
 namespace vantage::cpu::VANTAGE_ISA {
 namespace {
 
-constexpr int64_t kScanWidth = 16;
+constexpr int64_t kScanWidth = 8;
 // A loop calls each instruction of its block once for each time: more rows spread the cost of the calls.
 constexpr int64_t kLoopWidth = 32;
 constexpr int64_t kFewRows = 16;
@@ -41,11 +41,11 @@ class Sequential {
     if (whole * length < time_) bands_[1] = {whole * length, time_ - whole * length, 1, whole};
     // Short rows go side by side until a tile is full.
     const int64_t least = loops ? kLoopWidth : kScanWidth;
-    width_ = larger(least, code.tile / larger(1, smaller(length, code.tile)) / 16 * 16);
+    width_ = larger(least, code.tile / larger(1, smaller(length, code.tile)) / 8 * 8);
     width_ = smaller(width_, divide_up(rows_ * segments_, 8) * 8);
     while (width_ > 8 && width_ > code.tile) width_ -= 8;
     times_ = smaller(larger(1, code.tile / width_), length);
-    if (times_ > 8) times_ = times_ / 8 * 8;
+    if (times_ > 16) times_ = times_ / 16 * 16;
   }
 
   void run() {
@@ -68,7 +68,8 @@ class Sequential {
   static bool is_scan(const Step& step) { return step.op == Op::scan || step.op == Op::scan_prev; }
 
   // A row in segments: the scans are taken in order. With the earlier ones' carries known, every segment is run up to scan `level` from the
-  // state 0, which gives its end value Q and the product P of its factors; then s_out = P·s_in + Q carries the state from segment to segment.
+  // state 0, which gives its end value Q and the product P of its factors; then s_out = P·s_in + Q carries the state from segment to
+  // segment.
   void cut() {
     const int64_t totals = rows_ * segments_;
     for (int level = 0; level < scans_; ++level) {
@@ -79,7 +80,8 @@ class Sequential {
         for (int64_t k = 0; k < segments_; ++k) {
           const int64_t i = row * segments_ + (reverse_ ? segments_ - 1 - k : k);
           carry[i] = state;
-          // The first segment started from the program's own initial state. A state of 0 stays out of the product, which may have overflowed.
+          // The first segment started from the program's own initial state. A state of 0 stays out of the product, which may have
+          // overflowed.
           state = end_[i] + (k == 0 || state == 0 ? 0.0 : product_[i] * state);
         }
       }
@@ -167,7 +169,8 @@ class Sequential {
       Position position;
       Position::set(&position, space_, 0, space_.outer, row);
       for (int v = 0; v < views; ++v) {
-        const int64_t offset = Position::offset(position, space_, v, 0, space_.outer) + (g.band->start + stretch * g.band->length) * time_stride(v);
+        const int64_t offset =
+            Position::offset(position, space_, v, 0, space_.outer) + (g.band->start + stretch * g.band->length) * time_stride(v);
         g.starts[v * width_ + r] = code_.base[v] + offset * code_.item[v];
       }
     }
@@ -175,9 +178,19 @@ class Sequential {
 
   int64_t time_stride(int view) const { return has_time_ ? space_.strides[view][space_.outer] : 0; }
 
-  void* const* moved(const Group& g, int view, int64_t t) const {
-    const int64_t bytes = t * time_stride(view) * code_.item[view];
-    for (int64_t r = 0; r < width_; ++r) g.moved[r] = static_cast<char*>(g.starts[view * width_ + r]) + bytes;
+  // Where each row of the group stands at time t. Asks for the n times that come next: a tile visits so many rows that no hardware
+  // prefetcher follows them all.
+  template <bool write>
+  void* const* moved(const Group& g, int view, int64_t t, int64_t n) const {
+    const int64_t step = time_stride(view) * code_.item[view];
+    const int64_t ahead = (reverse_ ? -n : n) * step, reach = n * step;
+    for (int64_t r = 0; r < width_; ++r) {
+      char* at = static_cast<char*>(g.starts[view * width_ + r]) + t * step;
+      g.moved[r] = at;
+      if (step > 0 && step <= 8) {
+        for (int64_t line = 0; line < reach; line += 64) __builtin_prefetch(at + ahead + line, 0, 2);
+      }
+    }
     return g.moved;
   }
 
@@ -188,7 +201,7 @@ class Sequential {
       const Step& step = code_.step[i];
       switch (step.op) {
         case Op::constant: break;
-        case Op::load: step.load_time_major(at[step.dst], moved(g, step.view, t), width_, n, time_stride(step.view)); break;
+        case Op::load: step.load_time_major(at[step.dst], moved<false>(g, step.view, t, n), width_, n, time_stride(step.view)); break;
         case Op::scan:
         case Op::scan_prev: {
           double* s = g.scan + scan * width_;
@@ -210,7 +223,7 @@ class Sequential {
     for (int k = 0; k < code_.outputs; ++k) {
       const Leave& out = code_.output[k];
       if (out.reduction == Reduction::store) {
-        out.store_time_major(moved(g, out.view, t), at[out.value], g.rows, width_, n, time_stride(out.view));
+        out.store_time_major(moved<true>(g, out.view, t, n), at[out.value], g.rows, width_, n, time_stride(out.view));
       } else {
         out.fold->columns(g.totals + k * width_ * kTotalBytes, at[out.value], width_ * n, width_);
       }
@@ -264,7 +277,8 @@ class Sequential {
         for (int64_t s = 1; s < segments_; ++s) out.fold->merge(total, total + s * kTotalBytes, 1);
         Position position;
         Position::set(&position, space_, 0, space_.outer, row);
-        out.store_totals(code_.base[out.view] + Position::offset(position, space_, out.view, 0, space_.outer) * code_.item[out.view], total, 1, 0);
+        out.store_totals(code_.base[out.view] + Position::offset(position, space_, out.view, 0, space_.outer) * code_.item[out.view], total,
+                         1, 0);
       }
     }
   }

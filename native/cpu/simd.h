@@ -13,32 +13,50 @@ typedef int32_t i32x4 __attribute__((vector_size(16)));
 typedef double f64x4 __attribute__((vector_size(32)));
 typedef int64_t i64x4 __attribute__((vector_size(32)));
 typedef uint16_t u16x8 __attribute__((vector_size(16)));
-typedef uint8_t u8x8 __attribute__((vector_size(8)));
+typedef uint8_t u8x16 __attribute__((vector_size(16)));
+typedef uint64_t u64x2 __attribute__((vector_size(16)));
+
+// A vector at any address. A memcpy would do, but GCC copies 32 bytes in two halves by way of the stack.
+template <class V>
+struct __attribute__((packed, may_alias)) Unaligned {
+  V value;
+};
 
 // References, not return values: a 32-byte vector is returned differently with and without AVX, which GCC warns about.
 template <class V, class T>
 VANTAGE_INLINE void load_vector(V& to, const T* from) {
-  __builtin_memcpy(&to, from, sizeof(V));
+  to = reinterpret_cast<const Unaligned<V>*>(from)->value;
 }
 template <class V, class T>
 VANTAGE_INLINE void store_vector(T* to, const V& from) {
-  __builtin_memcpy(to, &from, sizeof(V));
+  reinterpret_cast<Unaligned<V>*>(to)->value = from;
+}
+
+// Eight bytes, widened. Through 16 bits: GCC takes a vector of eight bytes apart.
+VANTAGE_INLINE void load_bytes(i32x8& to, const void* from) {
+  uint64_t bytes;
+  __builtin_memcpy(&bytes, from, 8);
+  const u8x16 low = (u8x16)u64x2{bytes, 0}, zero = {};
+  to = __builtin_convertvector((u16x8)__builtin_shufflevector(low, zero, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), i32x8);
 }
 
 // Rows become columns, in 24 shuffles.
 template <class V>
 VANTAGE_INLINE void transpose8(V (&x)[8]) {
   V a[8], b[8];
+#pragma GCC unroll 8
   for (int i = 0; i < 8; i += 2) {
     a[i] = __builtin_shufflevector(x[i], x[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
     a[i + 1] = __builtin_shufflevector(x[i], x[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
   }
+#pragma GCC unroll 8
   for (int i = 0; i < 8; i += 4) {
     b[i] = __builtin_shufflevector(a[i], a[i + 2], 0, 1, 8, 9, 4, 5, 12, 13);
     b[i + 1] = __builtin_shufflevector(a[i], a[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
     b[i + 2] = __builtin_shufflevector(a[i + 1], a[i + 3], 0, 1, 8, 9, 4, 5, 12, 13);
     b[i + 3] = __builtin_shufflevector(a[i + 1], a[i + 3], 2, 3, 10, 11, 6, 7, 14, 15);
   }
+#pragma GCC unroll 8
   for (int i = 0; i < 4; ++i) {
     x[i] = __builtin_shufflevector(b[i], b[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
     x[i + 4] = __builtin_shufflevector(b[i], b[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);

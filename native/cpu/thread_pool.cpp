@@ -17,6 +17,7 @@ namespace {
 // Below this much work a hand-over costs more than it saves.
 constexpr int64_t kSerialCost = 20'000;
 constexpr int64_t kMaxTasks = int64_t{1} << 30;
+constexpr uint64_t kNoTask = 0xFFFFFFFF;
 // A training step issues hundreds of short kernels: a worker stays awake for a moment after each.
 constexpr auto kSpin = std::chrono::microseconds(40);
 
@@ -80,12 +81,15 @@ class Pool {
     const std::unique_lock lock(owner_, std::try_to_lock);
     if (!lock.owns_lock()) return false;
     start();
-    body_.store(&body, std::memory_order_relaxed);
-    tasks_.store(tasks, std::memory_order_relaxed);
+    const uint32_t epoch = epoch_.load(std::memory_order_relaxed) + 1;
+    // First no task can be claimed any more: a worker that comes late from the job before would otherwise see this job's count behind
+    // the old claim, and take a task that is not there yet.
+    claim_.store(static_cast<uint64_t>(epoch) << 32 | kNoTask);
+    body_.store(&body, std::memory_order_release);
+    tasks_.store(tasks, std::memory_order_release);
     done_.store(0, std::memory_order_relaxed);
     error_ = nullptr;
     failed_.store(false, std::memory_order_relaxed);
-    const uint32_t epoch = epoch_.load(std::memory_order_relaxed) + 1;
     claim_.store(static_cast<uint64_t>(epoch) << 32);
     epoch_.store(epoch);
     if (sleepers_.load() > 0) epoch_.notify_all();
@@ -145,8 +149,8 @@ class Pool {
   void work(uint32_t epoch) {
     uint64_t claim = claim_.load(std::memory_order_acquire);
     for (;;) {
-      const auto* body = body_.load(std::memory_order_relaxed);
-      const int64_t tasks = tasks_.load(std::memory_order_relaxed);
+      const auto* body = body_.load(std::memory_order_acquire);
+      const int64_t tasks = tasks_.load(std::memory_order_acquire);
       const int64_t task = static_cast<int64_t>(claim & 0xFFFFFFFFu);
       if (static_cast<uint32_t>(claim >> 32) != epoch || task >= tasks) return;
       if (!claim_.compare_exchange_weak(claim, claim + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;

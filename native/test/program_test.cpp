@@ -143,8 +143,8 @@ struct Builder {
     }
   }
 
-  void compare(const char* what, const std::string& isa, const std::vector<Buffer>& got, const std::vector<Buffer>& expected, double relative,
-               double absolute) {
+  void compare(const char* what, const std::string& isa, const std::vector<Buffer>& got, const std::vector<Buffer>& expected,
+               double relative, double absolute) {
     for (size_t b = 0; b < got.size(); ++b) {
       // A float that lies between two bfloat16 may be rounded to the other one.
       const double tolerance = got[b].dtype == DType::bf16 ? std::max(relative, 0.008) : relative;
@@ -168,7 +168,8 @@ bool defined(Kind kind, RegisterType type) {
 void fill_edges(Builder& b, int view, const InstructionRow& row, RegisterType type, int operand) {
   const std::string name = row.name;
   const bool positive = name == "log" || name == "sqrt" || name == "rsqrt" || (name == "pow" && operand == 0);
-  std::vector<double> edges = {0, 1, -1, 0.5, -0.5, 2, 1.5, 2.5, -2.5, 1e-6, -1e-6, NAN, INFINITY, -INFINITY, 90, -90, 88.5, 700, -700, 1e-30, 3e9};
+  std::vector<double> edges = {0,   1,        -1,        0.5, -0.5, 2,    1.5, 2.5,  -2.5,  1e-6, -1e-6,
+                               NAN, INFINITY, -INFINITY, 90,  -90,  88.5, 700, -700, 1e-30, 3e9};
   if (type == i32) edges = {0, 1, -1, 7, -7, 2147483647.0, -2147483648.0};
   if (name == "mod" && operand == 1) edges = {3, -3, 0.75, 2};
   if (name == "mod" && operand == 0 && type != i32) edges = {7, -7, 0.5, -0.5, 100, -100};
@@ -240,7 +241,8 @@ TEST(every_conversion) {
         Builder b({7, 37});
         const int v = b.view(from);
         int i = 0;
-        const double edges[] = {0, 1, -1, 0.4, -0.6, 254.5, 255.5, 300, -300, 1e9, 3e9, -3e9, 1e20, NAN, INFINITY, -INFINITY, 1.00390625, 1.01171875};
+        const double edges[] = {0,   1,   -1,   0.4,  -0.6, 254.5,    255.5,     300,        -300,
+                                1e9, 3e9, -3e9, 1e20, NAN,  INFINITY, -INFINITY, 1.00390625, 1.01171875};
         std::uniform_real_distribution<double> in(-500, 500);
         b.fill(v, [&] { return ++i % 2 ? edges[i / 2 % 18] : in(b.random); });
         b.store(b.load(v, type), type, to);
@@ -263,7 +265,8 @@ TEST(strides) {
       for (unsigned broadcast = 0; broadcast < 8; ++broadcast) {
         for (unsigned flip : {0u, 5u, 7u}) {
           Builder b(shape);
-          const int x = b.view(DType::f32, order, broadcast, flip), y = b.view(DType::bf16, {}, flip & ~broadcast, broadcast), z = b.view(DType::u8, order, 0, flip);
+          const int x = b.view(DType::f32, order, broadcast, flip), y = b.view(DType::bf16, {}, flip & ~broadcast, broadcast),
+                    z = b.view(DType::u8, order, 0, flip);
           for (int v : {x, y, z}) b.fill_uniform(v, 0, 9);
           const int sum = b.emit(Op::fma, f32, b.load(x), b.load(y), b.load(z));
           b.store(sum, f32, b.view(DType::f32, order, 0, flip, 1));
@@ -284,10 +287,11 @@ TEST(reductions) {
     int outer, reduced;
   };
   const Case all[] = {
-      {{1}, 0, 1},         {{5}, 0, 1},          {{1031}, 0, 1},      {{200'003}, 0, 1},      {{7, 13}, 1, 1},     {{130, 17}, 1, 1},  {{3, 5000}, 1, 1},
-      {{70, 1030}, 1, 1},  {{2, 90'001}, 1, 1},  {{7, 13}, 0, 2},     {{1000, 5}, 1, 1},      {{4000, 1}, 1, 1},   {{1, 77}, 1, 1},    {{7, 13}, 0, 1},
-      {{50'021, 3}, 0, 1}, {{300, 700}, 0, 1},   {{9, 100, 40}, 1, 1}, {{3, 4, 5, 6}, 1, 2},  {{3, 400, 5, 60}, 1, 2}, {{2, 3, 1500, 7, 3}, 2, 1},
-      {{65, 2000}, 0, 1},  {{20'000, 1}, 0, 1},  {{9, 1, 5}, 1, 1},   {{100, 100, 100}, 0, 3}, {{64, 33, 3}, 1, 2},
+      {{1}, 0, 1},        {{5}, 0, 1},          {{1031}, 0, 1},       {{200'003}, 0, 1},       {{7, 13}, 1, 1},
+      {{130, 17}, 1, 1},  {{3, 5000}, 1, 1},    {{70, 1030}, 1, 1},   {{2, 90'001}, 1, 1},     {{7, 13}, 0, 2},
+      {{1000, 5}, 1, 1},  {{4000, 1}, 1, 1},    {{1, 77}, 1, 1},      {{7, 13}, 0, 1},         {{50'021, 3}, 0, 1},
+      {{300, 700}, 0, 1}, {{9, 100, 40}, 1, 1}, {{3, 4, 5, 6}, 1, 2}, {{3, 400, 5, 60}, 1, 2}, {{2, 3, 1500, 7, 3}, 2, 1},
+      {{65, 2000}, 0, 1}, {{20'000, 1}, 0, 1},  {{9, 1, 5}, 1, 1},    {{100, 100, 100}, 0, 3}, {{64, 33, 3}, 1, 2},
   };
   for (const Case& one : all) {
     for (int variant = 0; variant < 4; ++variant) {
@@ -297,7 +301,8 @@ TEST(reductions) {
       std::vector<int> backwards;
       for (int d = b.p.ndim - 1; d >= 0; --d) backwards.push_back(d);
       const RegisterType type = variant == 3 ? i32 : f32;
-      const int x = b.view(variant == 3 ? DType::i32 : DType::f32), y = b.view(variant == 2 ? DType::bf16 : DType::u8, variant == 1 ? backwards : std::vector<int>{}, variant == 2 ? 1 : 0);
+      const int x = b.view(variant == 3 ? DType::i32 : DType::f32),
+                y = b.view(variant == 2 ? DType::bf16 : DType::u8, variant == 1 ? backwards : std::vector<int>{}, variant == 2 ? 1 : 0);
       b.fill_uniform(x, variant == 3 ? -9 : 0.5, variant == 3 ? 9 : 1.5);
       b.fill_uniform(y, 0, 3);
       const int value = b.emit(Op::add, type, b.load(x, type), b.load(y, type));
@@ -408,7 +413,19 @@ TEST(many_registers) {
 }
 
 TEST(scans) {
-  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{1, 1}, {1, 17}, {7, 1}, {8, 5}, {9, 64}, {33, 129}, {100, 3}, {1, 4097}, {5, 4097}, {257, 70}, {3, 4, 50}, {2, 50'001}, {64, 1000}}) {
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{1, 1},
+                                            {1, 17},
+                                            {7, 1},
+                                            {8, 5},
+                                            {9, 64},
+                                            {33, 129},
+                                            {100, 3},
+                                            {1, 4097},
+                                            {5, 4097},
+                                            {257, 70},
+                                            {3, 4, 50},
+                                            {2, 50'001},
+                                            {64, 1000}}) {
     for (bool reverse : {false, true}) {
       for (RegisterType type : {f32, f64}) {
         Builder b(shape);
@@ -461,7 +478,8 @@ TEST(long_rows) {
       const int x = b.input(-1, 1), mask = b.input(0, 2, DType::u8, i32);
       const int init = b.input(5, 6, DType::f32, f32, 2);
       const int total = b.emit(Op::scan, f32, one, x, init);
-      const int cut = b.emit(Op::scan, f32, b.emit(Op::cast, f32, mask, static_cast<int>(i32)), b.emit(Op::mul, f32, total, b.constant(1e-3)), init);
+      const int cut =
+          b.emit(Op::scan, f32, b.emit(Op::cast, f32, mask, static_cast<int>(i32)), b.emit(Op::mul, f32, total, b.constant(1e-3)), init);
       const int before = b.emit(Op::scan_prev, f32, b.constant(0.5), cut, b.constant(3));
       b.store(total);
       b.store(cut);
@@ -498,7 +516,8 @@ TEST(loops) {
       b.p.instructions.push_back({Op::loop, f32, 0, 0, 0, 0});
       const int s = b.emit(Op::state, f32, 0, 0, start), k = b.emit(Op::state, i32, 0, 0, zero);
       const int x = b.load(v), one = b.constant(1, i32);
-      const int next = b.emit(Op::add, f32, b.emit(Op::tanh, f32, b.emit(Op::mul, f32, s, x)), b.emit(Op::cast, f32, k, static_cast<int>(i32)));
+      const int next =
+          b.emit(Op::add, f32, b.emit(Op::tanh, f32, b.emit(Op::mul, f32, s, x)), b.emit(Op::cast, f32, k, static_cast<int>(i32)));
       const int count = b.emit(Op::where, i32, b.emit(Op::gt, f32, s, b.constant(0)), b.emit(Op::add, i32, k, one), zero);
       b.p.instructions[loop + 1].a = next;
       b.p.instructions[loop + 2].a = count;

@@ -262,7 +262,8 @@ void run(const Program& p, void* const* slots, const double* scalars) {
       const Output& out = p.outputs[k];
       for (int64_t t = 0; t < walk.length(); ++t) {
         const double x = walk.value(out.reg, t);
-        if (out.reduction == Reduction::store) store(slots[p.views[out.view].slot], p.views[out.view].dtype, walk.offset(out.view, index, t), x);
+        if (out.reduction == Reduction::store)
+          store(slots[p.views[out.view].slot], p.views[out.view].dtype, walk.offset(out.view, index, t), x);
         else folded[k][keep] = fold(out.reduction, folded[k][keep], x);
       }
     }

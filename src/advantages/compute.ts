@@ -58,17 +58,19 @@ const perRow: readonly AdvantageInput[] = ['bootstrapValues', 'baselines'];
  */
 export function computeAdvantages(estimator: string | AdvantageEstimator, inputs: AdvantageInputs, options: AdvantageOptions = {}): Advantages {
   return tidy(() => {
-    const { name, instance } = typeof estimator === 'string' ? createEstimator(estimator, options) : { name: estimator.constructor?.name || 'estimator', instance: estimator };
-    return run(name, instance, inputs, options);
+    const instance = typeof estimator === 'string' ? createAdvantageEstimator(estimator, options) : estimator;
+    if (typeof (instance as Partial<AdvantageEstimator> | null)?.computeAdvantages !== 'function') {
+      throw new EstimatorError(`computeAdvantages: expected the name or an instance of an advantage estimator, got ${showValue(estimator)}`);
+    }
+    return run(registeredNames.get(instance) ?? instance.constructor.name, instance, inputs, options);
   });
 }
 
-/** An estimator of a registered class, with its own options taken from `options`. */
-export function createAdvantageEstimator(name: string, options: AdvantageOptions = {}): AdvantageEstimator {
-  return createEstimator(name, options).instance;
-}
+/** The names that instances were made under, for messages. */
+const registeredNames = new WeakMap<AdvantageEstimator, string>();
 
-function createEstimator(name: string, options: AdvantageOptions): { name: string; instance: AdvantageEstimator } {
+/** An estimator of a registered class, with its own options taken from `options`. It keeps its state from call to call. */
+export function createAdvantageEstimator(name: string, options: AdvantageOptions = {}): AdvantageEstimator {
   const Class = getAdvantageEstimator(name);
   const who = `advantage estimator '${name}'`;
   const standard = Class.options ?? {};
@@ -85,7 +87,9 @@ function createEstimator(name: string, options: AdvantageOptions): { name: strin
     if (typeof value !== typeof standard[key]) throw new EstimatorError(`${who}: option '${key}': expected a ${typeof standard[key]}, got ${showValue(value)}`);
     own[key] = value;
   }
-  return { name, instance: new Class(own) };
+  const instance = new Class(own);
+  registeredNames.set(instance, name);
+  return instance;
 }
 
 function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs, options: AdvantageOptions): Advantages {

@@ -4,7 +4,7 @@ import type { ResolvedConfig } from './config';
 
 /**
  * One [rows, capacity, Hk·hd] tensor of keys and one of values a layer, written in place. The first columns (a prompt) may come with fewer
- * rows than the cache has: each of them then fills rows / given rows neighbours, so that several samples of a prompt cost one reading of it.
+ * rows than the cache has: each of them then fills neighbouring rows, so that several samples of a prompt cost one reading of it.
  */
 export class KeyValueCache {
   /** Columns filled. */
@@ -30,8 +30,8 @@ export class KeyValueCache {
   }
 
   /**
-   * Adds columns of a layer: k, v [B, S, Hk, hd]. Returns the keys and values that their queries may see: a prompt's own, or all of the cache
-   * [rows, capacity, Hk, hd].
+   * Adds columns of a layer: k, v [B, S, Hk, hd]. Returns the keys and values that their queries may see: a prompt's own, or all of the
+   * cache [rows, capacity, Hk, hd].
    */
   append(layer: number, k: Tensor, v: Tensor): { k: Tensor; v: Tensor } {
     this.write(this.keys, layer, k);
@@ -64,5 +64,8 @@ export class KeyValueCache {
 export function repeatRows(x: Tensor, times: number): Tensor {
   if (times === 1) return x;
   const [rows, ...rest] = x.shape as [number, ...number[]];
-  return x.expandDims(1).broadcastTo([rows, times, ...rest]).reshape(rows * times, ...rest);
+  return x
+    .expandDims(1)
+    .broadcastTo([rows, times, ...rest])
+    .reshape(rows * times, ...rest);
 }

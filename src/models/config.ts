@@ -35,7 +35,8 @@ export type ResolvedConfig = Required<TransformerConfig>;
 type Sizes = Pick<TransformerConfig, 'vocabSize' | 'hiddenSize' | 'numLayers' | 'numHeads' | 'intermediateSize'>;
 
 /**
- * Fills in Qwen2's constants (θ 1e6, ε 1e-6, tied embedding, biases on q, k and v, as many key heads as query heads, 32,768 positions) and checks the result.
+ * Fills in Qwen2's constants (θ 1e6, ε 1e-6, tied embedding, biases on q, k and v, as many key heads as query heads, 32,768 positions)
+ * and checks the result.
  *
  * @throws ConfigError naming the field, what was expected and what came
  * @example
@@ -52,12 +53,29 @@ export function transformerConfig(given: Sizes & Partial<TransformerConfig>): Re
     attentionBias: given.attentionBias ?? true,
     maxPositionEmbeddings: given.maxPositionEmbeddings ?? 32_768,
   };
-  for (const field of ['vocabSize', 'hiddenSize', 'numLayers', 'numHeads', 'numKvHeads', 'intermediateSize', 'maxPositionEmbeddings'] as const) {
+  for (const field of [
+    'vocabSize',
+    'hiddenSize',
+    'numLayers',
+    'numHeads',
+    'numKvHeads',
+    'intermediateSize',
+    'maxPositionEmbeddings',
+  ] as const) {
     check(field, config[field], Number.isInteger(config[field]) && config[field] > 0, 'a positive integer');
   }
-  for (const field of ['ropeTheta', 'rmsNormEps'] as const) check(field, config[field], Number.isFinite(config[field]) && config[field] > 0, 'a positive number');
-  for (const field of ['tieWordEmbeddings', 'attentionBias'] as const) check(field, config[field], typeof config[field] === 'boolean', 'true or false');
-  check('headDim', config.headDim, Number.isInteger(config.headDim) && config.headDim > 0 && config.headDim % 2 === 0, 'a positive even integer (by default hiddenSize / numHeads)');
+  for (const field of ['ropeTheta', 'rmsNormEps'] as const) {
+    check(field, config[field], Number.isFinite(config[field]) && config[field] > 0, 'a positive number');
+  }
+  for (const field of ['tieWordEmbeddings', 'attentionBias'] as const) {
+    check(field, config[field], typeof config[field] === 'boolean', 'true or false');
+  }
+  check(
+    'headDim',
+    config.headDim,
+    Number.isInteger(config.headDim) && config.headDim > 0 && config.headDim % 2 === 0,
+    'a positive even integer (by default hiddenSize / numHeads)',
+  );
   check('numKvHeads', config.numKvHeads, config.numHeads % config.numKvHeads === 0, `a divisor of numHeads = ${config.numHeads}`);
   return config;
 }
@@ -75,7 +93,11 @@ export function parameterShapes(config: ResolvedConfig): Map<string, number[]> {
   for (let i = 0; i < config.numLayers; i++) {
     const layer = `model.layers.${i}`;
     shapes.set(`${layer}.input_layernorm.weight`, [hiddenSize]);
-    for (const [name, width] of [['q_proj', queries], ['k_proj', keys], ['v_proj', keys]] as const) {
+    for (const [name, width] of [
+      ['q_proj', queries],
+      ['k_proj', keys],
+      ['v_proj', keys],
+    ] as const) {
       shapes.set(`${layer}.self_attn.${name}.weight`, [width, hiddenSize]);
       if (config.attentionBias) shapes.set(`${layer}.self_attn.${name}.bias`, [width]);
     }

@@ -9,7 +9,7 @@ import { linear, rmsNorm, rotate, rotationAt, rotationTable, swiglu, type Rotati
 export interface InitializeOptions {
   /** float32 (default), or float64 for reference checks. */
   dtype?: DType;
-  /** Standard deviation of the random weights. Default 0.02, that of Qwen2's own training. */
+  /** Standard deviation of the random weights. Default 0.02 · √(1536 / hiddenSize): 0.02 at the width of Qwen2-1.5B, 0.1 at width 64. */
   std?: number;
 }
 
@@ -20,11 +20,23 @@ export interface HiddenOptions {
   cache?: KeyValueCache;
 }
 
+/** The width at which Qwen2's own 0.02 is the default. */
+const REFERENCE_WIDTH = 1536;
+
 /**
- * Random parameters of the given shapes: embedding and linear weights are normal with mean 0 and standard deviation `std`, norm weights 1,
- * biases 0. Small weights make the first policy nearly uniform, which is what exploration from scratch needs. Each parameter draws from its own key.
+ * Random parameters of the given shapes: embedding and linear weights are normal with mean 0, norm weights 1, biases 0. Each draws from
+ * its own key.
+ *
+ * A projection of D coordinates of unit size comes out at σ√D. The default σ keeps that at any width what it is in Qwen2: with 0.02 a model
+ * of width 64 would begin with attention so flat that reinforcement from scratch takes many times the steps. The first policy is still
+ * close to uniform.
  */
-export function randomParameters(shapes: Map<string, readonly number[]>, key: RandomKey, { dtype = 'float32', std = 0.02 }: InitializeOptions = {}): Map<string, Tensor> {
+export function randomParameters(
+  { hiddenSize }: ResolvedConfig,
+  shapes: Map<string, readonly number[]>,
+  key: RandomKey,
+  { dtype = 'float32', std = 0.02 * Math.sqrt(REFERENCE_WIDTH / hiddenSize) }: InitializeOptions = {},
+): Map<string, Tensor> {
   const parameters = new Map<string, Tensor>();
   for (const [name, shape] of shapes) {
     if (name.endsWith('norm.weight')) parameters.set(name, ones(shape, { dtype }));
@@ -59,8 +71,12 @@ export abstract class Decoder {
     for (const [name, shape] of shapes) {
       const given = parameters.get(name);
       if (!given) throw new TensorError(`parameter '${name}': expected shape ${formatShape(shape)}, got none`);
-      if (!sameShape(given.shape, shape)) throw new TensorError(`parameter '${name}': expected shape ${formatShape(shape)}, got ${formatShape(given.shape)}`);
-      if (given.dtype !== this.dtype) throw new TensorError(`parameter '${name}': expected ${this.dtype}, as the embedding, got ${given.dtype}`);
+      if (!sameShape(given.shape, shape)) {
+        throw new TensorError(`parameter '${name}': expected shape ${formatShape(shape)}, got ${formatShape(given.shape)}`);
+      }
+      if (given.dtype !== this.dtype) {
+        throw new TensorError(`parameter '${name}': expected ${this.dtype}, as the embedding, got ${given.dtype}`);
+      }
     }
     for (const [name, parameter] of parameters) {
       if (!shapes.has(name)) throw new TensorError(`parameter '${name}': no such parameter in this configuration`);
@@ -94,9 +110,13 @@ export abstract class Decoder {
   hidden(ids: Tensor, start: Tensor, { from = 0, cache }: HiddenOptions = {}): Tensor {
     const [, columns] = checkBatch(ids, start);
     const offset = cache?.length ?? 0;
-    if (!Number.isInteger(from) || from < 0 || from >= columns) throw new TensorError(`hidden: expected from, an integer from 0 to ${columns - 1}, got ${from}`);
+    if (!Number.isInteger(from) || from < 0 || from >= columns) {
+      throw new TensorError(`hidden: expected from, an integer from 0 to ${columns - 1}, got ${from}`);
+    }
     const end = offset + columns;
-    if (end > this.config.maxPositionEmbeddings) throw new TensorError(`hidden: expected at most maxPositionEmbeddings = ${this.config.maxPositionEmbeddings} columns, got ${end}`);
+    if (end > this.config.maxPositionEmbeddings) {
+      throw new TensorError(`hidden: expected at most maxPositionEmbeddings = ${this.config.maxPositionEmbeddings} columns, got ${end}`);
+    }
     const positions = positionsOf(start, offset, columns);
     // A padded column stands at position 0: no query sees it.
     const rotation = rotationAt(this.rotations(end), positions.maximum(0));
@@ -118,10 +138,15 @@ export abstract class Decoder {
 
   /** The parameters copied, for a model that keeps them as they are now. */
   protected copyParameters(): Map<string, Tensor> {
-    return new Map([...this.parameters].map(([name, x]) => [name, tensor(x.dataSync(), { shape: x.shape, dtype: x.dtype, device: x.device })]));
+    return new Map(
+      [...this.parameters].map(([name, x]) => [name, tensor(x.dataSync(), { shape: x.shape, dtype: x.dtype, device: x.device })]),
+    );
   }
 
-  /** x [B, T, D] → [B, T − first, D]: attention and SwiGLU, each added to what came in. Every position gives keys and values; those from `first` on ask. */
+  /**
+   * x [B, T, D] → [B, T − first, D]: attention and SwiGLU, each added to what came in. Every position gives keys and values; those from
+   * `first` on ask.
+   */
   private layer(x: Tensor, index: number, rotation: Rotation, start: Tensor, first: number, cache?: KeyValueCache): Tensor {
     const { rmsNormEps, numHeads, numKvHeads, headDim } = this.config;
     const [b, t] = x.shape as [number, number, number];
@@ -137,7 +162,11 @@ export abstract class Decoder {
     const offset = cache?.length ?? 0;
     const seen = cache ? cache.append(index, k, v) : { k, v };
     const heads = (y: Tensor): Tensor => y.transpose([0, 2, 1, 3]);
-    const attended = attention(heads(q), heads(seen.k), heads(seen.v), { scale: headDim ** -0.5, keyStart: start, queryOffset: offset + first });
+    const attended = attention(heads(q), heads(seen.k), heads(seen.v), {
+      scale: headDim ** -0.5,
+      keyStart: start,
+      queryOffset: offset + first,
+    });
     const joined = heads(attended).reshape(b, t - first, numHeads * headDim);
     const y = asking(x).add(linear(joined, weight('self_attn.o_proj.weight')));
     const inner = rmsNorm(y, weight('post_attention_layernorm.weight'), rmsNormEps);
@@ -169,13 +198,19 @@ export function withoutPadding(ids: Tensor, positions: Tensor): Tensor {
 
 /** The columns of ids and their start, checked: [B, T]. */
 export function checkBatch(ids: Tensor, start: Tensor): [number, number] {
-  if (ids.dtype !== 'int32' || ids.ndim !== 2) throw new TensorError(`ids: expected int32 [B,T], got ${ids.dtype} ${formatShape(ids.shape)}`);
+  if (ids.dtype !== 'int32' || ids.ndim !== 2) {
+    throw new TensorError(`ids: expected int32 [B,T], got ${ids.dtype} ${formatShape(ids.shape)}`);
+  }
   const [rows, columns] = ids.shape as [number, number];
-  if (start.dtype !== 'int32' || !sameShape(start.shape, [rows])) throw new TensorError(`start: expected int32 [${rows}], got ${start.dtype} ${formatShape(start.shape)}`);
+  if (start.dtype !== 'int32' || !sameShape(start.shape, [rows])) {
+    throw new TensorError(`start: expected int32 [${rows}], got ${start.dtype} ${formatShape(start.shape)}`);
+  }
   return [rows, columns];
 }
 
 /** `from` of responses: the column of the first token that is predicted. */
 export function checkFrom(operation: string, from: number, columns: number): void {
-  if (!Number.isInteger(from) || from < 1 || from >= columns) throw new TensorError(`${operation}: expected from, an integer from 1 to ${columns - 1}, got ${from}`);
+  if (!Number.isInteger(from) || from < 1 || from >= columns) {
+    throw new TensorError(`${operation}: expected from, an integer from 1 to ${columns - 1}, got ${from}`);
+  }
 }

@@ -42,18 +42,24 @@ export interface Generation {
   prompts: PaddedPrompts;
   /** Sampled tokens, the end of text included: row p·samplesPerPrompt + s is sample s of prompt p. */
   responses: number[][];
-  /** log p of each sampled token under softmax(logits / temperature), before top-p, top-k and min-p cut it (temperature 0: of softmax(logits)). */
+  /** log p of each token under softmax(logits / temperature), before top-p, top-k and min-p cut it (temperature 0: of softmax(logits)). */
   logProbs: number[][];
   /** `stop` where the response ends with `eosId`. */
   stopReasons: StopReason[];
 }
 
 /** Left-pads prompts to `width`, by default their longest. */
-export function padPrompts(prompts: readonly (readonly number[])[], padId: number, width = Math.max(...prompts.map((prompt) => prompt.length))): PaddedPrompts {
+export function padPrompts(
+  prompts: readonly (readonly number[])[],
+  padId: number,
+  width = Math.max(...prompts.map((prompt) => prompt.length)),
+): PaddedPrompts {
   const ids = new Int32Array(prompts.length * width).fill(padId);
   const start = new Int32Array(prompts.length);
   prompts.forEach((prompt, row) => {
-    if (prompt.length > width) throw new TensorError(`padPrompts: expected prompts of at most ${width} tokens, got ${prompt.length} in row ${row}`);
+    if (prompt.length > width) {
+      throw new TensorError(`padPrompts: expected prompts of at most ${width} tokens, got ${prompt.length} in row ${row}`);
+    }
     start[row] = width - prompt.length;
     ids.set(prompt, row * width + start[row]!);
   });
@@ -77,7 +83,9 @@ export function generate(model: Transformer, prompts: readonly (readonly number[
   const { maxLength, temperature = 1, topP = 1, topK = -1, minP = 0, eosId, padId, key, samplesPerPrompt = 1 } = options;
   checkCount('maxLength', maxLength);
   checkCount('samplesPerPrompt', samplesPerPrompt);
-  if (prompts.length === 0) return { prompts: { ids: new Int32Array(0), width: 0, start: new Int32Array(0) }, responses: [], logProbs: [], stopReasons: [] };
+  if (prompts.length === 0) {
+    return { prompts: { ids: new Int32Array(0), width: 0, start: new Int32Array(0) }, responses: [], logProbs: [], stopReasons: [] };
+  }
   const longest = checkPrompts(prompts, maxLength, model.config.maxPositionEmbeddings);
   const padded = padPrompts(prompts, padId, Math.min(bucket(longest), model.config.maxPositionEmbeddings - maxLength));
   const rows = prompts.length * samplesPerPrompt;
@@ -111,7 +119,14 @@ export function generate(model: Transformer, prompts: readonly (readonly number[
 }
 
 /** Adds a step's tokens to the rows that are still open; returns how many of them it ends. */
-function record(ids: Int32Array, stepLogProbs: ArrayLike<number>, eosId: number, responses: number[][], logProbs: number[][], stopReasons: StopReason[]): number {
+function record(
+  ids: Int32Array,
+  stepLogProbs: ArrayLike<number>,
+  eosId: number,
+  responses: number[][],
+  logProbs: number[][],
+  stopReasons: StopReason[],
+): number {
   let ended = 0;
   for (let row = 0; row < responses.length; row++) {
     if (stopReasons[row] === 'stop') continue;
@@ -126,7 +141,9 @@ function record(ids: Int32Array, stepLogProbs: ArrayLike<number>, eosId: number,
 }
 
 function checkCount(name: string, value: number): void {
-  if (!Number.isInteger(value) || value < 1) throw new TensorError(`generate: expected ${name}, a positive integer, got ${describe(value)}`);
+  if (!Number.isInteger(value) || value < 1) {
+    throw new TensorError(`generate: expected ${name}, a positive integer, got ${describe(value)}`);
+  }
 }
 
 function checkPrompts(prompts: readonly (readonly number[])[], maxLength: number, positions: number): number {
@@ -136,7 +153,9 @@ function checkPrompts(prompts: readonly (readonly number[])[], maxLength: number
     longest = Math.max(longest, prompt.length);
   });
   if (longest + maxLength > positions) {
-    throw new TensorError(`generate: expected prompt and response within maxPositionEmbeddings = ${positions} tokens, got ${longest} + ${maxLength}`);
+    throw new TensorError(
+      `generate: expected prompt and response within maxPositionEmbeddings = ${positions} tokens, got ${longest} + ${maxLength}`,
+    );
   }
   return longest;
 }

@@ -24,8 +24,8 @@ export interface Rotation {
 }
 
 /**
- * Rotates coordinates (i, i + hd/2) of each head of x + bias, x [B, T, H, hd], bias [H·hd], by position · θ^(−2i/hd): the half-rotation layout of
- * Hugging Face (Su et al. 2021, "RoFormer"). The bias is added on the way, half by half: the sum never has to be stored.
+ * Rotates coordinates (i, i + hd/2) of each head of x + bias, x [B, T, H, hd], bias [H·hd], by position · θ^(−2i/hd): the half-rotation
+ * layout of Hugging Face (Su et al. 2021, "RoFormer"). The bias is added on the way, half by half: the sum never has to be stored.
  */
 export function rotate(x: Tensor, { cos, sin }: Rotation, bias?: Tensor): Tensor {
   const [b, t, h, width] = x.shape as [number, number, number, number];

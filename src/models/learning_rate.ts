@@ -14,15 +14,22 @@ export interface LearningRateOptions {
 }
 
 /**
- * The rate of optimizer step `step`, counted from 0: lr · (step+1) / (warmupSteps+1) during warm-up (so that no step is lost on a rate of 0), then
- * lr (constant_with_warmup), or from lr to minLr along half a cosine or a straight line, with p = (step − warmup) / (total − warmup):
- * minLr + (lr − minLr) · ½(1 + cos πp), minLr + (lr − minLr) · (1 − p).
+ * The rate of optimizer step `step`, counted from 0: lr · (step+1) / (warmupSteps+1) during warm-up (so that no step is lost on a rate
+ * of 0), then lr (constant_with_warmup), or from lr to minLr along half a cosine or a straight line, with
+ * p = (step − warmup) / (total − warmup): minLr + (lr − minLr) · ½(1 + cos πp), minLr + (lr − minLr) · (1 − p).
+ *
+ * @throws ConfigError where a schedule that falls is not told the number of steps
  */
-export function learningRate(step: number, { lr, schedule = 'constant_with_warmup', warmupSteps = 0, totalSteps, minLr = 0 }: LearningRateOptions): number {
+export function learningRate(
+  step: number,
+  { lr, schedule = 'constant_with_warmup', warmupSteps = 0, totalSteps, minLr = 0 }: LearningRateOptions,
+): number {
   if (step < warmupSteps) return (lr * (step + 1)) / (warmupSteps + 1);
   if (schedule === 'constant_with_warmup') return lr;
   if (totalSteps === undefined || totalSteps <= warmupSteps) {
-    throw new ConfigError(`learningRate: expected totalSteps above warmupSteps = ${warmupSteps} for the ${schedule} schedule, got ${totalSteps}`);
+    throw new ConfigError(
+      `learningRate: expected totalSteps above warmupSteps = ${warmupSteps} for the ${schedule} schedule, got ${totalSteps}`,
+    );
   }
   const progress = Math.min(1, (step - warmupSteps) / (totalSteps - warmupSteps));
   const left = schedule === 'cosine' ? 0.5 * (1 + Math.cos(Math.PI * progress)) : 1 - progress;

@@ -24,7 +24,7 @@ export interface StepOptions {
   evaluate?: readonly Tensor[];
 }
 
-/** What a checkpoint keeps of an optimizer: the number of steps, and `{parameter}.exp_avg` and `{parameter}.exp_avg_sq` (PyTorch's names). */
+/** What a checkpoint keeps of an optimizer: its steps, and `{parameter}.exp_avg` and `{parameter}.exp_avg_sq` (PyTorch's names). */
 export interface OptimizerState {
   step: number;
   tensors: Map<string, Tensor>;
@@ -36,8 +36,9 @@ interface Moments {
 }
 
 /**
- * AdamW (Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization"), as PyTorch's: with g the gradient times min(1, maxGradNorm / (‖g‖ + 1e-6)),
- * m = β₁m + (1−β₁)g, v = β₂v + (1−β₂)g², p −= lr·(m̂ / (√v̂ + ε) + weightDecay·p), m̂ and v̂ corrected for their start at 0. Parameters change in place.
+ * AdamW (Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization"), as PyTorch's: with g the gradient times
+ * min(1, maxGradNorm / (‖g‖ + 1e-6)), m = β₁m + (1−β₁)g, v = β₂v + (1−β₂)g², p −= lr·(m̂ / (√v̂ + ε) + weightDecay·p), m̂ and v̂
+ * corrected for their start at 0. Parameters change in place.
  *
  * @example
  * optimizer.accumulate(loss);
@@ -76,7 +77,8 @@ export class AdamW {
   }
 
   /**
-   * Adds the gradients of a loss to those of the next step. Nothing runs until the next micro-batch or step: a step of one micro-batch is one evaluation.
+   * Adds the gradients of a loss to those of the next step. Nothing runs until the next micro-batch or step: a step of one micro-batch
+   * is one evaluation.
    *
    * @param loss a scalar that has not been evaluated
    * @param metrics tensors to evaluate in the same pass
@@ -85,7 +87,11 @@ export class AdamW {
     const previous = this.pending;
     // The micro-batches run one after the other, so that only one holds its activations.
     if (previous) evaluate([...previous, ...this.takeAlongside()]);
-    const fresh = gradients(loss, this.names.map((name) => this.parameters.get(name)!), { allowUnused: true });
+    const fresh = gradients(
+      loss,
+      this.names.map((name) => this.parameters.get(name)!),
+      { allowUnused: true },
+    );
     this.pending = fresh.map((gradient, i) => (previous ? previous[i]!.add(gradient) : gradient).keep());
     if (previous) for (const gradient of [...previous, ...fresh]) gradient.dispose();
     this.alongside = [loss, ...metrics];
@@ -129,7 +135,9 @@ export class AdamW {
    * @throws TensorError naming a tensor that is missing or of another shape or dtype; the optimizer is unchanged then
    */
   loadState({ step, tensors }: OptimizerState): void {
-    if (!Number.isInteger(step) || step < 0) throw new TensorError(`AdamW.loadState: expected step, a non-negative integer, got ${describe(step)}`);
+    if (!Number.isInteger(step) || step < 0) {
+      throw new TensorError(`AdamW.loadState: expected step, a non-negative integer, got ${describe(step)}`);
+    }
     const loaded = new Map<string, Moments>();
     for (const [name, parameter] of this.parameters) {
       const find = (suffix: string): Tensor => {
@@ -170,7 +178,10 @@ export class AdamW {
 
 /** √(Σ g²) over all gradients. */
 function globalNorm(gradientList: readonly Tensor[]): Tensor {
-  return gradientList.map((gradient) => gradient.square().sum()).reduce((total, part) => total.add(part)).sqrt();
+  return gradientList
+    .map((gradient) => gradient.square().sum())
+    .reduce((total, part) => total.add(part))
+    .sqrt();
 }
 
 function checkSetting(name: string, value: unknown, holds: boolean, expected: string): void {

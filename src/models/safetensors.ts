@@ -60,8 +60,8 @@ export function writeSafetensors(file: string, tensors: ReadonlyMap<string, Tens
 /**
  * Reads a file written by {@link writeSafetensors} or any other writer of the format.
  *
- * @throws DataError naming the file and what is wrong with it: a header that is too long, no JSON or incomplete; an unknown dtype; lengths that
- *   do not fit shapes; tensors that overlap, leave gaps or do not fill the file
+ * @throws DataError naming the file and what is wrong with it: a header that is too long, no JSON or incomplete; an unknown dtype; lengths
+ *   that do not fit shapes; tensors that overlap, leave gaps or do not fill the file
  */
 export function readSafetensors(file: string): SafetensorsFile {
   let descriptor: number;
@@ -91,7 +91,9 @@ function headerBytes(tensors: ReadonlyMap<string, Tensor>, metadata: Record<stri
   let offset = 0;
   const rows: [string, unknown][] = [['__metadata__', metadata]];
   for (const [name, { dtype, shape, size }] of tensors) {
-    if (name === '__metadata__') throw new DataError('writeSafetensors: expected a name other than __metadata__, which the format reserves');
+    if (name === '__metadata__') {
+      throw new DataError('writeSafetensors: expected a name other than __metadata__, which the format reserves');
+    }
     const end = offset + size * dtypes[dtype].bytes;
     rows.push([name, { dtype: formatNames[dtype], shape, data_offsets: [offset, end] }]);
     offset = end;
@@ -129,20 +131,26 @@ function parseHeader(file: string, text: string, dataBytes: number): { entries: 
   } catch (error) {
     throw new DataError(`${file}: expected a JSON header: ${(error as Error).message}`);
   }
-  if (!text.startsWith('{') || !isObject(header)) throw new DataError(`${file}: expected a header that is a JSON object, got ${describe(header)}`);
+  if (!text.startsWith('{') || !isObject(header)) {
+    throw new DataError(`${file}: expected a header that is a JSON object, got ${describe(header)}`);
+  }
   const metadata: Record<string, string> = {};
   const entries: Entry[] = [];
   for (const [name, value] of Object.entries(header)) {
     if (name !== '__metadata__') {
       entries.push(parseEntry(file, name, value));
     } else {
-      if (!isObject(value) || !Object.values(value).every((item) => typeof item === 'string')) throw new DataError(`${file}: expected __metadata__ of strings`);
+      if (!isObject(value) || !Object.values(value).every((item) => typeof item === 'string')) {
+        throw new DataError(`${file}: expected __metadata__ of strings`);
+      }
       Object.assign(metadata, value);
     }
   }
   let expected = 0;
   for (const { name, begin, end } of [...entries].sort((a, b) => a.begin - b.begin || a.end - b.end)) {
-    if (begin !== expected) throw new DataError(`${file}: tensor '${name}': expected data from byte ${expected}, got ${begin}: tensors overlap or leave a gap`);
+    if (begin !== expected) {
+      throw new DataError(`${file}: tensor '${name}': expected data from byte ${expected}, got ${begin}: tensors overlap or leave a gap`);
+    }
     expected = end;
   }
   if (expected !== dataBytes) throw new DataError(`${file}: expected ${expected} bytes of data, got ${dataBytes}`);
@@ -162,7 +170,9 @@ function parseEntry(file: string, name: string, value: unknown): Entry {
   if (!isCounts(offsets) || offsets.length !== 2) return fail('data_offsets, two non-negative integers', offsets);
   const [begin, end] = offsets as [number, number];
   const wanted = sizeOf(shape) * dtypes[dtype].bytes;
-  if (end - begin !== wanted) throw new DataError(`${file}: tensor '${name}': expected ${wanted} bytes for ${value.dtype} ${formatShape(shape)}, got ${end - begin}`);
+  if (end - begin !== wanted) {
+    throw new DataError(`${file}: tensor '${name}': expected ${wanted} bytes for ${value.dtype} ${formatShape(shape)}, got ${end - begin}`);
+  }
   return { name, dtype, shape, begin, end };
 }
 
@@ -178,13 +188,15 @@ function readTensor(file: string, descriptor: number, dataStart: number, { name,
   const bytes = readBytes(file, descriptor, dataStart + begin, end - begin);
   const Stored = dtypes[dtype].stored as unknown as new (buffer: ArrayBuffer) => NumericArray;
   const stored = new Stored(bytes.buffer as ArrayBuffer);
-  if (dtype === 'bool' && stored.some((value) => value > 1)) throw new DataError(`${file}: tensor '${name}': expected bytes 0 and 1 for BOOL, got another`);
+  if (dtype === 'bool' && stored.some((value) => value > 1)) {
+    throw new DataError(`${file}: tensor '${name}': expected bytes 0 and 1 for BOOL, got another`);
+  }
   return fromStoredArray(stored, dtype, shape);
 }
 
 function readBytes(file: string, descriptor: number, position: number, length: number): Uint8Array {
   const bytes = new Uint8Array(length);
-  for (let done = 0; done < length; ) {
+  for (let done = 0; done < length;) {
     const read = readSync(descriptor, bytes, done, Math.min(length - done, 1 << 30), position + done);
     if (read === 0) throw new DataError(`${file}: expected ${length} bytes at ${position}, got ${done}: the file is cut off`);
     done += read;
@@ -193,7 +205,7 @@ function readBytes(file: string, descriptor: number, position: number, length: n
 }
 
 function writeAll(descriptor: number, bytes: Uint8Array): void {
-  for (let done = 0; done < bytes.length; ) done += writeSync(descriptor, bytes, done, Math.min(bytes.length - done, 1 << 30));
+  for (let done = 0; done < bytes.length;) done += writeSync(descriptor, bytes, done, Math.min(bytes.length - done, 1 << 30));
 }
 
 /** Makes the renaming itself last through a power failure. */

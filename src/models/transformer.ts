@@ -34,7 +34,10 @@ export class Transformer extends Decoder {
   /** A model with random weights. See {@link randomParameters} for their distribution. */
   static initialize(config: TransformerConfig, key: RandomKey, options?: InitializeOptions): Transformer {
     const resolved = transformerConfig(config);
-    return new Transformer(resolved, randomParameters(new Map([...parameterShapes(resolved), ...headShapes(resolved)]), key, options));
+    return new Transformer(
+      resolved,
+      randomParameters(resolved, new Map([...parameterShapes(resolved), ...headShapes(resolved)]), key, options),
+    );
   }
 
   /** hidden [.., D] → logits [.., vocabSize]. */

@@ -13,7 +13,7 @@ export class ValueModel extends Decoder {
   /** A value model with a random trunk and a head of zeros: every value is 0 until it has learnt. */
   static initialize(config: TransformerConfig, key: RandomKey, options?: InitializeOptions): ValueModel {
     const resolved = transformerConfig(config);
-    const parameters = randomParameters(parameterShapes(resolved), key, options);
+    const parameters = randomParameters(resolved, parameterShapes(resolved), key, options);
     for (const [name, shape] of headShapes(resolved)) parameters.set(name, zeros(shape, { dtype: options?.dtype }).realize());
     return new ValueModel(resolved, parameters);
   }

@@ -3,8 +3,10 @@
  */
 import { TensorError } from '../errors';
 import { isFloating } from './dtype';
+import { differentiateElementwise } from './elementwise_gradients';
 import {
-  assemble, cast, constant, elementwise, Node, outputOf, permute, reduce, reshape, scan, slice, topological, windowOf, type ElementwiseOp, type Region,
+  assemble, cast, constant, elementwise, elementwiseOps, Node, originOf, outputOf, permute, reduce, reshape, scan, slice, topological, wentBackToBase, windowOf,
+  type Region,
 } from './graph';
 import { kernelGradients } from './kernel_gradients';
 import * as ops from './operations';
@@ -33,17 +35,26 @@ export function gradients(loss: Tensor, wrt: readonly Tensor[], options: Gradien
   if (root.size !== 1 || !isFloating(root.dtype)) throw new TensorError(`gradients: expected a floating scalar loss, got ${root.dtype} ${formatShape(root.shape)}`);
   if (!Array.isArray(wrt)) throw new TensorError(`gradients: expected an array of tensors, got ${describe(wrt)}`);
   const targets = wrt.map((tensor) => tensorArgument('gradients', tensor));
-  const found = backward([{ node: root, gradient: constant(1, root.dtype, root.shape) }], targets);
+  targets.forEach((target, i) => checkTarget(target, i));
+  const seeds = [{ node: root, gradient: constant(1, root.dtype, root.shape) }];
+  const found = backward(seeds, targets);
   return targets.map((target, i) => {
     const gradient = found[i];
     if (gradient) return new Tensor(gradient);
-    if (!options.allowUnused) {
-      throw new TensorError(
-        `gradients: the loss does not depend on tensor ${i} (${target.dtype} ${formatShape(target.shape)})${root.op === 'buffer' ? ': it has been evaluated, and its graph is gone; ask for gradients before reading it' : ''}`,
-      );
+    if (!options.allowUnused && !dependsOn(root, target)) {
+      const read = windowOf(root).base.op === 'buffer' ? ': the loss has been evaluated, and its graph is gone; ask for gradients before reading it' : '';
+      throw new TensorError(`gradients: the loss does not depend on tensor ${i} (${target.dtype} ${formatShape(target.shape)})${read}`);
     }
     return new Tensor(constant(0, target.dtype, target.shape));
   });
+}
+
+/** Refuses what the graph keeps no trace of: constants, which join expressions as numbers, and views that were undone. */
+function checkTarget(target: Node, i: number): void {
+  const what = `gradients: tensor ${i} (${target.dtype} ${formatShape(target.shape)})`;
+  if (!isFloating(target.dtype)) throw new TensorError(`${what}: expected a floating tensor`);
+  if (target.op === 'constant') throw new TensorError(`${what} is a constant (full, zeros, ones): call realize() on it before it is used`);
+  if (wentBackToBase(target)) throw new TensorError(`${what} is a view that another view undid: ask for the gradient of the tensor it shows`);
 }
 
 const boundaries = new WeakSet<Node>();
@@ -56,27 +67,78 @@ export function stopGradient(x: Tensor): Tensor {
   return new Tensor(stopped);
 }
 
+/**
+ * Where a gradient counts: at the positions that a `where` chose. It travels with the gradient through arithmetic and is applied after it, so that
+ * what stands at other positions (NaN, infinities) does not get in: 0·NaN would.
+ */
+interface Guard {
+  condition: Node;
+  /** Whether it counts where the condition holds, or where it does not. */
+  holds: boolean;
+}
+
+function guarded(gradient: Node, guard: Guard | undefined): Node {
+  if (!guard) return gradient;
+  return guard.holds ? ops.where(guard.condition, gradient, 0) : ops.where(guard.condition, constant(0, gradient.dtype), gradient);
+}
+
+function sameGuard(a: Guard | undefined, b: Guard | undefined): boolean {
+  return a === b || (a?.condition === b?.condition && a?.holds === b?.holds);
+}
+
+function both(a: Guard | undefined, b: Guard): Guard {
+  if (!a || sameGuard(a, b)) return b;
+  const truth = ({ condition, holds }: Guard) => (holds ? condition : ops.logical('not_', [condition]));
+  return { condition: ops.logical('and_', [truth(a), truth(b)]), holds: true };
+}
+
 /** What is known of a node's gradient so far: whole arrays, and pieces that lie in regions of it. */
 interface Contributions {
-  whole: Node[];
+  whole: { gradient: Node; guard?: Guard }[];
   pieces: { gradient: Node; region: Region }[];
+}
+
+/** What counts as the inputs of a node: where a target is a view, views that were made from it lead to it, not past it. */
+type InputsOf = (node: Node) => readonly Node[];
+
+/** The nodes under `roots`, each after its inputs. */
+function orderTowards(roots: readonly Node[], wanted: ReadonlySet<Node>): { order: Node[]; inputsOf: InputsOf } {
+  const order = topological(roots);
+  const leading = new Set<Node>();
+  for (const node of [...wanted].some((target) => target.op === 'view') ? order : []) {
+    const path: Node[] = [];
+    for (let view: Node | undefined = node; view; view = originOf(view)?.from) {
+      if (view !== node && wanted.has(view)) for (const passed of path) leading.add(passed);
+      path.push(view);
+    }
+  }
+  const inputsOf: InputsOf = (node) => (leading.has(node) ? [originOf(node)!.from] : node.inputs);
+  return { order: leading.size === 0 ? order : topological(roots, inputsOf), inputsOf };
+}
+
+/** Whether a target stands under the root with no stop in between. */
+function dependsOn(root: Node, target: Node): boolean {
+  const { order, inputsOf } = orderTowards([root], new Set([target]));
+  const reached = new Set([target]);
+  for (const node of order) if (!boundaries.has(node) && inputsOf(node).some((input) => reached.has(input))) reached.add(node);
+  return reached.has(root) && order.includes(target);
 }
 
 /** Gradients of Σ seeds·gradient with respect to the targets; undefined where nothing reaches one. */
 export function backward(seeds: readonly { node: Node; gradient: Node }[], targets: readonly Node[]): (Node | undefined)[] {
-  const order = topological(seeds.map((seed) => seed.node));
   const wanted = new Set<Node>(targets);
+  const { order, inputsOf } = orderTowards(seeds.map((seed) => seed.node), wanted);
   const reached = new Set<Node>();
   for (const node of order) {
-    if (wanted.has(node) || (!boundaries.has(node) && node.inputs.some((input) => reached.has(input)))) reached.add(node);
+    if (wanted.has(node) || (!boundaries.has(node) && inputsOf(node).some((input) => reached.has(input)))) reached.add(node);
   }
   const contributions = new Map<Node, Contributions>();
-  const give = (node: Node, gradient: Node | null, region?: Region) => {
+  const give: Give = (node, gradient, { region, guard } = {}) => {
     if (gradient === null || !reached.has(node) || !isFloating(node.dtype)) return;
     let entry = contributions.get(node);
     if (!entry) contributions.set(node, (entry = { whole: [], pieces: [] }));
     if (region) entry.pieces.push({ gradient, region });
-    else entry.whole.push(gradient);
+    else entry.whole.push({ gradient, guard });
   };
   for (const { node, gradient } of seeds) give(node, gradient);
   const results = new Map<Node, Node>();
@@ -93,22 +155,34 @@ export function backward(seeds: readonly { node: Node; gradient: Node }[], targe
     const entry = contributions.get(node);
     if (!entry) continue;
     contributions.delete(node);
-    const gradient = total(node, entry);
-    if (wanted.has(node)) results.set(node, gradient);
+    const { gradient, guard } = total(node, entry);
+    if (wanted.has(node)) results.set(node, guarded(gradient, guard));
     if (boundaries.has(node)) continue;
     if (node.op === 'output') {
       const source = node.inputs[0]!;
       const outputs = outputGradients.get(source) ?? [];
-      outputs[node.attributes.index!] = outputs[node.attributes.index!] ? ops.binary('add', outputs[node.attributes.index!]!, gradient) : gradient;
+      const own = guarded(gradient, guard);
+      const index = node.attributes.index!;
+      outputs[index] = outputs[index] ? ops.binary('add', outputs[index], own) : own;
       outputGradients.set(source, outputs);
+    } else if (node.op === 'view') {
+      const [parent] = inputsOf(node);
+      const region = parent === node.inputs[0] ? node.attributes.region! : originOf(node)!.region;
+      differentiateView(node, parent!, region, guarded(gradient, guard), give);
+    } else if (node.op === 'where') {
+      differentiateWhere(node, gradient, guard, give);
+    } else if (arithmetic.has(node.op)) {
+      differentiateElementwise(node, gradient, (input, part) => give(input, part, { guard }));
     } else {
-      differentiate(node, gradient, give);
+      differentiate(node, guarded(gradient, guard), give);
     }
   }
   return targets.map((target) => results.get(target));
 }
 
-type Give = (node: Node, gradient: Node | null, region?: Region) => void;
+const arithmetic = new Set<string>(elementwiseOps);
+
+type Give = (node: Node, gradient: Node | null, where?: { region?: Region; guard?: Guard }) => void;
 
 function differentiateKernel(node: Node, outputs: (Node | undefined)[], give: Give): void {
   const { name } = node.attributes.kernel!;
@@ -117,15 +191,18 @@ function differentiateKernel(node: Node, outputs: (Node | undefined)[], give: Gi
   rule(node, outputs).forEach((gradient, k) => give(node.inputs[k]!, gradient));
 }
 
-function total(node: Node, { whole, pieces }: Contributions): Node {
-  const parts = [...whole];
+function total(node: Node, { whole, pieces }: Contributions): { gradient: Node; guard?: Guard } {
+  const add = (parts: Node[]) => parts.reduce((sum, part) => ops.binary('add', sum, part));
+  const guard = whole[0]?.guard;
+  if (pieces.length === 0 && whole.every((part) => sameGuard(part.guard, guard))) return { gradient: add(whole.map((part) => part.gradient)), guard };
+  const parts = whole.map((part) => guarded(part.gradient, part.guard));
   if (pieces.length > 1 && apart(node.shape, pieces)) {
     const covered = pieces.reduce((size, piece) => size + piece.gradient.size, 0) === node.size;
     parts.push(assemble(pieces.map((p) => p.gradient), pieces.map((p) => p.region), node.shape, node.dtype, !covered));
   } else {
     for (const { gradient, region } of pieces) parts.push(assemble([gradient], [region], node.shape, node.dtype, gradient.size !== node.size));
   }
-  return parts.reduce((sum, part) => ops.binary('add', sum, part));
+  return { gradient: add(parts) };
 }
 
 /** Whether pieces are boxes that differ along one dimension and do not overlap there (the columns of a loop over time). */
@@ -160,8 +237,6 @@ function differentiate(node: Node, g: Node, give: Give): void {
     case 'constant':
     case 'symbol':
       return;
-    case 'view':
-      return differentiateView(node, g, give);
     case 'cast':
       return give(a, cast(g, a.dtype));
     case 'reduce':
@@ -191,9 +266,15 @@ function differentiate(node: Node, g: Node, give: Give): void {
       }
       return;
     }
-    default:
-      differentiateElementwise(node, g, give);
   }
+}
+
+/** The side that was not taken gets nothing, whatever stands there. */
+function differentiateWhere(node: Node, g: Node, guard: Guard | undefined, give: Give): void {
+  const [condition, a, b] = node.inputs as [Node, Node, Node];
+  if (condition.op === 'constant') return give(condition.attributes.value !== 0 ? a : b, g, { guard });
+  give(a, g, { guard: both(guard, { condition, holds: true }) });
+  give(b, g, { guard: both(guard, { condition, holds: false }) });
 }
 
 function expandTo(node: Node, like: Node): Node {
@@ -208,10 +289,8 @@ function firstStep(mu: Node, reverse: boolean): Node {
   return assemble([column], [{ offset: at, strides: contiguousStrides(mu.shape) }], mu.shape, mu.dtype, mu.shape[time] !== 1);
 }
 
-/** The gradient of a window: repeated positions add up, the rest goes back to where it was. */
-function differentiateView(node: Node, g: Node, give: Give): void {
-  const base = node.inputs[0]!;
-  const { offset, strides } = node.attributes.region!;
+/** The gradient of a window on `base`: repeated positions add up, the rest goes back to where it was. */
+function differentiateView(node: Node, base: Node, { offset, strides }: Region, g: Node, give: Give): void {
   const repeated = node.shape.map((_, d) => d).filter((d) => strides[d] === 0 && node.shape[d] !== 1);
   const folded = ops.dropAxes(reduce(g, 'sum', repeated), repeated, false);
   const kept = strides.filter((_, d) => !repeated.includes(d));
@@ -222,7 +301,7 @@ function differentiateView(node: Node, g: Node, give: Give): void {
     const plain = contiguousStrides(sorted.shape);
     if (byStride.every((d, i) => kept[d] === plain[i])) return give(base, reshape(sorted, base.shape));
   }
-  give(base, folded, { offset, strides: kept });
+  give(base, folded, { region: { offset, strides: kept } });
 }
 
 function differentiateReduce(node: Node, g: Node): Node {
@@ -233,84 +312,6 @@ function differentiateReduce(node: Node, g: Node): Node {
   const chosen = ops.binary('eq', x, ops.expandNode(node, x.shape));
   const share = ops.binary('div', g, cast(ops.sum(chosen, axes!), g.dtype));
   return ops.where(chosen, ops.expandNode(share, x.shape), 0);
-}
-
-function differentiateElementwise(node: Node, g: Node, give: Give): void {
-  const [a, b, c] = node.inputs as [Node, Node, Node];
-  const { binary, unary } = ops;
-  const times = (x: ops.Operand, y: ops.Operand) => binary('mul', x, y);
-  switch (node.op as ElementwiseOp) {
-    case 'add':
-      give(a, g);
-      return give(b, g);
-    case 'sub':
-      give(a, g);
-      return give(b, unary('neg', g));
-    case 'mul':
-      give(a, times(g, b));
-      return give(b, times(g, a));
-    case 'div':
-      give(a, binary('div', g, b));
-      return give(b, unary('neg', times(g, binary('div', node, b))));
-    case 'mod':
-      give(a, g);
-      return give(b, unary('neg', times(g, unary('floor', binary('div', a, b)))));
-    case 'fma':
-      give(a, times(g, b));
-      give(b, times(g, a));
-      return give(c, g);
-    case 'maximum':
-    case 'minimum': {
-      const [wins, ties] = node.op === 'maximum' ? (['gt', 'ge'] as const) : (['lt', 'le'] as const);
-      // A bound passes the gradient on; two tensors share it where they are equal.
-      const share = (x: Node, y: Node) => {
-        if (y.op === 'constant') return ops.where(binary(ties, x, y), g, 0);
-        return ops.where(binary(wins, x, y), g, ops.where(binary('eq', x, y), times(g, 0.5), 0));
-      };
-      if (a.op !== 'constant') give(a, share(a, b));
-      if (b.op !== 'constant') give(b, share(b, a));
-      return;
-    }
-    case 'neg':
-      return give(a, unary('neg', g));
-    case 'abs':
-      return give(a, times(g, unary('sign', a)));
-    case 'square':
-      return give(a, times(times(g, 2), a));
-    case 'pow':
-      give(a, times(times(g, b), binary('pow', a, binary('sub', b, 1))));
-      if (b.op !== 'constant') give(b, times(g, ops.where(binary('gt', a, 0), times(node, unary('log', a)), 0)));
-      return;
-    case 'exp':
-      return give(a, times(g, node));
-    case 'expm1':
-      return give(a, times(g, binary('add', node, 1)));
-    case 'log':
-      return give(a, binary('div', g, a));
-    case 'log1p':
-      return give(a, binary('div', g, binary('add', a, 1)));
-    case 'sqrt':
-      return give(a, binary('div', times(g, 0.5), node));
-    case 'rsqrt':
-      return give(a, times(times(g, -0.5), binary('div', node, a)));
-    case 'sin':
-      return give(a, times(g, unary('cos', a)));
-    case 'cos':
-      return give(a, unary('neg', times(g, unary('sin', a))));
-    case 'tanh':
-      return give(a, times(g, binary('sub', 1, unary('square', node))));
-    case 'sigmoid':
-      return give(a, times(g, times(node, binary('sub', 1, node))));
-    case 'softplus':
-      return give(a, times(g, unary('sigmoid', a)));
-    case 'where':
-      // The side not taken gets 0, whatever stands there.
-      give(b, ops.where(a, g, 0));
-      return give(c, ops.where(a, constant(0, g.dtype), g));
-    default:
-      // sign, floor, ceil, round and comparisons are flat.
-      return;
-  }
 }
 
 /** The gradient of a recurrence that is not affine: its adjoint is a recurrence in the other direction, affine in the adjoint state. */

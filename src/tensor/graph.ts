@@ -178,8 +178,8 @@ export function release(node: Node): void {
 
 let walks = 0;
 
-/** The nodes that `roots` need, each after its inputs. Sets `position` of each. */
-export function topological(roots: readonly Node[]): Node[] {
+/** The nodes that `roots` need, each after its inputs (or after what `inputsOf` says). Sets `position` of each. */
+export function topological(roots: readonly Node[], inputsOf?: (node: Node) => readonly Node[]): Node[] {
   const walk = ++walks;
   const order: Node[] = [];
   const stack: Node[] = [];
@@ -193,9 +193,10 @@ export function topological(roots: readonly Node[]): Node[] {
       const top = stack.length - 1;
       const node = stack[top]!;
       const i = next[top]!;
-      if (i < node.inputs.length) {
+      const inputs = inputsOf ? inputsOf(node) : node.inputs;
+      if (i < inputs.length) {
         next[top] = i + 1;
-        const input = node.inputs[i]!;
+        const input = inputs[i]!;
         if (input.walk !== walk) {
           input.walk = walk;
           stack.push(input);
@@ -242,10 +243,29 @@ export function windowOf(node: Node): { base: Node; offset: number; strides: Sha
   return { base: node, offset: 0, strides: contiguousStrides(node.shape) };
 }
 
-function view(base: Node, shape: Shape, offset: number, strides: Shape): Node {
-  if (base.op === 'constant') return constant(base.attributes.value!, base.dtype, shape);
-  if (offset === 0 && sameShape(base.shape, shape) && (base.size === 0 || sameRegion(shape, strides))) return base;
-  return new Node('view', base.dtype, shape, [base], { region: { offset, strides } });
+/** Windows on windows are joined into one; these remember, for gradients, which view one was made from, and which were undone by going back to their base. */
+const origins = new WeakMap<Node, { from: Node; region: Region }>();
+const undone = new WeakSet<Node>();
+
+/** The view that a view was made from, and where in it (taken as contiguous) it lies. */
+export function originOf(node: Node): { from: Node; region: Region } | undefined {
+  return origins.get(node);
+}
+
+export function wentBackToBase(node: Node): boolean {
+  return undone.has(node);
+}
+
+/** A view of `node` under another shape; `through` says where its elements lie, given where those of the node do. */
+function view(node: Node, shape: Shape, through: (window: Region) => Region): Node {
+  if (node.op === 'constant') return constant(node.attributes.value!, node.dtype, shape);
+  const { base, ...window } = windowOf(node);
+  const region = through(window);
+  const isBase = region.offset === 0 && sameShape(base.shape, shape) && (base.size === 0 || sameRegion(shape, region.strides));
+  const result = isBase ? base : new Node('view', node.dtype, shape, [base], { region });
+  if (isBase) for (let from: Node | undefined = node; from?.op === 'view'; from = origins.get(from)?.from) undone.add(from);
+  else if (node.op === 'view') origins.set(result, { from: node, region: through({ offset: 0, strides: contiguousStrides(node.shape) }) });
+  return result;
 }
 
 function sameRegion(shape: Shape, strides: Shape): boolean {
@@ -255,32 +275,30 @@ function sameRegion(shape: Shape, strides: Shape): boolean {
 
 export function reshape(node: Node, shape: Shape): Node {
   if (sameShape(node.shape, shape)) return node;
-  const { base, offset, strides } = windowOf(node);
-  const reshaped = reshapeStrides(node.shape, strides, shape);
-  if (reshaped) return view(base, shape, offset, reshaped);
-  return view(copy(node), shape, 0, contiguousStrides(shape));
+  const { strides } = windowOf(node);
+  const source = reshapeStrides(node.shape, strides, shape) ? node : copy(node);
+  return view(source, shape, (window) => ({ offset: window.offset, strides: reshapeStrides(source.shape, window.strides, shape)! }));
 }
 
 export function permute(node: Node, order: readonly number[]): Node {
-  const { base, offset, strides } = windowOf(node);
-  return view(base, order.map((d) => node.shape[d]!), offset, order.map((d) => strides[d]!));
+  return view(node, order.map((d) => node.shape[d]!), ({ offset, strides }) => ({ offset, strides: order.map((d) => strides[d]!) }));
 }
 
 /** Repeats along dimensions of extent 1 and new leading ones. `shape` is one that the node broadcasts to. */
 export function expand(node: Node, shape: Shape): Node {
   if (sameShape(node.shape, shape)) return node;
-  if (node.op === 'constant') return constant(node.attributes.value!, node.dtype, shape);
-  const { base, offset, strides } = windowOf(node);
   const added = shape.length - node.shape.length;
-  return view(base, shape, offset, shape.map((extent, d) => (d < added || (node.shape[d - added] === 1 && extent !== 1) ? 0 : strides[d - added]!)));
+  const repeats = (extent: number, d: number) => d < added || (node.shape[d - added] === 1 && extent !== 1);
+  return view(node, shape, ({ offset, strides }) => ({ offset, strides: shape.map((extent, d) => (repeats(extent, d) ? 0 : strides[d - added]!)) }));
 }
 
 /** Elements start, start+step, … of each dimension; `shape` says how many. Steps may be negative. */
 export function slice(node: Node, starts: readonly number[], steps: readonly number[], shape: Shape): Node {
-  const { base, offset, strides } = windowOf(node);
-  let first = offset;
-  if (sizeOf(shape) > 0) for (let d = 0; d < starts.length; d++) first += starts[d]! * strides[d]!;
-  return view(base, shape, first, strides.map((stride, d) => stride * steps[d]!));
+  return view(node, shape, ({ offset, strides }) => {
+    let first = offset;
+    if (sizeOf(shape) > 0) for (let d = 0; d < starts.length; d++) first += starts[d]! * strides[d]!;
+    return { offset: first, strides: strides.map((stride, d) => stride * steps[d]!) };
+  });
 }
 
 /** Folds the axes away; they stay in the shape with extent 1. */

@@ -114,9 +114,9 @@ export function fold(node: Node, reduction: ReduceOp, axes: number[]): Node {
 }
 
 /** The number of elements that take part along the axes: a number, or what the mask counts. */
-function count(node: Node, axes: readonly number[], mask: Node | null, dtype: DType): Operand {
+function count(node: Node, axes: number[], mask: Node | null, keepDims: boolean): Operand {
   if (!mask) return axes.reduce((total, d) => total * node.shape[d]!, 1);
-  return cast(sum(expand(mask, node.shape), [...axes]), dtype);
+  return cast(dropAxes(sum(expand(mask, node.shape), axes), axes, keepDims), node.dtype);
 }
 
 function masked(node: Node, mask: Node | null, instead: number): Node {
@@ -127,22 +127,23 @@ export function floating(node: Node): Node {
   return isFloating(node.dtype) ? node : cast(node, 'float32');
 }
 
-/** Mean over axes, kept with extent 1; NaN where nothing takes part. */
-export function mean(node: Node, axes: number[], mask: Node | null): Node {
+/** Mean over axes; NaN where nothing takes part. */
+export function mean(node: Node, axes: number[], mask: Node | null, keepDims = true): Node {
   const x = floating(node);
-  return binary('div', sum(masked(x, mask, 0), axes), count(x, axes, mask, x.dtype));
+  return binary('div', dropAxes(sum(masked(x, mask, 0), axes), axes, keepDims), count(x, axes, mask, keepDims));
 }
 
 /**
- * Variance over axes, kept with extent 1: Σ(x−μ)² / (n−ddof), corrected by (Σ(x−μ))²/n for the rounding of μ, so that an offset of the
+ * Variance over axes: Σ(x−μ)² / (n−ddof), corrected by (Σ(x−μ))²/n for the rounding of μ, so that an offset of the
  * values costs no digits (Chan, Golub, LeVeque 1983, "corrected two-pass"). NaN or infinity where n ≤ ddof.
  */
-export function variance(node: Node, axes: number[], mask: Node | null, ddof: number): Node {
+export function variance(node: Node, axes: number[], mask: Node | null, ddof: number, keepDims = true): Node {
   const x = floating(node);
-  const n = count(x, axes, mask, x.dtype);
+  const n = count(x, axes, mask, keepDims);
   const centred = masked(binary('sub', x, mean(x, axes, mask)), mask, 0);
-  const shift = sum(centred, axes);
-  const spread = binary('sub', sum(unary('square', centred), axes), binary('div', unary('square', shift), n));
+  const folded = (values: Node) => dropAxes(sum(values, axes), axes, keepDims);
+  const shift = folded(centred);
+  const spread = binary('sub', folded(unary('square', centred)), binary('div', unary('square', shift), n));
   const divisor = typeof n === 'number' ? Math.max(0, n - ddof) : binary('maximum', binary('sub', n, ddof), 0);
   return binary('div', binary('maximum', spread, 0), divisor);
 }

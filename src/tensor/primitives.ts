@@ -1,7 +1,7 @@
 /** The tuned kernels that models use, as operations on tensors. */
 import { TensorError } from '../errors';
 import { isFloating } from './dtype';
-import { cast, kernel, release, retain, windowOf, type Node } from './graph';
+import { cast, kernel, release, reshape, retain, windowOf, type Node } from './graph';
 import { contiguous } from './operations';
 import { realize } from './plan';
 import type { RandomKey } from './random';
@@ -140,7 +140,9 @@ export class UpdateList {
       name: 'adamw', outputs, attributes: [], aliases: [0, 1, 2], last: true,
       scalars: [lr, beta1, beta2, epsilon, weightDecay, 1 - beta1 ** step, 1 - beta2 ** step],
     };
-    const results = kernel(call, [param.node, m.node, v.node, contiguous(tensorArgument('adamw', gradient)), tensorArgument('adamw', gradScale)]);
+    const factor = tensorArgument('adamw', gradScale);
+    if (factor.size !== 1) throw new TensorError(`adamw: expected a gradScale of one element, got shape ${formatShape(factor.shape)}`);
+    const results = kernel(call, [param.node, m.node, v.node, contiguous(tensorArgument('adamw', gradient)), reshape(factor, [1])]);
     this.updates.push({ targets, results });
   }
 

@@ -63,6 +63,7 @@ export function scan(inputs: readonly Tensor[], options: ScanOptions<Init> | Sca
   if (typeof step !== 'function') throw new TensorError(`scan: expected a step function, got ${describe(step)}`);
   const { reverse = false, mask, init = 0 } = options;
   const several = Array.isArray(init);
+  if (several && init.length === 0) throw new TensorError('scan: expected init to hold at least one state, got an empty array');
   const given = inputs.map((input, i) => tensorArgument(`scan input ${i}`, input));
   const maskNode = mask === undefined ? null : tensorArgument('scan mask', mask);
   const shape = broadcastShapes('scan', [...given, ...(maskNode ? [maskNode] : [])].map((node) => node.shape));

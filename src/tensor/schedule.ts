@@ -5,9 +5,11 @@
  * (a reduction, a kernel, the base of a view) puts its readers on the next one. Nodes of one level that share an index space and
  * an input become one program. Programs of one level never depend on each other, and levels run in order.
  */
+import { dtypes } from './dtype';
 import type { Node, Region } from './graph';
 import { windowOf } from './graph';
 import type { Shape } from './shape';
+import { split, type Numbered } from './split';
 
 /** What a program leaves behind: a node stored to its own buffer or to a region of an assembled one, or a node folded into a reduction. */
 export interface Sink {
@@ -31,9 +33,6 @@ export interface ProgramStep {
 
 export type Step = ProgramStep | { kind: 'kernel'; node: number } | { kind: 'fill'; node: number };
 
-/** Programs with more nodes than this are cut in pieces: their registers would not stay in the cache. */
-const MAX_PROGRAM_NODES = 40;
-
 /** Operations cheap enough to repeat wherever their result is used, if their operand is in memory. */
 const cheap = new Set(['cast', 'add', 'sub', 'mul', 'neg', 'not_', 'eq', 'ne', 'lt', 'le', 'gt', 'ge', 'square']);
 
@@ -46,6 +45,7 @@ export class Scheduler {
   private readonly mode: Mode[];
   private readonly mustStore: boolean[];
   private readonly users: number[][];
+  private readonly inputs: number[][];
   private readonly arithmetic: boolean[];
   private readonly inline: boolean[];
 
@@ -61,6 +61,7 @@ export class Scheduler {
     this.arithmetic = new Array<boolean>(count).fill(false);
     this.inline = new Array<boolean>(count).fill(false);
     this.users = nodes.map(() => []);
+    this.inputs = nodes.map((node) => node.inputs.map((input) => this.at(input)));
   }
 
   run(): Step[] {
@@ -78,8 +79,7 @@ export class Scheduler {
     this.nodes.forEach((node, i) => {
       const ofLoop = node.op === 'output' && node.inputs[0]!.op === 'loop';
       this.arithmetic[i] = ofLoop || !['buffer', 'constant', 'view', 'reduce', 'assemble', 'kernel', 'output'].includes(node.op);
-      for (const input of node.inputs) {
-        const j = this.at(input);
+      for (const j of this.inputs[i]!) {
         this.users[j]!.push(i);
         if (node.op === 'view' || node.op === 'kernel') this.mustStore[j] = true;
       }
@@ -106,7 +106,7 @@ export class Scheduler {
 
   private assignLevel(i: number): void {
     const node = this.nodes[i]!;
-    const inputs = node.inputs.map((input) => this.at(input));
+    const inputs = this.inputs[i]!;
     switch (node.op) {
       case 'buffer':
       case 'constant':
@@ -172,16 +172,52 @@ export class Scheduler {
     return axes.length === 1 && axes[0] === reduceNode.shape.length - 1;
   }
 
-  /** Moves arithmetic whose result is only used later to where it is used, if that needs no more memory than storing the result. */
+  /**
+   * Moves arithmetic whose results are only used later to where they are used, where that stores fewer bytes: connected nodes of one level
+   * together, for what they read from registers against what they leave behind.
+   */
   private sink(): void {
+    const byLevel: number[][] = [];
+    const movable = new Array<boolean>(this.nodes.length).fill(false);
     for (let i = this.nodes.length - 1; i >= 0; i--) {
-      const node = this.nodes[i]!;
-      if (!this.inFlight(i) || this.mustStore[i] || this.mode[i] !== 'none' || node.op === 'output' || this.users[i]!.length === 0) continue;
-      const wanted = this.useLevel(this.users[i]![0]!, i);
-      if (wanted <= this.level[i]! || this.users[i]!.some((user) => this.useLevel(user, i) !== wanted)) continue;
-      const operands = node.inputs.filter((input) => input.op !== 'constant').map((input) => this.at(input));
-      if (operands.length === 1 || operands.every((j) => !this.inFlight(j) || this.mustStore[j])) this.level[i] = wanted;
+      if (!this.inFlight(i) || this.mustStore[i] || this.mode[i] !== 'none' || this.users[i]!.length === 0) continue;
+      movable[i] = this.users[i]!.every((user) => this.useLevel(user, i) > this.level[i]! || (movable[user]! && this.level[user] === this.level[i]));
+      if (movable[i]) (byLevel[this.level[i]!] ??= []).push(i);
     }
+    // The last level first: what moves there may be what an earlier level's nodes are used by.
+    for (const [level, members] of [...byLevel.entries()].reverse()) {
+      const seen = new Set<number>();
+      for (const start of members ?? []) {
+        const component = this.connected(start, seen, (j) => movable[j]! && this.level[j] === level);
+        if (this.gains(component, level)) for (const i of component.sort((a, b) => b - a)) this.level[i] = Math.min(...this.users[i]!.map((user) => this.useLevel(user, i)));
+      }
+    }
+  }
+
+  /** The nodes that hang together with `start` by operands and users that qualify. */
+  private connected(start: number, seen: Set<number>, qualifies: (i: number) => boolean): number[] {
+    const found: number[] = [];
+    const stack = [start];
+    while (stack.length > 0) {
+      const i = stack.pop()!;
+      if (seen.has(i) || !qualifies(i)) continue;
+      seen.add(i);
+      found.push(i);
+      stack.push(...this.inputs[i]!, ...this.users[i]!);
+    }
+    return found;
+  }
+
+  /** Whether a component read later stores no more than the same component computed now. */
+  private gains(component: readonly number[], level: number): boolean {
+    const inside = new Set(component);
+    const elsewhere = (i: number) => this.users[i]!.some((user) => !inside.has(user) && this.useLevel(user, i) > level);
+    const bytes = (i: number) => dtypes[this.nodes[i]!.dtype].bytes;
+    const operands = new Set(component.flatMap((i) => this.inputs[i]!));
+    let stored = 0;
+    for (const j of operands) if (!inside.has(j) && this.inFlight(j) && !this.mustStore[j] && !elsewhere(j)) stored += bytes(j);
+    for (const i of component) if (elsewhere(i)) stored -= bytes(i);
+    return stored <= 0;
   }
 
   private useLevel(user: number, value: number): number {
@@ -215,7 +251,7 @@ export class Scheduler {
         const key = level * this.nodes.length + i;
         if (walked.has(key)) continue;
         walked.add(key);
-        for (const input of node.inputs) stack.push(this.at(input));
+        stack.push(...this.inputs[i]!);
       }
       return groups.find(group);
     };
@@ -282,14 +318,16 @@ export class Scheduler {
     for (const [mode, own] of byMode) steps.push(this.program(level, shape, mode, own));
     // Plain stores go with the first program that computes their value anyway.
     const rest: Sink[] = [];
+    const computed = steps.map((step) => new Set(step.nodes));
     for (const sink of plain) {
-      const home = steps.find((step) => step.nodes.includes(sink.value)) ?? (steps.length === 1 ? steps[0] : undefined);
+      const home = steps.find((_, k) => computed[k]!.has(sink.value)) ?? (steps.length === 1 ? steps[0] : undefined);
       if (home) home.sinks.push(sink);
       else rest.push(sink);
     }
     for (const step of steps) step.nodes = this.closure(level, step.sinks);
-    if (rest.length > 0) steps.push(...this.split(this.program(level, shape, 'none', rest)));
-    return steps;
+    if (rest.length > 0) steps.push(this.program(level, shape, 'none', rest));
+    const graph: Numbered = { nodes: this.nodes, inputs: this.inputs, users: this.users };
+    return steps.flatMap((step) => split(step, graph));
   }
 
   private sinkMode(sink: Sink): Mode {
@@ -312,27 +350,9 @@ export class Scheduler {
       const i = stack.pop()!;
       if (wanted.has(i) || !(this.inline[i] || (this.inFlight(i) && this.level[i] === level))) continue;
       wanted.add(i);
-      for (const input of this.nodes[i]!.inputs) stack.push(this.at(input));
+      stack.push(...this.inputs[i]!);
     }
     return [...wanted].sort((a, b) => a - b);
-  }
-
-  /** Cuts a long element-wise program into pieces; what crosses a cut is stored. */
-  private split(step: ProgramStep): ProgramStep[] {
-    if (step.nodes.length <= MAX_PROGRAM_NODES) return [step];
-    const piece = new Map<number, number>();
-    step.nodes.forEach((node, position) => piece.set(node, Math.floor(position / MAX_PROGRAM_NODES)));
-    const pieces: ProgramStep[] = [];
-    for (let at = 0; at < step.nodes.length; at += MAX_PROGRAM_NODES) {
-      pieces.push({ ...step, nodes: step.nodes.slice(at, at + MAX_PROGRAM_NODES), sinks: [] });
-    }
-    for (const sink of step.sinks) pieces[piece.get(sink.value) ?? 0]!.sinks.push(sink);
-    const stored = new Set(step.sinks.filter((sink) => sink.value === sink.target).map((sink) => sink.value));
-    for (const [node, at] of piece) {
-      const crosses = this.users[node]!.some((user) => piece.has(user) && piece.get(user) !== at);
-      if (crosses && !stored.has(node)) pieces[at]!.sinks.push({ value: node, target: node });
-    }
-    return pieces.filter((part) => part.sinks.length > 0);
   }
 }
 

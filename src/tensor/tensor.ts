@@ -282,7 +282,7 @@ export class Tensor implements Disposable {
   // ---- reductions ----
 
   sum(axis?: Axes, options: ReduceOptions = {}): Tensor {
-    return this.reduced('sum', axis, options, (x, axes, mask) => ops.sum(mask ? ops.where(mask, x, 0) : x, axes));
+    return this.reduced('sum', axis, options, (x, axes, mask, keepDims) => ops.dropAxes(ops.sum(mask ? ops.where(mask, x, 0) : x, axes), axes, keepDims));
   }
   /** NaN where nothing takes part. */
   mean(axis?: Axes, options: ReduceOptions = {}): Tensor {
@@ -291,12 +291,12 @@ export class Tensor implements Disposable {
   /** Σ(x−μ)² / (n−ddof), ddof 1 unless told otherwise. An offset of the values costs no precision. */
   var(axis?: Axes, options: VarianceOptions = {}): Tensor {
     const ddof = ddofOf('var', options);
-    return this.reduced('var', axis, options, (x, axes, mask) => ops.variance(x, axes, mask, ddof));
+    return this.reduced('var', axis, options, (x, axes, mask, keepDims) => ops.variance(x, axes, mask, ddof, keepDims));
   }
   /** The square root of {@link var}. */
   std(axis?: Axes, options: VarianceOptions = {}): Tensor {
     const ddof = ddofOf('std', options);
-    return this.reduced('std', axis, options, (x, axes, mask) => ops.unary('sqrt', ops.variance(x, axes, mask, ddof)));
+    return this.reduced('std', axis, options, (x, axes, mask, keepDims) => ops.unary('sqrt', ops.variance(x, axes, mask, ddof, keepDims)));
   }
   max(axis?: Axes, options: ReduceOptions = {}): Tensor {
     return this.extreme('max', 'maximum', -Infinity, axis, options);
@@ -451,14 +451,14 @@ export class Tensor implements Disposable {
     return new Tensor(ops.unary(op, this.node));
   }
 
-  private reduced(name: string, axis: Axes | undefined, options: ReduceOptions, f: (x: Node, axes: number[], mask: Node | null) => Node): Tensor {
+  private reduced(name: string, axis: Axes | undefined, options: ReduceOptions, f: (x: Node, axes: number[], mask: Node | null, keepDims: boolean) => Node): Tensor {
     const axes = checkAxes(name, axis, this.ndim);
     const mask = options.mask === undefined ? null : maskArgument(name, options.mask, this.shape);
-    return new Tensor(ops.dropAxes(f(this.node, axes, mask), axes, options.keepDims ?? false));
+    return new Tensor(f(this.node, axes, mask, options.keepDims ?? false));
   }
 
   private extreme(name: string, reduction: ReduceOp, nothing: number, axis: Axes | undefined, options: ReduceOptions): Tensor {
-    return this.reduced(name, axis, options, (x, axes, mask) => ops.fold(mask ? ops.where(mask, ops.floating(x), nothing) : x, reduction, axes));
+    return this.reduced(name, axis, options, (x, axes, mask, keepDims) => ops.dropAxes(ops.fold(mask ? ops.where(mask, ops.floating(x), nothing) : x, reduction, axes), axes, keepDims));
   }
 }
 

@@ -11,7 +11,8 @@ export interface BatchShape {
   padId: number;
 }
 
-type Field = 'ids' | 'start' | 'masks' | 'rewards' | 'rolloutLogProbs' | 'oldLogProbs' | 'refLogProbs' | 'values' | 'advantages' | 'returns';
+type Field =
+  'ids' | 'start' | 'masks' | 'rewards' | 'rolloutLogProbs' | 'oldLogProbs' | 'refLogProbs' | 'values' | 'advantages' | 'returns';
 
 /**
  * One row a trajectory, row-major in host memory: prompts right-aligned in the first P columns, responses left-aligned in the R after them.

@@ -70,7 +70,8 @@ export function latestCheckpoint(path: string): string | null {
   if (!existsSync(file)) return null;
   const text = readFileSync(file, 'utf8').trim();
   const folder = join(path, `global_step_${text}`);
-  if (!/^\d+$/.test(text) || !existsSync(folder)) throw new DataError(`${file}: expected the step of a checkpoint beside it, got ${showValue(text)}`);
+  if (!/^\d+$/.test(text) || !existsSync(folder))
+    throw new DataError(`${file}: expected the step of a checkpoint beside it, got ${showValue(text)}`);
   return folder;
 }
 
@@ -85,7 +86,8 @@ export function loadCheckpoint(folder: string, models: CheckpointModels): Traine
     const file = join(folder, name, 'optimizer.safetensors');
     const { tensors, metadata } = readSafetensors(file);
     const step = Number(metadata.step);
-    if (!Number.isInteger(step) || step < 0) throw new DataError(`${file}: metadata step: expected an integer, 0 or more, got ${showValue(metadata.step)}`);
+    if (!Number.isInteger(step) || step < 0)
+      throw new DataError(`${file}: metadata step: expected an integer, 0 or more, got ${showValue(metadata.step)}`);
     loadWeights(join(folder, name, 'model.safetensors'), model.parameters);
     optimizer.loadState({ step, tensors });
   }
@@ -116,12 +118,15 @@ function readState(file: string): TrainerState {
     throw new DataError(`${file}: cannot be read (${(error as Error).message})`, { cause: error });
   }
   if (state?.version !== 1) throw new DataError(`${file}: version: expected 1, got ${showValue(state?.version)}`);
-  if (!Number.isInteger(state.globalStep)) throw new DataError(`${file}: globalStep: expected an integer, got ${showValue(state.globalStep)}`);
+  if (!Number.isInteger(state.globalStep))
+    throw new DataError(`${file}: globalStep: expected an integer, got ${showValue(state.globalStep)}`);
   return state as TrainerState;
 }
 
 function deleteOlder(path: string, newest: number, keep: number): void {
-  const steps = readdirSync(path).flatMap((name) => stepFolder.exec(name)?.[1] ?? []).map(Number);
+  const steps = readdirSync(path)
+    .flatMap((name) => stepFolder.exec(name)?.[1] ?? [])
+    .map(Number);
   // Steps beyond the newest are an earlier run's: not ours to judge.
   const ours = steps.filter((step) => step <= newest).sort((a, b) => b - a);
   for (const step of ours.slice(keep)) rmSync(join(path, `global_step_${step}`), { recursive: true, force: true });

@@ -1,6 +1,13 @@
 /** A run from its configuration: what is trained, on what, with what. */
 import { getAdvantageEstimator, hasAdvantageEstimator, listAdvantageEstimators } from '../advantages';
-import { type Config, loadConfigFromArguments, type ModelConfig, type OptimizerConfig, validateConfig, validateDatasetSize } from '../config';
+import {
+  type Config,
+  loadConfigFromArguments,
+  type ModelConfig,
+  type OptimizerConfig,
+  validateConfig,
+  validateDatasetSize,
+} from '../config';
 import { createTokenizer, PromptDataset, type Tokenizer, tokenizers } from '../data';
 import { environments, type EnvironmentClass, getEnvironment } from '../environments';
 import { VantageError } from '../errors';
@@ -87,9 +94,14 @@ export class Experiment {
     const trainDataset = await this.trainDataset(tokenizer);
     validateDatasetSize(config, trainDataset.length);
     const evalDataset = await this.evalDataset(tokenizer);
-    for (const [name, dataset] of [['data.train_data', trainDataset], ['data.val_data', evalDataset]] as const) {
+    for (const [name, dataset] of [
+      ['data.train_data', trainDataset],
+      ['data.val_data', evalDataset],
+    ] as const) {
       if (dataset && dataset.dropped > 0) {
-        print(`${name}: ${dataset.dropped} prompts over trainer.max_prompt_length=${config.trainer.max_prompt_length} tokens were dropped, ${dataset.length} are left`);
+        print(
+          `${name}: ${dataset.dropped} prompts over trainer.max_prompt_length=${config.trainer.max_prompt_length} tokens were dropped, ${dataset.length} are left`,
+        );
       }
     }
     const models = this.models(tokenizer);
@@ -147,7 +159,10 @@ export interface MainOptions {
  * registerAdvantageEstimator('my_custom', MyCustomAdvantageEstimator);
  * void main(process.argv.slice(2), { config: 'config.yaml' });
  */
-export async function main(argv: readonly string[], { experiment: Class = Experiment, config: file }: MainOptions = {}): Promise<TrainingResult | null> {
+export async function main(
+  argv: readonly string[],
+  { experiment: Class = Experiment, config: file }: MainOptions = {},
+): Promise<TrainingResult | null> {
   try {
     const { config } = loadConfigFromArguments(file === undefined ? argv : ['-c', file, ...argv]);
     validate(config);

@@ -1,6 +1,6 @@
 /** What a run leaves behind and says at its end. */
 import { dirname, join, relative } from 'node:path';
-import { listAdvantageEstimators } from '../advantages';
+import { getAdvantageEstimator, listAdvantageEstimators } from '../advantages';
 import type { Config } from '../config';
 import { seriesOf, writeLearningCurve } from '../tracking';
 import type { TrainingResult } from './trainer';
@@ -33,13 +33,15 @@ export function summary(config: Config, result: TrainingResult, learningCurve: s
     ['learning curve', learningCurve],
     result.checkpoint !== null && ['checkpoint', result.checkpoint],
   ].filter((row) => row !== false);
-  const others = listAdvantageEstimators().filter((name) => name !== algorithm.advantage_estimator);
+  // One that runs with nothing but its name: no critic, no reference policy.
+  const isReady = (name: string) => (getAdvantageEstimator(name).requires ?? []).every((input) => input === 'groupIds');
+  const other = listAdvantageEstimators().find((name) => name !== algorithm.advantage_estimator && isReady(name));
   return [
     '',
     outcome(config, result),
     ...files.map(([title, file]) => `  ${title.padEnd(16)}${shortest(file)}`),
     'Next: open the learning curve in a browser, or train with another estimator or seed:',
-    `  trainer.algorithm.advantage_estimator=${others[0] ?? algorithm.advantage_estimator}  trainer.seed=${config.trainer.seed + 1}`,
+    `  trainer.algorithm.advantage_estimator=${other ?? algorithm.advantage_estimator}  trainer.seed=${config.trainer.seed + 1}`,
     `  (registered: ${listAdvantageEstimators().join(', ')})`,
   ].join('\n');
 }
@@ -55,7 +57,9 @@ function outcome({ trainer: { stop_when, algorithm } }: Config, { steps, seconds
     case 'interrupted':
       return `Interrupted after ${took}${recent}.`;
     default:
-      return stop_when === null ? `Trained ${took}${recent}.` : `Did not reach ${stop_when.metric} ≥ ${stop_when.value} in ${took}${recent}.`;
+      return stop_when === null
+        ? `Trained ${took}${recent}.`
+        : `Did not reach ${stop_when.metric} ≥ ${stop_when.value} in ${took}${recent}.`;
   }
 }
 

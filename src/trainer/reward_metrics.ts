@@ -45,7 +45,10 @@ export function evaluationMetrics(trajectories: readonly Trajectory[], samples: 
     metrics[`eval/${name}/mean_positive_reward`] = meanPositive;
   };
   for (const source of new Set(trajectories.map(({ dataSource }) => dataSource))) {
-    add(source.replaceAll('/', '_'), trajectories.filter(({ dataSource }) => dataSource === source));
+    add(
+      source.replaceAll('/', '_'),
+      trajectories.filter(({ dataSource }) => dataSource === source),
+    );
   }
   add('all', trajectories);
   return metrics;
@@ -58,7 +61,9 @@ export function evaluationMetrics(trajectories: readonly Trajectory[], samples: 
 export function informativeRows(rewards: readonly number[], groupIds: readonly string[], tolerance = 0): number[] {
   const groups = new Map<string, number[]>();
   for (const [row, id] of groupIds.entries()) groups.set(id, [...(groups.get(id) ?? []), rewards[row]]);
-  const informative = new Set([...groups].filter(([, values]) => values.length === 1 || Math.max(...values) - Math.min(...values) > tolerance).map(([id]) => id));
+  const informative = new Set(
+    [...groups].filter(([, values]) => values.length === 1 || Math.max(...values) - Math.min(...values) > tolerance).map(([id]) => id),
+  );
   return [...groupIds.keys()].filter((row) => informative.has(groupIds[row]));
 }
 

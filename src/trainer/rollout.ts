@@ -108,7 +108,9 @@ export class Rollout {
     const ids = this.parts.tokenizer.encodeChat(messages);
     const { maxPromptLength } = this.parts;
     if (ids.length >= 1 && ids.length <= maxPromptLength) return ids;
-    throw new EnvironmentError(`environment '${example.envClass}': init: expected a prompt of 1 to ${maxPromptLength} tokens, got ${ids.length}`);
+    throw new EnvironmentError(
+      `environment '${example.envClass}': init: expected a prompt of 1 to ${maxPromptLength} tokens, got ${ids.length}`,
+    );
   }
 }
 

@@ -2,6 +2,7 @@
 import { type AdvantageEstimator, computeAdvantages, createAdvantageEstimator, getAdvantageEstimator } from '../advantages';
 import type { Config } from '../config';
 import { DataLoader, inBatches, type PromptDataset, type Tokenizer } from '../data';
+import { ConfigError, didYouMean } from '../errors';
 import { klDivergence } from '../losses';
 import { type Tensor, tidy, where } from '../tensor';
 import { ConsoleTracker, type Metrics, type MetricsRecord, type Tracker } from '../tracking';
@@ -86,16 +87,20 @@ export class Trainer {
         await turn();
         if (this.isSolved(metrics)) reason = 'stop_when';
         else if (interrupt.requested) reason = 'interrupted';
-        const isLast = this.step === total || reason === 'stop_when' || reason === 'interrupted';
-        if (this.isDue(trainer.eval_interval, isLast) && this.parts.evalDataset && reason !== 'interrupted') Object.assign(metrics, await this.evaluate());
+        const isLast = (): boolean => this.step === total || reason === 'stop_when' || reason === 'interrupted';
+        if (this.isDue(trainer.eval_interval, isLast()) && this.parts.evalDataset && reason !== 'interrupted') {
+          const evaluation = await this.evaluate();
+          Object.assign(metrics, evaluation);
+          if (this.isSolved(evaluation)) reason = 'stop_when';
+        }
         const endsEpoch = this.loader.epoch !== epoch;
-        if (trainer.ckpt_interval > 0 && this.isDue(trainer.ckpt_interval, isLast || endsEpoch)) {
+        if (trainer.ckpt_interval > 0 && this.isDue(trainer.ckpt_interval, isLast() || endsEpoch)) {
           const timing = new Timing();
           this.checkpoint = timing.time('save_checkpoints', () => this.save());
           Object.assign(metrics, timing.metrics());
         }
         this.log(metrics);
-        if (isLast) break;
+        if (isLast()) break;
       }
     } finally {
       interrupt.remove();
@@ -149,7 +154,9 @@ export class Trainer {
     const trajectories: Trajectory[] = [];
     await timing.timeAsync('eval', async () => {
       for (const [i, batch] of [...inBatches(examples, trainer.eval_batch_size)].entries()) {
-        trajectories.push(...(await this.parts.rollout.collect(batch, { samples, sampling: generator.eval_sampling_params, key: key.fold(i) })));
+        trajectories.push(
+          ...(await this.parts.rollout.collect(batch, { samples, sampling: generator.eval_sampling_params, key: key.fold(i) })),
+        );
       }
     });
     this.showExample(trajectories[0]);
@@ -165,7 +172,9 @@ export class Trainer {
   protected applyKlPenalty(batch: TrainingBatch): Metrics {
     const { use_kl_in_reward, kl_loss_coef, kl_estimator_type } = this.config.trainer.algorithm;
     if (batch.refLogProbs === null) return { 'loss/kl_loss_coef': kl_loss_coef };
-    const kl = tidy(() => klDivergence(batch.tensor('oldLogProbs'), batch.tensor('refLogProbs'), kl_estimator_type, batch.tensor('masks')).dataSync());
+    const kl = tidy(() =>
+      klDivergence(batch.tensor('oldLogProbs'), batch.tensor('refLogProbs'), kl_estimator_type, batch.tensor('masks')).dataSync(),
+    );
     if (use_kl_in_reward) batch.rewards.forEach((reward, i) => (batch.rewards[i] = reward - kl_loss_coef * kl[i]));
     const sums = Array.from({ length: batch.rows }, (_, row) => rowSum(kl, row, batch.shape.responseWidth));
     const lengths = Array.from({ length: batch.rows }, (_, row) => Math.max(1, batch.tokens(row, row + 1)));
@@ -218,7 +227,10 @@ export class Trainer {
     const promptWidth = trajectories.reduce((width, { promptIds }) => Math.max(width, promptIds.length), this.promptWidth);
     const batch = new TrainingBatch(trajectories, { promptWidth, responseWidth: generator.sampling_params.max_generate_length, padId });
     if (trainer.algorithm.zero_variance_filter) {
-      const kept = informativeRows(trajectories.map(({ reward }) => reward), batch.groupIds);
+      const kept = informativeRows(
+        trajectories.map(({ reward }) => reward),
+        batch.groupIds,
+      );
       batch.keepRows(kept);
       metrics['reward/num_zero_variance_filtered'] = new Set(batch.groupIds).size - new Set(kept.map((row) => batch.groupIds[row])).size;
     }
@@ -229,10 +241,22 @@ export class Trainer {
     return interval > 0 && (this.step % interval === 0 || isLast);
   }
 
+  /** Whether `trainer.stop_when` holds with these metrics. @throws ConfigError where it names a metric that a step does not have */
   private isSolved(metrics: Metrics): boolean {
     const { stop_when } = this.config.trainer;
     if (stop_when === null) return false;
-    this.recent.push(metrics[stop_when.metric] ?? NaN);
+    const value = metrics[stop_when.metric];
+    if (value === undefined) {
+      if ('trainer/global_step' in metrics && !stop_when.metric.startsWith('eval/')) {
+        const nearest = didYouMean(stop_when.metric, Object.keys(metrics));
+        const hint = nearest === null ? '' : ` Did you mean '${nearest}'?`;
+        throw new ConfigError(
+          `trainer.stop_when.metric: expected a metric of this run, got '${stop_when.metric}'.${hint} Metrics: ${Object.keys(metrics).join(', ')}`,
+        );
+      }
+      return false;
+    }
+    this.recent.push(value);
     if (this.recent.length > stop_when.window) this.recent.shift();
     return this.recent.length === stop_when.window && average(this.recent) >= stop_when.value;
   }
@@ -241,7 +265,14 @@ export class Trainer {
     const { policy, critic } = this.parts.models;
     const { ckpt_path, max_ckpts_to_keep, seed } = this.config.trainer;
     const models: CheckpointModels = critic ? { policy, critic } : { policy };
-    const state: TrainerState = { version: 1, globalStep: this.step, data: this.loader.state(), seed, recent: this.recent, config: this.config };
+    const state: TrainerState = {
+      version: 1,
+      globalStep: this.step,
+      data: this.loader.state(),
+      seed,
+      recent: this.recent,
+      config: this.config,
+    };
     return saveCheckpoint(ckpt_path, models, state, max_ckpts_to_keep);
   }
 

@@ -1,6 +1,6 @@
 /** What the models compute before an update, and the update itself. */
 import type { Config, OptimizerConfig } from '../config';
-import { computePolicyLoss, klDivergence, type LossReduction, maskedMean, reductionDivisors, valueLoss } from '../losses';
+import { computePolicyLoss, klDivergence, maskedMean, reductionDivisors, valueLoss } from '../losses';
 import { type AdamW, learningRate, type Transformer, type ValueModel } from '../models';
 import { tensor, type Tensor, tidy } from '../tensor';
 import type { Metrics } from '../tracking';
@@ -19,6 +19,11 @@ export interface Models {
   critic: Trained<ValueModel> | null;
   /** The frozen policy of the KL terms. */
   reference: Transformer | null;
+}
+
+interface LossAndMetrics {
+  loss: Tensor;
+  metrics: Record<string, Tensor>;
 }
 
 /** The models' view of a batch and their optimization. */
@@ -53,41 +58,41 @@ export class Update {
   policyStep(batch: TrainingBatch, from = 0, to = batch.rows): Metrics {
     const { algorithm, policy } = this.config.trainer;
     const { model, optimizer } = this.models.policy;
+    const options = { maxSeqLen: algorithm.max_seq_len };
     // Of the whole minibatch, so that the sums of its micro-batches add up to its reduction.
-    const divisors = tidy(() => reductionDivisors(batch.tensor('masks', from, to), algorithm.loss_reduction as LossReduction, { maxSeqLen: algorithm.max_seq_len }).dataSync());
-    const micro = [...batch.ranges(this.config.trainer.micro_train_batch_size_per_gpu, from, to)].map(([first, end]) =>
-      tidy(() => {
+    const divisors = tidy(() => reductionDivisors(batch.tensor('masks', from, to), algorithm.loss_reduction, options).dataSync());
+    const { lr, gradNorm, micro } = this.optimizerStep(
+      optimizer,
+      policy.optimizer_config,
+      batch.ranges(this.microSize, from, to),
+      (first, end) => {
         const divisor = tensor(divisors.subarray(first - from, end - from), { shape: [end - first, 1], dtype: 'float32' });
-        const { loss, sums, means } = this.policyLoss(model, batch, divisor, first, end);
-        optimizer.accumulate(loss, [...Object.values(sums), ...Object.values(means)]);
-        return { sums, means };
-      }),
+        return this.policyLoss(model, batch, divisor, first, end);
+      },
     );
-    const lr = rate(policy.optimizer_config, optimizer);
-    const { gradNorm } = tidy(() => optimizer.step({ lr }));
-    const means = new Averages();
-    for (const part of micro) means.add(items(part.means));
-    const total = addUp(micro.map(({ sums }) => items(sums)));
-    for (const { sums, means } of micro) for (const value of [...Object.values(sums), ...Object.values(means)]) value.dispose();
+    const total = (name: string) => micro.reduce((sum, metrics) => sum + metrics[name], 0);
     const tokens = Math.max(1, batch.tokens(from, to));
+    const means = new Averages();
+    for (const metrics of micro) means.add(metrics);
+    const lossMetrics = Object.entries(means.result()).filter(([name]) => name.startsWith('loss_metrics/'));
     return {
-      'policy/final_loss': total.final_loss,
-      'policy/policy_loss': total.policy_loss,
-      'policy/policy_entropy': total.entropy / tokens,
-      ...(total.kl !== undefined && { 'policy/policy_kl': total.kl / tokens }),
+      'policy/final_loss': total('final_loss'),
+      'policy/policy_loss': total('policy_loss'),
+      'policy/policy_entropy': total('entropy') / tokens,
+      ...('kl' in micro[0] && { 'policy/policy_kl': total('kl') / tokens }),
       'policy/policy_lr': lr,
       'policy/grad_norm': gradNorm,
       'policy/response_length': tokens / (to - from),
-      ...Object.fromEntries(Object.entries(means.result()).map(([name, value]) => [`policy/loss_metrics/${name}`, value])),
+      ...Object.fromEntries(lossMetrics.map(([name, value]) => [`policy/${name}`, value])),
     };
   }
 
   /** The loss of rows [from, to): the policy loss, the KL term and the entropy bonus, each a masked sum over `divisor`, [B,1]. */
-  private policyLoss(model: Transformer, batch: TrainingBatch, divisor: Tensor, from: number, to: number) {
+  private policyLoss(model: Transformer, batch: TrainingBatch, divisor: Tensor, from: number, to: number): LossAndMetrics {
     const { algorithm } = this.config.trainer;
     const mask = batch.tensor('masks', from, to);
     const { logProbs, entropy } = this.logProbs(model, batch, batch.tensor('ids', from, to), batch.tensor('start', from, to));
-    const { loss: policyLoss, metrics: means } = computePolicyLoss(
+    const policyLoss = computePolicyLoss(
       algorithm.policy_loss_type,
       {
         logProbs,
@@ -99,40 +104,64 @@ export class Update {
       { epsClipLow: algorithm.eps_clip_low, epsClipHigh: algorithm.eps_clip_high, clipRatioC: algorithm.clip_ratio_c },
     );
     const reduce = (perToken: Tensor) => perToken.div(divisor).sum(null, { mask });
-    let loss = policyLoss;
-    const sums: Record<string, Tensor> = { policy_loss: policyLoss, entropy: entropy.sum(null, { mask }) };
+    const metrics: Record<string, Tensor> = { policy_loss: policyLoss.loss, entropy: entropy.sum(null, { mask }) };
+    for (const [name, value] of Object.entries(policyLoss.metrics)) metrics[`loss_metrics/${name}`] = value;
+    let { loss } = policyLoss;
     if (algorithm.use_kl_loss && batch.refLogProbs) {
       const kl = klDivergence(logProbs, batch.tensor('refLogProbs', from, to), algorithm.kl_estimator_type, mask);
       loss = loss.add(reduce(kl).mul(algorithm.kl_loss_coef));
-      sums.kl = kl.sum();
+      metrics.kl = kl.sum();
     }
     if (algorithm.use_entropy_loss) loss = loss.sub(reduce(entropy).mul(algorithm.entropy_loss_coef));
-    return { loss, sums: { final_loss: loss, ...sums }, means };
+    return { loss, metrics: { ...metrics, final_loss: loss } };
   }
 
   /** One optimizer step of the critic on rows [from, to). */
   private criticStep({ model, optimizer }: Trained<ValueModel>, batch: TrainingBatch, from: number, to: number): Metrics {
-    const { critic, algorithm, micro_train_batch_size_per_gpu: size } = this.config.trainer;
-    const micro = [...batch.ranges(size, from, to)].map(([first, end]) =>
-      tidy(() => {
+    const { critic, algorithm } = this.config.trainer;
+    const { lr, gradNorm, micro } = this.optimizerStep(
+      optimizer,
+      critic.optimizer_config,
+      batch.ranges(this.microSize, from, to),
+      (first, end) => {
         const mask = batch.tensor('masks', first, end);
         const values = model.values(batch.tensor('ids', first, end), batch.tensor('start', first, end), { from: batch.shape.promptWidth });
         const targets = { oldValues: batch.tensor('values', first, end), returns: batch.tensor('returns', first, end) };
         const { loss, clipFraction } = valueLoss({ values, ...targets, mask }, { valueClip: algorithm.value_clip });
-        const means = { critic_loss: loss, values_mean: maskedMean(values, mask), values_clipfrac: clipFraction };
-        optimizer.accumulate(loss.mul((end - first) / (to - from)), Object.values(means));
-        return means;
-      }),
+        const metrics = { critic_loss: loss, values_mean: maskedMean(values, mask), values_clipfrac: clipFraction };
+        return { loss: loss.mul((end - first) / (to - from)), metrics };
+      },
     );
-    const lr = rate(critic.optimizer_config, optimizer);
-    const { gradNorm } = tidy(() => optimizer.step({ lr }));
     const means = new Averages();
-    for (const part of micro) {
-      means.add(items(part));
-      for (const value of Object.values(part)) value.dispose();
-    }
+    for (const metrics of micro) means.add(metrics);
     const named = Object.entries(means.result()).map(([name, value]) => [`critic/${name}`, value]);
     return { ...Object.fromEntries(named), 'critic/critic_lr': lr, 'critic/grad_norm': gradNorm };
+  }
+
+  /** One optimizer step whose gradients are the sum over micro-batches; `micro` holds the metrics of each. */
+  private optimizerStep(
+    optimizer: AdamW,
+    { lr: full, scheduler, num_warmup_steps }: OptimizerConfig,
+    ranges: Iterable<[from: number, to: number]>,
+    compute: (from: number, to: number) => LossAndMetrics,
+  ): { lr: number; gradNorm: number; micro: Metrics[] } {
+    const lr = learningRate(optimizer.stepCount, { lr: full, schedule: scheduler, warmupSteps: num_warmup_steps });
+    return tidy(() => {
+      const parts = Array.from(ranges, ([from, to]) =>
+        tidy(() => {
+          const { loss, metrics } = compute(from, to);
+          optimizer.accumulate(loss, Object.values(metrics));
+          return metrics;
+        }),
+      );
+      const { gradNorm } = optimizer.step({ lr });
+      const micro = parts.map((metrics) => Object.fromEntries(Object.entries(metrics).map(([name, value]) => [name, value.item()])));
+      return { lr, gradNorm, micro };
+    });
+  }
+
+  private get microSize(): number {
+    return this.config.trainer.micro_train_batch_size_per_gpu;
   }
 
   private passes(batch: TrainingBatch, miniBatchPrompts: number, step: (from: number, to: number) => Metrics): Metrics {
@@ -153,22 +182,11 @@ export class Update {
     const { responseWidth } = batch.shape;
     const result = new Float32Array(batch.rows * responseWidth);
     for (const [from, to] of batch.ranges(this.config.trainer.micro_forward_batch_size_per_gpu)) {
-      result.set(tidy(() => compute(batch.tensor('ids', from, to), batch.tensor('start', from, to)).dataSync()), from * responseWidth);
+      result.set(
+        tidy(() => compute(batch.tensor('ids', from, to), batch.tensor('start', from, to)).dataSync()),
+        from * responseWidth,
+      );
     }
     return result;
   }
-}
-
-function rate({ lr, scheduler, num_warmup_steps }: OptimizerConfig, optimizer: AdamW): number {
-  return learningRate(optimizer.stepCount, { lr, schedule: scheduler, warmupSteps: num_warmup_steps });
-}
-
-function items(tensors: Record<string, Tensor>): Metrics {
-  return Object.fromEntries(Object.entries(tensors).map(([name, value]) => [name, value.item()]));
-}
-
-function addUp(parts: readonly Metrics[]): Metrics {
-  const total: Metrics = {};
-  for (const part of parts) for (const [name, value] of Object.entries(part)) total[name] = (total[name] ?? 0) + value;
-  return total;
 }

@@ -1,7 +1,16 @@
 /** The example learns its task: the estimator of its file, its configuration, the standard entry point. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { generateTask, main, readMetrics, registerAdvantageEstimator, tensor, unregisterAdvantageEstimator, writeParquet, computeAdvantages } from 'vantage-rl';
+import {
+  generateTask,
+  main,
+  readMetrics,
+  registerAdvantageEstimator,
+  tensor,
+  unregisterAdvantageEstimator,
+  writeParquet,
+  computeAdvantages,
+} from 'vantage-rl';
 import { MyCustomAdvantageEstimator } from '../../examples/custom-advantage-estimator/my_estimator';
 import { temporaryFolder } from '../trainer/helpers';
 
@@ -12,8 +21,14 @@ describe('the custom advantage estimator', () => {
   afterAll(() => unregisterAdvantageEstimator('my_custom'));
 
   it('is the discounted reward-to-go, standardised over the valid tokens', () => {
-    const rewards = [[0, 0, 1], [0, 1, 7]];
-    const masks = [[1, 1, 1], [1, 1, 0]];
+    const rewards = [
+      [0, 0, 1],
+      [0, 1, 7],
+    ];
+    const masks = [
+      [1, 1, 1],
+      [1, 1, 0],
+    ];
     const togo = [0.99 ** 2, 0.99, 1, 0.99, 1];
     const mean = togo.reduce((a, b) => a + b) / 5;
     const std = Math.sqrt(togo.reduce((sum, x) => sum + (x - mean) ** 2, 0) / 4);
@@ -27,14 +42,26 @@ describe('the custom advantage estimator', () => {
     const folder = temporaryFolder();
     const { train, validation } = generateTask('gmax');
     const files = { train: join(folder, 'train.parquet'), validation: join(folder, 'validation.parquet') };
-    await writeParquet(files.train, train.map((row) => ({ ...row })));
-    await writeParquet(files.validation, validation.map((row) => ({ ...row })));
+    await writeParquet(
+      files.train,
+      train.map((row) => ({ ...row })),
+    );
+    await writeParquet(
+      files.validation,
+      validation.map((row) => ({ ...row })),
+    );
     const written = jest.spyOn(process.stdout, 'write').mockReturnValue(true);
-    const overrides = [`data.train_data=["${files.train}"]`, `data.val_data=["${files.validation}"]`, `trainer.ckpt_path=${join(folder, 'checkpoints')}`];
+    const overrides = [
+      `data.train_data=["${files.train}"]`,
+      `data.val_data=["${files.validation}"]`,
+      `trainer.ckpt_path=${join(folder, 'checkpoints')}`,
+    ];
     const result = await main([...overrides, 'trainer.seed=0'], { config: join(example, 'config.yaml') });
     written.mockRestore();
     expect(result?.reason).toBe('stop_when');
-    const rewards = readMetrics(join(folder, 'metrics.jsonl')).slice(-10).map((record) => record['reward/avg_raw_reward']!);
+    const rewards = readMetrics(join(folder, 'metrics.jsonl'))
+      .slice(-10)
+      .map((record) => record['reward/avg_raw_reward']!);
     expect(rewards.reduce((sum, reward) => sum + reward, 0) / 10).toBeGreaterThanOrEqual(0.9);
     expect(result!.history.at(-1)!['eval/all/avg_score']).toBeGreaterThan(0.7);
     expect(existsSync(join(folder, 'learning_curve.html'))).toBe(true);

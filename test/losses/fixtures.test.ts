@@ -1,7 +1,16 @@
 /** The losses against SkyRL's own numbers (../shared/fixtures). */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { computePolicyLoss, klDivergence, type KlEstimator, lossReductions, type LossReduction, reduceLoss, reductionDivisors, valueLoss } from '../../src/losses';
+import {
+  computePolicyLoss,
+  klDivergence,
+  type KlEstimator,
+  lossReductions,
+  type LossReduction,
+  reduceLoss,
+  reductionDivisors,
+  valueLoss,
+} from '../../src/losses';
 import { gradients, onesLike, type Tensor, tensor, type TensorData } from '../../src/tensor';
 
 const folder = join(__dirname, '../../../shared/fixtures');
@@ -36,7 +45,8 @@ function numbers(value: unknown): unknown {
 
 const input = (value: unknown) => tensor(numbers(value) as TensorData, { dtype: 'float64' });
 /** No mask is one of ones. */
-const mask = (value: unknown, like: unknown = value) => (value === null ? onesLike(input(like)) : tensor(numbers(value) as TensorData, { dtype: 'uint8' }));
+const mask = (value: unknown, like: unknown = value) =>
+  value === null ? onesLike(input(like)) : tensor(numbers(value) as TensorData, { dtype: 'uint8' });
 const flat = (value: unknown): number[] => (numbers([value]) as unknown[]).flat(Infinity) as number[];
 
 function expectClose(got: Tensor, expected: unknown, { precision }: Pick<Case, 'precision'>): void {
@@ -55,7 +65,12 @@ describe.each(['regular', 'dual_clip'])('policy loss %s', (name) => {
     const options = { epsClipLow: params.eps_clip_low, epsClipHigh: params.eps_clip_high, clipRatioC: params.clip_ratio_c };
     const { loss, metrics } = computePolicyLoss(
       name,
-      { logProbs, oldLogProbs: input(inputs.old_log_probs), advantages: input(inputs.advantages), mask: mask(inputs.mask, inputs.log_probs) },
+      {
+        logProbs,
+        oldLogProbs: input(inputs.old_log_probs),
+        advantages: input(inputs.advantages),
+        mask: mask(inputs.mask, inputs.log_probs),
+      },
       options,
     );
     const [gradient] = gradients(loss, [logProbs]);
@@ -94,7 +109,10 @@ describe('KL estimators', () => {
 
 describe('loss reduction', () => {
   // Rows after the last whole micro-batch stay 0 in SkyRL; here they count.
-  const list = cases('reductions/skyrl-advantage-reduction.json', ({ params, note = '' }) => lossReductions.includes(params.loss_reduction) && !note.includes('stay 0'));
+  const list = cases(
+    'reductions/skyrl-advantage-reduction.json',
+    ({ params, note = '' }) => lossReductions.includes(params.loss_reduction) && !note.includes('stay 0'),
+  );
   forEachCase(list, ({ params, inputs, expected, ...rest }) => {
     const mode = params.loss_reduction as LossReduction;
     const advantages = input(inputs.advantages);

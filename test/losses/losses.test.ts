@@ -1,14 +1,46 @@
 /** What holds for every loss: masked positions have no effect, micro-batches add up, wrong arguments are named. */
 import {
-  computePolicyLoss, getPolicyLoss, klDivergence, klEstimators, listPolicyLosses, lossReductions, PolicyLoss, type PolicyLossInputs,
-  type PolicyLossResult, reduceLoss, reductionDivisors, registerPolicyLoss, unregisterPolicyLoss, valueLoss,
+  computePolicyLoss,
+  getPolicyLoss,
+  klDivergence,
+  klEstimators,
+  listPolicyLosses,
+  lossReductions,
+  PolicyLoss,
+  type PolicyLossInputs,
+  type PolicyLossResult,
+  reduceLoss,
+  reductionDivisors,
+  registerPolicyLoss,
+  unregisterPolicyLoss,
+  valueLoss,
 } from '../../src/losses';
 import { gradients, type Tensor, tensor } from '../../src/tensor';
 
-const rows = [[-0.5, -1, -2], [-0.25, -3, -1.5], [-1, -1, -0.75], [-2, -0.125, -0.5]];
-const oldRows = [[-0.75, -1, -1], [-0.25, -2, -1.75], [-1.25, -2, -0.5], [-1, -0.25, -1.5]];
-const maskRows = [[1, 1, 0], [1, 1, 1], [0, 0, 0], [1, 0, 1]];
-const advantageRows = [[1, -1, 2], [0.5, 0.5, -2], [1, 1, 1], [-1, 3, 2]];
+const rows = [
+  [-0.5, -1, -2],
+  [-0.25, -3, -1.5],
+  [-1, -1, -0.75],
+  [-2, -0.125, -0.5],
+];
+const oldRows = [
+  [-0.75, -1, -1],
+  [-0.25, -2, -1.75],
+  [-1.25, -2, -0.5],
+  [-1, -0.25, -1.5],
+];
+const maskRows = [
+  [1, 1, 0],
+  [1, 1, 1],
+  [0, 0, 0],
+  [1, 0, 1],
+];
+const advantageRows = [
+  [1, -1, 2],
+  [0.5, 0.5, -2],
+  [1, 1, 1],
+  [-1, 3, 2],
+];
 
 const float = (values: number[][]) => tensor(values, { dtype: 'float64' });
 const mask = (values = maskRows) => tensor(values, { dtype: 'uint8' });
@@ -38,13 +70,18 @@ describe.each([NaN, Infinity, -Infinity, 1e30])('%p at masked positions', (garba
     const [gradient] = gradients(kl.sum(), [logProbs]);
     const expected = list(klDivergence(float(rows), float(oldRows), type)).map((value, i) => (maskRows.flat()[i] ? value : 0));
     expect(list(kl)).toEqual(expected);
-    list(gradient).forEach((value, i) => (maskRows.flat()[i] ? expect(Number.isFinite(value)).toBe(true) : expect(Math.abs(value)).toBe(0)));
+    list(gradient).forEach((value, i) =>
+      maskRows.flat()[i] ? expect(Number.isFinite(value)).toBe(true) : expect(Math.abs(value)).toBe(0),
+    );
   });
 
   it('has no effect on the value loss and the reductions', () => {
     const run = (spoilt: (values: number[][]) => number[][]) => {
       const values = float(spoilt(rows));
-      const { loss, clipFraction } = valueLoss({ values, oldValues: float(spoilt(oldRows)), returns: float(spoilt(advantageRows)), mask: mask() }, { valueClip: 0.2 });
+      const { loss, clipFraction } = valueLoss(
+        { values, oldValues: float(spoilt(oldRows)), returns: float(spoilt(advantageRows)), mask: mask() },
+        { valueClip: 0.2 },
+      );
       const reduced = lossReductions.map((mode) => reduceLoss(float(spoilt(rows)), mask(), mode, { maxSeqLen: 3 }));
       return [loss, clipFraction, ...gradients(loss, [values]), ...reduced].flatMap(list);
     };
@@ -66,7 +103,12 @@ describe('reductions', () => {
       const logProbs = float(rows.slice(from, to));
       const divisor = tensor(divisors.slice(from, to), { shape: [to - from, 1], dtype: 'float64' });
       const advantages = float(advantageRows.slice(from, to)).div(divisor);
-      const { loss } = computePolicyLoss('regular', { logProbs, oldLogProbs: float(oldRows.slice(from, to)), advantages, mask: mask(maskRows.slice(from, to)) });
+      const { loss } = computePolicyLoss('regular', {
+        logProbs,
+        oldLogProbs: float(oldRows.slice(from, to)),
+        advantages,
+        mask: mask(maskRows.slice(from, to)),
+      });
       return { gradient: list(gradients(loss, [logProbs])[0]), loss: loss.item() };
     };
     const whole = run(0, 4);
@@ -76,9 +118,15 @@ describe('reductions', () => {
   });
 
   it('name what is wrong', () => {
-    expect(() => reduceLoss(float(rows), mask(), 'median' as never)).toThrow('loss reduction: expected one of token_mean, sequence_mean, seq_mean_token_sum_norm, got "median"');
-    expect(() => reduceLoss(float(rows), mask(), 'seq_mean_token_sum_norm')).toThrow('seq_mean_token_sum_norm: maxSeqLen: expected a number, 1 or more, got null');
-    expect(() => reduceLoss(float(rows), mask([[1, 1, 1]]), 'token_mean')).toThrow('reduceLoss: mask: expected shape [4,3] as perToken, got [1,3]');
+    expect(() => reduceLoss(float(rows), mask(), 'median' as never)).toThrow(
+      'loss reduction: expected one of token_mean, sequence_mean, seq_mean_token_sum_norm, got "median"',
+    );
+    expect(() => reduceLoss(float(rows), mask(), 'seq_mean_token_sum_norm')).toThrow(
+      'seq_mean_token_sum_norm: maxSeqLen: expected a number, 1 or more, got null',
+    );
+    expect(() => reduceLoss(float(rows), mask([[1, 1, 1]]), 'token_mean')).toThrow(
+      'reduceLoss: mask: expected shape [4,3] as perToken, got [1,3]',
+    );
   });
 });
 
@@ -123,12 +171,22 @@ describe('policy losses', () => {
   });
 
   it('name what is wrong', () => {
-    expect(() => registerPolicyLoss('test_none', class {} as never)).toThrow("policy loss 'test_none': expected a class with a method computeLoss");
+    expect(() => registerPolicyLoss('test_none', class {} as never)).toThrow(
+      "policy loss 'test_none': expected a class with a method computeLoss",
+    );
     registerPolicyLoss('test_wrong', Wrong);
-    expect(() => computePolicyLoss('test_wrong', inputs())).toThrow("policy loss 'test_wrong': expected { loss, metrics } with a scalar tensor as loss, got a tensor of shape [4,3]");
+    expect(() => computePolicyLoss('test_wrong', inputs())).toThrow(
+      "policy loss 'test_wrong': expected { loss, metrics } with a scalar tensor as loss, got a tensor of shape [4,3]",
+    );
     unregisterPolicyLoss('test_wrong');
-    expect(() => computePolicyLoss('regular', { ...inputs(), advantages: float([[1, 2, 3]]) })).toThrow("policy loss 'regular': advantages: expected shape [4,3] as logProbs, got [1,3]");
-    expect(() => computePolicyLoss('regular', inputs(), { epsClipLow: 2 })).toThrow('regular: epsClipLow: expected a number from 0 to 1, got 2');
-    expect(() => computePolicyLoss('dual_clip', inputs(), { clipRatioC: 0.5 })).toThrow('dual_clip: clipRatioC: expected a number, 1 or more, got 0.5');
+    expect(() => computePolicyLoss('regular', { ...inputs(), advantages: float([[1, 2, 3]]) })).toThrow(
+      "policy loss 'regular': advantages: expected shape [4,3] as logProbs, got [1,3]",
+    );
+    expect(() => computePolicyLoss('regular', inputs(), { epsClipLow: 2 })).toThrow(
+      'regular: epsClipLow: expected a number from 0 to 1, got 2',
+    );
+    expect(() => computePolicyLoss('dual_clip', inputs(), { clipRatioC: 0.5 })).toThrow(
+      'dual_clip: clipRatioC: expected a number, 1 or more, got 0.5',
+    );
   });
 });

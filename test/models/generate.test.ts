@@ -11,16 +11,34 @@ const base = { maxLength: 9, eosId, padId, key: randomKey(11) };
 
 /** A model of no weights but an embedding: its next-token distribution is the same after every token. */
 function constantPolicy(logits: number[]): Transformer {
-  const config = tiny({ vocabSize: logits.length, hiddenSize: 8, numLayers: 1, numHeads: 1, numKvHeads: 1, intermediateSize: 4, tieWordEmbeddings: false });
+  const config = tiny({
+    vocabSize: logits.length,
+    hiddenSize: 8,
+    numLayers: 1,
+    numHeads: 1,
+    numKvHeads: 1,
+    intermediateSize: 4,
+    tieWordEmbeddings: false,
+  });
   const model = Transformer.initialize(config, randomKey(0), { std: 0 });
   const ones = new Array<number>(8 * logits.length).fill(1);
   model.parameters.set('model.embed_tokens.weight', tensor(ones, { shape: [logits.length, 8] }));
-  model.parameters.set('lm_head.weight', tensor(logits.flatMap((logit) => new Array<number>(8).fill(logit / 8)), { shape: [logits.length, 8] }));
+  model.parameters.set(
+    'lm_head.weight',
+    tensor(
+      logits.flatMap((logit) => new Array<number>(8).fill(logit / 8)),
+      { shape: [logits.length, 8] },
+    ),
+  );
   return model;
 }
 
 describe('generate', () => {
-  test.each([[1, 1], [0.7, 3], [1.6, 2]])('reported log-probs equal the full forward pass (temperature %d, %d samples)', (temperature, samplesPerPrompt) => {
+  test.each([
+    [1, 1],
+    [0.7, 3],
+    [1.6, 2],
+  ])('reported log-probs equal the full forward pass (temperature %d, %d samples)', (temperature, samplesPerPrompt) => {
     const config = tiny();
     const model = randomModel(config, 'float32');
     const weights = weightsOf(model);
@@ -53,7 +71,11 @@ describe('generate', () => {
   });
 
   test('ends a row at eos, which it includes, and all rows at maxLength', () => {
-    const { responses, logProbs, stopReasons } = generate(randomModel(tiny(), 'float32'), prompts, { ...base, samplesPerPrompt: 8, temperature: 1.5 });
+    const { responses, logProbs, stopReasons } = generate(randomModel(tiny(), 'float32'), prompts, {
+      ...base,
+      samplesPerPrompt: 8,
+      temperature: 1.5,
+    });
     expect(new Set(stopReasons)).toEqual(new Set(['stop', 'length']));
     responses.forEach((response, row) => {
       expect(logProbs[row]).toHaveLength(response.length);
@@ -89,7 +111,11 @@ describe('generate', () => {
 
   test('samples of a prompt equal those of the prompt given several times', () => {
     const model = randomModel(tiny(), 'float32');
-    const repeated = generate(model, prompts.flatMap((prompt) => [prompt, prompt]), base);
+    const repeated = generate(
+      model,
+      prompts.flatMap((prompt) => [prompt, prompt]),
+      base,
+    );
     const samples = generate(model, prompts, { ...base, samplesPerPrompt: 2 });
     expect(samples.responses).toEqual(repeated.responses);
     expect(samples.prompts.start.length).toBe(prompts.length);

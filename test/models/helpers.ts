@@ -4,14 +4,27 @@ import { randomKey, randomNormal, tensor, type DType, type Tensor } from '../../
 import type { Weights } from './reference';
 
 export const tiny = (changes: Partial<TransformerConfig> = {}): ResolvedConfig =>
-  transformerConfig({ vocabSize: 11, hiddenSize: 16, numLayers: 2, numHeads: 4, numKvHeads: 2, intermediateSize: 20, ropeTheta: 10_000, maxPositionEmbeddings: 64, ...changes });
+  transformerConfig({
+    vocabSize: 11,
+    hiddenSize: 16,
+    numLayers: 2,
+    numHeads: 4,
+    numKvHeads: 2,
+    intermediateSize: 20,
+    ropeTheta: 10_000,
+    maxPositionEmbeddings: 64,
+    ...changes,
+  });
 
 /** A model whose parameters are all random, norms and biases too, and large enough to matter. */
 export function randomModel(config: ResolvedConfig, dtype: DType = 'float64', seed = 3): Transformer {
   const model = Transformer.initialize(config, randomKey(seed), { dtype, std: 0.3 });
   const parameters = new Map<string, Tensor>();
   for (const [name, x] of model.parameters) {
-    parameters.set(name, x.ndim === 2 ? x : x.add(randomNormal(x.shape, { key: randomKey(seed + 1).fold(parameters.size), std: 0.3, dtype })).realize());
+    parameters.set(
+      name,
+      x.ndim === 2 ? x : x.add(randomNormal(x.shape, { key: randomKey(seed + 1).fold(parameters.size), std: 0.3, dtype })).realize(),
+    );
   }
   return new Transformer(config, parameters);
 }

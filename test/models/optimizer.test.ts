@@ -8,10 +8,20 @@ const normal = (shape: number[], n: number, dtype: DType = 'float64'): Tensor =>
 
 /** A least-squares problem with gradients that are easy to write down: loss = Σ (x·w + b − y)². */
 function problem(dtype: DType = 'float64') {
-  const parameters = new Map([['w', normal([5, 3], 0, dtype)], ['b', normal([3], 1, dtype)]]);
+  const parameters = new Map([
+    ['w', normal([5, 3], 0, dtype)],
+    ['b', normal([3], 1, dtype)],
+  ]);
   const x = normal([8, 5], 2, dtype);
   const y = normal([8, 3], 3, dtype);
-  const loss = (from = 0, to = 8) => x.slice([from], [to]).matmul(parameters.get('w')!).add(parameters.get('b')!).sub(y.slice([from], [to])).square().sum();
+  const loss = (from = 0, to = 8) =>
+    x
+      .slice([from], [to])
+      .matmul(parameters.get('w')!)
+      .add(parameters.get('b')!)
+      .sub(y.slice([from], [to]))
+      .square()
+      .sum();
   return { parameters, x, y, loss };
 }
 
@@ -29,7 +39,10 @@ function plainGradient(p: number[], x: ArrayLike<number>, y: ArrayLike<number>):
 }
 
 describe('AdamW', () => {
-  test.each<[DType, number]>([['float64', 1e-12], ['float32', 1e-5]])('equals the plain formula over 20 steps with clipping and warm-up (%s)', (dtype, tolerance) => {
+  test.each<[DType, number]>([
+    ['float64', 1e-12],
+    ['float32', 1e-5],
+  ])('equals the plain formula over 20 steps with clipping and warm-up (%s)', (dtype, tolerance) => {
     const { parameters, x, y, loss } = problem(dtype);
     const settings = { lr: 0.05, betas: [0.8, 0.95], epsilon: 1e-6, weightDecay: 0.1, maxGradNorm: 15 } as const;
     const optimizer = new AdamW(parameters, settings);
@@ -43,7 +56,11 @@ describe('AdamW', () => {
       const expected = referenceAdamW(p, m, v, plainGradient(p, x.dataSync(), y.dataSync()), step, { ...settings, lr });
       expectClose([gradNorm], [expected], tolerance);
       norms.push(gradNorm);
-      expectClose([...parameters.values()].flatMap((parameter) => [...parameter.dataSync()]), p, tolerance);
+      expectClose(
+        [...parameters.values()].flatMap((parameter) => [...parameter.dataSync()]),
+        p,
+        tolerance,
+      );
     }
     expect(Math.max(...norms)).toBeGreaterThan(15);
     expect(Math.min(...norms)).toBeLessThan(15);
@@ -68,7 +85,12 @@ describe('AdamW', () => {
   });
 
   test('a model in micro-batches inside tidy: same weights, metrics of every micro-batch, flat memory', () => {
-    const ids = [[3, 1, 4, 1], [5, 9, 2, 6], [5, 3, 5, 8], [9, 7, 9, 3]];
+    const ids = [
+      [3, 1, 4, 1],
+      [5, 9, 2, 6],
+      [5, 3, 5, 8],
+      [9, 7, 9, 3],
+    ];
     const run = (size: number) => {
       const model = randomModel(tiny(), 'float32');
       const optimizer = new AdamW(model.parameters, { lr: 1e-2, maxGradNorm: 1 });
@@ -117,12 +139,26 @@ describe('AdamW', () => {
     optimizer.accumulate(loss());
     optimizer.step();
     const options = { lr: 0.1, betas: [0.9, 0.999], epsilon: 1e-8, weightDecay: 0, maxGradNorm: Infinity } as const;
-    referenceAdamW(p, p.map(() => 0), p.map(() => 0), plainGradient(p, x.dataSync(), y.dataSync()), 1, options);
-    expectClose([...parameters.values()].flatMap((parameter) => [...parameter.dataSync()]), p, 1e-12);
+    referenceAdamW(
+      p,
+      p.map(() => 0),
+      p.map(() => 0),
+      plainGradient(p, x.dataSync(), y.dataSync()),
+      1,
+      options,
+    );
+    expectClose(
+      [...parameters.values()].flatMap((parameter) => [...parameter.dataSync()]),
+      p,
+      1e-12,
+    );
   });
 
   test('only the parameters that are to decay do', () => {
-    const parameters = new Map([['kept', tensor([2, 2])], ['decaying', tensor([2, 2])]]);
+    const parameters = new Map([
+      ['kept', tensor([2, 2])],
+      ['decaying', tensor([2, 2])],
+    ]);
     const optimizer = new AdamW(parameters, { lr: 0.1, weightDecay: 0.5, decays: (name) => name === 'decaying' });
     optimizer.accumulate(parameters.get('kept')!.sum().mul(0).add(parameters.get('decaying')!.sum().mul(0)));
     optimizer.step();
@@ -156,7 +192,9 @@ describe('AdamW', () => {
     expect(() => optimizer.step()).toThrow('AdamW.step: expected gradients from accumulate(loss), got none');
     expect(() => optimizer.loadState({ step: 1, tensors: new Map() })).toThrow("'w.exp_avg': expected float64 [5,3], got none");
     const { tensors } = optimizer.state();
-    expect(() => optimizer.loadState({ step: 1, tensors: new Map(tensors).set('b.exp_avg', tensor([1])) })).toThrow("'b.exp_avg': expected float64 [3], got float32 [1]");
+    expect(() => optimizer.loadState({ step: 1, tensors: new Map(tensors).set('b.exp_avg', tensor([1])) })).toThrow(
+      "'b.exp_avg': expected float64 [3], got float32 [1]",
+    );
     expect(() => optimizer.loadState({ step: -1, tensors })).toThrow('step, a non-negative integer, got -1');
     expect(() => new AdamW(parameters, { lr: -1 })).toThrow('AdamW: expected lr, a number of at least 0, got -1');
     expect(() => new AdamW(parameters, { lr: 1, betas: [0.9, 1] })).toThrow('betas, two numbers from 0 to below 1');
@@ -172,12 +210,19 @@ describe('learningRate', () => {
   });
 
   test('falls along a line or half a cosine', () => {
-    const at = (schedule: 'linear' | 'cosine', step: number) => learningRate(step, { lr: 3, schedule, warmupSteps: 2, totalSteps: 10, minLr: 1 });
+    const at = (schedule: 'linear' | 'cosine', step: number) =>
+      learningRate(step, { lr: 3, schedule, warmupSteps: 2, totalSteps: 10, minLr: 1 });
     expect([2, 6, 10, 12].map((step) => at('linear', step))).toEqual([3, 2, 1, 1]);
-    expectClose([2, 4, 6, 10, 12].map((step) => at('cosine', step)), [3, 2 + Math.SQRT1_2, 2, 1, 1], 1e-12);
+    expectClose(
+      [2, 4, 6, 10, 12].map((step) => at('cosine', step)),
+      [3, 2 + Math.SQRT1_2, 2, 1, 1],
+      1e-12,
+    );
   });
 
   test('needs the number of steps to fall', () => {
-    expect(() => learningRate(5, { lr: 1, schedule: 'cosine' })).toThrow('learningRate: expected totalSteps above warmupSteps = 0 for the cosine schedule, got undefined');
+    expect(() => learningRate(5, { lr: 1, schedule: 'cosine' })).toThrow(
+      'learningRate: expected totalSteps above warmupSteps = 0 for the cosine schedule, got undefined',
+    );
   });
 });

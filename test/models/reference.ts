@@ -28,7 +28,8 @@ function rotated(head: number[], position: number, theta: number): number[] {
   });
 }
 
-const heads = (x: number[], width: number): number[][] => Array.from({ length: x.length / width }, (_, h) => x.slice(h * width, (h + 1) * width));
+const heads = (x: number[], width: number): number[][] =>
+  Array.from({ length: x.length / width }, (_, h) => x.slice(h * width, (h + 1) * width));
 const dot = (a: number[], b: number[]): number => a.reduce((sum, value, i) => sum + value * b[i]!, 0);
 
 /** Hidden states after the last norm for one sequence without padding: [T][D]. */
@@ -75,10 +76,20 @@ export function referenceLogProb(logits: readonly number[], id: number, temperat
   return { logProb: scaled[id]! - lse, entropy: scaled.reduce((sum, value) => sum - Math.exp(value - lse) * (value - lse), 0) };
 }
 
-/** AdamW with global-norm clipping on one flat list of parameters, PyTorch's formula. Returns the norm before clipping; changes p, m and v. */
+/** AdamW with global-norm clipping on one flat list of parameters, PyTorch's formula. Returns the norm before clipping. */
 export function referenceAdamW(
-  p: number[], m: number[], v: number[], gradient: readonly number[], step: number,
-  { lr, betas: [beta1, beta2], epsilon, weightDecay, maxGradNorm }: { lr: number; betas: readonly [number, number]; epsilon: number; weightDecay: number; maxGradNorm: number },
+  p: number[],
+  m: number[],
+  v: number[],
+  gradient: readonly number[],
+  step: number,
+  {
+    lr,
+    betas: [beta1, beta2],
+    epsilon,
+    weightDecay,
+    maxGradNorm,
+  }: { lr: number; betas: readonly [number, number]; epsilon: number; weightDecay: number; maxGradNorm: number },
 ): number {
   const gradNorm = Math.sqrt(gradient.reduce((sum, g) => sum + g * g, 0));
   const scale = Math.min(1, maxGradNorm / (gradNorm + 1e-6));

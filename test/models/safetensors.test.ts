@@ -26,7 +26,13 @@ const entry = (shape: number[], begin: number, end: number, dtype = 'F32') => ({
 describe('safetensors', () => {
   test('every dtype comes back bit for bit', () => {
     const tensors = new Map<string, Tensor>([
-      ['f32', tensor([[1.5, -0], [NaN, 1e-45]])],
+      [
+        'f32',
+        tensor([
+          [1.5, -0],
+          [NaN, 1e-45],
+        ]),
+      ],
       ['f64', tensor([Math.PI, -Infinity], { dtype: 'float64' })],
       ['bf16', tensor([1, -3.140625, 1e30, Infinity, 0.1], { dtype: 'bfloat16' })],
       ['i32', tensor([[2147483647, -2147483648, 7]], { dtype: 'int32' })],
@@ -35,7 +41,13 @@ describe('safetensors', () => {
       ['scalar', tensor(42)],
       ['none', zeros([0, 3])],
       ['7', tensor([7])],
-      ['a view', tensor([[1, 2], [3, 4]]).transpose()],
+      [
+        'a view',
+        tensor([
+          [1, 2],
+          [3, 4],
+        ]).transpose(),
+      ],
       ['ünïcode "quoted"\n', tensor([1])],
     ]);
     writeSafetensors(file, tensors, { format: 'pt', step: '12' });
@@ -50,7 +62,13 @@ describe('safetensors', () => {
   });
 
   test('the bytes are those of the format', () => {
-    writeSafetensors(file, new Map([['x', tensor([1, 2], { dtype: 'bfloat16' })], ['y', tensor([[3]], { dtype: 'int32' })]]));
+    writeSafetensors(
+      file,
+      new Map([
+        ['x', tensor([1, 2], { dtype: 'bfloat16' })],
+        ['y', tensor([[3]], { dtype: 'int32' })],
+      ]),
+    );
     const bytes = readFileSync(file);
     const length = Number(bytes.readBigUInt64LE(0));
     expect(length % 8).toBe(0);
@@ -73,11 +91,20 @@ describe('safetensors', () => {
   test('a write that fails leaves the old file and nothing else', () => {
     writeSafetensors(file, new Map([['x', tensor([1])]]));
     const disposed = tensor([2]).add(1);
-    const tensors = new Map([['x', tensor([5])], ['y', disposed]]);
+    const tensors = new Map([
+      ['x', tensor([5])],
+      ['y', disposed],
+    ]);
     const size = disposed.size;
     expect(size).toBe(1);
     // The size is known, the values are gone once its turn comes.
-    const failing: Tensor = Object.create(disposed, { dataSync: { value: () => { throw new Error('gone'); } } }) as Tensor;
+    const failing: Tensor = Object.create(disposed, {
+      dataSync: {
+        value: () => {
+          throw new Error('gone');
+        },
+      },
+    }) as Tensor;
     expect(() => writeSafetensors(file, new Map([...tensors, ['y', failing]]))).toThrow('gone');
     expect(readdirSync(folder)).toEqual(['model.safetensors']);
     expect(readSafetensors(file).tensors.get('x')!.toArray()).toEqual([1]);
@@ -100,16 +127,28 @@ describe('safetensors', () => {
     ['null', () => write('null'), 'expected a header that is a JSON object, got null'],
     ['spaces first', () => write('  {}'), 'expected a header that is a JSON object'],
     ['an entry that is no object', () => write({ x: 3 }), "tensor 'x': expected an object with dtype, shape and data_offsets, got 3"],
-    ['an unknown dtype', () => write({ x: entry([1], 0, 8, 'I64') }, 8), "tensor 'x': expected dtype F32, F64, BF16, I32, U8, BOOL, got 'I64'"],
+    [
+      'an unknown dtype',
+      () => write({ x: entry([1], 0, 8, 'I64') }, 8),
+      "tensor 'x': expected dtype F32, F64, BF16, I32, U8, BOOL, got 'I64'",
+    ],
     ['no dtype', () => write({ x: { shape: [1], data_offsets: [0, 4] } }, 4), "tensor 'x': expected dtype"],
     ['a dtype named like a method', () => write({ x: entry([1], 0, 4, 'constructor') }, 4), "got 'constructor'"],
     ['a negative extent', () => write({ x: entry([-1], 0, 4) }, 4), "tensor 'x': expected shape, an array of non-negative integers"],
     ['a fractional extent', () => write({ x: entry([0.5], 0, 2) }, 2), "tensor 'x': expected shape"],
     ['a shape too large to count', () => write({ x: entry([2 ** 40, 2 ** 40], 0, 4) }, 4), "tensor 'x': expected shape"],
-    ['one offset', () => write({ x: { dtype: 'F32', shape: [1], data_offsets: [0] } }, 4), "tensor 'x': expected data_offsets, two non-negative integers"],
+    [
+      'one offset',
+      () => write({ x: { dtype: 'F32', shape: [1], data_offsets: [0] } }, 4),
+      "tensor 'x': expected data_offsets, two non-negative integers",
+    ],
     ['offsets that do not fit the shape', () => write({ x: entry([2], 0, 4) }, 4), "tensor 'x': expected 8 bytes for F32 [2], got 4"],
     ['offsets that run backwards', () => write({ x: entry([1], 8, 4) }, 8), "tensor 'x': expected 4 bytes for F32 [1], got -4"],
-    ['tensors that overlap', () => write({ x: entry([2], 0, 8), y: entry([2], 4, 12) }, 12), "tensor 'y': expected data from byte 8, got 4"],
+    [
+      'tensors that overlap',
+      () => write({ x: entry([2], 0, 8), y: entry([2], 4, 12) }, 12),
+      "tensor 'y': expected data from byte 8, got 4",
+    ],
     ['a gap', () => write({ x: entry([1], 0, 4), y: entry([1], 8, 12) }, 12), "tensor 'y': expected data from byte 4, got 8"],
     ['too few bytes', () => write({ x: entry([2], 0, 8) }, 7), 'expected 8 bytes of data, got 7'],
     ['too many bytes', () => write({ x: entry([2], 0, 8) }, 9), 'expected 8 bytes of data, got 9'],

@@ -14,7 +14,10 @@ const config = {
 function models(seed: number) {
   const policy = Transformer.initialize(config, randomKey(seed));
   const critic = ValueModel.initialize(config, randomKey(seed + 1));
-  const trained = { policy: { model: policy, optimizer: new AdamW(policy.parameters, { lr: 0.1 }) }, critic: { model: critic, optimizer: new AdamW(critic.parameters, { lr: 0.1 }) } };
+  const trained = {
+    policy: { model: policy, optimizer: new AdamW(policy.parameters, { lr: 0.1 }) },
+    critic: { model: critic, optimizer: new AdamW(critic.parameters, { lr: 0.1 }) },
+  };
   for (const { model, optimizer } of Object.values(trained)) {
     tidy(() => {
       optimizer.accumulate([...model.parameters.values()].map((x) => x.square().sum()).reduce((a, b) => a.add(b)));
@@ -25,8 +28,20 @@ function models(seed: number) {
 }
 
 const values = (tensors: Map<string, Tensor>) => new Map([...tensors].map(([name, x]) => [name, Array.from(x.dataSync())]));
-const contents = (of: ReturnType<typeof models>) => Object.values(of).map(({ model, optimizer }) => ({ weights: values(model.parameters), step: optimizer.state().step, moments: values(optimizer.state().tensors) }));
-const state = (globalStep: number): TrainerState => ({ version: 1, globalStep, data: { epoch: 1, batch: 2, seed: 0, batchSize: 8, size: 64 }, seed: 0, recent: [0.5], config: { a: 1 } });
+const contents = (of: ReturnType<typeof models>) =>
+  Object.values(of).map(({ model, optimizer }) => ({
+    weights: values(model.parameters),
+    step: optimizer.state().step,
+    moments: values(optimizer.state().tensors),
+  }));
+const state = (globalStep: number): TrainerState => ({
+  version: 1,
+  globalStep,
+  data: { epoch: 1, batch: 2, seed: 0, batchSize: 8, size: 64 },
+  seed: 0,
+  recent: [0.5],
+  config: { a: 1 },
+});
 
 describe('a checkpoint', () => {
   it('gives weights, optimizer and state back as they were', () => {
@@ -84,13 +99,27 @@ describe('a checkpoint', () => {
 
   it('is written by a run at its interval, the end of an epoch and the end, with where the data stands', async () => {
     const folder = temporaryFolder();
-    const overrides = ['trainer.ckpt_interval=3', 'trainer.max_training_steps=10', 'trainer.epochs=2', 'trainer.eval_interval=-1', 'trainer.critic.model={}'];
+    const overrides = [
+      'trainer.ckpt_interval=3',
+      'trainer.max_training_steps=10',
+      'trainer.epochs=2',
+      'trainer.eval_interval=-1',
+      'trainer.critic.model={}',
+    ];
     const result = await new Experiment(smallConfig(overrides, folder)).run();
     const path = join(folder, 'checkpoints');
     // Eight batches an epoch.
-    expect(readdirSync(path).sort()).toEqual(['global_step_10', 'global_step_3', 'global_step_6', 'global_step_8', 'global_step_9', 'latest_ckpt_global_step.txt']);
+    expect(readdirSync(path).sort()).toEqual([
+      'global_step_10',
+      'global_step_3',
+      'global_step_6',
+      'global_step_8',
+      'global_step_9',
+      'latest_ckpt_global_step.txt',
+    ]);
     expect(result.checkpoint).toBe(latestCheckpoint(path));
-    for (const file of ['model', 'optimizer']) for (const part of ['policy', 'critic']) expect(existsSync(join(path, 'global_step_10', part, `${file}.safetensors`))).toBe(true);
+    for (const file of ['model', 'optimizer'])
+      for (const part of ['policy', 'critic']) expect(existsSync(join(path, 'global_step_10', part, `${file}.safetensors`))).toBe(true);
     const { globalStep, data } = JSON.parse(readFileSync(join(path, 'global_step_10', 'trainer_state.json'), 'utf8')) as TrainerState;
     expect({ globalStep, data }).toEqual({ globalStep: 10, data: { epoch: 1, batch: 2, seed: 0, batchSize: 8, size: 64 } });
   });

@@ -18,22 +18,39 @@ describe('GSM8K', () => {
     const folder = temporaryFolder();
     const file = join(folder, 'train.parquet');
     const rows = readGsm8k(source, 'train').rows.slice(0, 96);
-    await writeParquet(file, rows.map((row) => ({ ...row })));
+    await writeParquet(
+      file,
+      rows.map((row) => ({ ...row })),
+    );
     const tokenizer = new ByteTokenizer();
     const limit = 280;
     const long = rows.filter(({ prompt }) => tokenizer.encodeChat(prompt).length > limit).length;
     expect(long).toBeGreaterThan(0);
     const written = jest.spyOn(process.stdout, 'write').mockReturnValue(true);
-    const config = smallConfig([
-      `data.train_data=["${file}"]`, 'data.val_data=[]', 'trainer.tokenizer=byte', 'environment.env_class=gsm8k', `trainer.max_prompt_length=${limit}`,
-      'trainer.train_batch_size=4', 'trainer.policy_mini_batch_size=2', 'trainer.max_training_steps=2', 'trainer.eval_interval=-1',
-      'generator.n_samples_per_prompt=2', 'generator.sampling_params.max_generate_length=8', 'trainer.micro_train_batch_size_per_gpu=4',
-      'trainer.algorithm.use_kl_loss=true',
-    ], folder);
+    const config = smallConfig(
+      [
+        `data.train_data=["${file}"]`,
+        'data.val_data=[]',
+        'trainer.tokenizer=byte',
+        'environment.env_class=gsm8k',
+        `trainer.max_prompt_length=${limit}`,
+        'trainer.train_batch_size=4',
+        'trainer.policy_mini_batch_size=2',
+        'trainer.max_training_steps=2',
+        'trainer.eval_interval=-1',
+        'generator.n_samples_per_prompt=2',
+        'generator.sampling_params.max_generate_length=8',
+        'trainer.micro_train_batch_size_per_gpu=4',
+        'trainer.algorithm.use_kl_loss=true',
+      ],
+      folder,
+    );
     const { history } = await new Experiment(config).run();
     const messages = written.mock.calls.map(([text]) => String(text)).join('');
     written.mockRestore();
-    expect(messages).toContain(`data.train_data: ${long} prompts over trainer.max_prompt_length=${limit} tokens were dropped, ${rows.length - long} are left`);
+    expect(messages).toContain(
+      `data.train_data: ${long} prompts over trainer.max_prompt_length=${limit} tokens were dropped, ${rows.length - long} are left`,
+    );
     expect(history).toHaveLength(2);
     for (const record of history) {
       for (const [name, value] of Object.entries(record)) expect([name, Number.isFinite(value)]).toEqual([name, true]);

@@ -6,26 +6,42 @@ import { history, smallConfig, withoutClock } from './helpers';
 const always = [
   ...['avg_pass_at_4', 'avg_raw_reward', 'mean_positive_reward'].map((name) => `reward/${name}`),
   ...['avg_final_rewards', 'avg_raw_advantages', 'avg_raw_advantages_abs', 'kl_loss_coef'].map((name) => `loss/${name}`),
-  ...['final_loss', 'policy_loss', 'policy_entropy', 'policy_lr', 'response_length', 'grad_norm', 'loss_metrics/clip_ratio'].map((name) => `policy/${name}`),
+  ...['final_loss', 'policy_loss', 'policy_entropy', 'policy_lr', 'response_length', 'grad_norm', 'loss_metrics/clip_ratio'].map(
+    (name) => `policy/${name}`,
+  ),
   ...['min', 'max', 'avg', 'std'].map((name) => `generate/${name}_num_tokens`),
   ...['non_zero', 'zero'].map((name) => `generate/avg_tokens_${name}_rewards`),
   ...['epoch', 'global_step', 'tokens_per_second'].map((name) => `trainer/${name}`),
-  ...['step', 'generate', 'convert_to_training_input', 'fwd_logprobs_values_reward', 'compute_advantages_and_returns', 'train_critic_and_policy'].map((name) => `timing/${name}`),
+  ...[
+    'step',
+    'generate',
+    'convert_to_training_input',
+    'fwd_logprobs_values_reward',
+    'compute_advantages_and_returns',
+    'train_critic_and_policy',
+  ].map((name) => `timing/${name}`),
 ];
 const withReference = ['loss/avg_kl', 'loss/avg_kl_max', 'policy/policy_kl'];
 const withCritic = ['critic_loss', 'values_mean', 'values_clipfrac', 'critic_lr', 'grad_norm'].map((name) => `critic/${name}`);
-const evaluated = ['vantage_gmax', 'all'].flatMap((source) => ['avg_score', 'pass_at_1', 'mean_positive_reward'].map((name) => `eval/${source}/${name}`));
+const evaluated = ['vantage_gmax', 'all'].flatMap((source) =>
+  ['avg_score', 'pass_at_1', 'mean_positive_reward'].map((name) => `eval/${source}/${name}`),
+);
 
 describe.each([
   { estimator: 'grpo', overrides: [], metrics: [] },
   { estimator: 'rloo', overrides: [], metrics: [] },
-  { estimator: 'reinforce++', overrides: ['trainer.algorithm.use_kl_loss=true', 'trainer.algorithm.kl_estimator_type=k2'], metrics: withReference },
+  {
+    estimator: 'reinforce++',
+    overrides: ['trainer.algorithm.use_kl_loss=true', 'trainer.algorithm.kl_estimator_type=k2'],
+    metrics: withReference,
+  },
   { estimator: 'gae', overrides: ['trainer.critic.model={}'], metrics: withCritic },
 ])('three steps of $estimator', ({ estimator, overrides, metrics }) => {
   it('leave finite metrics under all their names', async () => {
     const records = await history([`trainer.algorithm.advantage_estimator=${estimator}`, ...overrides]);
     expect(records.map(({ step }) => step)).toEqual([0, 1, 2, 3]);
-    for (const record of records) for (const [name, value] of Object.entries(record)) expect([name, Number.isFinite(value)]).toEqual([name, true]);
+    for (const record of records)
+      for (const [name, value] of Object.entries(record)) expect([name, Number.isFinite(value)]).toEqual([name, true]);
     for (const record of records.slice(1)) expect(Object.keys(record)).toEqual(expect.arrayContaining([...always, ...metrics]));
     // Before the training, at the interval, and at the end.
     for (const step of [0, 2, 3]) expect(Object.keys(records[step])).toEqual(expect.arrayContaining([...evaluated, 'timing/eval']));
@@ -36,14 +52,19 @@ describe.each([
 
 describe('a run', () => {
   it('gives the same metrics bit for bit for the same seed, and others for another', async () => {
-    const run = async (seed: number) => (await history([`trainer.seed=${seed}`, 'trainer.algorithm.advantage_estimator=gae', 'trainer.critic.model={}'])).map(withoutClock);
+    const run = async (seed: number) =>
+      (await history([`trainer.seed=${seed}`, 'trainer.algorithm.advantage_estimator=gae', 'trainer.critic.model={}'])).map(withoutClock);
     const first = await run(7);
     expect(await run(7)).toEqual(first);
     expect(await run(8)).not.toEqual(first);
   });
 
   it('begins each batch at a ratio of exactly 1', async () => {
-    const records = await history(['trainer.policy_mini_batch_size=8', 'trainer.micro_train_batch_size_per_gpu=8', 'trainer.micro_forward_batch_size_per_gpu=5']);
+    const records = await history([
+      'trainer.policy_mini_batch_size=8',
+      'trainer.micro_train_batch_size_per_gpu=8',
+      'trainer.micro_forward_batch_size_per_gpu=5',
+    ]);
     for (const record of records.slice(1)) {
       const of = (name: string) => record[`policy/loss_metrics/${name}`];
       expect([of('clip_ratio'), of('approx_kl'), of('ratio_min'), of('ratio_mean'), of('ratio_max')]).toEqual([0, 0, 1, 1, 1]);
@@ -65,7 +86,15 @@ describe('a run', () => {
       }
     }
     const before = memory().bytes;
-    await history(['trainer.max_training_steps=6', 'trainer.algorithm.use_kl_loss=true', 'trainer.algorithm.advantage_estimator=gae', 'trainer.critic.model={}'], Counted);
+    await history(
+      [
+        'trainer.max_training_steps=6',
+        'trainer.algorithm.use_kl_loss=true',
+        'trainer.algorithm.advantage_estimator=gae',
+        'trainer.critic.model={}',
+      ],
+      Counted,
+    );
     expect(counts).toHaveLength(6);
     expect(new Set(counts.slice(1).map(String)).size).toBe(1);
     expect(memory().bytes).toBe(before);
@@ -83,7 +112,11 @@ describe('a run', () => {
   });
 
   it('counts and leaves out groups without variance, and whitens the advantages of the others', async () => {
-    const records = await history(['trainer.algorithm.zero_variance_filter=true', 'trainer.algorithm.advantage_batch_normalize=true', 'trainer.max_training_steps=4']);
+    const records = await history([
+      'trainer.algorithm.zero_variance_filter=true',
+      'trainer.algorithm.advantage_batch_normalize=true',
+      'trainer.max_training_steps=4',
+    ]);
     const filtered = records.slice(1).map((record) => record['reward/num_zero_variance_filtered']!);
     expect(filtered.every((count) => count >= 0 && count <= 8)).toBe(true);
     // A policy that hardly ever answers right leaves most of the eight groups without variance.
@@ -94,12 +127,29 @@ describe('a run', () => {
   it('ends where stop_when holds, or with its epochs', async () => {
     const stopped = await new Experiment(smallConfig(['trainer.stop_when={metric: generate/max_num_tokens, window: 2, value: 1}'])).run();
     expect([stopped.reason, stopped.steps]).toEqual(['stop_when', 2]);
+    // Evaluations come at steps 2 and 4.
+    const evaluated = await new Experiment(
+      smallConfig(['trainer.stop_when={metric: eval/all/avg_score, window: 2, value: 0}', 'trainer.max_training_steps=5']),
+    ).run();
+    expect([evaluated.reason, evaluated.steps]).toEqual(['stop_when', 4]);
+    const misspelt = new Experiment(smallConfig(['trainer.stop_when.metric=reward/avg_raw_rewards'])).run();
+    await expect(misspelt).rejects.toThrow(
+      "trainer.stop_when.metric: expected a metric of this run, got 'reward/avg_raw_rewards'. Did you mean 'reward/avg_raw_reward'? Metrics: trainer/epoch,",
+    );
     const whole = await new Experiment(smallConfig(['trainer.max_training_steps=null', 'trainer.train_batch_size=32'])).run();
     expect([whole.reason, whole.steps]).toEqual(['epochs', 2]);
   });
 
-  it.each(['sequence_mean', 'seq_mean_token_sum_norm'])('trains with the loss reduction %s and several passes over a batch', async (reduction) => {
-    const records = await history([`trainer.algorithm.loss_reduction=${reduction}`, 'trainer.algorithm.max_seq_len=3', 'trainer.update_epochs_per_batch=2', 'trainer.algorithm.policy_loss_type=dual_clip']);
-    for (const record of records.slice(1)) expect(Number.isFinite(record['policy/final_loss'])).toBe(true);
-  });
+  it.each(['sequence_mean', 'seq_mean_token_sum_norm'])(
+    'trains with the loss reduction %s and several passes over a batch',
+    async (reduction) => {
+      const records = await history([
+        `trainer.algorithm.loss_reduction=${reduction}`,
+        'trainer.algorithm.max_seq_len=3',
+        'trainer.update_epochs_per_batch=2',
+        'trainer.algorithm.policy_loss_type=dual_clip',
+      ]);
+      for (const record of records.slice(1)) expect(Number.isFinite(record['policy/final_loss'])).toBe(true);
+    },
+  );
 });

@@ -59,23 +59,29 @@ describe('main', () => {
       expect(output).toContain(join(folder, name));
     }
     expect(output).toContain('Trained 3 steps of test_custom');
-    expect(output).toContain('trainer.algorithm.advantage_estimator=gae');
+    expect(output).toContain('trainer.algorithm.advantage_estimator=grpo');
     expect(readMetrics(join(folder, 'metrics.jsonl')).map(({ step }) => step)).toEqual([0, 1, 2, 3]);
     expect(readFileSync(join(folder, 'learning_curve.html'), 'utf8')).toContain('test_custom');
     expect(process.exitCode).toBeUndefined();
   });
 
-  it('takes -c in place of the script\'s own file', async () => {
+  it("takes -c in place of the script's own file", async () => {
     const { file } = configFile();
     expect((await main(['-c', file, 'trainer.max_training_steps=1'], { config: 'nowhere.yaml' }))?.steps).toBe(1);
   });
 
   it.each([
-    [['trainer.algorithm.advantage_estimator=gpro'], "Unknown advantage estimator 'gpro'. Did you mean 'grpo'? Registered: gae, grpo, reinforce++, rloo"],
+    [
+      ['trainer.algorithm.advantage_estimator=gpro'],
+      "Unknown advantage estimator 'gpro'. Did you mean 'grpo'? Registered: gae, grpo, reinforce++, rloo",
+    ],
     [['trainer.algorithm.policy_loss_type=regulr'], "Unknown policy loss 'regulr'. Did you mean 'regular'? Registered: dual_clip, regular"],
-    [['trainer.algorithm.advantage_estimator=gae'], 'trainer.critic.model: expected a model ({} for one of the policy\'s shape)'],
+    [['trainer.algorithm.advantage_estimator=gae'], "trainer.critic.model: expected a model ({} for one of the policy's shape)"],
     [['trainer.sede=1'], 'trainer.sede: unknown key. Did you mean trainer.seed?'],
-    [['trainer.train_batch_size=128', 'trainer.policy_mini_batch_size=128'], 'trainer.train_batch_size: expected at most the 64 prompts that data.train_data holds'],
+    [
+      ['trainer.train_batch_size=128', 'trainer.policy_mini_batch_size=128'],
+      'trainer.train_batch_size: expected at most the 64 prompts that data.train_data holds',
+    ],
     [['data.train_data=[nowhere.jsonl]'], 'nowhere.jsonl: no such file'],
   ])('ends on %j with one clear line and exit code 1', async (overrides, message) => {
     expect(await main(overrides, { config: configFile().file })).toBeNull();
@@ -150,7 +156,10 @@ describe('an experiment', () => {
       }
     }
     const { file } = configFile();
-    const result = await main(['trainer.max_training_steps=1', 'trainer.eval_interval=-1', 'trainer.eval_before_train=false'], { config: file, experiment: Own });
+    const result = await main(['trainer.max_training_steps=1', 'trainer.eval_interval=-1', 'trainer.eval_before_train=false'], {
+      config: file,
+      experiment: Own,
+    });
     const [record] = result!.history;
     expect(record['reward/avg_raw_reward']).toBe(2);
     expect(record['loss/avg_final_rewards']).toBe(1);

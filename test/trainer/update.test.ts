@@ -5,7 +5,16 @@ import { randomKey } from '../../src/tensor';
 import { TrainingBatch, type Trajectory, Update } from '../../src/trainer';
 import { smallBase } from './helpers';
 
-const shape = { vocabSize: 14, hiddenSize: 32, numLayers: 1, numHeads: 2, numKvHeads: 1, intermediateSize: 64, ropeTheta: 1e4, rmsNormEps: 1e-6 };
+const shape = {
+  vocabSize: 14,
+  hiddenSize: 32,
+  numLayers: 1,
+  numHeads: 2,
+  numKvHeads: 1,
+  intermediateSize: 64,
+  ropeTheta: 1e4,
+  rmsNormEps: 1e-6,
+};
 const architecture = { ...shape, tieWordEmbeddings: true, attentionBias: true, maxPositionEmbeddings: 64 };
 
 /** Eight responses to two prompts, of all lengths. */
@@ -26,9 +35,17 @@ function trajectories(): Trajectory[] {
 /** One optimizer step with micro-batches of `micro` rows: its metrics, and the first moments, which are a tenth of the gradient. */
 function step(micro: number, reduction: string) {
   const overrides = [
-    `trainer.micro_train_batch_size_per_gpu=${micro}`, `trainer.algorithm.loss_reduction=${reduction}`, 'trainer.algorithm.max_seq_len=3',
-    'trainer.algorithm.use_kl_loss=true', 'trainer.algorithm.kl_loss_coef=0.5', 'trainer.algorithm.use_entropy_loss=true', 'trainer.critic.model={}',
-    'trainer.train_batch_size=2', 'trainer.policy_mini_batch_size=2', 'trainer.critic_mini_batch_size=2', 'trainer.algorithm.eps_clip_high=0.3',
+    `trainer.micro_train_batch_size_per_gpu=${micro}`,
+    `trainer.algorithm.loss_reduction=${reduction}`,
+    'trainer.algorithm.max_seq_len=3',
+    'trainer.algorithm.use_kl_loss=true',
+    'trainer.algorithm.kl_loss_coef=0.5',
+    'trainer.algorithm.use_entropy_loss=true',
+    'trainer.critic.model={}',
+    'trainer.train_batch_size=2',
+    'trainer.policy_mini_batch_size=2',
+    'trainer.critic_mini_batch_size=2',
+    'trainer.algorithm.eps_clip_high=0.3',
   ];
   const { config } = loadConfig({ base: smallBase(), overrides });
   const initialize = (seed: number) => Transformer.initialize(architecture, randomKey(seed), { std: 0.3 });
@@ -47,7 +64,9 @@ function step(micro: number, reduction: string) {
   batch.returns = Float32Array.from(batch.masks, (m, i) => m * ((i % 3) - 1));
   const metrics = update.optimize(batch);
   const moments = Object.values(optimizers).flatMap((optimizer) =>
-    [...optimizer.state().tensors].filter(([name]) => name.endsWith('.exp_avg')).map(([name, value]) => [name, Array.from(value.dataSync())] as const),
+    [...optimizer.state().tensors]
+      .filter(([name]) => name.endsWith('.exp_avg'))
+      .map(([name, value]) => [name, Array.from(value.dataSync())] as const),
   );
   for (const part of [policy, reference, critic, ...Object.values(optimizers)]) part.dispose();
   return { metrics, moments };
@@ -66,7 +85,14 @@ describe.each(['token_mean', 'sequence_mean', 'seq_mean_token_sum_norm'])('with 
       const differences = values.map((value, j) => Math.abs(value - whole.moments[i][1][j]));
       expect(Math.max(...differences)).toBeLessThanOrEqual(1e-5 * largest);
     });
-    for (const name of ['policy/final_loss', 'policy/policy_loss', 'policy/policy_kl', 'policy/policy_entropy', 'policy/grad_norm', 'critic/grad_norm']) {
+    for (const name of [
+      'policy/final_loss',
+      'policy/policy_loss',
+      'policy/policy_kl',
+      'policy/policy_entropy',
+      'policy/grad_norm',
+      'critic/grad_norm',
+    ]) {
       expect([name, Math.abs(metrics[name] - whole.metrics[name])]).toEqual([name, expect.closeTo(0, 5)]);
     }
     expect(whole.metrics['policy/loss_metrics/clip_ratio']).toBeGreaterThan(0);
@@ -76,14 +102,32 @@ describe.each(['token_mean', 'sequence_mean', 'seq_mean_token_sum_norm'])('with 
 describe('a batch', () => {
   it('right-aligns prompts, left-aligns responses, and puts the reward at the last token', () => {
     const batch = new TrainingBatch(trajectories().slice(4, 7), { promptWidth: 4, responseWidth: 3, padId: 13 });
-    expect(batch.tensor('ids').toArray()).toEqual([[13, 13, 5, 10, 11, 4, 13], [13, 13, 5, 10, 11, 5, 12], [13, 13, 5, 10, 11, 13, 13]]);
+    expect(batch.tensor('ids').toArray()).toEqual([
+      [13, 13, 5, 10, 11, 4, 13],
+      [13, 13, 5, 10, 11, 5, 12],
+      [13, 13, 5, 10, 11, 13, 13],
+    ]);
     expect(batch.tensor('start').toArray()).toEqual([2, 2, 2]);
-    expect(batch.tensor('masks').toArray()).toEqual([[1, 1, 0], [1, 1, 1], [1, 0, 0]]);
-    expect(batch.tensor('rewards', 1, 3).toArray()).toEqual([[0, 0, 1], [0, 0, 0]]);
-    expect([...batch.ranges(2)]).toEqual([[0, 2], [2, 3]]);
+    expect(batch.tensor('masks').toArray()).toEqual([
+      [1, 1, 0],
+      [1, 1, 1],
+      [1, 0, 0],
+    ]);
+    expect(batch.tensor('rewards', 1, 3).toArray()).toEqual([
+      [0, 0, 1],
+      [0, 0, 0],
+    ]);
+    expect([...batch.ranges(2)]).toEqual([
+      [0, 2],
+      [2, 3],
+    ]);
     expect(batch.tokens()).toBe(6);
     batch.keepRows([0, 2]);
-    expect(batch.tensor('masks').toArray()).toEqual([[1, 1, 0], [0, 0, 0], [1, 0, 0]]);
+    expect(batch.tensor('masks').toArray()).toEqual([
+      [1, 1, 0],
+      [0, 0, 0],
+      [1, 0, 0],
+    ]);
   });
 
   it('names what does not fit', () => {

@@ -1,0 +1,141 @@
+/** Wrong arguments: every public function answers with a VantageError that says what was expected, whatever it is given. */
+import * as engine from '../../src/tensor';
+import { attention, concat, full, gradients, memory, randomKey, randomNormal, sampleTokens, scan, stack, tensor, Tensor, tidy, tokenLogProbs, UpdateList, where, writeAt } from '../../src/tensor';
+import { TensorError, VantageError } from '../../src/errors';
+import { Random } from './helpers';
+
+const random = new Random(101);
+
+const x = () => tensor([[1, 2, 3], [4, 5, 6]]);
+const disposed = () => {
+  const gone = tensor([1]);
+  gone.dispose();
+  return gone;
+};
+
+/** JavaScript values of every kind, tensors of every kind among them. */
+const garbage: (() => unknown)[] = [
+  () => undefined, () => null, () => NaN, () => Infinity, () => -1, () => 0, () => 2.5, () => 2 ** 31, () => -(2 ** 53), () => 1e308, () => 10n, () => '', () => 'float32', () => 'x'.repeat(50),
+  () => true, () => Symbol('s'), () => ({}), () => ({ shape: [1] }), () => [], () => [1, 2], () => [-1], () => [null], () => [[1], [1, 2]], () => ['a'], () => [Symbol('s')], () => [10n],
+  () => new Array(20).fill(1), () => [2 ** 40, 2 ** 40], () => () => 1, () => (v: unknown) => v, () => new Map(), () => new Date(0), () => Promise.resolve(1), () => new Float32Array(3),
+  () => new Float64Array(0), () => new BigInt64Array(2), () => new DataView(new ArrayBuffer(8)), () => new ArrayBuffer(8), () => Object.create(null), () => new Proxy({}, {}),
+  x, disposed, () => tensor(1), () => tensor([1, 0], { dtype: 'int32' }), () => tensor([true, false]), () => full([0, 3], 1), () => [x(), x()], () => [x(), 1], () => x().add(1),
+  () => ({ keepDims: 1, mask: x() }), () => ({ mask: 'm' }), () => ({ dtype: 'complex' }), () => ({ shape: [2, -1] }), () => ({ device: 'cuda' }), () => ({ device: 10n }), () => ({ key: randomKey(1) }), () => ({ key: 3 }),
+  () => ({ temperature: -1 }), () => ({ temperature: 'hot', topK: 'k', key: randomKey(1) }), () => ({ scale: 'a', keyStart: tensor([0], { dtype: 'int32' }) }), () => ({ init: [1, 'a'] }), () => ({ ddof: -1 }), () => ({ reverse: 1, init: x() }),
+];
+
+const show = (value: unknown) => (value instanceof Tensor ? String(value) : typeof value === 'symbol' ? 'symbol' : typeof value === 'function' ? 'function' : Array.isArray(value) ? `array of ${value.length}` : typeof value === 'object' ? Object.prototype.toString.call(value) : String(value));
+
+/** Calls `f` with random arguments and evaluates what comes back: nothing but a VantageError may come out. */
+function attack(name: string, f: (...args: never[]) => unknown, rounds: number): void {
+  for (let i = 0; i < rounds; i++) {
+    const args = Array.from({ length: random.integer(0, 4) }, () => random.pick(garbage)());
+    for (const arg of args) if (arg instanceof Promise) arg.catch(() => undefined);
+    try {
+      tidy(() => {
+        const result = f(...(args as never[]));
+        if (result instanceof Promise) {
+          result.catch((error: unknown) => {
+            if (!(error instanceof VantageError)) throw error;
+          });
+          return undefined;
+        }
+        const found = (Array.isArray(result) ? result : result instanceof Tensor ? [result] : Object.values(Object(result) as object)) as unknown[];
+        for (const value of found.slice(0, 4)) if (value instanceof Tensor && !value.isDisposed && value.size < 1e6) value.dataSync();
+        return undefined;
+      });
+    } catch (error) {
+      if (!(error instanceof VantageError)) throw new Error(`${name}(${args.map(show).join(', ')}): ${String((error as Error).stack ?? error)}`);
+    }
+  }
+}
+
+describe('any arguments', () => {
+  const functions = Object.entries(engine).filter(([, value]) => typeof value === 'function' && !/^[A-Z]/.test(value.name)) as [string, (...args: never[]) => unknown][];
+  test.each(functions)('%s', (name, f) => attack(name, f, 400));
+
+  const methods = Object.getOwnPropertyNames(Tensor.prototype).filter((name) => {
+    const { value } = Object.getOwnPropertyDescriptor(Tensor.prototype, name)!;
+    return typeof value === 'function' && !['constructor', 'replace', 'with', 'unary', 'reduced', 'extreme'].includes(name);
+  });
+  const receivers = [x, () => tensor(2), () => tensor([1, 2, 3], { dtype: 'int32' }), () => full([0, 3], 1), () => x().add(1), () => tensor([true, false])];
+  test.each(methods)('Tensor.%s', (name) => {
+    for (const receiver of receivers) attack(name, (...args: unknown[]) => (receiver() as unknown as Record<string, (...a: unknown[]) => unknown>)[name]!(...args), 80);
+  });
+
+  test('RandomKey.fold and UpdateList', () => {
+    attack('fold', (n: unknown) => (randomKey(1) as unknown as { fold(n: unknown): unknown }).fold(n), 100);
+    attack('adamw', (...args: never[]) => (new UpdateList().adamw as (...a: unknown[]) => unknown).apply(new UpdateList(), args), 300);
+    attack('evaluate', (...args: never[]) => (new UpdateList().evaluate as (...a: unknown[]) => unknown).apply(new UpdateList(), args), 100);
+    attack('adamw and evaluate', (...args: never[]) => {
+      const updates = new UpdateList();
+      const own = () => tensor([1, 2]);
+      const scalars = { lr: 0.1, beta1: 0.9, beta2: 0.9, epsilon: 1e-8, weightDecay: 0, step: 1 };
+      const call = [own(), own(), own(), own(), tensor([1]), scalars].map((value, i) => (random.next() < 0.3 && args.length > 0 ? args[i % args.length] : value));
+      (updates.adamw as (...a: unknown[]) => unknown).apply(updates, call);
+      updates.evaluate();
+    }, 300);
+  });
+
+  test('the steps of a scan return anything', () => {
+    for (const make of garbage) {
+      for (const init of [0, [0, 0]]) {
+        try {
+          (scan as unknown as (i: unknown, o: unknown, s: unknown) => unknown)([x()], { init }, make);
+          (scan as unknown as (i: unknown, o: unknown, s: unknown) => unknown)([x()], { init }, () => [make(), make()]);
+        } catch (error) {
+          expect(error).toBeInstanceOf(VantageError);
+        }
+      }
+    }
+  });
+
+  test('the attacks leave no memory behind', () => {
+    const before = memory().buffers;
+    attack('concat', concat as (...args: never[]) => unknown, 300);
+    expect(memory().buffers - before).toBeLessThan(2000);
+  });
+});
+
+describe('messages name the operation, what was expected and what came', () => {
+  const cases: [string, () => unknown, string | RegExp][] = [
+    ['add', () => x().add(tensor([1, 2])), 'add: shapes [2,3] and [2] do not broadcast together'],
+    ['equal', () => x().equal('a' as never), "equal: expected a Tensor or a number, got 'a'"],
+    ['less', () => x().less(null as never), 'less: expected a Tensor or a number, got null'],
+    ['logicalAnd', () => x().logicalAnd(1 as never), 'logicalAnd: expected a Tensor, got 1'],
+    ['sum', () => x().sum(2), 'sum: expected an axis from -2 to 1, got 2'],
+    ['mean', () => x().mean([0, 0]), 'mean: axis 0 is named twice'],
+    ['max', () => x().max(0, { mask: tensor([1, 1]) }), 'max: expected a mask that broadcasts to [2,3], got [2]'],
+    ['var', () => x().var(0, { ddof: 0.5 }), 'var: expected ddof, a non-negative integer, got 0.5'],
+    ['reshape', () => x().reshape(4, -1), 'reshape: cannot show shape [2,3] as [4,-1]'],
+    ['transpose', () => x().transpose([0, 0]), /transpose: expected an order of the 2 axes/],
+    ['squeeze', () => x().squeeze(0), 'squeeze: expected extent 1 at axis 0, got 2'],
+    ['broadcastTo', () => x().broadcastTo([3, 3]), 'broadcastTo: shape [2,3] does not broadcast to [3,3]'],
+    ['select', () => x().select(1, 3), 'select: expected an index from -3 to 2 on axis 1, got 3'],
+    ['slice', () => x().slice([0, 0, 0]), /slice: expected at most 2 starts and ends/],
+    ['gather', () => x().gather(tensor([[0]])), /gather: expected integer indices/],
+    ['matmul', () => x().matmul(x()), 'matmul: shapes [2,3] and [2,3] do not fit: inner dimensions 3 and 2'],
+    ['cast', () => x().cast('half' as never), /cast: expected a dtype \(float32, .*got 'half'/],
+    ['item', () => x().item(), 'item: expected a tensor of one element, got shape [2,3]'],
+    ['to', () => x().to('cuda' as never), "to: expected device 'cpu', got 'cuda'"],
+    ['concat', () => concat([x(), tensor([[1]])]), /concat: expected shapes equal but for axis 0, got \[2,3\] and \[1,1\]/],
+    ['stack', () => stack([x(), tensor([1])]), 'stack: expected equal shapes, got [2,3] and [1]'],
+    ['where', () => where(1 as never, x(), x()), 'where: expected a Tensor, got 1'],
+    ['tensor rows', () => tensor([[1, 2], [3]]), 'tensor: expected rows of one shape, got [2] and [1]'],
+    ['tensor values', () => tensor(['a'] as never), "tensor: expected numbers in nested arrays, got 'a'"],
+    ['tensor shape', () => tensor([1, 2, 3], { shape: [2, 2] }), 'tensor: shape [2,2] holds 4 values, got 3'],
+    ['tensor device', () => tensor(1, { device: 'tpu' as never }), /tensor: expected device 'cpu'.*got 'tpu'/],
+    ['full', () => full([2], '1' as never), "full: expected a number, got '1'"],
+    ['full shape', () => full([-1], 1), 'full: expected a shape of non-negative integers, got [-1]'],
+    ['gradients', () => gradients(x(), []), 'gradients: expected a floating scalar loss, got float32 [2,3]'],
+    ['attention', () => attention(x(), x(), x(), { scale: 1, keyStart: tensor([0]) }), /attention: expected q of shape \[B,H,Tq,D\], got \[2,3\]/],
+    ['tokenLogProbs', () => tokenLogProbs(x(), tensor([0], { dtype: 'int32' })), /tokenLogProbs: expected ids of shape \[2\], got \[1\]/],
+    ['sampleTokens', () => sampleTokens(x(), { key: 1 as never }), /sampleTokens: expected a RandomKey/],
+    ['randomNormal', () => randomNormal([2], {} as never), /randomNormal: expected a RandomKey .*got undefined/],
+    ['writeAt', () => writeAt(full([1, 2, 3], 0), full([1, 1, 3], 0), 2), /writeAt: expected a position from 0 to 1, got 2/],
+  ];
+  test.each(cases)('%s', (_, call, message) => {
+    expect(call).toThrow(TensorError);
+    expect(call).toThrow(message);
+  });
+});
