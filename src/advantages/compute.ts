@@ -114,7 +114,7 @@ function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs
   if (rewards.ndim !== 2) throw new EstimatorError(`${who}: expected rewards of shape [batch, time], got ${formatShape(rewards.shape)}`);
   const masks = asTensor(who, 'masks', inputs.masks);
   expectShape(who, 'masks', masks, rewards.shape);
-  const valid = masks.cast('bool');
+  const valid = isFloating(masks.dtype) ? masks.cast('bool') : masks;
 
   const optional = (input: Exclude<AdvantageInput, 'groupIds'>): Tensor | null => {
     const value = inputs[input];

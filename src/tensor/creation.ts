@@ -112,6 +112,9 @@ export function onesLike(like: Tensor): Tensor {
   return full(tensorArgument('onesLike', like).shape, 1, { dtype: like.dtype });
 }
 
+/** Elements of an arange: it is written out on the host. */
+const MOST_COUNTED = 2 ** 27;
+
 /** start, start+step, … below stop; with one argument 0 … stop−1. int32 where all are integers, else float32. */
 export function arange(start: number, stop?: number, step = 1, options: TensorOptions = {}): Tensor {
   const from = stop === undefined ? 0 : start;
@@ -120,8 +123,11 @@ export function arange(start: number, stop?: number, step = 1, options: TensorOp
     throw new TensorError(`arange: expected finite numbers and a step other than 0, got ${describe(start)}, ${describe(stop)}, ${describe(step)}`);
   }
   const length = Math.max(0, Math.ceil((to - from) / step));
+  if (length > MOST_COUNTED) throw new TensorError(`arange: expected at most ${MOST_COUNTED} elements, got ${length}`);
   const whole = [from, to, step].every(Number.isInteger);
-  return tensor(Float64Array.from({ length }, (_, i) => from + i * step), { dtype: options.dtype ?? (whole ? 'int32' : 'float32'), device: options.device });
+  const values = new Float64Array(length);
+  for (let i = 0; i < length; i++) values[i] = from + i * step;
+  return tensor(values, { dtype: options.dtype ?? (whole ? 'int32' : 'float32'), device: options.device });
 }
 
 function tensorList(operation: string, tensors: unknown): ReturnType<typeof tensorArgument>[] {

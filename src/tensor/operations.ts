@@ -86,10 +86,10 @@ export function logical(op: 'and_' | 'or_' | 'not_', operands: Node[]): Node {
 }
 
 /** `a` where the condition is not 0, else `b`. */
-export function where(condition: Node, a: Operand, b: Operand): Node {
-  const shape = resultShape('where', [condition, a, b]);
+export function where(test: Node, a: Operand, b: Operand): Node {
+  const shape = resultShape('where', [test, a, b]);
   const dtype = commonDType([a, b]);
-  const truth = condition.dtype === 'bool' || condition.dtype === 'uint8' || condition.dtype === 'int32' ? condition : cast(condition, 'bool');
+  const truth = condition(test);
   return elementwise('where', [prepare(truth, truth.dtype, shape), prepare(a, dtype, shape), prepare(b, dtype, shape)], shape, dtype);
 }
 
@@ -98,10 +98,24 @@ export function dropAxes(node: Node, axes: readonly number[], keepDims: boolean)
   return keepDims ? node : reshape(node, node.shape.filter((_, d) => !axes.includes(d)));
 }
 
-/** Sum over axes (kept with extent 1). bool and uint8 add up as int32. */
+/**
+ * Sum over axes (kept with extent 1). bool and uint8 add up as int32.
+ *
+ * Several axes are folded in two steps, the last one first: sums along time then run in the same pass as a scan.
+ */
 export function sum(node: Node, axes: number[]): Node {
   const typed = node.dtype === 'bool' || node.dtype === 'uint8' ? cast(node, 'int32') : node;
-  return reduce(typed, 'sum', axes);
+  const last = node.shape.length - 1;
+  const inTwo = axes.length > 1 && axes.includes(last) && node.shape[last]! >= LONG_ENOUGH;
+  return inTwo ? reduce(reduce(typed, 'sum', [last]), 'sum', axes.filter((axis) => axis !== last)) : reduce(typed, 'sum', axes);
+}
+
+/** Below this extent the partial sums would cost more memory traffic than the second step saves. */
+const LONG_ENOUGH = 32;
+
+/** A mask as the condition of `where`: as it is where it holds integers (anything but 0 counts). */
+export function condition(mask: Node): Node {
+  return isFloating(mask.dtype) ? cast(mask, 'bool') : mask;
 }
 
 /** A node repeated along dimensions of extent 1 and new leading ones; constants take the shape. */

@@ -37,7 +37,7 @@ const order: { hash: number; plan: Plan }[] = [];
 
 /** Evaluates nodes together, each operation once; they hold their results in memory afterwards. */
 export function realize(requested: readonly Node[], device: Device = 'cpu'): void {
-  const roots = [...new Set(requested.map((node) => windowOf(node).base))].filter((node) => node.op !== 'buffer');
+  const roots = unevaluated(requested);
   if (roots.length === 0) return;
   const bound = bind(roots);
   const plan = lookUp(bound, device);
@@ -62,11 +62,15 @@ export function realize(requested: readonly Node[], device: Device = 'cpu'): voi
   roots.forEach((root, i) => root.become(results[i]!));
 }
 
-/** The programs and kernels that an evaluation of `node` would run, as text. */
-export function explainNode(node: Node): string {
-  const { base } = windowOf(node);
-  if (base.op === 'buffer') return 'in memory: nothing to run';
-  const writer = new PlanWriter(bind([base]));
+function unevaluated(nodes: readonly Node[]): Node[] {
+  return [...new Set(nodes.map((node) => windowOf(node).base))].filter((node) => node.op !== 'buffer');
+}
+
+/** The programs and kernels that an evaluation of the nodes would run, as text. */
+export function explainNodes(nodes: readonly Node[]): string {
+  const roots = unevaluated(nodes);
+  if (roots.length === 0) return 'in memory: nothing to run';
+  const writer = new PlanWriter(bind(roots));
   writer.write();
   return writer.steps.join('\n');
 }

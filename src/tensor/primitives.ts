@@ -3,7 +3,7 @@ import { TensorError } from '../errors';
 import { isFloating } from './dtype';
 import { cast, kernel, release, reshape, retain, windowOf, type Node } from './graph';
 import { contiguous } from './operations';
-import { realize } from './plan';
+import { explainNodes, realize } from './plan';
 import type { RandomKey } from './random';
 import { formatShape, type Shape } from './shape';
 import { Tensor, tensorArgument } from './tensor';
@@ -107,6 +107,11 @@ export function writeAt(cache: Tensor, values: Tensor, position: number): Tensor
 /** Evaluates several tensors together: what they share is computed once, in one plan. */
 export function evaluate(tensors: readonly Tensor[]): void {
   realize(tensors.map((tensor) => tensorArgument('evaluate', tensor)));
+}
+
+/** The programs and kernels that `evaluate` of the same tensors would run, as text. */
+export function explain(tensors: readonly Tensor[]): string {
+  return explainNodes(tensors.map((tensor) => tensorArgument('explain', tensor)));
 }
 
 /** The constants of one AdamW update; `step` counts from 1. */

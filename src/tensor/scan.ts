@@ -84,7 +84,7 @@ export function scan(inputs: readonly Tensor[], options: ScanOptions<Init> | Sca
   const symbols = body.inputs.map((node) => new Tensor(node));
   const result: unknown = several ? (step as (s: Tensor[], i: Tensor[]) => unknown)(states, symbols) : (step as (s: Tensor, i: Tensor[]) => unknown)(states[0]!, symbols);
   body.next = nextStates(result, several, inits.length, row, dtype);
-  const lowered = lowerScan(full, inits, body, Boolean(reverse), maskNode ? expand(cast(maskNode, 'bool'), shape) : null);
+  const lowered = lowerScan(full, inits, body, Boolean(reverse), maskNode ? expand(ops.condition(maskNode), shape) : null);
   const after = lowered.after.map((node) => new Tensor(node));
   for (const symbol of [...states, ...symbols]) symbol.dispose();
   return several ? after : after[0]!;
@@ -155,7 +155,7 @@ function lowerLoop(
   const row = body.states[0]!.shape;
   const extra = new Map<Node, Node>();
   if (mask) {
-    const symbol = new Node('symbol', 'bool', row, [], {});
+    const symbol = new Node('symbol', mask.dtype, row, [], {});
     extra.set(symbol, mask);
     next = next.map((node, i) => elementwise('where', [symbol, node, states[i]!], row, node.dtype));
   }

@@ -5,7 +5,7 @@ import { dtypes, fromStored, isDType, isFloating, type DType } from './dtype';
 import { bufferNode, cast, expand, permute, release, reshape, retain, slice, type ElementwiseOp, type Node, type ReduceOp } from './graph';
 import { keep, liveTensors, track, untrack, type Device, type Disposable } from './memory';
 import * as ops from './operations';
-import { explainNode, realize } from './plan';
+import { explainNodes, realize } from './plan';
 import { checkAxes, checkAxis, checkShape, describe, formatShape, sizeOf, type Shape } from './shape';
 
 /** Nested arrays as deep as the tensor has dimensions; a number for a scalar. */
@@ -151,7 +151,7 @@ export class Tensor implements Disposable {
 
   /** The fused programs and kernels that reading this tensor would run, as text. */
   explain(): string {
-    return explainNode(this.node);
+    return explainNodes([this.node]);
   }
 
   // ---- arithmetic ----
