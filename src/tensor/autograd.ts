@@ -11,7 +11,7 @@ import {
 import { kernelGradients } from './kernel_gradients';
 import * as ops from './operations';
 import { lowerScan, substitute } from './scan';
-import { contiguousStrides, describe, formatShape, sizeOf, type Shape } from './shape';
+import { checkOptions, contiguousStrides, describe, formatShape, sizeOf, type Shape } from './shape';
 import { Tensor, tensorArgument } from './tensor';
 
 export interface GradientOptions {
@@ -30,7 +30,8 @@ export interface GradientOptions {
  * const x = tensor([1, 2, 3]);
  * const [dx] = gradients(x.square().sum(), [x]); // 2, 4, 6
  */
-export function gradients(loss: Tensor, wrt: readonly Tensor[], options: GradientOptions = {}): Tensor[] {
+export function gradients(loss: Tensor, wrt: readonly Tensor[], options?: GradientOptions): Tensor[] {
+  const { allowUnused = false } = checkOptions('gradients', options);
   const root = tensorArgument('gradients', loss);
   if (root.size !== 1 || !isFloating(root.dtype)) throw new TensorError(`gradients: expected a floating scalar loss, got ${root.dtype} ${formatShape(root.shape)}`);
   if (!Array.isArray(wrt)) throw new TensorError(`gradients: expected an array of tensors, got ${describe(wrt)}`);
@@ -41,7 +42,7 @@ export function gradients(loss: Tensor, wrt: readonly Tensor[], options: Gradien
   return targets.map((target, i) => {
     const gradient = found[i];
     if (gradient) return new Tensor(gradient);
-    if (!options.allowUnused && !dependsOn(root, target)) {
+    if (!allowUnused && !dependsOn(root, target)) {
       const read = windowOf(root).base.op === 'buffer' ? ': the loss has been evaluated, and its graph is gone; ask for gradients before reading it' : '';
       throw new TensorError(`gradients: the loss does not depend on tensor ${i} (${target.dtype} ${formatShape(target.shape)})${read}`);
     }

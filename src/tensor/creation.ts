@@ -5,7 +5,7 @@ import { dtypeOfArray, dtypes, isDType, rounded, toStored, type DType, type Nume
 import { bufferNode, constant } from './graph';
 import { checkDevice, DeviceBuffer, type Device } from './memory';
 import * as ops from './operations';
-import { checkAxis, checkShape, describe, formatShape, sizeOf, type Shape } from './shape';
+import { checkAxis, checkOptions, checkShape, describe, formatShape, sizeOf, type Shape } from './shape';
 import { operandArgument, Tensor, tensorArgument } from './tensor';
 
 export interface TensorOptions {
@@ -30,8 +30,9 @@ function dtypeOption(operation: string, dtype: unknown, otherwise: DType): DType
  * @example
  * const t = tensor([[1, 2], [3, 4]]);
  */
-export function tensor(data: TensorData, options: TensorOptions & { shape?: readonly number[] } = {}): Tensor {
-  const device = checkDevice('tensor', options.device);
+export function tensor(data: TensorData, options?: TensorOptions & { shape?: readonly number[] }): Tensor {
+  const { device: wantedDevice, dtype: wantedDType, shape: wantedShape } = checkOptions('tensor', options);
+  const device = checkDevice('tensor', wantedDevice);
   let values: ArrayLike<number | boolean>;
   let shape: number[];
   let natural: DType = 'float32';
@@ -48,9 +49,9 @@ export function tensor(data: TensorData, options: TensorOptions & { shape?: read
     values = flat;
     if (flat.length > 0 && flat.every((value) => typeof value === 'boolean')) natural = 'bool';
   }
-  const dtype = dtypeOption('tensor', options.dtype, natural);
-  if (options.shape !== undefined) {
-    const wanted = checkShape('tensor', options.shape);
+  const dtype = dtypeOption('tensor', wantedDType, natural);
+  if (wantedShape !== undefined) {
+    const wanted = checkShape('tensor', wantedShape);
     if (sizeOf(wanted) !== values.length) throw new TensorError(`tensor: shape ${formatShape(wanted)} holds ${sizeOf(wanted)} values, got ${values.length}`);
     shape = wanted;
   }
@@ -89,18 +90,19 @@ function flatten(data: unknown, into: (number | boolean)[]): number[] {
 }
 
 /** The same value at every position; takes no memory until it is stored. */
-export function full(shape: readonly number[], value: number, options: TensorOptions = {}): Tensor {
-  checkDevice('full', options.device);
+export function full(shape: readonly number[], value: number, options?: TensorOptions): Tensor {
+  const { device, dtype: wanted } = checkOptions('full', options);
+  checkDevice('full', device);
   if (typeof value !== 'number') throw new TensorError(`full: expected a number, got ${describe(value)}`);
-  const dtype = dtypeOption('full', options.dtype, 'float32');
+  const dtype = dtypeOption('full', wanted, 'float32');
   return new Tensor(constant(rounded(value, dtype), dtype, checkShape('full', shape)));
 }
 
-export function zeros(shape: readonly number[], options: TensorOptions = {}): Tensor {
+export function zeros(shape: readonly number[], options?: TensorOptions): Tensor {
   return full(shape, 0, options);
 }
 
-export function ones(shape: readonly number[], options: TensorOptions = {}): Tensor {
+export function ones(shape: readonly number[], options?: TensorOptions): Tensor {
   return full(shape, 1, options);
 }
 
@@ -116,18 +118,20 @@ export function onesLike(like: Tensor): Tensor {
 const MOST_COUNTED = 2 ** 27;
 
 /** start, start+step, … below stop; with one argument 0 … stop−1. int32 where all are integers, else float32. */
-export function arange(start: number, stop?: number, step = 1, options: TensorOptions = {}): Tensor {
+export function arange(start: number, stop?: number, step = 1, options?: TensorOptions): Tensor {
+  const { dtype, device } = checkOptions('arange', options);
   const from = stop === undefined ? 0 : start;
   const to = stop ?? start;
   if (![from, to, step].every(Number.isFinite) || step === 0) {
     throw new TensorError(`arange: expected finite numbers and a step other than 0, got ${describe(start)}, ${describe(stop)}, ${describe(step)}`);
   }
   const length = Math.max(0, Math.ceil((to - from) / step));
+  if (length >= 2 ** 32) throw new TensorError(`arange: ${length} elements are too many`);
   if (length > MOST_COUNTED) throw new TensorError(`arange: expected at most ${MOST_COUNTED} elements, got ${length}`);
   const whole = [from, to, step].every(Number.isInteger);
   const values = new Float64Array(length);
   for (let i = 0; i < length; i++) values[i] = from + i * step;
-  return tensor(values, { dtype: options.dtype ?? (whole ? 'int32' : 'float32'), device: options.device });
+  return tensor(values, { dtype: dtype ?? (whole ? 'int32' : 'float32'), device });
 }
 
 function tensorList(operation: string, tensors: unknown): ReturnType<typeof tensorArgument>[] {

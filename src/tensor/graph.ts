@@ -112,12 +112,12 @@ export class Node {
     return this.signatureNumber;
   }
 
-  /** Turns an evaluated node into the memory of its result and lets go of the graph behind it. */
-  become(buffer: DeviceBuffer): void {
+  /** Turns an evaluated node into the memory of its result (as it was at a version) and lets go of the graph behind it. */
+  become(buffer: DeviceBuffer, version = buffer.version): void {
     const inputs = this.inputs;
     this.op = 'buffer';
     this.inputs = [];
-    this.attributes = { buffer, version: buffer.version };
+    this.attributes = { buffer, version };
     this.signatureNumber = 0;
     buffer.retain();
     if (this.attached) for (const input of inputs) release(input);

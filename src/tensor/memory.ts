@@ -1,6 +1,7 @@
 /** Device memory and its lifetime: buffers, `tidy`, `memory()`. */
 import { TensorError } from '../errors';
 import { callNative, native, nativeDescription } from '../native';
+import { describe } from './shape';
 
 /** Where tensors live and programs run. */
 export type Device = 'cpu';
@@ -12,7 +13,7 @@ export function checkDevice(operation: string, device: unknown): Device {
   if (device === undefined) return defaultDevice;
   const known = nativeDescription().devices;
   if (typeof device !== 'string' || !known.includes(device)) {
-    throw new TensorError(`${operation}: expected device ${known.map((name) => `'${name}'`).join(' or ')}, got ${JSON.stringify(device)}`);
+    throw new TensorError(`${operation}: expected device ${known.map((name) => `'${name}'`).join(' or ')}, got ${describe(device)}`);
   }
   return device as Device;
 }
@@ -71,7 +72,7 @@ export function keep<T extends Disposable>(tensor: T): T {
  * const total = tidy(() => tensor([1, 2, 3]).mul(2).sum());
  */
 export function tidy<T>(fn: () => T): T {
-  if (typeof fn !== 'function') throw new TensorError('tidy: expected a function');
+  if (typeof fn !== 'function') throw new TensorError(`tidy: expected a function, got ${describe(fn)}`);
   const scope = new Set<Disposable>();
   scopes.push(scope);
   let result: T;

@@ -42,6 +42,15 @@ function resultShape(name: string, operands: readonly Operand[]): Shape {
   return shapes.every((shape) => sameShape(shape, first)) ? first : broadcastShapes(name, shapes);
 }
 
+const publicNames: Partial<Record<ElementwiseOp, string>> = {
+  eq: 'equal', ne: 'notEqual', lt: 'less', le: 'lessEqual', gt: 'greater', ge: 'greaterEqual', and_: 'logicalAnd', or_: 'logicalOr', not_: 'logicalNot',
+};
+
+/** What users call an operation. */
+export function publicName(op: ElementwiseOp): string {
+  return publicNames[op] ?? op;
+}
+
 /** Whether an operand is the same number everywhere. */
 function isValue(operand: Operand, value: number): boolean {
   return operand === value || (typeof operand !== 'number' && operand.op === 'constant' && operand.attributes.value === value);
@@ -52,7 +61,7 @@ function isValue(operand: Operand, value: number): boolean {
  * `div` and `pow` of integers give float32.
  */
 export function binary(op: ElementwiseOp, a: Operand, b: Operand): Node {
-  const shape = resultShape(op, [a, b]);
+  const shape = resultShape(publicName(op), [a, b]);
   let dtype = commonDType([a, b]);
   if ((op === 'div' || op === 'pow') && !isFloating(dtype)) dtype = 'float32';
   if (!compares.has(op) && !keepsSmallIntegers.has(op) && (dtype === 'bool' || dtype === 'uint8')) dtype = 'int32';
@@ -81,7 +90,7 @@ export function unary(op: ElementwiseOp, a: Node): Node {
 
 /** and, or, not on truth values (anything but 0 is true). */
 export function logical(op: 'and_' | 'or_' | 'not_', operands: Node[]): Node {
-  const shape = resultShape(op, operands);
+  const shape = resultShape(publicName(op), operands);
   return elementwise(op, operands.map((operand) => prepare(cast(operand, 'bool'), 'bool', shape)), shape, 'bool');
 }
 

@@ -7,7 +7,7 @@
 import { TensorError } from '../errors';
 import { callNative, native, nativeDescription } from '../native';
 import { dtypes } from './dtype';
-import { topological, windowOf, type Node } from './graph';
+import { release, retain, topological, windowOf, type Node } from './graph';
 import { DeviceBuffer, type Device } from './memory';
 import { ProgramWriter, type Place, type PlanContext } from './program';
 import { Scheduler } from './schedule';
@@ -37,16 +37,15 @@ const order: { hash: number; plan: Plan }[] = [];
 
 /** Evaluates nodes together, each operation once; they hold their results in memory afterwards. */
 export function realize(requested: readonly Node[], device: Device = 'cpu'): void {
-  const roots = unevaluated(requested);
-  if (roots.length === 0) return;
-  const bound = bind(roots);
+  const wanted = unevaluated(requested);
+  if (wanted.length === 0) return;
+  const bound = bind(wanted);
   const plan = lookUp(bound, device);
-  const results = roots.map((root) => aliasedBuffer(root) ?? new DeviceBuffer(device, root.size * dtypes[root.dtype].bytes));
-  const ids = new Int32Array(bound.leaves.length + roots.length);
-  bound.leaves.forEach((buffer, i) => (ids[i] = buffer.id));
-  results.forEach((buffer, i) => (ids[bound.leaves.length + i] = buffer.id));
-  const scalars = Float64Array.from([...bound.scalars, ...plan.fixedScalars]);
+  const results: DeviceBuffer[] = [];
   try {
+    for (const root of bound.roots) results.push(writtenBuffer(root) ?? new DeviceBuffer(device, root.size * dtypes[root.dtype].bytes));
+    const ids = Int32Array.from([...bound.leaves, ...results], (buffer) => buffer.id);
+    const scalars = Float64Array.from([...bound.scalars, ...plan.fixedScalars]);
     callNative((addon) => addon.execute(plan.id, ids, scalars));
   } catch (error) {
     for (const buffer of results) {
@@ -55,11 +54,15 @@ export function realize(requested: readonly Node[], device: Device = 'cpu'): voi
     }
     throw error;
   }
+  // Of several writes to one array only the last one's result stands for what it holds now.
+  const versions = new Map<Node, number>();
   for (const node of bound.nodes) {
-    const aliases = node.op === 'kernel' ? node.attributes.kernel!.aliases : undefined;
-    if (aliases) for (const input of aliases) if (input !== null) windowOf(node.inputs[input]!).base.attributes.buffer!.version++;
+    const buffer = writtenBuffer(node);
+    if (buffer) versions.set(node, ++buffer.version);
   }
-  roots.forEach((root, i) => root.become(results[i]!));
+  for (const root of bound.roots) retain(root);
+  bound.roots.forEach((root, i) => root.become(results[i]!, versions.get(root)));
+  for (const root of bound.roots) release(root);
 }
 
 function unevaluated(nodes: readonly Node[]): Node[] {
@@ -75,10 +78,11 @@ export function explainNodes(nodes: readonly Node[]): string {
   return writer.steps.join('\n');
 }
 
-/** The array that an in-place kernel changes, for a root that is its result. */
-function aliasedBuffer(root: Node): DeviceBuffer | undefined {
-  const input = aliasOf(root);
-  return input && windowOf(input).base.attributes.buffer;
+/** The memory that an in-place kernel changes, for a node that is its result. */
+function writtenBuffer(node: Node): DeviceBuffer | undefined {
+  let target = aliasOf(node);
+  while (target && aliasOf(target)) target = aliasOf(target);
+  return target?.attributes.buffer;
 }
 
 function aliasOf(node: Node): Node | undefined {
@@ -87,8 +91,44 @@ function aliasOf(node: Node): Node | undefined {
   return alias === null ? undefined : node.inputs[0]!.inputs[alias];
 }
 
-function bind(roots: Node[]): Bound {
-  const nodes = topological(roots);
+/** Refuses to write to an array that others may read afterwards, expecting what it held before. */
+function checkWrites(nodes: readonly Node[], writes: readonly Node[]): void {
+  const readers = new Map<Node, Node[]>();
+  for (const node of nodes) {
+    if (node.op === 'view') continue;
+    for (const input of node.inputs) {
+      const { base } = windowOf(input);
+      const known = readers.get(base);
+      if (known) known.push(node);
+      else readers.set(base, [node]);
+    }
+  }
+  for (const write of writes) {
+    const kernel = write.inputs[0]!;
+    const others = new Set(readers.get(aliasOf(write)!)!.filter((reader) => reader !== kernel));
+    if (others.size === 0) continue;
+    const stack = [kernel];
+    for (const seen = new Set<Node>(); stack.length > 0; ) {
+      const node = stack.pop()!;
+      if (seen.has(node)) continue;
+      seen.add(node);
+      others.delete(node);
+      stack.push(...node.inputs);
+    }
+    if (others.size > 0) throw new TensorError('writeAt: the array is read by an expression that is evaluated together with the write: use the tensor that writeAt returned, or evaluate the expression first');
+  }
+}
+
+function bind(wanted: Node[]): Bound {
+  let roots = wanted;
+  let nodes = topological(roots);
+  // Results of writes join the roots: a write happens once, and its result stands for the array from then on.
+  const writes = nodes.filter((node) => node.op === 'output' && aliasOf(node) && !node.inputs[0]!.attributes.kernel!.last);
+  if (writes.length > 0) {
+    checkWrites(nodes, writes);
+    roots = [...new Set([...wanted, ...writes])];
+    nodes = topological(roots);
+  }
   const leaves: DeviceBuffer[] = [];
   const leafOf = new Map<DeviceBuffer, number>();
   const scalars: number[] = [];
@@ -100,7 +140,7 @@ function bind(roots: Node[]): Bound {
       const { buffer, version } = node.attributes;
       if (!buffer) throw new TensorError('a tensor of this expression was disposed');
       if (buffer.version !== version) {
-        throw new TensorError('a tensor of this expression was changed in place (by an optimizer step) before the expression was evaluated: read its value before the step');
+        throw new TensorError('a tensor of this expression was changed in place (by an optimizer step or writeAt) before the expression was evaluated: read its value before that');
       }
       let leaf = leafOf.get(buffer);
       if (leaf === undefined) leafOf.set(buffer, (leaf = leaves.push(buffer) - 1));

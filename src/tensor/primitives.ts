@@ -4,8 +4,8 @@ import { isFloating } from './dtype';
 import { cast, kernel, release, reshape, retain, windowOf, type Node } from './graph';
 import { contiguous } from './operations';
 import { explainNodes, realize } from './plan';
-import type { RandomKey } from './random';
-import { formatShape, type Shape } from './shape';
+import { checkKey, type RandomKey } from './random';
+import { checkArray, checkFinite, checkOptions, describe, formatShape, type Shape } from './shape';
 import { Tensor, tensorArgument } from './tensor';
 
 function expectShape(operation: string, name: string, node: Node, expected: (number | string)[]): void {
@@ -26,8 +26,11 @@ export interface AttentionOptions {
  * Causal grouped-query attention: q [B,H,Tq,D], k and v [B,Hk,Tk,D] → [B,H,Tq,D]. Query i stands at position p = queryOffset + i and sees the keys keyStart[b] … p;
  * one that sees none gives 0. Head h reads key head ⌊h·Hk/H⌋. Differentiable in q, k, v.
  */
-export function attention(q: Tensor, k: Tensor, v: Tensor, { scale, keyStart, queryOffset = 0 }: AttentionOptions): Tensor {
+export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
+  const { scale, keyStart, queryOffset = 0 } = checkOptions('attention', options);
   const query = tensorArgument('attention', q);
+  checkFinite('attention', 'scale', scale);
+  checkFinite('attention', 'queryOffset', queryOffset);
   const [batch, heads, length] = query.shape as [number, number, number];
   const key = tensorArgument('attention', k);
   const start = tensorArgument('attention keyStart', keyStart);
@@ -44,14 +47,15 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, { scale, keyStart, qu
  * log softmax(logits/temperature) at the given tokens, and the entropy of the same distributions: logits [...,V], ids int32 [...] → both of shape [...].
  * One pass over the logits. Differentiable in the logits.
  */
-export function tokenLogProbs(logits: Tensor, ids: Tensor, { temperature = 1 }: { temperature?: number } = {}): { logProbs: Tensor; entropy: Tensor } {
+export function tokenLogProbs(logits: Tensor, ids: Tensor, options?: { temperature?: number }): { logProbs: Tensor; entropy: Tensor } {
+  const { temperature = 1 } = checkOptions('tokenLogProbs', options);
   const scores = tensorArgument('tokenLogProbs', logits);
   const chosen = tensorArgument('tokenLogProbs ids', ids);
   if (scores.shape.length === 0 || !isFloating(scores.dtype)) throw new TensorError(`tokenLogProbs: expected floating logits [...,V], got ${scores.dtype} ${formatShape(scores.shape)}`);
   const rows: Shape = scores.shape.slice(0, -1);
   expectShape('tokenLogProbs', 'ids', chosen, [...rows]);
   if (isFloating(chosen.dtype)) throw new TensorError(`tokenLogProbs: expected integer ids, got ${chosen.dtype}`);
-  if (!(temperature > 0)) throw new TensorError(`tokenLogProbs: expected a temperature above 0, got ${temperature}`);
+  if (typeof temperature !== 'number' || !(temperature > 0)) throw new TensorError(`tokenLogProbs: expected a temperature above 0, got ${describe(temperature)}`);
   const vocabulary = scores.shape[rows.length]!;
   const flat = logits.reshape(vocabulary === 0 ? [chosen.size, 0] : [-1, vocabulary]).node;
   const dtype = scores.dtype === 'float64' ? 'float64' : 'float32';
@@ -79,9 +83,12 @@ export interface SamplingOptions {
  * Draws a token from each row of logits [B,V]: ids int32 [B], and the log-prob of each under softmax(logits/temperature) as it was before
  * top-k, top-p and min-p cut it (at temperature 0: under softmax(logits)).
  */
-export function sampleTokens(logits: Tensor, { temperature = 1, topK = -1, topP = 1, minP = 0, key, counter = 0 }: SamplingOptions): { ids: Tensor; logProbs: Tensor } {
+export function sampleTokens(logits: Tensor, options: SamplingOptions): { ids: Tensor; logProbs: Tensor } {
+  const { temperature = 1, topK = -1, topP = 1, minP = 0, key, counter = 0 } = checkOptions('sampleTokens', options);
   const scores = tensorArgument('sampleTokens', logits);
   expectShape('sampleTokens', 'logits', scores, ['B', 'V']);
+  for (const [name, value] of Object.entries({ temperature, topK, topP, minP, counter })) checkFinite('sampleTokens', name, value);
+  checkKey('sampleTokens', key);
   const rows = [scores.shape[0]!];
   const outputs = [{ shape: rows, dtype: 'int32' as const }, { shape: rows, dtype: 'float32' as const }];
   const call = { name: 'sample', outputs, scalars: [temperature, topP, minP, topK, key.low, key.high, counter], attributes: [] };
@@ -96,21 +103,27 @@ export function sampleTokens(logits: Tensor, { temperature = 1, topK = -1, topP 
 export function writeAt(cache: Tensor, values: Tensor, position: number): Tensor {
   const target = tensorArgument('writeAt', cache);
   const source = tensorArgument('writeAt', values);
+  expectShape('writeAt', 'cache', target, ['B', 'T', 'C']);
+  if (target.op === 'view') throw new TensorError('writeAt: expected a cache with memory of its own, got a view');
   expectShape('writeAt', 'values', source, [target.shape[0]!, 'S', target.shape[2]!]);
   if (!Number.isInteger(position) || position < 0 || position + source.shape[1]! > target.shape[1]!) {
-    throw new TensorError(`writeAt: expected a position from 0 to ${target.shape[1]! - source.shape[1]!}, got ${position}`);
+    throw new TensorError(`writeAt: expected a position from 0 to ${target.shape[1]! - source.shape[1]!}, got ${describe(position)}`);
   }
+  // A chain of writes stays lazy; anything else needs memory to write to.
+  if (target.op !== 'output' || !target.inputs[0]!.attributes.kernel?.aliases) cache.realize();
   const call = { name: 'index_copy', outputs: [{ shape: target.shape, dtype: target.dtype }], scalars: [position], attributes: [], aliases: [0] };
-  return new Tensor(kernel(call, [target, cast(source, target.dtype)])[0]!);
+  return new Tensor(kernel(call, [cache.node, cast(source, target.dtype)])[0]!);
 }
 
 /** Evaluates several tensors together: what they share is computed once, in one plan. */
 export function evaluate(tensors: readonly Tensor[]): void {
+  checkArray('evaluate', 'an array of tensors', tensors);
   realize(tensors.map((tensor) => tensorArgument('evaluate', tensor)));
 }
 
 /** The programs and kernels that `evaluate` of the same tensors would run, as text. */
 export function explain(tensors: readonly Tensor[]): string {
+  checkArray('explain', 'an array of tensors', tensors);
   return explainNodes(tensors.map((tensor) => tensorArgument('explain', tensor)));
 }
 
@@ -136,10 +149,12 @@ export class UpdateList {
   adamw(param: Tensor, m: Tensor, v: Tensor, gradient: Tensor, gradScale: Tensor, scalars: AdamWScalars): void {
     const targets = [param, m, v];
     for (const target of targets) {
+      tensorArgument('adamw', target);
       target.realize();
       if (target.node.op !== 'buffer') throw new TensorError('adamw: expected parameters and moments with memory of their own, got a view');
     }
-    const { lr, beta1, beta2, epsilon, weightDecay, step } = scalars;
+    const { lr, beta1, beta2, epsilon, weightDecay, step } = checkOptions('adamw', scalars);
+    for (const [name, value] of Object.entries({ lr, beta1, beta2, epsilon, weightDecay, step })) checkFinite('adamw', name, value);
     const outputs = targets.map(({ shape, dtype }) => ({ shape, dtype }));
     const call = {
       name: 'adamw', outputs, attributes: [], aliases: [0, 1, 2], last: true,
@@ -153,10 +168,11 @@ export class UpdateList {
 
   /** Runs the updates and evaluates the given tensors before them, in one plan; the updated tensors then hold the new values. */
   evaluate(others: readonly Tensor[] = []): void {
+    checkArray('evaluate', 'an array of tensors', others);
     const results = this.updates.flatMap((update) => update.results);
     for (const result of results) retain(result);
     try {
-      realize([...others.map((tensor) => windowOf(tensor.node).base), ...results]);
+      realize([...others.map((tensor) => windowOf(tensorArgument('evaluate', tensor)).base), ...results]);
       for (const { targets, results: updated } of this.updates) targets.forEach((target, i) => target.replace(updated[i]!));
     } finally {
       for (const result of results) release(result);

@@ -4,10 +4,10 @@
  * Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel Random Numbers: As Easy as 1, 2, 3; SC 2011).
  */
 import { TensorError } from '../errors';
-import { isFloating, type DType } from './dtype';
+import { isDType, isFloating, type DType } from './dtype';
 import { cast, kernel } from './graph';
 import * as ops from './operations';
-import { checkShape, describe } from './shape';
+import { checkFinite, checkOptions, checkShape, describe } from './shape';
 import { Tensor } from './tensor';
 
 /** The high and low halves of a·b for unsigned 32-bit a and b. */
@@ -54,14 +54,15 @@ export function randomKey(seed: number): RandomKey {
   return new RandomKey(seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0);
 }
 
-function checkKey(operation: string, key: unknown): RandomKey {
+/** A key given by a caller. */
+export function checkKey(operation: string, key: unknown): RandomKey {
   if (key instanceof RandomKey) return key;
   throw new TensorError(`${operation}: expected a RandomKey (randomKey(seed)), got ${describe(key)}`);
 }
 
 function draw(operation: string, shape: readonly number[], key: unknown, dtype: DType, distribution: 1 | 2): Tensor {
   const { low, high } = checkKey(operation, key);
-  if (!isFloating(dtype)) throw new TensorError(`${operation}: expected a floating dtype, got ${describe(dtype)}`);
+  if (!isDType(dtype) || !isFloating(dtype)) throw new TensorError(`${operation}: expected a floating dtype, got ${describe(dtype)}`);
   const drawn = dtype === 'float64' ? 'float64' : 'float32';
   const call = { name: 'philox', outputs: [{ shape: checkShape(operation, shape), dtype: drawn as DType }], scalars: [low, high, 0], attributes: [distribution] };
   return new Tensor(cast(kernel(call, [])[0]!, dtype));
@@ -73,13 +74,19 @@ export interface RandomOptions {
 }
 
 /** Uniform numbers in [low, high). */
-export function randomUniform(shape: readonly number[], { key, low = 0, high = 1, dtype = 'float32' }: RandomOptions & { low?: number; high?: number }): Tensor {
+export function randomUniform(shape: readonly number[], options: RandomOptions & { low?: number; high?: number }): Tensor {
+  const { key, low = 0, high = 1, dtype = 'float32' } = checkOptions('randomUniform', options);
+  checkFinite('randomUniform', 'low', low);
+  checkFinite('randomUniform', 'high', high);
   const unit = draw('randomUniform', shape, key, dtype, 1);
   return low === 0 && high === 1 ? unit : new Tensor(ops.binary('add', ops.binary('mul', unit.node, high - low), low));
 }
 
 /** Normal numbers of the given mean and standard deviation. */
-export function randomNormal(shape: readonly number[], { key, mean = 0, std = 1, dtype = 'float32' }: RandomOptions & { mean?: number; std?: number }): Tensor {
+export function randomNormal(shape: readonly number[], options: RandomOptions & { mean?: number; std?: number }): Tensor {
+  const { key, mean = 0, std = 1, dtype = 'float32' } = checkOptions('randomNormal', options);
+  checkFinite('randomNormal', 'mean', mean);
+  checkFinite('randomNormal', 'std', std);
   const unit = draw('randomNormal', shape, key, dtype, 2);
   return mean === 0 && std === 1 ? unit : new Tensor(ops.binary('add', ops.binary('mul', unit.node, std), mean));
 }

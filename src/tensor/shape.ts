@@ -112,6 +112,23 @@ export function reshapeStrides(shape: Shape, strides: Shape, to: Shape): number[
   return result;
 }
 
+/** The options of a call, empty where none are given. */
+export function checkOptions<T extends object>(operation: string, options: T | undefined): T {
+  if (options === undefined) return {} as T;
+  if (typeof options !== 'object' || options === null) throw new TensorError(`${operation}: expected an object of options, got ${describe(options)}`);
+  return options;
+}
+
+/** An array given by a caller. */
+export function checkArray(operation: string, what: string, value: unknown): asserts value is readonly unknown[] {
+  if (!Array.isArray(value)) throw new TensorError(`${operation}: expected ${what}, got ${describe(value)}`);
+}
+
+/** A number given by a caller that is neither NaN nor infinite. */
+export function checkFinite(operation: string, name: string, value: unknown): void {
+  if (typeof value !== 'number' || !Number.isFinite(value)) throw new TensorError(`${operation}: expected ${name}, a finite number, got ${describe(value)}`);
+}
+
 /** A short description of any JavaScript value for an error message. */
 export function describe(value: unknown): string {
   if (value === null) return 'null';
@@ -122,6 +139,6 @@ export function describe(value: unknown): string {
   if (typeof value === 'function') return `a function${value.name ? ` (${value.name})` : ''}`;
   if (Array.isArray(value)) return `an array of ${value.length}`;
   if (value instanceof Promise || typeof (value as { then?: unknown }).then === 'function') return 'a Promise';
-  const name = (value as object).constructor?.name;
-  return name && name !== 'Object' ? `a ${name}` : 'an object';
+  const { name } = (value as object).constructor ?? {};
+  return typeof name === 'string' && name !== '' && name !== 'Object' ? `a ${name}` : 'an object';
 }

@@ -6,7 +6,7 @@ import { bufferNode, cast, expand, permute, release, reshape, retain, slice, typ
 import { keep, liveTensors, track, untrack, type Device, type Disposable } from './memory';
 import * as ops from './operations';
 import { explainNodes, realize } from './plan';
-import { checkAxes, checkAxis, checkShape, describe, formatShape, sizeOf, type Shape } from './shape';
+import { checkArray, checkAxes, checkAxis, checkOptions, checkShape, describe, formatShape, sizeOf, type Shape } from './shape';
 
 /** Nested arrays as deep as the tensor has dimensions; a number for a scalar. */
 export type NestedArray = number | NestedArray[];
@@ -281,51 +281,54 @@ export class Tensor implements Disposable {
 
   // ---- reductions ----
 
-  sum(axis?: Axes, options: ReduceOptions = {}): Tensor {
+  sum(axis?: Axes, options?: ReduceOptions): Tensor {
     return this.reduced('sum', axis, options, (x, axes, mask, keepDims) => ops.dropAxes(ops.sum(mask ? ops.where(mask, x, 0) : x, axes), axes, keepDims));
   }
   /** NaN where nothing takes part. */
-  mean(axis?: Axes, options: ReduceOptions = {}): Tensor {
+  mean(axis?: Axes, options?: ReduceOptions): Tensor {
     return this.reduced('mean', axis, options, ops.mean);
   }
   /** Σ(x−μ)² / (n−ddof), ddof 1 unless told otherwise. An offset of the values costs no precision. */
-  var(axis?: Axes, options: VarianceOptions = {}): Tensor {
+  var(axis?: Axes, options?: VarianceOptions): Tensor {
     const ddof = ddofOf('var', options);
     return this.reduced('var', axis, options, (x, axes, mask, keepDims) => ops.variance(x, axes, mask, ddof, keepDims));
   }
   /** The square root of {@link var}. */
-  std(axis?: Axes, options: VarianceOptions = {}): Tensor {
+  std(axis?: Axes, options?: VarianceOptions): Tensor {
     const ddof = ddofOf('std', options);
     return this.reduced('std', axis, options, (x, axes, mask, keepDims) => ops.unary('sqrt', ops.variance(x, axes, mask, ddof, keepDims)));
   }
-  max(axis?: Axes, options: ReduceOptions = {}): Tensor {
+  max(axis?: Axes, options?: ReduceOptions): Tensor {
     return this.extreme('max', 'maximum', -Infinity, axis, options);
   }
-  min(axis?: Axes, options: ReduceOptions = {}): Tensor {
+  min(axis?: Axes, options?: ReduceOptions): Tensor {
     return this.extreme('min', 'minimum', Infinity, axis, options);
   }
   /** Running sum along an axis (the last unless told otherwise); `reverse` sums from the end. */
-  cumsum(axis = -1, { reverse = false }: { reverse?: boolean } = {}): Tensor {
-    return new Tensor(ops.cumsum(this.node, checkAxis('cumsum', axis, this.ndim), reverse));
+  cumsum(axis = -1, options?: { reverse?: boolean }): Tensor {
+    const { reverse = false } = checkOptions('cumsum', options);
+    return new Tensor(ops.cumsum(this.node, checkAxis('cumsum', axis, this.ndim), Boolean(reverse)));
   }
 
   // ---- shape ----
 
   /** One extent may be -1: it is worked out from the size. */
   reshape(...shape: (number | readonly number[])[]): Tensor {
-    const wanted = (Array.isArray(shape[0]) ? [...shape[0]] : shape) as number[];
+    const asked = (Array.isArray(shape[0]) ? shape[0] : shape) as number[];
+    const wanted = [...asked];
     const unknown = wanted.indexOf(-1);
-    if (unknown >= 0) {
+    if (unknown >= 0 && wanted.every(Number.isInteger)) {
       const rest = sizeOf(wanted.filter((_, d) => d !== unknown));
       wanted[unknown] = rest === 0 ? 0 : this.size / rest;
     }
     if (!wanted.every((extent) => Number.isInteger(extent) && extent >= 0) || sizeOf(wanted) !== this.size) {
-      throw new TensorError(`reshape: cannot show shape ${formatShape(this.shape)} as [${shape.flat().map(describe).join(',')}]`);
+      throw new TensorError(`reshape: cannot show shape ${formatShape(this.shape)} as [${asked.map(describe).join(',')}]`);
     }
     return new Tensor(reshape(this.node, checkShape('reshape', wanted)));
   }
   /** Dimensions in another order; reversed where none is given. */
   transpose(order?: readonly number[]): Tensor {
+    if (order !== undefined) checkArray('transpose', 'an order of axes', order);
     const axes = order === undefined ? [...this.shape.keys()].reverse() : order.map((axis) => checkAxis('transpose', axis, this.ndim));
     if (axes.length !== this.ndim || new Set(axes).size !== axes.length) {
       throw new TensorError(`transpose: expected an order of the ${this.ndim} axes, got ${describe(order)}`);
@@ -354,6 +357,8 @@ export class Tensor implements Disposable {
   }
   /** Elements starts[d] … ends[d]−1 of each leading dimension named; negative indices count from the end; dimensions left out stay whole. */
   slice(starts: readonly number[], ends: readonly (number | null)[] = []): Tensor {
+    checkArray('slice', 'an array of starts', starts);
+    checkArray('slice', 'an array of ends', ends);
     const from = this.shape.map((extent, d) => bound('slice', starts[d] ?? 0, extent));
     const to = this.shape.map((extent, d) => bound('slice', ends[d] ?? extent, extent));
     if (starts.length > this.ndim || ends.length > this.ndim) throw new TensorError(`slice: expected at most ${this.ndim} starts and ends, got ${starts.length} and ${ends.length}`);
@@ -444,20 +449,20 @@ export class Tensor implements Disposable {
   }
 
   private with(op: ElementwiseOp, other: Tensor | number): Tensor {
-    return new Tensor(ops.binary(op, this.node, operandArgument(op, other)));
+    return new Tensor(ops.binary(op, this.node, operandArgument(ops.publicName(op), other)));
   }
 
   private unary(op: ElementwiseOp): Tensor {
     return new Tensor(ops.unary(op, this.node));
   }
 
-  private reduced(name: string, axis: Axes | undefined, options: ReduceOptions, f: (x: Node, axes: number[], mask: Node | null, keepDims: boolean) => Node): Tensor {
+  private reduced(name: string, axis: Axes | undefined, options: ReduceOptions | undefined, f: (x: Node, axes: number[], mask: Node | null, keepDims: boolean) => Node): Tensor {
     const axes = checkAxes(name, axis, this.ndim);
-    const mask = options.mask === undefined ? null : maskArgument(name, options.mask, this.shape);
-    return new Tensor(f(this.node, axes, mask, options.keepDims ?? false));
+    const { mask, keepDims = false } = checkOptions(name, options);
+    return new Tensor(f(this.node, axes, mask === undefined ? null : maskArgument(name, mask, this.shape), Boolean(keepDims)));
   }
 
-  private extreme(name: string, reduction: ReduceOp, nothing: number, axis: Axes | undefined, options: ReduceOptions): Tensor {
+  private extreme(name: string, reduction: ReduceOp, nothing: number, axis: Axes | undefined, options: ReduceOptions | undefined): Tensor {
     return this.reduced(name, axis, options, (x, axes, mask, keepDims) => ops.dropAxes(ops.fold(mask ? ops.where(mask, ops.floating(x), nothing) : x, reduction, axes), axes, keepDims));
   }
 }
@@ -484,8 +489,8 @@ function maskArgument(operation: string, mask: unknown, shape: Shape): Node {
   return expand(cast(node, 'bool'), shape);
 }
 
-function ddofOf(operation: string, options: VarianceOptions): number {
-  const { ddof = 1 } = options;
+function ddofOf(operation: string, options: VarianceOptions | undefined): number {
+  const { ddof = 1 } = checkOptions(operation, options);
   if (!Number.isInteger(ddof) || ddof < 0) throw new TensorError(`${operation}: expected ddof, a non-negative integer, got ${describe(ddof)}`);
   return ddof;
 }

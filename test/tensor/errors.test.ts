@@ -15,7 +15,7 @@ const disposed = () => {
 
 /** JavaScript values of every kind, tensors of every kind among them. */
 const garbage: (() => unknown)[] = [
-  () => undefined, () => null, () => NaN, () => Infinity, () => -1, () => 0, () => 2.5, () => 2 ** 31, () => -(2 ** 53), () => 1e308, () => 10n, () => '', () => 'float32', () => 'x'.repeat(50),
+  () => undefined, () => null, () => NaN, () => Infinity, () => -1, () => 0, () => 2.5, () => 2 ** 53, () => -(2 ** 53), () => 1e308, () => 10n, () => '', () => 'float32', () => 'x'.repeat(50),
   () => true, () => Symbol('s'), () => ({}), () => ({ shape: [1] }), () => [], () => [1, 2], () => [-1], () => [null], () => [[1], [1, 2]], () => ['a'], () => [Symbol('s')], () => [10n],
   () => new Array(20).fill(1), () => [2 ** 40, 2 ** 40], () => () => 1, () => (v: unknown) => v, () => new Map(), () => new Date(0), () => Promise.resolve(1), () => new Float32Array(3),
   () => new Float64Array(0), () => new BigInt64Array(2), () => new DataView(new ArrayBuffer(8)), () => new ArrayBuffer(8), () => Object.create(null), () => new Proxy({}, {}),
