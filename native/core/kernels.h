@@ -24,6 +24,8 @@ namespace vantage {
 // gather            x, index i32, out, of equal ndim; attribute axis: out[..i..] = x[..index[..i..]..]
 // scatter_add       index i32, src, out; attribute axis; out is set to 0 first; sums in the order of src
 // index_copy        dst[B,T,C], src[B,S,C]; scalar position: dst[:, position..position+S, :] = src
+// gae               rewards[B,T], values[B,T], mask u8|bool[B,T], advantages[B,T], returns[B,T]; scalars gamma, lambda. Masked positions are passed
+//                   through and give 0; formula in recurrences.h
 // fill              out (contiguous); scalar value
 // philox            out (contiguous); scalars key_low, key_high, counter; attribute distribution: 0 raw bits (int32 out),
 //                   1 uniform in [0,1), 2 standard normal. Element i takes word i%4 of block counter + i/4 (see philox.h)
@@ -41,6 +43,7 @@ namespace vantage {
   X(gather, 3, 0, 1)                \
   X(scatter_add, 3, 0, 1)           \
   X(index_copy, 2, 1, 0)            \
+  X(gae, 5, 2, 0)                   \
   X(fill, 1, 1, 0)                  \
   X(philox, 1, 3, 1)                \
   X(adamw, 5, 7, 0)

@@ -98,7 +98,6 @@ function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs
   for (const source of [presetOf(who, options.convention), options]) {
     for (const key of Object.keys(common)) if (source[key] !== undefined) Object.assign(common, { [key]: source[key] });
   }
-  const ignoresMask = (instance.options as { holes?: unknown }).holes === 'ignore';
   if (typeof inputs !== 'object' || inputs === null) throw new EstimatorError(`${who}: expected inputs {rewards, masks, …}, got ${showValue(inputs)}`);
   for (const key of Object.keys(inputs)) {
     const known = ['rewards', 'masks', ...advantageInputs];
@@ -121,7 +120,7 @@ function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs
     if (value === undefined || value === null) return null;
     const array = asTensor(who, input, value);
     expectShape(who, input, array, perRow.includes(input) ? [rewards.shape[0]!] : rewards.shape);
-    return perRow.includes(input) || ignoresMask || !isFloating(array.dtype) ? array : where(valid, array, 0);
+    return perRow.includes(input) || instance.takesRawInputs || !isFloating(array.dtype) ? array : where(valid, array, 0);
   };
   const context: AdvantageContext = {
     gamma: fraction(who, 'gamma', common.gamma),
@@ -138,9 +137,10 @@ function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs
     turnIds: optional('turnIds'),
   };
   const values = optional('values');
-  const prepared = placeRewards(who, rewards, valid, common.rewardOnMasked);
+  const prepared = instance.takesRawInputs && common.rewardOnMasked === 'drop' ? rewards : placeRewards(who, rewards, valid, common.rewardOnMasked);
   const result = instance.computeAdvantages(prepared, values && floating(values), masks, context);
-  return checked(who, result, valid, rewards, common.remask);
+  const clean = instance.leavesZeros || !common.remask;
+  return checked(who, result, valid, rewards, clean);
 }
 
 /** Rewards that stand at masked positions are dropped, moved, or refused. */
@@ -168,7 +168,7 @@ function placeRewards(who: string, rewards: Tensor, valid: Tensor, policy: strin
   }
 }
 
-function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, remask: boolean): Advantages {
+function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, asReturned: boolean): Advantages {
   if (typeof (result as { then?: unknown } | null)?.then === 'function') {
     throw new EstimatorError(`${who}: expected computeAdvantages to return advantages at once, got a Promise (is it async?)`);
   }
@@ -181,7 +181,7 @@ function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, r
     if (!sameShape(array.shape, valid.shape)) throw new EstimatorError(`${who}: expected ${label} of shape ${formatShape(valid.shape)}, got ${formatShape(array.shape)}`);
     if (!isFloating(array.dtype)) throw new EstimatorError(`${who}: expected ${label} of a floating dtype, got ${array.dtype}`);
     const kept = where(valid, array, 0);
-    return { array: remask ? kept : array, bad: kept.isFinite().logicalNot().sum() };
+    return { array: asReturned ? array : kept, bad: kept.isFinite().logicalNot().sum() };
   };
   const advantages = clean('advantages', parts.advantages);
   const separate = parts.returns !== undefined && parts.returns !== parts.advantages;

@@ -62,6 +62,11 @@ export abstract class AdvantageEstimator {
   /** Options and their defaults. Whoever computes advantages may give others, by name. */
   static readonly options: Readonly<Record<string, unknown>> = {};
 
+  /** Set by an estimator that looks at no masked position itself: it gets rewards and values as they came, which saves a pass over memory. Others get 0 there. */
+  readonly takesRawInputs: boolean = false;
+  /** Set by an estimator whose results hold 0 at masked positions: they are taken as they are. With others, 0 is put there. */
+  readonly leavesZeros: boolean = false;
+
   /** The options in force: the defaults of the class with what was given. */
   readonly options: Readonly<Record<string, unknown>>;
 

@@ -4,7 +4,7 @@ export { arange, concat, full, ones, onesLike, stack, tensor, where, zeros, zero
 export type { DType } from './dtype';
 export { keep, memory, tidy, type Device, type MemoryInfo } from './memory';
 export {
-  attention, evaluate, explain, sampleTokens, tokenLogProbs, UpdateList, writeAt, type AdamWScalars, type AttentionOptions, type SamplingOptions,
+  attention, evaluate, explain, generalizedAdvantage, sampleTokens, tokenLogProbs, UpdateList, writeAt, type AdamWScalars, type AttentionOptions, type SamplingOptions,
 } from './primitives';
 export { RandomKey, randomKey, randomNormal, randomUniform, type RandomOptions } from './random';
 export { scan, type ScanOptions } from './scan';

@@ -1,6 +1,6 @@
 /** Wrong arguments: every public function answers with a VantageError that says what was expected, whatever it is given. */
 import * as engine from '../../src/tensor';
-import { attention, concat, full, gradients, memory, randomKey, randomNormal, sampleTokens, scan, stack, tensor, Tensor, tidy, tokenLogProbs, UpdateList, where, writeAt } from '../../src/tensor';
+import { arange, attention, concat, full, gradients, memory, randomKey, randomNormal, randomUniform, sampleTokens, scan, stack, tensor, Tensor, tidy, tokenLogProbs, UpdateList, where, writeAt } from '../../src/tensor';
 import { TensorError, VantageError } from '../../src/errors';
 import { Random } from './helpers';
 
@@ -26,28 +26,29 @@ const garbage: (() => unknown)[] = [
 
 const show = (value: unknown) => (value instanceof Tensor ? String(value) : typeof value === 'symbol' ? 'symbol' : typeof value === 'function' ? 'function' : Array.isArray(value) ? `array of ${value.length}` : typeof value === 'object' ? Object.prototype.toString.call(value) : String(value));
 
-/** Calls `f` with random arguments and evaluates what comes back: nothing but a VantageError may come out. */
-function attack(name: string, f: (...args: never[]) => unknown, rounds: number): void {
-  for (let i = 0; i < rounds; i++) {
-    const args = Array.from({ length: random.integer(0, 4) }, () => random.pick(garbage)());
-    for (const arg of args) if (arg instanceof Promise) arg.catch(() => undefined);
-    try {
-      tidy(() => {
-        const result = f(...(args as never[]));
-        if (result instanceof Promise) {
-          result.catch((error: unknown) => {
-            if (!(error instanceof VantageError)) throw error;
-          });
-          return undefined;
-        }
-        const found = (Array.isArray(result) ? result : result instanceof Tensor ? [result] : Object.values(Object(result) as object)) as unknown[];
-        for (const value of found.slice(0, 4)) if (value instanceof Tensor && !value.isDisposed && value.size < 1e6) value.dataSync();
+/** Calls `f` and evaluates what comes back: nothing but a VantageError may come out. */
+function probe(name: string, f: (...args: never[]) => unknown, args: unknown[]): void {
+  try {
+    tidy(() => {
+      const result = f(...(args as never[]));
+      if (result instanceof Promise) {
+        result.catch((error: unknown) => {
+          if (!(error instanceof VantageError)) throw error;
+        });
         return undefined;
-      });
-    } catch (error) {
-      if (!(error instanceof VantageError)) throw new Error(`${name}(${args.map(show).join(', ')}): ${String((error as Error).stack ?? error)}`);
-    }
+      }
+      const found = (Array.isArray(result) ? result : result instanceof Tensor ? [result] : Object.values(Object(result) as object)) as unknown[];
+      for (const value of found.slice(0, 4)) if (value instanceof Tensor && !value.isDisposed && value.size < 1e6) value.dataSync();
+      return undefined;
+    });
+  } catch (error) {
+    if (!(error instanceof VantageError)) throw new Error(`${name}(${args.map(show).join(', ')}): ${String((error as Error).stack ?? error)}`);
   }
+}
+
+/** Random arguments. */
+function attack(name: string, f: (...args: never[]) => unknown, rounds: number): void {
+  for (let i = 0; i < rounds; i++) probe(name, f, Array.from({ length: random.integer(0, 4) }, () => random.pick(garbage)()));
 }
 
 describe('any arguments', () => {
@@ -63,18 +64,63 @@ describe('any arguments', () => {
     for (const receiver of receivers) attack(name, (...args: unknown[]) => (receiver() as unknown as Record<string, (...a: unknown[]) => unknown>)[name]!(...args), 80);
   });
 
+  const heads = () => full([1, 2, 3, 4], 0.5).add(1);
+  const int = (values: number[]) => tensor(values, { dtype: 'int32' });
+  const options = (): { mask?: Tensor; init: number; reverse: boolean } => ({ mask: x().greater(2), init: 0, reverse: true });
+  /** The state of a step, which is another thing where `init` is wrong. */
+  const one = (state: unknown): Tensor => {
+    if (state instanceof Tensor) return state;
+    throw new VantageError('not the state that this step is for');
+  };
+  /** Arguments that are right. */
+  const valid: Record<string, () => [(...args: never[]) => unknown, ...unknown[]]> = {
+    attention: () => [attention, heads(), heads(), heads(), { scale: 0.5, keyStart: int([0]), queryOffset: 0 }],
+    tokenLogProbs: () => [tokenLogProbs, x(), int([0, 1]), { temperature: 1 }],
+    sampleTokens: () => [sampleTokens, x(), { temperature: 1, topK: 2, topP: 0.9, minP: 0.1, key: randomKey(1), counter: 0 }],
+    writeAt: () => [writeAt, full([1, 3, 2], 1), full([1, 1, 2], 1), 1],
+    randomUniform: () => [randomUniform, [2, 3], { key: randomKey(1), low: 0, high: 2, dtype: 'float32' }],
+    randomNormal: () => [randomNormal, [2, 3], { key: randomKey(1), mean: 0, std: 2, dtype: 'float32' }],
+    scan: () => [scan as never, [x(), x()], options(), (s: unknown, [r]: Tensor[]) => one(s).mul(0.5).add(r!)],
+    'scan of two': () => [scan as never, [x()], { ...options(), init: [0, tensor([1, 2])] }, (states: unknown, [r]: Tensor[]) => (Array.isArray(states) ? [one(states[0]).mul(one(states[1])).add(r!), one(states[0])] : states)],
+    'scan that loops': () => [scan as never, [x()], options(), (s: unknown, [r]: Tensor[]) => one(s).tanh().add(r!)],
+    gradients: () => {
+      const at = x();
+      return [gradients as never, at.square().sum(), [at], { allowUnused: false }];
+    },
+    concat: () => [concat as never, [x(), x()], 1],
+    stack: () => [stack as never, [x(), x()], 1],
+    where: () => [where as never, x(), x(), x()],
+    tensor: () => [tensor as never, [[1, 2], [3, 4]], { dtype: 'float32', shape: [4], device: 'cpu' }],
+    full: () => [full as never, [2, 2], 3, { dtype: 'float32', device: 'cpu' }],
+    arange: () => [arange as never, 0, 5, 2, { dtype: 'float32', device: 'cpu' }],
+    sum: () => [(...rest: []) => x().sum(...rest), [0, 1], { keepDims: true, mask: x() }],
+    std: () => [(...rest: []) => x().std(...rest), [0, 1], { keepDims: true, mask: x(), ddof: 1 }],
+    slice: () => [(...rest: never[]) => x().slice(...(rest as unknown as [number[]])), [0, 1], [1, 3]],
+    cumsum: () => [(...rest: []) => x().cumsum(...rest), 1, { reverse: true }],
+    adamw: () => [((...args: []) => {
+      const updates = new UpdateList();
+      (updates.adamw as (...a: unknown[]) => void)(...args);
+      updates.evaluate();
+    }) as never, tensor([1, 2]), tensor([0, 0]), tensor([0, 0]), tensor([1, 1]), tensor([1]), { lr: 0.1, beta1: 0.9, beta2: 0.9, epsilon: 1e-8, weightDecay: 0, step: 1 }],
+  };
+  test.each(Object.keys(valid))('%s with one argument or option wrong', (name) => {
+    const [f, ...right] = valid[name]!();
+    tidy(() => f(...(right as never[])));
+    for (const make of garbage) {
+      for (let i = 0; i < right.length; i++) {
+        const [, ...args] = valid[name]!();
+        probe(name, f, args.with(i, make()));
+        const own = args[i];
+        if (Array.isArray(own)) for (const k of own.keys()) probe(name, f, valid[name]!().slice(1).with(i, own.with(k, make())));
+        else if (typeof own === 'object' && Object.getPrototypeOf(own) === Object.prototype) for (const k of Object.keys(own as object)) probe(name, f, valid[name]!().slice(1).with(i, { ...own, [k]: make() }));
+      }
+    }
+  });
+
   test('RandomKey.fold and UpdateList', () => {
     attack('fold', (n: unknown) => (randomKey(1) as unknown as { fold(n: unknown): unknown }).fold(n), 100);
     attack('adamw', (...args: never[]) => (new UpdateList().adamw as (...a: unknown[]) => unknown).apply(new UpdateList(), args), 300);
     attack('evaluate', (...args: never[]) => (new UpdateList().evaluate as (...a: unknown[]) => unknown).apply(new UpdateList(), args), 100);
-    attack('adamw and evaluate', (...args: never[]) => {
-      const updates = new UpdateList();
-      const own = () => tensor([1, 2]);
-      const scalars = { lr: 0.1, beta1: 0.9, beta2: 0.9, epsilon: 1e-8, weightDecay: 0, step: 1 };
-      const call = [own(), own(), own(), own(), tensor([1]), scalars].map((value, i) => (random.next() < 0.3 && args.length > 0 ? args[i % args.length] : value));
-      (updates.adamw as (...a: unknown[]) => unknown).apply(updates, call);
-      updates.evaluate();
-    }, 300);
   });
 
   test('the steps of a scan return anything', () => {

@@ -1,5 +1,5 @@
 /** Random arrays and comparisons that the tensor tests share. */
-import { evaluate, gradients, tidy, type DType, type Tensor } from '../../src/tensor';
+import { evaluate, explain, gradients, Tensor, tidy, type DType } from '../../src/tensor';
 import { Ref } from './reference';
 
 /** Seeded numbers (mulberry32). */
@@ -64,9 +64,9 @@ export function expectMatches(actual: Tensor, expected: Ref, tolerance = toleran
   });
 }
 
-/** How many programs and kernels an evaluation runs. */
-export function steps(x: Tensor): string[] {
-  return x.explain().split('\n').filter((line) => !line.startsWith(' '));
+/** The programs and kernels that an evaluation runs, a line for each. */
+export function steps(x: Tensor | readonly Tensor[]): string[] {
+  return explain(x instanceof Tensor ? [x] : x).split('\n').filter((line) => !line.startsWith(' '));
 }
 
 /** Compares the gradients of Σ w·f(x…), with random weights w, with central differences in float64. */
