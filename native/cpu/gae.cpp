@@ -11,7 +11,7 @@ namespace {
 
 constexpr int kRows = 8;
 constexpr int kBlock = 16;        // a cache line of float32: each line is read once and whole
-constexpr int64_t kAhead = 128;   // columns that are asked for early: too many streams for the hardware's own prefetching
+constexpr int64_t kAhead = 128;  // columns that are asked for early: too many streams for the hardware's own prefetching
 
 struct Problem {
   TensorView rewards, values, mask, advantages, returns;
@@ -44,20 +44,20 @@ void scalar_row(const Problem& p, int64_t row, int64_t end, double advantage, T 
   }
 }
 
-template <class V, class T>
-VANTAGE_INLINE void load_block(V (&x)[kBlock], const TensorView& view, int64_t row, int64_t t) {
-  V low[8], high[8];
+template <class T>
+VANTAGE_INLINE const T* row_at(const TensorView& view, int64_t row, int64_t t) {
+  const T* from = view.as<const T>() + row * view.strides[0] + t;
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(from) - kAhead * sizeof(T)), 0, 2);
+  return from;
+}
+
+VANTAGE_INLINE void load_block(f32x8 (&x)[kBlock], const TensorView& view, int64_t row, int64_t t) {
+  f32x8 low[8], high[8];
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i) {
-    const T* from = view.as<const T>() + (row + i) * view.strides[0] + t;
-    if constexpr (sizeof(T) == 1) {
-      load_bytes(low[i], from);
-      load_bytes(high[i], from + 8);
-    } else {
-      load_vector(low[i], from);
-      load_vector(high[i], from + 8);
-    }
-    __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(from) - kAhead * sizeof(T)));
+    const float* from = row_at<float>(view, row + i, t);
+    load_vector(low[i], from);
+    load_vector(high[i], from + 8);
   }
   transpose8(low);
   transpose8(high);
@@ -65,6 +65,50 @@ VANTAGE_INLINE void load_block(V (&x)[kBlock], const TensorView& view, int64_t r
   for (int i = 0; i < 8; ++i) {
     x[i] = low[i];
     x[8 + i] = high[i];
+  }
+}
+
+typedef int8_t s8x16 __attribute__((vector_size(16)));
+typedef int16_t s16x8 __attribute__((vector_size(16)));
+
+// Sixteen bytes that are 0 or -1, as 32-bit elements. A byte twice is the same number in 16 bits; GCC takes a vector of eight bytes apart.
+VANTAGE_INLINE void widen(i32x8& low, i32x8& high, const s8x16& bytes) {
+  low = __builtin_convertvector((s16x8)__builtin_shufflevector(bytes, bytes, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7), i32x8);
+  high = __builtin_convertvector((s16x8)__builtin_shufflevector(bytes, bytes, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15), i32x8);
+}
+
+// Of each column, -1 for the rows whose mask is not 0, else 0. The bytes are transposed before they are widened.
+VANTAGE_INLINE void load_mask(i32x8 (&x)[kBlock], const TensorView& view, int64_t row, int64_t t) {
+  s8x16 rows[8];
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i) {
+    load_vector(rows[i], row_at<int8_t>(view, row + i, t));
+    rows[i] = rows[i] != 0;
+  }
+  s16x8 pairs[8];  // [2p] and [2p + 1]: rows 2p and 2p + 1 side by side, columns 0-7 and 8-15
+#pragma GCC unroll 4
+  for (int p = 0; p < 4; ++p) {
+    pairs[2 * p] = (s16x8)__builtin_shufflevector(rows[2 * p], rows[2 * p + 1], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    pairs[2 * p + 1] = (s16x8)__builtin_shufflevector(rows[2 * p], rows[2 * p + 1], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  }
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; ++half) {
+#pragma GCC unroll 2
+    for (int quarter = 0; quarter < 2; ++quarter) {
+      i32x4 upper, lower;  // four columns of rows 0-3, and of rows 4-7
+      if (quarter == 0) {
+        upper = (i32x4)__builtin_shufflevector(pairs[half], pairs[2 + half], 0, 8, 1, 9, 2, 10, 3, 11);
+        lower = (i32x4)__builtin_shufflevector(pairs[4 + half], pairs[6 + half], 0, 8, 1, 9, 2, 10, 3, 11);
+      } else {
+        upper = (i32x4)__builtin_shufflevector(pairs[half], pairs[2 + half], 4, 12, 5, 13, 6, 14, 7, 15);
+        lower = (i32x4)__builtin_shufflevector(pairs[4 + half], pairs[6 + half], 4, 12, 5, 13, 6, 14, 7, 15);
+      }
+      const s8x16 two = (s8x16)__builtin_shufflevector(upper, lower, 0, 4, 1, 5);
+      const s8x16 more = (s8x16)__builtin_shufflevector(upper, lower, 2, 6, 3, 7);
+      const int column = 8 * half + 4 * quarter;
+      widen(x[column], x[column + 1], two);
+      widen(x[column + 2], x[column + 3], more);
+    }
   }
 }
 
@@ -97,12 +141,12 @@ void eight_rows(const Problem& p, int64_t row) {
     const int64_t t = end - kBlock;
     f32x8 r[kBlock], v[kBlock];
     i32x8 m[kBlock];
-    load_block<f32x8, float>(r, p.rewards, row, t);
-    load_block<f32x8, float>(v, p.values, row, t);
-    load_block<i32x8, uint8_t>(m, p.mask, row, t);
+    load_block(r, p.rewards, row, t);
+    load_block(v, p.values, row, t);
+    load_mask(m, p.mask, row, t);
 #pragma GCC unroll 16
     for (int i = kBlock - 1; i >= 0; --i) {
-      const i32x8 valid = m[i] != 0;
+      const i32x8 valid = m[i];
       f32x8 difference;
       recurrences::gae_difference(difference, r[i], v[i], next, gamma);
       const i64x4 valid_low = __builtin_convertvector(__builtin_shufflevector(valid, valid, 0, 1, 2, 3), i64x4);

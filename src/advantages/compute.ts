@@ -139,8 +139,7 @@ function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs
   const values = optional('values');
   const prepared = instance.takesRawInputs && common.rewardOnMasked === 'drop' ? rewards : placeRewards(who, rewards, valid, common.rewardOnMasked);
   const result = instance.computeAdvantages(prepared, values && floating(values), masks, context);
-  const clean = instance.leavesZeros || !common.remask;
-  return checked(who, result, valid, rewards, clean);
+  return checked(who, result, valid, rewards, { leavesZeros: instance.leavesZeros, remask: common.remask });
 }
 
 /** Rewards that stand at masked positions are dropped, moved, or refused. */
@@ -168,7 +167,7 @@ function placeRewards(who: string, rewards: Tensor, valid: Tensor, policy: strin
   }
 }
 
-function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, asReturned: boolean): Advantages {
+function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, { leavesZeros, remask }: { leavesZeros: boolean; remask: boolean }): Advantages {
   if (typeof (result as { then?: unknown } | null)?.then === 'function') {
     throw new EstimatorError(`${who}: expected computeAdvantages to return advantages at once, got a Promise (is it async?)`);
   }
@@ -176,18 +175,19 @@ function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, a
   if (typeof parts !== 'object' || parts === null || !(parts.advantages instanceof Tensor)) {
     throw new EstimatorError(`${who}: expected computeAdvantages to return a Tensor or {advantages, returns?, metrics?}, got ${showValue(result)}`);
   }
-  const clean = (label: string, array: unknown): { array: Tensor; bad: Tensor } => {
+  // 0·x is 0 for a finite x, else NaN: one multiplication and a sum tell whether there is anything to look for.
+  const clean = (label: string, array: unknown): { array: Tensor; check: Tensor } => {
     if (!(array instanceof Tensor)) throw new EstimatorError(`${who}: expected ${label} to be a Tensor, got ${showValue(array)}`);
     if (!sameShape(array.shape, valid.shape)) throw new EstimatorError(`${who}: expected ${label} of shape ${formatShape(valid.shape)}, got ${formatShape(array.shape)}`);
     if (!isFloating(array.dtype)) throw new EstimatorError(`${who}: expected ${label} of a floating dtype, got ${array.dtype}`);
-    const kept = where(valid, array, 0);
-    return { array: asReturned ? array : kept, bad: kept.isFinite().logicalNot().sum() };
+    const kept = leavesZeros ? array : where(valid, array, 0);
+    return { array: remask ? kept : array, check: kept.mul(0).sum() };
   };
   const advantages = clean('advantages', parts.advantages);
   const separate = parts.returns !== undefined && parts.returns !== parts.advantages;
   const returns = separate ? clean('returns', parts.returns) : advantages;
   const tensors = Object.entries(parts.metrics ?? {}).filter((entry): entry is [string, Tensor] => entry[1] instanceof Tensor);
-  evaluate([advantages.array, advantages.bad, returns.array, returns.bad, ...tensors.map(([, value]) => value)]);
+  evaluate([advantages.array, advantages.check, returns.array, returns.check, ...tensors.map(([, value]) => value)]);
   expectFinite(who, 'advantages', advantages, valid, rewards);
   if (separate) expectFinite(who, 'returns', returns, valid, rewards);
   const metrics: Record<string, number> = {};
@@ -199,14 +199,15 @@ function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, a
   return { advantages: advantages.array, returns: returns.array, metrics };
 }
 
-function expectFinite(who: string, label: string, { array, bad }: { array: Tensor; bad: Tensor }, valid: Tensor, rewards: Tensor): void {
-  const count = bad.item();
-  if (count === 0) return;
-  const at = array.dataSync().findIndex((value) => !Number.isFinite(value));
+function expectFinite(who: string, label: string, { array, check }: { array: Tensor; check: Tensor }, valid: Tensor, rewards: Tensor): void {
+  if (check.item() === 0) return;
+  const values = where(valid, array, 0).dataSync();
+  const at = values.findIndex((value) => !Number.isFinite(value));
+  const count = Array.from(values).filter((value) => !Number.isFinite(value)).length;
   const time = valid.shape[1]!;
   const place = `row ${Math.floor(at / time)}, position ${at % time}`;
   const cause = where(valid, rewards.isFinite().logicalNot(), 0).sum().item() > 0 ? ' (the rewards given are not finite on valid tokens either)' : '';
-  throw new EstimatorError(`${who}: expected finite ${label} on valid tokens, got ${array.dataSync()[at]} at ${place}, and ${count} such in all${cause}`);
+  throw new EstimatorError(`${who}: expected finite ${label} on valid tokens, got ${values[at]} at ${place}, and ${count} such in all${cause}`);
 }
 
 function asTensor(who: string, label: string, value: unknown): Tensor {
