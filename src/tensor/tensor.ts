@@ -150,127 +150,84 @@ export class Tensor implements Disposable {
   }
 
   /** The fused programs and kernels that reading this tensor would run, as text. */
-  explain(): string {
-    return explainNodes([this.node]);
-  }
+  explain(): string { return explainNodes([this.node]); }
 
   // ---- arithmetic ----
 
-  add(other: Tensor | number): Tensor {
-    return this.with('add', other);
-  }
-  sub(other: Tensor | number): Tensor {
-    return this.with('sub', other);
-  }
-  mul(other: Tensor | number): Tensor {
-    return this.with('mul', other);
-  }
+  /** this + other. */
+  add(other: Tensor | number): Tensor { return this.with('add', other); }
+  /** this − other. */
+  sub(other: Tensor | number): Tensor { return this.with('sub', other); }
+  /** this · other. */
+  mul(other: Tensor | number): Tensor { return this.with('mul', other); }
   /** True division: integers give float32. */
-  div(other: Tensor | number): Tensor {
-    return this.with('div', other);
-  }
+  div(other: Tensor | number): Tensor { return this.with('div', other); }
   /** Remainder with the sign of the divisor, as in Python. */
-  mod(other: Tensor | number): Tensor {
-    return this.with('mod', other);
-  }
-  pow(exponent: Tensor | number): Tensor {
-    return this.with('pow', exponent);
-  }
-  maximum(other: Tensor | number): Tensor {
-    return this.with('maximum', other);
-  }
-  minimum(other: Tensor | number): Tensor {
-    return this.with('minimum', other);
-  }
-  equal(other: Tensor | number): Tensor {
-    return this.with('eq', other);
-  }
-  notEqual(other: Tensor | number): Tensor {
-    return this.with('ne', other);
-  }
-  less(other: Tensor | number): Tensor {
-    return this.with('lt', other);
-  }
-  lessEqual(other: Tensor | number): Tensor {
-    return this.with('le', other);
-  }
-  greater(other: Tensor | number): Tensor {
-    return this.with('gt', other);
-  }
-  greaterEqual(other: Tensor | number): Tensor {
-    return this.with('ge', other);
-  }
-  logicalAnd(other: Tensor): Tensor {
-    return new Tensor(ops.logical('and_', [this.node, tensorArgument('logicalAnd', other)]));
-  }
-  logicalOr(other: Tensor): Tensor {
-    return new Tensor(ops.logical('or_', [this.node, tensorArgument('logicalOr', other)]));
-  }
-  logicalNot(): Tensor {
-    return new Tensor(ops.logical('not_', [this.node]));
-  }
-  neg(): Tensor {
-    return this.unary('neg');
-  }
-  abs(): Tensor {
-    return this.unary('abs');
-  }
-  sign(): Tensor {
-    return this.unary('sign');
-  }
-  square(): Tensor {
-    return this.unary('square');
-  }
-  exp(): Tensor {
-    return this.unary('exp');
-  }
-  expm1(): Tensor {
-    return this.unary('expm1');
-  }
-  log(): Tensor {
-    return this.unary('log');
-  }
-  log1p(): Tensor {
-    return this.unary('log1p');
-  }
-  sqrt(): Tensor {
-    return this.unary('sqrt');
-  }
-  rsqrt(): Tensor {
-    return this.unary('rsqrt');
-  }
-  sin(): Tensor {
-    return this.unary('sin');
-  }
-  cos(): Tensor {
-    return this.unary('cos');
-  }
-  tanh(): Tensor {
-    return this.unary('tanh');
-  }
-  sigmoid(): Tensor {
-    return this.unary('sigmoid');
-  }
+  mod(other: Tensor | number): Tensor { return this.with('mod', other); }
+  /** this to the power of other; integers give float32. */
+  pow(exponent: Tensor | number): Tensor { return this.with('pow', exponent); }
+  /** The larger of the two, element by element; NaN wins. */
+  maximum(other: Tensor | number): Tensor { return this.with('maximum', other); }
+  /** The smaller of the two, element by element; NaN wins. */
+  minimum(other: Tensor | number): Tensor { return this.with('minimum', other); }
+  /** 1 where equal, else 0 (bool). */
+  equal(other: Tensor | number): Tensor { return this.with('eq', other); }
+  /** 1 where not equal (bool). */
+  notEqual(other: Tensor | number): Tensor { return this.with('ne', other); }
+  /** 1 where this < other (bool). */
+  less(other: Tensor | number): Tensor { return this.with('lt', other); }
+  /** 1 where this ≤ other (bool). */
+  lessEqual(other: Tensor | number): Tensor { return this.with('le', other); }
+  /** 1 where this > other (bool). */
+  greater(other: Tensor | number): Tensor { return this.with('gt', other); }
+  /** 1 where this ≥ other (bool). */
+  greaterEqual(other: Tensor | number): Tensor { return this.with('ge', other); }
+  /** 1 where both are not 0 (bool). */
+  logicalAnd(other: Tensor): Tensor { return new Tensor(ops.logical('and_', [this.node, tensorArgument('logicalAnd', other)])); }
+  /** 1 where one of both is not 0 (bool). */
+  logicalOr(other: Tensor): Tensor { return new Tensor(ops.logical('or_', [this.node, tensorArgument('logicalOr', other)])); }
+  /** 1 where this is 0 (bool). */
+  logicalNot(): Tensor { return new Tensor(ops.logical('not_', [this.node])); }
+  /** −this. */
+  neg(): Tensor { return this.unary('neg'); }
+  /** |this|. */
+  abs(): Tensor { return this.unary('abs'); }
+  /** −1, 0 or 1; NaN stays. */
+  sign(): Tensor { return this.unary('sign'); }
+  /** this². */
+  square(): Tensor { return this.unary('square'); }
+  /** e^this. */
+  exp(): Tensor { return this.unary('exp'); }
+  /** e^this − 1, accurate near 0. */
+  expm1(): Tensor { return this.unary('expm1'); }
+  /** Natural logarithm. */
+  log(): Tensor { return this.unary('log'); }
+  /** log(1 + this), accurate near 0. */
+  log1p(): Tensor { return this.unary('log1p'); }
+  /** Square root; NaN below 0. */
+  sqrt(): Tensor { return this.unary('sqrt'); }
+  /** 1/√this. */
+  rsqrt(): Tensor { return this.unary('rsqrt'); }
+  /** Sine. */
+  sin(): Tensor { return this.unary('sin'); }
+  /** Cosine. */
+  cos(): Tensor { return this.unary('cos'); }
+  /** Hyperbolic tangent. */
+  tanh(): Tensor { return this.unary('tanh'); }
+  /** 1/(1 + e^−this). */
+  sigmoid(): Tensor { return this.unary('sigmoid'); }
   /** log(1 + e^x). */
-  softplus(): Tensor {
-    return this.unary('softplus');
-  }
-  floor(): Tensor {
-    return this.unary('floor');
-  }
-  ceil(): Tensor {
-    return this.unary('ceil');
-  }
+  softplus(): Tensor { return this.unary('softplus'); }
+  /** To the integer below. */
+  floor(): Tensor { return this.unary('floor'); }
+  /** To the integer above. */
+  ceil(): Tensor { return this.unary('ceil'); }
   /** To the nearest integer, halves to the even one. */
-  round(): Tensor {
-    return this.unary('round');
-  }
-  isNaN(): Tensor {
-    return this.unary('isnan');
-  }
-  isFinite(): Tensor {
-    return this.unary('isfinite');
-  }
+  round(): Tensor { return this.unary('round'); }
+  /** 1 where NaN (bool). */
+  isNaN(): Tensor { return this.unary('isnan'); }
+  /** 1 where neither NaN nor infinite (bool). */
+  isFinite(): Tensor { return this.unary('isfinite'); }
   /** min(max(x, low), high); null leaves a side open. NaN stays. */
   clamp(low: Tensor | number | null, high: Tensor | number | null = null): Tensor {
     let node = this.node;
@@ -281,6 +238,7 @@ export class Tensor implements Disposable {
 
   // ---- reductions ----
 
+  /** Σ over axes (all unless told otherwise). float32 adds up in float64; bool and uint8 give int32. */
   sum(axis?: Axes, options?: ReduceOptions): Tensor {
     return this.reduced('sum', axis, options, (x, axes, mask, keepDims) => ops.dropAxes(ops.sum(mask ? ops.where(mask, x, 0) : x, axes), axes, keepDims));
   }
@@ -298,12 +256,10 @@ export class Tensor implements Disposable {
     const ddof = ddofOf('std', options);
     return this.reduced('std', axis, options, (x, axes, mask, keepDims) => ops.unary('sqrt', ops.variance(x, axes, mask, ddof, keepDims)));
   }
-  max(axis?: Axes, options?: ReduceOptions): Tensor {
-    return this.extreme('max', 'maximum', -Infinity, axis, options);
-  }
-  min(axis?: Axes, options?: ReduceOptions): Tensor {
-    return this.extreme('min', 'minimum', Infinity, axis, options);
-  }
+  /** The largest over axes; NaN wins. −Infinity where nothing takes part. */
+  max(axis?: Axes, options?: ReduceOptions): Tensor { return this.extreme('max', 'maximum', -Infinity, axis, options); }
+  /** The smallest over axes; NaN wins. Infinity where nothing takes part. */
+  min(axis?: Axes, options?: ReduceOptions): Tensor { return this.extreme('min', 'minimum', Infinity, axis, options); }
   /** Running sum along an axis (the last unless told otherwise); `reverse` sums from the end. */
   cumsum(axis = -1, options?: { reverse?: boolean }): Tensor {
     const { reverse = false } = checkOptions('cumsum', options);
@@ -375,9 +331,7 @@ export class Tensor implements Disposable {
     return new Tensor(ops.dropAxes(window, [at], false));
   }
   /** The same elements in the opposite order along an axis. */
-  flip(axis: number): Tensor {
-    return new Tensor(ops.flip(this.node, checkAxis('flip', axis, this.ndim)));
-  }
+  flip(axis: number): Tensor { return new Tensor(ops.flip(this.node, checkAxis('flip', axis, this.ndim))); }
   /** out[..i..] = this[..index[..i..]..] along the axis: `index` has the shape of the result. */
   gather(index: Tensor, axis = -1): Tensor {
     const at = checkAxis('gather', axis, this.ndim);
@@ -398,15 +352,11 @@ export class Tensor implements Disposable {
   // ---- linear algebra and rows ----
 
   /** [..,M,K] · [..,K,N] → [..,M,N]; leading dimensions broadcast. */
-  matmul(other: Tensor): Tensor {
-    return new Tensor(ops.matmul(this.node, tensorArgument('matmul', other)));
-  }
-  softmax(axis = -1): Tensor {
-    return new Tensor(ops.softmax(this.node, checkAxis('softmax', axis, this.ndim), false));
-  }
-  logSoftmax(axis = -1): Tensor {
-    return new Tensor(ops.softmax(this.node, checkAxis('logSoftmax', axis, this.ndim), true));
-  }
+  matmul(other: Tensor): Tensor { return new Tensor(ops.matmul(this.node, tensorArgument('matmul', other))); }
+  /** e^x / Σ e^x along an axis (the last unless told otherwise). */
+  softmax(axis = -1): Tensor { return new Tensor(ops.softmax(this.node, checkAxis('softmax', axis, this.ndim), false)); }
+  /** log softmax along an axis. */
+  logSoftmax(axis = -1): Tensor { return new Tensor(ops.softmax(this.node, checkAxis('logSoftmax', axis, this.ndim), true)); }
 
   // ---- type, device, lifetime ----
 
@@ -428,9 +378,7 @@ export class Tensor implements Disposable {
     return this;
   }
   /** Takes the tensor out of every `tidy` under way. */
-  keep(): this {
-    return keep(this);
-  }
+  keep(): this { return keep(this); }
   /** Lets go of the memory now. Using the tensor afterwards is an error; expressions already built on it stay valid. */
   dispose(): void {
     if (this.current === null) return;
