@@ -3,7 +3,7 @@ import { nativeDescription } from '../native';
 import { dtypes, registerCodes, type DType, type RegisterType } from './dtype';
 import type { LoopBody, Node } from './graph';
 import { contiguousStrides, sizeOf, type Shape } from './shape';
-import type { ProgramStep } from './schedule';
+import type { ProgramStep } from './steps';
 
 /** Where an operand of a program lies. Strides are over the node's shape. */
 export interface Place {

@@ -6,32 +6,10 @@
  * an input become one program. Programs of one level never depend on each other, and levels run in order.
  */
 import { dtypes } from './dtype';
-import type { Node, Region } from './graph';
-import { windowOf } from './graph';
+import { windowOf, type Node } from './graph';
 import type { Shape } from './shape';
 import { split, type Numbered } from './split';
-
-/** What a program leaves behind: a node stored to its own buffer or to a region of an assembled one, or a node folded into a reduction. */
-export interface Sink {
-  /** The node whose value leaves. */
-  value: number;
-  /** The node whose buffer receives it: the value itself, an `assemble`, or a `reduce`. */
-  target: number;
-  region?: Region;
-}
-
-export interface ProgramStep {
-  kind: 'program';
-  shape: Shape;
-  /** Axes that are folded, or null. */
-  axes: number[] | null;
-  scan: 'forward' | 'reverse' | null;
-  /** Nodes to compute, each after its inputs. */
-  nodes: number[];
-  sinks: Sink[];
-}
-
-export type Step = ProgramStep | { kind: 'kernel'; node: number } | { kind: 'fill'; node: number };
+import type { ProgramStep, Sink, Step } from './steps';
 
 /** Operations cheap enough to repeat wherever their result is used, if their operand is in memory. */
 const cheap = new Set(['cast', 'add', 'sub', 'mul', 'neg', 'not_', 'eq', 'ne', 'lt', 'le', 'gt', 'ge', 'square']);

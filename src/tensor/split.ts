@@ -2,7 +2,7 @@
  * Cuts programs that are too large, for the cache or for a device, into programs that run one after the other. What crosses a cut is stored.
  */
 import type { Node } from './graph';
-import type { ProgramStep, Sink } from './schedule';
+import type { ProgramStep, Sink } from './steps';
 
 /** Element-wise programs with more nodes than this are cut: their registers would not stay in the cache. */
 const MAX_NODES = 40;
