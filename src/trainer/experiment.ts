@@ -58,14 +58,14 @@ export class Experiment {
   /** The policy, with random weights that follow from the seed. */
   policy(tokenizer: Tokenizer): Transformer {
     const { model, seed } = { model: this.config.trainer.policy.model, seed: this.config.trainer.seed };
-    return Transformer.initialize(shapeOf(model, tokenizer), stream(seed, 'policy'), { std: model.initializer_range });
+    return Transformer.initialize(shapeOf(model, tokenizer), stream(seed, 'policy'), { std: model.initializer_range ?? undefined });
   }
 
   /** The value model, or null where `trainer.critic.model` is null. */
   critic(tokenizer: Tokenizer): ValueModel | null {
     const { critic, seed } = this.config.trainer;
     if (critic.model === null) return null;
-    return ValueModel.initialize(shapeOf(critic.model, tokenizer), stream(seed, 'critic'), { std: critic.model.initializer_range });
+    return ValueModel.initialize(shapeOf(critic.model, tokenizer), stream(seed, 'critic'), { std: critic.model.initializer_range ?? undefined });
   }
 
   /** The frozen policy of the KL terms: a copy of the policy as it begins, or null where nothing asks for one. */
