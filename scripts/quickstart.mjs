@@ -33,11 +33,8 @@ async function quickstart() {
   const example = [join(root, 'node_modules/tsx/dist/cli.mjs'), 'examples/custom-advantage-estimator/main.ts'];
   const code = await attach(process.execPath, [...example, ...process.argv.slice(2)], { cwd: root });
   if (code !== 0) return code;
-  console.log();
   for (const [title, pattern] of ARTIFACTS) {
-    const file = newest(pattern, start);
-    if (file === null) throw new Error(`quickstart: the run left no ${title} under ${RUN}`);
-    console.log(`${title.padEnd(16)}${title === 'checkpoint' ? join(file, '..') : file}`);
+    if (newest(pattern, start) === null) throw new Error(`quickstart: the run left no ${title} under ${RUN}`);
   }
   return 0;
 }

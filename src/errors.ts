@@ -21,6 +21,9 @@ export class EnvironmentError extends VantageError {}
 /** An advantage estimator or policy loss that asked for, or returned, what it must not. */
 export class EstimatorError extends VantageError {}
 
+/** A training run that cannot go on: its loss or gradient is not finite. */
+export class TrainingError extends VantageError {}
+
 /** Wrong shapes, dtypes or arguments of a tensor operation, and uses of a disposed tensor. */
 export class TensorError extends VantageError {}
 
@@ -28,14 +31,14 @@ export class TensorError extends VantageError {}
 export class NativeError extends VantageError {}
 
 /**
- * The candidate nearest to `name`, or null when none is near: at most one edit for every two characters, and never more than three.
+ * The candidate nearest to `name`, or null when none is near: at most one edit for every three characters, at least one, and never more than three.
  * An edit is an insertion, a deletion, a substitution or a swap of neighbours (optimal string alignment distance); case is ignored.
  */
 export function didYouMean(name: string, candidates: Iterable<string>): string | null {
   let nearest: string | null = null;
   let best = Infinity;
   for (const candidate of candidates) {
-    const limit = Math.min(3, Math.floor(Math.max(name.length, candidate.length) / 2));
+    const limit = Math.min(3, Math.max(1, Math.floor(Math.max(name.length, candidate.length) / 3)));
     if (Math.abs(name.length - candidate.length) > limit) continue;
     const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
     if (distance <= limit && distance < best) [nearest, best] = [candidate, distance];

@@ -12,4 +12,4 @@ export * from './data';
 export * from './environments';
 export * from './tracking';
 export * from './trainer';
-export { ConfigError, DataError, EnvironmentError, EstimatorError, NativeError, RegistryError, TensorError, VantageError } from './errors';
+export { ConfigError, DataError, EnvironmentError, EstimatorError, NativeError, RegistryError, TensorError, TrainingError, VantageError } from './errors';

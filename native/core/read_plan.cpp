@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kLargest = int64_t{1} << 53;    // the integers that a double holds exactly
 constexpr int64_t kMaxElements = int64_t{1} << 40;  // of one view or program
-constexpr int64_t kMaxCount = 1 << 16;            // of slots, scalars, records
+constexpr int64_t kMaxCount = 1 << 24;            // of slots, scalars, records
 constexpr int64_t kAlignment = 64;
 
 constexpr const char* kTypeNames[] = {"float32", "float64", "int32"};

@@ -1,6 +1,6 @@
 /** Runs an estimator: prepares and checks its inputs, calls it, checks what it returns. */
 import { commonDefaults, presetOf, type CommonOptions, type Convention } from './conventions';
-import { didYouMean, EstimatorError, showValue } from '../errors';
+import { didYouMean, EstimatorError, showValue, VantageError } from '../errors';
 import { evaluate, scan, tensor, Tensor, tidy, where, type TensorData } from '../tensor';
 import { isFloating } from '../tensor/dtype';
 import { formatShape, sameShape } from '../tensor/shape';
@@ -111,16 +111,17 @@ function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs
   }
   const rewards = floating(asTensor(who, 'rewards', inputs.rewards));
   if (rewards.ndim !== 2) throw new EstimatorError(`${who}: expected rewards of shape [batch, time], got ${formatShape(rewards.shape)}`);
-  const masks = asTensor(who, 'masks', inputs.masks);
-  expectShape(who, 'masks', masks, rewards.shape);
-  const valid = isFloating(masks.dtype) ? masks.cast('bool') : masks;
+  const marks = asTensor(who, 'masks', inputs.masks);
+  expectShape(who, 'masks', marks, rewards.shape);
+  // Anything but 0 counts, and counts once.
+  const masks = marks.dtype === 'uint8' || marks.dtype === 'bool' ? marks : marks.cast('bool');
 
   const optional = (input: Exclude<AdvantageInput, 'groupIds'>): Tensor | null => {
     const value = inputs[input];
     if (value === undefined || value === null) return null;
     const array = asTensor(who, input, value);
     expectShape(who, input, array, perRow.includes(input) ? [rewards.shape[0]!] : rewards.shape);
-    return perRow.includes(input) || instance.takesRawInputs || !isFloating(array.dtype) ? array : where(valid, array, 0);
+    return perRow.includes(input) || instance.takesRawInputs || !isFloating(array.dtype) ? array : where(masks, array, 0);
   };
   const context: AdvantageContext = {
     gamma: fraction(who, 'gamma', common.gamma),
@@ -137,9 +138,9 @@ function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs
     turnIds: optional('turnIds'),
   };
   const values = optional('values');
-  const prepared = instance.takesRawInputs && common.rewardOnMasked === 'drop' ? rewards : placeRewards(who, rewards, valid, common.rewardOnMasked);
-  const result = instance.computeAdvantages(prepared, values && floating(values), masks, context);
-  return checked(who, result, valid, rewards, { leavesZeros: instance.leavesZeros, remask: common.remask });
+  const prepared = instance.takesRawInputs && common.rewardOnMasked === 'drop' ? rewards : placeRewards(who, rewards, masks, common.rewardOnMasked);
+  const result = attempt(who, values === null, () => instance.computeAdvantages(prepared, values && floating(values), masks, context));
+  return checked(who, result, masks, rewards, { leavesZeros: instance.leavesZeros, remask: common.remask });
 }
 
 /** Rewards that stand at masked positions are dropped, moved, or refused. */
@@ -167,6 +168,18 @@ function placeRewards(who: string, rewards: Tensor, valid: Tensor, policy: strin
   }
 }
 
+/** Runs the estimator; what the library refuses in it is reported under its name. */
+function attempt(who: string, withoutValues: boolean, body: () => unknown): unknown {
+  try {
+    return body();
+  } catch (error) {
+    if (!(error instanceof VantageError)) throw error;
+    const hint = withoutValues && error.message.includes('null') ? " (values are null in this run: declare static requires = ['values'] if they are needed)" : '';
+    const line = error.stack?.split('\n').find((frame) => frame.includes('computeAdvantages') && !frame.includes(__dirname))?.trim();
+    throw new EstimatorError(`${who}: ${error.message}${hint}${line ? `, ${line}` : ''}`, { cause: error });
+  }
+}
+
 function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, { leavesZeros, remask }: { leavesZeros: boolean; remask: boolean }): Advantages {
   if (typeof (result as { then?: unknown } | null)?.then === 'function') {
     throw new EstimatorError(`${who}: expected computeAdvantages to return advantages at once, got a Promise (is it async?)`);
@@ -175,6 +188,8 @@ function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, {
   if (typeof parts !== 'object' || parts === null || !(parts.advantages instanceof Tensor)) {
     throw new EstimatorError(`${who}: expected computeAdvantages to return a Tensor or {advantages, returns?, metrics?}, got ${showValue(result)}`);
   }
+  const stray = result instanceof Tensor ? undefined : Object.keys(parts).find((key) => !['advantages', 'returns', 'metrics'].includes(key));
+  if (stray !== undefined) throw new EstimatorError(`${who}: expected {advantages, returns?, metrics?} from computeAdvantages, got '${stray}' in it`);
   // 0·x is 0 for a finite x, else NaN: one multiplication and a sum tell whether there is anything to look for.
   const clean = (label: string, array: unknown): { array: Tensor; check: Tensor } => {
     if (!(array instanceof Tensor)) throw new EstimatorError(`${who}: expected ${label} to be a Tensor, got ${showValue(array)}`);
@@ -192,6 +207,7 @@ function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, {
   if (separate) expectFinite(who, 'returns', returns, valid, rewards);
   const metrics: Record<string, number> = {};
   for (const [key, value] of Object.entries(parts.metrics ?? {})) {
+    if (value instanceof Tensor && value.size !== 1) throw new EstimatorError(`${who}: expected metric '${key}' to be a scalar, got shape ${formatShape(value.shape)}`);
     const number: unknown = value instanceof Tensor ? value.item() : value;
     if (typeof number !== 'number') throw new EstimatorError(`${who}: expected metric '${key}' to be a number or a scalar Tensor, got ${showValue(value)}`);
     metrics[key] = number;

@@ -49,7 +49,9 @@ export function validateDatasetSize(config: Config, prompts: number): void {
 function nameProblems({ trainer, environment }: Config, context: ValidationContext): string[] {
   const check = (key: string, kind: string, name: string, names: Names): string[] => {
     const exists = 'has' in names ? names.has(name) : names.includes(name);
-    return exists ? [] : [`${key}: ${unknownName(kind, name, 'has' in names ? names.list() : [...names].sort())}`];
+    if (exists) return [];
+    const custom = kind === 'advantage estimator' ? ' (a custom one has to be registered before main is called)' : '';
+    return [`${key}: ${unknownName(kind, name, 'has' in names ? names.list() : [...names].sort())}${custom}`];
   };
   return [
     ...check('trainer.algorithm.advantage_estimator', 'advantage estimator', trainer.algorithm.advantage_estimator, context.estimators),

@@ -115,7 +115,7 @@ export class ProgramWriter {
     const type = dtypes[node.dtype].register;
     let register: number;
     if (node.op === 'constant') {
-      register = this.emit('constant', type, [this.context.scalarOf(node)], 0);
+      register = this.emit('constant', type, [this.context.scalarOf(node)], 0, `${node.attributes.value}`);
     } else {
       register = this.load(this.context.place(node), type);
     }
@@ -267,7 +267,7 @@ export class ProgramWriter {
     const loads = this.instructions.filter((row) => row.name === 'load').length;
     const lines = [`program over [${this.step.shape.join()}]${kinds.length ? ` (${kinds.join(', ')})` : ''}, ${loads} loads, ${this.instructions.length - loads} instructions, ${this.outputs.length} outputs`];
     this.instructions.forEach((row, at) => {
-      const operands = row.name === 'load' ? this.viewText(row.operands[0]!) : row.operands.slice(0, row.registers).map((r) => `%${r}`).join(' ');
+      const operands = row.name === 'load' ? this.viewText(row.operands[0]!) : (row.note ?? row.operands.slice(0, row.registers).map((r) => `%${r}`).join(' '));
       lines.push(`  %${at} = ${row.name}${row.type === 'float32' ? '' : `.${row.type}`} ${operands}`.trimEnd());
     });
     for (const output of this.outputs) lines.push(`  ${output.reduction} %${output.register} -> ${this.viewText(output.view)}`);

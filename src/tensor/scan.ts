@@ -61,6 +61,8 @@ export function scan(inputs: readonly Tensor[], options: ScanOptions<Init> | Sca
   if (!Array.isArray(inputs) || inputs.length === 0) throw new TensorError(`scan: expected an array of at least one input, got ${describe(inputs)}`);
   if (typeof options !== 'object' || options === null) throw new TensorError(`scan: expected options ({reverse, mask, init}), got ${describe(options)}`);
   if (typeof step !== 'function') throw new TensorError(`scan: expected a step function, got ${describe(step)}`);
+  const stray = Object.keys(options).find((key) => !['reverse', 'mask', 'init'].includes(key));
+  if (stray !== undefined) throw new TensorError(`scan: expected options reverse, mask, init, got '${stray}'`);
   const { reverse = false, mask, init = 0 } = options;
   const several = Array.isArray(init);
   if (several && init.length === 0) throw new TensorError('scan: expected init to hold at least one state, got an empty array');

@@ -392,6 +392,13 @@ export class Tensor implements Disposable {
   [Symbol.dispose](): void {
     this.dispose();
   }
+  /** JavaScript's own operators cannot work on tensors: `a > b` and `a + b` throw instead of giving something else. */
+  [Symbol.toPrimitive](hint: string): string {
+    if (hint === 'string') return this.toString();
+    throw new TensorError("a Tensor is no number: use its methods (a.add(b), a.greater(b)) and where(condition, a, b), or read it with item()");
+  }
+  [Symbol.for('nodejs.util.inspect.custom')](): string { return this.toString(); }
+  toJSON(): NestedArray { return this.toArray(); }
   toString(): string {
     return this.current === null ? 'Tensor(disposed)' : `Tensor(${this.dtype} ${formatShape(this.shape)}${this.node.op === 'buffer' ? '' : ', not evaluated'})`;
   }

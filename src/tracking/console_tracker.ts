@@ -96,7 +96,7 @@ export class ConsoleTracker implements Tracker {
 
   private show(time: number): void {
     this.shown = { step: this.step, time };
-    const columns = this.stream.columns ?? 80;
+    const columns = this.stream.columns || 80;
     if (!this.stream.isTTY) return void this.stream.write(`${this.describe().join('  ')}\n`);
     // The last column stays free: a full line would wrap on some terminals and leave its first half behind.
     this.stream.write(`\r${this.withBar(this.describe(), columns - 1)}\x1b[K`);

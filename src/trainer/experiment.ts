@@ -14,6 +14,7 @@ import { VantageError } from '../errors';
 import { policyLosses } from '../losses';
 import { AdamW, type Decoder, Transformer, type TransformerConfig, ValueModel } from '../models';
 import { createTrackers, listTrackers, type Tracker } from '../tracking';
+import { ownFolder } from './folder';
 import { exportFolder, summary, writeReport } from './report';
 import { Rollout, type RolloutParts } from './rollout';
 import { stream } from './streams';
@@ -166,12 +167,16 @@ export async function main(
   try {
     const { config } = loadConfigFromArguments(file === undefined ? argv : ['-c', file, ...argv]);
     validate(config);
-    const result = await new Class(config).run();
-    print(summary(config, result, writeReport(config, result)));
+    const result = await ownFolder(exportFolder(config), async () => {
+      const done = await new Class(config).run();
+      print(summary(config, done, writeReport(config, done)));
+      return done;
+    });
     if (result.reason === 'interrupted') process.exitCode = 130;
     return result;
   } catch (error) {
-    if (!(error instanceof VantageError)) throw error;
+    const isOfFiles = error instanceof Error && typeof (error as NodeJS.ErrnoException).syscall === 'string';
+    if (!(error instanceof VantageError) && !isOfFiles) throw error;
     process.stderr.write(`vantage: ${error.message}\n`);
     process.exitCode = 1;
     return null;

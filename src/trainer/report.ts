@@ -40,7 +40,7 @@ export function summary(config: Config, result: TrainingResult, learningCurve: s
     '',
     outcome(config, result),
     ...files.map(([title, file]) => `  ${title.padEnd(16)}${shortest(file)}`),
-    'Next: open the learning curve in a browser, or train with another estimator or seed:',
+    'Next: open the learning curve in a browser, or run again with another estimator or seed, added to the command:',
     `  trainer.algorithm.advantage_estimator=${other ?? algorithm.advantage_estimator}  trainer.seed=${config.trainer.seed + 1}`,
     `  (registered: ${listAdvantageEstimators().join(', ')})`,
   ].join('\n');
@@ -50,7 +50,7 @@ function outcome({ trainer: { stop_when, algorithm } }: Config, { steps, seconds
   const took = `${steps} ${steps === 1 ? 'step' : 'steps'} of ${algorithm.advantage_estimator} in ${seconds.toFixed(1)} s`;
   const rewards = history.flatMap((record) => record['reward/avg_raw_reward'] ?? []).slice(-(stop_when?.window ?? 10));
   const reward = rewards.reduce((sum, value) => sum + value, 0) / Math.max(1, rewards.length);
-  const recent = rewards.length > 0 ? `, mean reward of the last ${rewards.length} steps ${reward.toFixed(3)}` : '';
+  const recent = rewards.length > 0 ? `, mean reward of the last ${rewards.length === 1 ? 'step' : `${rewards.length} steps`} ${reward.toFixed(3)}` : '';
   switch (reason) {
     case 'stop_when':
       return `Reached ${stop_when?.metric} ≥ ${stop_when?.value} after ${took}${recent}.`;

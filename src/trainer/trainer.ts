@@ -3,6 +3,7 @@ import { type AdvantageEstimator, computeAdvantages, createAdvantageEstimator, g
 import type { Config } from '../config';
 import { DataLoader, inBatches, type PromptDataset, type Tokenizer } from '../data';
 import { ConfigError, didYouMean } from '../errors';
+import { TrainingError } from '../errors';
 import { klDivergence } from '../losses';
 import { type Tensor, tidy, where } from '../tensor';
 import { ConsoleTracker, type Metrics, type MetricsRecord, type Tracker } from '../tracking';
@@ -128,6 +129,7 @@ export class Trainer {
       });
       const advantageMetrics = timing.time('compute_advantages_and_returns', () => this.computeAdvantages(batch));
       const updateMetrics = timing.time('train_critic_and_policy', () => this.update.optimize(batch));
+      this.checkConvergence(updateMetrics);
       return {
         tokens: batch.ids.length - batch.masks.length - batch.start.reduce((sum, n) => sum + n, 0) + batch.tokens(),
         values: { ...rewardMetrics, ...generationMetrics(trajectories), ...klMetrics, ...advantageMetrics, ...updateMetrics },
@@ -212,6 +214,17 @@ export class Trainer {
         ...Object.fromEntries(Object.entries(result.metrics).map(([name, value]) => [`advantages/${name}`, value])),
       };
     });
+  }
+
+  /** A loss or gradient that is not finite has spoilt the weights: no later step can mend them. */
+  private checkConvergence(metrics: Metrics): void {
+    for (const part of ['policy', 'critic'] as const) {
+      for (const name of [part === 'policy' ? 'policy/final_loss' : 'critic/critic_loss', `${part}/grad_norm`]) {
+        const value = metrics[name];
+        if (value === undefined || Number.isFinite(value)) continue;
+        throw new TrainingError(`step ${this.step + 1}: ${name} is ${value}: the training has diverged; lower trainer.${part}.optimizer_config.lr, and start again or from a checkpoint`);
+      }
+    }
   }
 
   private rewardMetrics(trajectories: readonly Trajectory[]): Metrics {

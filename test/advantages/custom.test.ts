@@ -170,3 +170,19 @@ test('an error thrown inside an estimator reaches the caller as it is, and leaks
   expect(() => computeAdvantages('test_throws', inputs)).toThrow(new RangeError('mine'));
   expect(memory().tensors).toBe(before);
 });
+
+test('what the library refuses inside an estimator is reported under its name, with the line', () => {
+  register('test_null', (rewards, values) => rewards.sub(values!));
+  expect(() => computeAdvantages('test_null', inputs)).toThrow(/'test_null': sub: expected a Tensor or a number, got null \(values are null.*static requires = \['values'\].*custom\.test\.ts/);
+  register('test_metric', (rewards) => ({ advantages: rewards, metrics: { best: rewards } }));
+  expect(() => computeAdvantages('test_metric', inputs)).toThrow(/'test_metric': expected metric 'best' to be a scalar, got shape \[2,3\]/);
+  register('test_stray', (rewards) => ({ advantages: rewards, metric: {} }));
+  expect(() => computeAdvantages('test_stray', inputs)).toThrow(/'test_stray': expected \{advantages, returns\?, metrics\?\}.*got 'metric' in it/);
+});
+
+test('a mask counts positions, whatever number marks them', () => {
+  const rewards = [[0, 1, 0], [0, 0, 0]];
+  const ones = computeAdvantages('grpo', { rewards, masks: [[1, 1, 0], [1, 1, 1]], groupIds: ['a', 'a'] });
+  const others = computeAdvantages('grpo', { rewards, masks: [[2, 0.5, 0], [1, 3, 1]], groupIds: ['a', 'a'] });
+  expect(others.advantages.toArray()).toEqual(ones.advantages.toArray());
+});

@@ -1,0 +1,56 @@
+/** A run has its output folder to itself: two at once would write through each other's files. */
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ConfigError } from '../errors';
+
+const LOCK = '.vantage-run';
+
+/**
+ * Runs `body` while this process holds the folder. What a process that has ended left behind is taken over.
+ * @throws ConfigError where another running process holds it
+ */
+export async function ownFolder<T>(folder: string, body: () => Promise<T>): Promise<T> {
+  mkdirSync(folder, { recursive: true });
+  const lock = join(folder, LOCK);
+  take(lock, folder);
+  try {
+    return await body();
+  } finally {
+    rmSync(lock, { force: true });
+  }
+}
+
+function take(lock: string, folder: string): void {
+  for (;;) {
+    try {
+      writeFileSync(lock, String(process.pid), { flag: 'wx' });
+      return;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    }
+    const holder = holderOf(lock);
+    if (holder !== null && isRunning(holder)) {
+      throw new ConfigError(`${folder}: another run (process ${holder}) writes there; give this one a folder of its own: trainer.ckpt_path=OTHER/checkpoints`);
+    }
+    rmSync(lock, { force: true });
+  }
+}
+
+function holderOf(lock: string): number | null {
+  try {
+    const holder = Number(readFileSync(lock, 'utf8'));
+    return Number.isInteger(holder) && holder > 0 ? holder : null;
+  } catch {
+    return null;
+  }
+}
+
+function isRunning(process_: number): boolean {
+  if (process_ === process.pid) return false;
+  try {
+    process.kill(process_, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
