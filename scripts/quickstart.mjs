@@ -30,7 +30,8 @@ async function quickstart() {
   await timed('dataset', () => mustRun(process.execPath, ['dist/cli/main.js', 'prepare', 'gmax', '--output_dir', `${RUN}/data`]));
   // A file system may keep whole seconds only.
   const start = Math.floor(Date.now() / 1000) * 1000;
-  const example = [join(root, 'node_modules/tsx/dist/cli.mjs'), 'examples/custom-advantage-estimator/main.ts'];
+  // Not the tsx command: it kills a child that does not answer Ctrl-C within some milliseconds, as in the middle of a step.
+  const example = ['--import', 'tsx', 'examples/custom-advantage-estimator/main.ts'];
   const code = await attach(process.execPath, [...example, ...process.argv.slice(2)], { cwd: root });
   if (code !== 0) return code;
   for (const [title, pattern] of ARTIFACTS) {
