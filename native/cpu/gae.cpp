@@ -77,14 +77,21 @@ VANTAGE_INLINE void widen(i32x8& low, i32x8& high, const s8x16& bytes) {
   high = __builtin_convertvector((s16x8)__builtin_shufflevector(bytes, bytes, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15), i32x8);
 }
 
-// Of each column, -1 for the rows whose mask is not 0, else 0. The bytes are transposed before they are widened.
-VANTAGE_INLINE void load_mask(i32x8 (&x)[kBlock], const TensorView& view, int64_t row, int64_t t) {
-  s8x16 rows[8];
+// Sixteen columns of eight rows of the mask, -1 where it is not 0, else 0. Returns whether there is no 0: then nothing has to be chosen.
+VANTAGE_INLINE bool read_mask(s8x16 (&rows)[kRows], const TensorView& view, int64_t row, int64_t t) {
+  s8x16 all = ~s8x16{};
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i) {
     load_vector(rows[i], row_at<int8_t>(view, row + i, t));
     rows[i] = rows[i] != 0;
+    all &= rows[i];
   }
+  const u64x2 bits = (u64x2)all;
+  return (bits[0] & bits[1]) == ~uint64_t{0};
+}
+
+// The mask by columns. The bytes are transposed before they are widened.
+VANTAGE_INLINE void spread_mask(i32x8 (&x)[kBlock], const s8x16 (&rows)[kRows]) {
   s16x8 pairs[8];  // [2p] and [2p + 1]: rows 2p and 2p + 1 side by side, columns 0-7 and 8-15
 #pragma GCC unroll 4
   for (int p = 0; p < 4; ++p) {
@@ -129,41 +136,63 @@ VANTAGE_INLINE void store_block(const TensorView& view, int64_t row, int64_t t, 
   }
 }
 
+// What eight rows carry from step to step.
+struct Carried {
+  f64x4 low = {}, high = {};  // the advantages of rows 0-3 and 4-7
+  f32x8 next = {};            // the values
+};
+
+// One block, last column first: r becomes the advantages, v the returns.
+template <bool masked>
+VANTAGE_INLINE void steps(f32x8 (&r)[kBlock], f32x8 (&v)[kBlock], const i32x8 (&m)[kBlock], Carried& carried, const f32x8& gamma, const f64x4& decay) {
+  const f32x8 zero = {};
+#pragma GCC unroll 16
+  for (int i = kBlock - 1; i >= 0; --i) {
+    f32x8 difference;
+    recurrences::gae_difference(difference, r[i], v[i], carried.next, gamma);
+    f64x4 low = carried.low, high = carried.high;
+    recurrences::gae_advantage(low, __builtin_convertvector(__builtin_shufflevector(difference, difference, 0, 1, 2, 3), f64x4), decay);
+    recurrences::gae_advantage(high, __builtin_convertvector(__builtin_shufflevector(difference, difference, 4, 5, 6, 7), f64x4), decay);
+    if constexpr (masked) {
+      const i64x4 valid_low = __builtin_convertvector(__builtin_shufflevector(m[i], m[i], 0, 1, 2, 3), i64x4);
+      const i64x4 valid_high = __builtin_convertvector(__builtin_shufflevector(m[i], m[i], 4, 5, 6, 7), i64x4);
+      carried.low = valid_low ? low : carried.low;
+      carried.high = valid_high ? high : carried.high;
+      carried.next = m[i] ? v[i] : carried.next;
+    } else {
+      carried = {low, high, v[i]};
+    }
+    const f32x8 advantage =
+        __builtin_shufflevector(__builtin_convertvector(carried.low, f32x4), __builtin_convertvector(carried.high, f32x4), 0, 1, 2, 3, 4, 5, 6, 7);
+    r[i] = masked ? (m[i] ? advantage : zero) : advantage;
+    v[i] = masked ? (m[i] ? advantage + v[i] : zero) : advantage + v[i];
+  }
+}
+
 // Eight rows of float32 that lie along memory.
 void eight_rows(const Problem& p, int64_t row) {
-  const float gamma_value = static_cast<float>(p.gamma);
-  const f32x8 zero = {}, gamma = zero + gamma_value;
+  const f32x8 gamma = f32x8{} + static_cast<float>(p.gamma);
   const f64x4 decay = f64x4{} + p.decay;
-  f64x4 low = {}, high = {};
-  f32x8 next = {};
+  Carried carried;
   int64_t end = p.time;
   for (; end >= kBlock; end -= kBlock) {
     const int64_t t = end - kBlock;
     f32x8 r[kBlock], v[kBlock];
+    s8x16 mask[kRows];
     i32x8 m[kBlock];
     load_block(r, p.rewards, row, t);
     load_block(v, p.values, row, t);
-    load_mask(m, p.mask, row, t);
-#pragma GCC unroll 16
-    for (int i = kBlock - 1; i >= 0; --i) {
-      const i32x8 valid = m[i];
-      f32x8 difference;
-      recurrences::gae_difference(difference, r[i], v[i], next, gamma);
-      const i64x4 valid_low = __builtin_convertvector(__builtin_shufflevector(valid, valid, 0, 1, 2, 3), i64x4);
-      const i64x4 valid_high = __builtin_convertvector(__builtin_shufflevector(valid, valid, 4, 5, 6, 7), i64x4);
-      f64x4 new_low = low, new_high = high;
-      recurrences::gae_advantage(new_low, __builtin_convertvector(__builtin_shufflevector(difference, difference, 0, 1, 2, 3), f64x4), decay);
-      recurrences::gae_advantage(new_high, __builtin_convertvector(__builtin_shufflevector(difference, difference, 4, 5, 6, 7), f64x4), decay);
-      low = valid_low ? new_low : low;
-      high = valid_high ? new_high : high;
-      next = valid ? v[i] : next;
-      const f32x8 advantage = __builtin_shufflevector(__builtin_convertvector(low, f32x4), __builtin_convertvector(high, f32x4), 0, 1, 2, 3, 4, 5, 6, 7);
-      r[i] = valid ? advantage : zero;
-      v[i] = valid ? advantage + v[i] : zero;
+    if (read_mask(mask, p.mask, row, t)) {
+      steps<false>(r, v, m, carried, gamma, decay);
+    } else {
+      spread_mask(m, mask);
+      steps<true>(r, v, m, carried, gamma, decay);
     }
     store_block(p.advantages, row, t, r);
     store_block(p.returns, row, t, v);
   }
+  const f64x4 &low = carried.low, &high = carried.high;
+  const f32x8& next = carried.next;
   for (int i = 0; i < kRows; ++i) scalar_row<float>(p, row + i, end, i < 4 ? low[i] : high[i - 4], next[i]);
 }
 

@@ -7,11 +7,12 @@
 namespace test {
 namespace {
 
-void expect_gae(DType dtype, int64_t rows, int64_t time, Layout layout, double gamma, double lambda) {
+// `holes`: one position in so many is masked; 0: none, which has a path of its own.
+void expect_gae(DType dtype, int64_t rows, int64_t time, Layout layout, double gamma, double lambda, int holes = 9) {
   Tensor rewards(dtype, {rows, time}, layout), values(dtype, {rows, time}, layout), mask(DType::u8, {rows, time}, layout);
   Tensor advantages(dtype, {rows, time}, layout), returns(dtype, {rows, time}, layout);
   for (int64_t i = 0; i < rows * time; ++i) {
-    const bool valid = (i * 7 + i / 5) % 9 != 0;
+    const bool valid = holes == 0 || (i * 7 + i / 5) % holes != 0;
     mask.set(i, valid);
     rewards.set(i, valid ? std::sin(i * 1.3) : std::numeric_limits<double>::quiet_NaN());
     values.set(i, valid ? std::cos(i * 0.7) : std::numeric_limits<double>::infinity());
@@ -43,7 +44,7 @@ TEST(gae_values) {
         }
       }
     }
-    expect_gae(DType::f32, 64, 1000, Layout::contiguous, 1, 1);
+    for (int holes : {0, 9, 500}) expect_gae(DType::f32, 64, 1000, Layout::contiguous, 1, 1, holes);
   });
 }
 

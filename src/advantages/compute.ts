@@ -190,21 +190,25 @@ function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, {
   }
   const stray = result instanceof Tensor ? undefined : Object.keys(parts).find((key) => !['advantages', 'returns', 'metrics'].includes(key));
   if (stray !== undefined) throw new EstimatorError(`${who}: expected {advantages, returns?, metrics?} from computeAdvantages, got '${stray}' in it`);
-  // 0·x is 0 for a finite x, else NaN: one multiplication and a sum tell whether there is anything to look for.
-  const clean = (label: string, array: unknown): { array: Tensor; check: Tensor } => {
+  const clean = (label: string, array: unknown): { array: Tensor; kept: Tensor } => {
     if (!(array instanceof Tensor)) throw new EstimatorError(`${who}: expected ${label} to be a Tensor, got ${showValue(array)}`);
     if (!sameShape(array.shape, valid.shape)) throw new EstimatorError(`${who}: expected ${label} of shape ${formatShape(valid.shape)}, got ${formatShape(array.shape)}`);
     if (!isFloating(array.dtype)) throw new EstimatorError(`${who}: expected ${label} of a floating dtype, got ${array.dtype}`);
     const kept = leavesZeros ? array : where(valid, array, 0);
-    return { array: remask ? kept : array, check: kept.mul(0).sum() };
+    return { array: remask ? kept : array, kept };
   };
   const advantages = clean('advantages', parts.advantages);
   const separate = parts.returns !== undefined && parts.returns !== parts.advantages;
   const returns = separate ? clean('returns', parts.returns) : advantages;
   const tensors = Object.entries(parts.metrics ?? {}).filter((entry): entry is [string, Tensor] => entry[1] instanceof Tensor);
-  evaluate([advantages.array, advantages.check, returns.array, returns.check, ...tensors.map(([, value]) => value)]);
-  expectFinite(who, 'advantages', advantages, valid, rewards);
-  if (separate) expectFinite(who, 'returns', returns, valid, rewards);
+  // 0·x is 0 for a finite x, else NaN: one pass over both tells whether there is anything to look for.
+  const zeros = separate ? advantages.kept.mul(0).add(returns.kept.mul(0)) : advantages.kept.mul(0);
+  const check = zeros.sum();
+  evaluate([advantages.array, returns.array, check, ...tensors.map(([, value]) => value)]);
+  if (check.item() !== 0) {
+    expectFinite(who, 'advantages', advantages.array, valid, rewards);
+    expectFinite(who, 'returns', returns.array, valid, rewards);
+  }
   const metrics: Record<string, number> = {};
   for (const [key, value] of Object.entries(parts.metrics ?? {})) {
     if (value instanceof Tensor && value.size !== 1) throw new EstimatorError(`${who}: expected metric '${key}' to be a scalar, got shape ${formatShape(value.shape)}`);
@@ -215,10 +219,10 @@ function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, {
   return { advantages: advantages.array, returns: returns.array, metrics };
 }
 
-function expectFinite(who: string, label: string, { array, check }: { array: Tensor; check: Tensor }, valid: Tensor, rewards: Tensor): void {
-  if (check.item() === 0) return;
+function expectFinite(who: string, label: string, array: Tensor, valid: Tensor, rewards: Tensor): void {
   const values = where(valid, array, 0).dataSync();
   const at = values.findIndex((value) => !Number.isFinite(value));
+  if (at < 0) return;
   const count = Array.from(values).filter((value) => !Number.isFinite(value)).length;
   const time = valid.shape[1]!;
   const place = `row ${Math.floor(at / time)}, position ${at % time}`;
