@@ -1,5 +1,5 @@
 /** Reading and writing whole files, with errors that name them. */
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DataError } from '../errors';
 
@@ -24,5 +24,15 @@ export function writeWhole(file: string, content: string | Uint8Array): void {
   } catch (error) {
     if (existsSync(unfinished)) rmSync(unfinished);
     throw new DataError(`${file}: cannot be written (${(error as Error).message})`, { cause: error });
+  }
+}
+
+/** Makes renamings in a folder last through a power failure. */
+export function syncFolder(folder: string): void {
+  const descriptor = openSync(folder, 'r');
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
   }
 }

@@ -4,6 +4,7 @@
  */
 import { closeSync, fstatSync, fsyncSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { syncFolder } from '../data/files';
 import { DataError } from '../errors';
 import type { DType, Tensor } from '../tensor';
 import { fromStoredArray } from '../tensor/creation';
@@ -206,14 +207,4 @@ function readBytes(file: string, descriptor: number, position: number, length: n
 
 function writeAll(descriptor: number, bytes: Uint8Array): void {
   for (let done = 0; done < bytes.length;) done += writeSync(descriptor, bytes, done, Math.min(bytes.length - done, 1 << 30));
-}
-
-/** Makes the renaming itself last through a power failure. */
-function syncFolder(folder: string): void {
-  const descriptor = openSync(folder, 'r');
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
 }

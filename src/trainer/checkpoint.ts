@@ -2,6 +2,7 @@
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { DataLoaderState } from '../data';
+import { syncFolder } from '../data/files';
 import { DataError, showValue } from '../errors';
 import { type Decoder, readSafetensors, writeSafetensors } from '../models';
 import type { Tensor } from '../tensor';
@@ -137,16 +138,6 @@ function writeSynced(file: string, text: string): void {
   const descriptor = openSync(file, 'w');
   try {
     writeSync(descriptor, text);
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
-}
-
-/** Makes renamings in a folder last through a power failure. */
-function syncFolder(folder: string): void {
-  const descriptor = openSync(folder, 'r');
-  try {
     fsyncSync(descriptor);
   } finally {
     closeSync(descriptor);
