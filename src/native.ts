@@ -36,6 +36,20 @@ export interface NativeDescription {
   threads: number;
 }
 
+/** A device as this machine has it. */
+export interface DeviceInfo {
+  available: boolean;
+  /** Why it is not available. */
+  reason?: string;
+  /** The model's name. */
+  name?: string;
+  /** GPUs: compute capability, such as "9.0". */
+  computeCapability?: string;
+  memoryBytes?: number;
+  /** GPUs: the newest CUDA version that the driver knows, such as "13.0". */
+  driver?: string;
+}
+
 export interface NativeMemory {
   bytes: number;
   buffers: number;
@@ -46,6 +60,7 @@ export interface NativeMemory {
 /** The addon's surface. Ids are positive integers; every argument is checked on the native side too. */
 export interface NativeAddon {
   describe(): NativeDescription;
+  deviceInfo(device: string): DeviceInfo;
   allocate(device: string, bytes: number): number;
   free(id: number): void;
   upload(id: number, byteOffset: number, data: ArrayBufferView): void;
@@ -84,6 +99,15 @@ export function native(): NativeAddon {
 /** The addon's tables, read once. */
 export function nativeDescription(): NativeDescription {
   return (described ??= native().describe());
+}
+
+const known = new Map<string, DeviceInfo>();
+
+/** What there is to know of a device. The first question about 'cuda' opens its library and the driver. */
+export function deviceInfo(device: string): DeviceInfo {
+  let info = known.get(device);
+  if (!info) known.set(device, (info = callNative((addon) => addon.deviceInfo(device))));
+  return info;
 }
 
 /** Runs a call into the addon; an error that it throws becomes a NativeError with the same message. */

@@ -16,7 +16,7 @@ namespace vantage {
 // attention_backward q, k, v, key_start, out, lse, dout, dq, dk, dv
 // token_log_probs   logits[N,V], ids i32[N], log_probs[N], entropy[N], lse[N]; scalar s = 1/temperature
 //                   lse = log Σ exp(s·x), log_prob = s·x[id] - lse, entropy = -Σ p log p; one read of the logits
-// token_log_probs_backward  logits, ids, lse, entropy, d_log_probs[N], d_entropy[N], d_logits[N,V]; scalar s
+// token_log_probs_backward  logits, ids, lse, entropy, d_log_probs[N], d_entropy[N], d_logits[N,V] (may be the logits' own memory); scalar s
 //                   d_x_j = s·( g_l·([j=id] - p_j) - g_H·p_j·(log p_j + H) )
 // sample            logits[B,V], ids i32[B], log_probs[B]; scalars temperature, top_p, min_p, top_k, key_low, key_high, counter
 //                   temperature 0 takes the largest (the first of equals). log_prob is that of softmax(logits/temperature) before

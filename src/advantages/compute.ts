@@ -126,7 +126,7 @@ function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs
   const context: AdvantageContext = {
     gamma: fraction(who, 'gamma', common.gamma),
     lambda: fraction(who, 'lambda', common.lambda),
-    groups: inputs.groupIds === undefined || inputs.groupIds === null ? null : new Groups(inputs.groupIds, rewards.shape[0]!),
+    groups: inputs.groupIds === undefined || inputs.groupIds === null ? null : new Groups(inputs.groupIds, rewards.shape[0]!, rewards.device),
     oldLogProbs: optional('oldLogProbs'),
     refLogProbs: optional('refLogProbs'),
     rolloutLogProbs: optional('rolloutLogProbs'),
@@ -188,7 +188,7 @@ function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, {
   if (typeof parts !== 'object' || parts === null || !(parts.advantages instanceof Tensor)) {
     throw new EstimatorError(`${who}: expected computeAdvantages to return a Tensor or {advantages, returns?, metrics?}, got ${showValue(result)}`);
   }
-  const stray = result instanceof Tensor ? undefined : Object.keys(parts).find((key) => !['advantages', 'returns', 'metrics'].includes(key));
+  const stray = result instanceof Tensor ? undefined : Object.keys(parts).find((key) => !['advantages', 'returns', 'metrics', 'moments'].includes(key));
   if (stray !== undefined) throw new EstimatorError(`${who}: expected {advantages, returns?, metrics?} from computeAdvantages, got '${stray}' in it`);
   const clean = (label: string, array: unknown): { array: Tensor; kept: Tensor } => {
     if (!(array instanceof Tensor)) throw new EstimatorError(`${who}: expected ${label} to be a Tensor, got ${showValue(array)}`);
@@ -202,8 +202,8 @@ function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, {
   const returns = separate ? clean('returns', parts.returns) : advantages;
   const tensors = Object.entries(parts.metrics ?? {}).filter((entry): entry is [string, Tensor] => entry[1] instanceof Tensor);
   // 0·x is 0 for a finite x, else NaN: one pass over both tells whether there is anything to look for.
-  const zeros = separate ? advantages.kept.mul(0).add(returns.kept.mul(0)) : advantages.kept.mul(0);
-  const check = zeros.sum();
+  const zeros = (x: Tensor): Tensor => x.mul(0);
+  const check = (parts.moments ? zeros(parts.moments) : separate ? zeros(advantages.kept).add(zeros(returns.kept)) : zeros(advantages.kept)).sum();
   evaluate([advantages.array, returns.array, check, ...tensors.map(([, value]) => value)]);
   if (check.item() !== 0) {
     expectFinite(who, 'advantages', advantages.array, valid, rewards);

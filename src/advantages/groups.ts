@@ -1,14 +1,13 @@
 /** Rows of a batch that answer the same prompt, and statistics over them. */
 import { EstimatorError, showValue } from '../errors';
-import { tensor, Tensor } from '../tensor';
-import * as ops from '../tensor/operations';
+import { groupMoments, ones, tensor, Tensor, type Device } from '../tensor';
 
 /** One id a row: strings or integers, in any order, groups of any size. */
 export type GroupIds = readonly (string | number | bigint)[] | Int32Array | Tensor;
 
 /**
- * Group statistics of per-row numbers. Every method takes and returns tensors of shape [batch]: each row gets the statistic of its group.
- * Sums run in row order, in float64; differences from a mean are taken twice, so that an offset of the scores costs no digits.
+ * Group statistics of per-row numbers. Every method takes and returns tensors of shape [batch]: each row gets the statistic of its group. Statistics are
+ * taken in float64 in row order, from differences to the mean, so that an offset of the scores costs no digits.
  */
 export class Groups {
   /** int32 [batch]: the group of each row, numbered in order of appearance. */
@@ -17,58 +16,77 @@ export class Groups {
   readonly sizes: Tensor;
   /** Number of groups. */
   readonly count: number;
+  /** The rows, group by group, and where each group starts. */
+  private readonly rows: Tensor;
+  private readonly starts: Tensor;
+  private readonly everyRow: Tensor;
 
-  constructor(ids: GroupIds, batch: number) {
-    const list = ids instanceof Tensor ? ids.dataSync() : ids;
-    if (!Array.isArray(list) && !ArrayBuffer.isView(list)) throw new EstimatorError(`groupIds: expected one id a row (strings or integers), got ${showValue(ids)}`);
-    if (list.length !== batch) throw new EstimatorError(`groupIds: expected ${batch} ids, one a row, got ${list.length}`);
-    const numbers = new Map<string | number | bigint, number>();
-    const index = new Int32Array(batch);
-    const counts: number[] = [];
-    for (let row = 0; row < batch; row++) {
-      const id = list[row] as string | number | bigint;
-      if (typeof id !== 'string' && typeof id !== 'bigint' && !Number.isInteger(id)) {
-        throw new EstimatorError(`groupIds: expected strings or integers, got ${showValue(id)} in row ${row}`);
-      }
-      let group = numbers.get(id);
-      if (group === undefined) {
-        numbers.set(id, (group = counts.length));
-        counts.push(0);
-      }
-      index[row] = group;
-      counts[group]!++;
-    }
-    this.count = counts.length;
-    this.index = tensor(index);
-    this.sizes = tensor(Float32Array.from(index, (group) => counts[group]!));
+  constructor(ids: GroupIds, batch: number, device?: Device) {
+    const index = numbered(ids, batch);
+    this.count = index.reduce((most, group) => Math.max(most, group + 1), 0);
+    const starts = new Int32Array(this.count + 1);
+    for (const group of index) starts[group + 1]!++;
+    const sizes = starts.slice(1);
+    for (let group = 0; group < this.count; group++) starts[group + 1]! += starts[group]!;
+    const next = starts.slice();
+    const rows = new Int32Array(batch);
+    index.forEach((group, row) => (rows[next[group]!++] = row));
+    this.index = tensor(index, { device });
+    this.sizes = tensor(Float32Array.from(index, (group) => sizes[group]!), { device });
+    this.rows = tensor(rows, { device });
+    this.starts = tensor(starts, { device });
+    this.everyRow = ones([batch], { dtype: 'uint8' });
   }
 
   /** Σ over the group. */
   sum(scores: Tensor): Tensor {
-    const totals = ops.scatterAdd(this.index.node, this.check(scores), 0, [this.count]);
-    return new Tensor(ops.gather(totals, this.index.node, 0));
+    const { count, mean } = this.moments(scores);
+    return mean.mul(count).cast(scores.dtype);
   }
 
   mean(scores: Tensor): Tensor {
-    return this.sum(scores).div(this.sizes);
+    return this.moments(scores).mean.cast(scores.dtype);
   }
 
   /** score − mean of the group. */
   centre(scores: Tensor): Tensor {
-    const first = scores.sub(this.mean(scores));
-    return first.sub(this.mean(first));
+    return scores.cast('float64').sub(this.moments(scores).mean).cast(scores.dtype);
   }
 
   /** √(Σ(x−μ)²/(n−ddof)); 0 where the group has no more than ddof rows. */
   std(scores: Tensor, ddof = 1): Tensor {
-    const spread = this.sum(this.centre(scores).square());
-    return spread.div(this.sizes.sub(ddof).maximum(1)).sqrt();
+    const { count, spread } = this.moments(scores);
+    return spread.div(count.sub(ddof).maximum(1)).sqrt().cast(scores.dtype);
   }
 
-  private check(scores: Tensor) {
+  /**
+   * Of each row's group: how many rows are valid (all, unless told otherwise), their mean, and Σ(x−μ)² over them; float64.
+   *
+   * @param valid [batch], 0 for rows that do not count
+   */
+  moments(scores: Tensor, valid: Tensor = this.everyRow): { count: Tensor; mean: Tensor; spread: Tensor } {
     if (scores.ndim !== 1 || scores.shape[0] !== this.index.shape[0]) {
       throw new EstimatorError(`groups: expected one number a row, shape [${this.index.shape[0]}], got [${scores.shape.join(',')}]`);
     }
-    return scores.node;
+    return groupMoments(scores, valid, this.rows, this.starts);
   }
+}
+
+/** The group of each row, numbered in order of appearance. */
+function numbered(ids: GroupIds, batch: number): Int32Array {
+  const list = ids instanceof Tensor ? ids.dataSync() : ids;
+  if (!Array.isArray(list) && !ArrayBuffer.isView(list)) throw new EstimatorError(`groupIds: expected one id a row (strings or integers), got ${showValue(ids)}`);
+  if (list.length !== batch) throw new EstimatorError(`groupIds: expected ${batch} ids, one a row, got ${list.length}`);
+  const numbers = new Map<string | number | bigint, number>();
+  const index = new Int32Array(batch);
+  for (let row = 0; row < batch; row++) {
+    const id = list[row] as string | number | bigint;
+    if (typeof id !== 'string' && typeof id !== 'bigint' && !Number.isInteger(id)) {
+      throw new EstimatorError(`groupIds: expected strings or integers, got ${showValue(id)} in row ${row}`);
+    }
+    let group = numbers.get(id);
+    if (group === undefined) numbers.set(id, (group = numbers.size));
+    index[row] = group;
+  }
+  return index;
 }

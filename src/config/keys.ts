@@ -82,7 +82,6 @@ const unsupported = [
 
 /** Values of known keys that SkyRL takes and that are not supported yet. */
 const unsupportedValues: Record<string, readonly string[]> = {
-  'trainer.device': ['cuda'],
   'trainer.algorithm.kl_ctrl.type': ['adaptive'],
   'trainer.policy.optimizer_config.scheduler': ['cosine', 'linear'],
   'trainer.critic.optimizer_config.scheduler': ['cosine', 'linear'],

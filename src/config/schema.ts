@@ -120,7 +120,8 @@ const trainer = section({
   logger: textList('loggers').default(['console', 'jsonl']),
   project_name: text().default('vantage'),
   run_name: text().default('run'),
-  device: oneOf(['cpu']).default('cpu'),
+  /** Where models live and steps run; null: what VANTAGE_DEVICE says, else the CPU. */
+  device: oneOf(['cpu', 'cuda']).nullable().default(null),
   /** `byte` for any text, `word` for the generated tasks. */
   tokenizer: text().default('byte'),
   /** Ends the run once the mean of `metric` over the last `window` steps is at least `value`. */

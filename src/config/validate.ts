@@ -15,6 +15,8 @@ export interface ValidationContext {
   loggers: Names;
   /** Whether an estimator needs values, so a critic (`requires` has `values`). Without it, only `gae` does. */
   needsValues?: (estimator: string) => boolean;
+  /** Why a device cannot be used here, or null. Without it, nothing is checked. */
+  unusableDevice?: (device: string) => string | null;
   /** Where WANDB_API_KEY is looked up; the process's environment unless given. */
   env?: Record<string, string | undefined>;
 }
@@ -113,7 +115,7 @@ function modelProblems(key: string, model: ModelConfig): string[] {
   return problems;
 }
 
-function runProblems({ data, trainer, generator }: Config, { env = process.env }: ValidationContext): string[] {
+function runProblems({ data, trainer, generator }: Config, { env = process.env, unusableDevice }: ValidationContext): string[] {
   const problems: string[] = [];
   if (data.train_data.length === 0) problems.push('data.train_data: expected at least one file, got none');
   if (data.val_data.length === 0 && trainer.eval_interval > 0) {
@@ -121,6 +123,8 @@ function runProblems({ data, trainer, generator }: Config, { env = process.env }
   }
   const { path } = trainer.ref.model;
   if (path !== null) problems.push(noWeights('trainer.ref.model.path', "the policy's weights", path));
+  const unusable = trainer.device === null ? null : (unusableDevice?.(trainer.device) ?? null);
+  if (unusable !== null) problems.push(`trainer.device: '${trainer.device}' cannot be used here: ${unusable}`);
   const { max_turns } = generator;
   if (max_turns !== 1) problems.push(`generator.max_turns: several turns are known but not supported yet; expected 1, got ${max_turns}`);
   if (trainer.logger.includes('wandb') && !env.WANDB_API_KEY) {

@@ -65,8 +65,8 @@ export class AdamW {
     checkSetting('weightDecay', weightDecay, weightDecay >= 0, 'a number of at least 0');
     checkSetting('maxGradNorm', maxGradNorm, maxGradNorm > 0, 'a positive number');
     this.names = [...parameters.keys()];
-    for (const [name, { shape, dtype }] of parameters) {
-      const zero = (): Tensor => zeros(shape, { dtype }).realize().keep();
+    for (const [name, { shape, dtype, device }] of parameters) {
+      const zero = (): Tensor => zeros(shape, { dtype, device }).realize().keep();
       this.moments.set(name, { mean: zero(), square: zero() });
     }
   }

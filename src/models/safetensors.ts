@@ -7,7 +7,8 @@ import { dirname } from 'node:path';
 import { syncFolder } from '../data/files';
 import { DataError } from '../errors';
 import type { DType, Tensor } from '../tensor';
-import { fromStoredArray } from '../tensor/creation';
+import { defaultDevice } from '../tensor/memory';
+import { storedTensor } from '../tensor/tensor';
 import { dtypes, toStored, type NumericArray } from '../tensor/dtype';
 import { describe, formatShape, sizeOf } from '../tensor/shape';
 
@@ -192,7 +193,7 @@ function readTensor(file: string, descriptor: number, dataStart: number, { name,
   if (dtype === 'bool' && stored.some((value) => value > 1)) {
     throw new DataError(`${file}: tensor '${name}': expected bytes 0 and 1 for BOOL, got another`);
   }
-  return fromStoredArray(stored, dtype, shape);
+  return storedTensor(stored, dtype, shape, defaultDevice());
 }
 
 function readBytes(file: string, descriptor: number, position: number, length: number): Uint8Array {

@@ -1,12 +1,11 @@
 /** Ways to make tensors. */
 import { TensorError } from '../errors';
-import { callNative } from '../native';
 import { dtypeOfArray, dtypes, isDType, rounded, toStored, type DType, type NumericArray } from './dtype';
-import { bufferNode, constant } from './graph';
-import { checkDevice, DeviceBuffer, type Device } from './memory';
+import { constant } from './graph';
+import { checkDevice, type Device } from './memory';
 import * as ops from './operations';
-import { checkAxis, checkOptions, checkShape, describe, formatShape, sizeOf, type Shape } from './shape';
-import { operandArgument, Tensor, tensorArgument } from './tensor';
+import { checkAxis, checkOptions, checkShape, describe, formatShape, sizeOf } from './shape';
+import { operandArgument, storedTensor, Tensor, tensorArgument } from './tensor';
 
 export interface TensorOptions {
   dtype?: DType;
@@ -56,15 +55,7 @@ export function tensor(data: TensorData, options?: TensorOptions & { shape?: rea
     shape = wanted;
   }
   const direct = ArrayBuffer.isView(values) && values.constructor.name === dtypes[dtype].stored.name && dtype !== 'bool' && dtype !== 'bfloat16';
-  return fromStoredArray(direct ? (values as unknown as NumericArray) : toStored(values, dtype), dtype, shape, device);
-}
-
-/** @internal A tensor over values already in the form they are stored in. */
-export function fromStoredArray(stored: NumericArray, dtype: DType, shape: Shape, device: Device = 'cpu'): Tensor {
-  const buffer = new DeviceBuffer(device, stored.byteLength);
-  const result = new Tensor(bufferNode(buffer, dtype, shape));
-  if (stored.byteLength > 0) callNative((addon) => addon.upload(buffer.id, 0, stored));
-  return result;
+  return storedTensor(direct ? (values as unknown as NumericArray) : toStored(values, dtype), dtype, shape, device);
 }
 
 function flatten(data: unknown, into: (number | boolean)[]): number[] {
@@ -89,13 +80,13 @@ function flatten(data: unknown, into: (number | boolean)[]): number[] {
   return [data.length, ...inner!];
 }
 
-/** The same value at every position; takes no memory until it is stored. */
+/** The same value at every position; takes no memory until it is stored, and goes with tensors on any device unless given one. */
 export function full(shape: readonly number[], value: number, options?: TensorOptions): Tensor {
   const { device, dtype: wanted } = checkOptions('full', options);
-  checkDevice('full', device);
+  const place = device === undefined ? null : checkDevice('full', device);
   if (typeof value !== 'number') throw new TensorError(`full: expected a number, got ${describe(value)}`);
   const dtype = dtypeOption('full', wanted, 'float32');
-  return new Tensor(constant(rounded(value, dtype), dtype, checkShape('full', shape)));
+  return new Tensor(constant(rounded(value, dtype), dtype, checkShape('full', shape), place));
 }
 
 export function zeros(shape: readonly number[], options?: TensorOptions): Tensor {
@@ -107,11 +98,11 @@ export function ones(shape: readonly number[], options?: TensorOptions): Tensor 
 }
 
 export function zerosLike(like: Tensor): Tensor {
-  return full(tensorArgument('zerosLike', like).shape, 0, { dtype: like.dtype });
+  return full(tensorArgument('zerosLike', like).shape, 0, { dtype: like.dtype, device: like.device });
 }
 
 export function onesLike(like: Tensor): Tensor {
-  return full(tensorArgument('onesLike', like).shape, 1, { dtype: like.dtype });
+  return full(tensorArgument('onesLike', like).shape, 1, { dtype: like.dtype, device: like.device });
 }
 
 /** Elements of an arange: it is written out on the host. */

@@ -6,7 +6,7 @@
  */
 import { TensorError } from '../errors';
 import { rounded, type DType } from './dtype';
-import type { DeviceBuffer } from './memory';
+import type { Device, DeviceBuffer } from './memory';
 import { contiguousStrides, formatShape, reshapeStrides, sameShape, sizeOf, type Shape } from './shape';
 
 /** Arithmetic on elements: the rows of the table in native/core/program.h. */
@@ -56,6 +56,8 @@ export interface KernelCall {
   attributes: number[];
   /** Output i is the memory of input aliases[i], changed in place. */
   aliases?: (number | null)[];
+  /** Output i may take the memory of input reuses[i] (alike in shape and dtype), where nothing reads that one afterwards. */
+  reuses?: (number | null)[];
   /** Runs after everything else in its evaluation (optimizer updates: others may still read what it changes). */
   last?: boolean;
 }
@@ -87,6 +89,8 @@ export class Node {
   /** The walk that saw this node last, and its place there: valid until the next walk. */
   walk = 0;
   position = 0;
+  /** Where it is evaluated; null (constants, and expressions of them) wherever what it is used with lives. */
+  device: Device | null;
   private signatureNumber = 0;
 
   constructor(
@@ -95,7 +99,10 @@ export class Node {
     readonly shape: Shape,
     public inputs: readonly Node[],
     public attributes: Attributes,
-  ) {}
+    device?: Device | null,
+  ) {
+    this.device = device ?? commonDevice(this);
+  }
 
   get size(): number {
     return sizeOf(this.shape);
@@ -118,10 +125,24 @@ export class Node {
     this.op = 'buffer';
     this.inputs = [];
     this.attributes = { buffer, version };
+    this.device = buffer.device;
     this.signatureNumber = 0;
     buffer.retain();
     if (this.attached) for (const input of inputs) release(input);
   }
+}
+
+function commonDevice({ op, inputs, attributes }: Node): Device | null {
+  let device = attributes.buffer?.device ?? null;
+  for (const input of inputs) {
+    if (input.device === null || input.device === device) continue;
+    if (device !== null) {
+      const operation = attributes.kernel?.name ?? op;
+      throw new TensorError(`${operation}: expected tensors on one device, got one on '${device}' and one on '${input.device}': move one with to('${device}')`);
+    }
+    device = input.device;
+  }
+  return device;
 }
 
 function structure(attributes: Attributes): string {
@@ -130,7 +151,7 @@ function structure(attributes: Attributes): string {
   if (regions) return `${regions.map((r) => `${r.offset}:${r.strides.join()}`).join(';')}|${attributes.fill}`;
   if (kernel) {
     const outputs = kernel.outputs.map((o) => `${o.dtype}:${o.shape.join()}`).join(';');
-    return `${kernel.name}|${outputs}|${kernel.attributes.join()}|${kernel.aliases?.join()}|${kernel.last}`;
+    return `${kernel.name}|${outputs}|${kernel.attributes.join()}|${kernel.aliases?.join()}|${kernel.reuses?.join()}|${kernel.last}`;
   }
   if (loop) return `${attributes.reverse}|${loopStructure(loop)}`;
   if (attributes.reduction) return `${attributes.reduction}|${attributes.axes!.join()}`;
@@ -212,8 +233,8 @@ export function topological(roots: readonly Node[], inputsOf?: (node: Node) => r
   return order;
 }
 
-export function constant(value: number, dtype: DType, shape: Shape = []): Node {
-  return new Node('constant', dtype, shape, [], { value });
+export function constant(value: number, dtype: DType, shape: Shape = [], device: Device | null = null): Node {
+  return new Node('constant', dtype, shape, [], { value }, device);
 }
 
 export function bufferNode(buffer: DeviceBuffer, dtype: DType, shape: Shape): Node {
@@ -228,7 +249,7 @@ export function elementwise(op: ElementwiseOp, inputs: readonly Node[], shape: S
 
 export function cast(node: Node, dtype: DType): Node {
   if (node.dtype === dtype) return node;
-  if (node.op === 'constant') return constant(rounded(node.attributes.value!, dtype), dtype, node.shape);
+  if (node.op === 'constant') return constant(rounded(node.attributes.value!, dtype), dtype, node.shape, node.device);
   return new Node('cast', dtype, node.shape, [node], {});
 }
 
@@ -258,7 +279,7 @@ export function wentBackToBase(node: Node): boolean {
 
 /** A view of `node` under another shape; `through` says where its elements lie, given where those of the node do. */
 function view(node: Node, shape: Shape, through: (window: Region) => Region): Node {
-  if (node.op === 'constant') return constant(node.attributes.value!, node.dtype, shape);
+  if (node.op === 'constant') return constant(node.attributes.value!, node.dtype, shape, node.device);
   const { base, ...window } = windowOf(node);
   const region = through(window);
   const isBase = region.offset === 0 && sameShape(base.shape, shape) && (base.size === 0 || sameRegion(shape, region.strides));
@@ -321,9 +342,10 @@ export function loop(inputs: readonly Node[], inits: readonly Node[], body: Loop
   return new Node('loop', body.next[0]!.dtype, shape, [...inputs, ...inits], { loop: body, reverse });
 }
 
-export function kernel(call: KernelCall, inputs: readonly Node[]): Node[] {
+/** A tuned kernel's results. One without inputs needs a device of its own. */
+export function kernel(call: KernelCall, inputs: readonly Node[], device?: Device): Node[] {
   const ready = inputs.map((input) => (input.op === 'constant' ? copy(input) : input));
-  const node = new Node('kernel', call.outputs[0]!.dtype, call.outputs[0]!.shape, ready, { kernel: call });
+  const node = new Node('kernel', call.outputs[0]!.dtype, call.outputs[0]!.shape, ready, { kernel: call }, device);
   return call.outputs.map((_, index) => outputOf(node, index));
 }
 

@@ -2,10 +2,15 @@
 export { gradients, stopGradient, type GradientOptions } from './autograd';
 export { arange, concat, full, ones, onesLike, stack, tensor, where, zeros, zerosLike, type TensorData, type TensorOptions } from './creation';
 export type { DType } from './dtype';
-export { keep, memory, tidy, type Device, type MemoryInfo } from './memory';
+export { defaultDevice, keep, memory, setDefaultDevice, tidy, type Device, type MemoryInfo } from './memory';
+export { deviceInfo, type DeviceInfo } from '../native';
 export {
-  attention, evaluate, explain, generalizedAdvantage, sampleTokens, tokenLogProbs, UpdateList, writeAt, type AdamWScalars, type AttentionOptions, type SamplingOptions,
+  attention, evaluate, explain, sampleTokens, tokenLogProbs, UpdateList, writeAt, type AdamWScalars, type AttentionOptions, type SamplingOptions,
 } from './primitives';
+export {
+  affineScan, discountedReturn, generalizedAdvantage, groupMoments, rowMoments, vtrace, whiten,
+  type EpisodeEnds, type GeneralizedAdvantageOptions, type RowMoments, type VTraceInputs, type VTraceOptions, type WhitenOptions,
+} from './recurrences';
 export { RandomKey, randomKey, randomNormal, randomUniform, type RandomOptions } from './random';
 export { scan, type ScanOptions } from './scan';
 export type { Shape } from './shape';

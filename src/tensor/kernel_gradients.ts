@@ -51,7 +51,8 @@ export const kernelGradients: Record<string, Rule> = {
 
   token_log_probs(node, gradients) {
     const [logits, ids] = node.inputs as [Node, Node];
-    const call = { name: 'token_log_probs_backward', outputs: [{ shape: logits.shape, dtype: logits.dtype }], scalars: node.attributes.kernel!.scalars, attributes: [] };
+    const outputs = [{ shape: logits.shape, dtype: logits.dtype }];
+    const call = { name: 'token_log_probs_backward', outputs, scalars: node.attributes.kernel!.scalars, attributes: [], reuses: [0] };
     return [...kernel(call, [logits, ids, outputOf(node, 2), outputOf(node, 1), given(node, gradients, 0), given(node, gradients, 1)]), null];
   },
 

@@ -1,20 +1,39 @@
 /** Device memory and its lifetime: buffers, `tidy`, `memory()`. */
 import { TensorError } from '../errors';
-import { callNative, native, nativeDescription } from '../native';
+import { callNative, deviceInfo, native } from '../native';
 import { describe } from './shape';
 
+export const devices = ['cpu', 'cuda'] as const;
+
 /** Where tensors live and programs run. */
-export type Device = 'cpu';
+export type Device = (typeof devices)[number];
 
-const defaultDevice: Device = 'cpu';
+let chosenDevice: Device | undefined;
 
-/** A device given by a caller. */
+/** Where tensors are made unless told otherwise: what `setDefaultDevice` said, else the environment's VANTAGE_DEVICE, else the CPU. */
+export function defaultDevice(): Device {
+  return (chosenDevice ??= process.env.VANTAGE_DEVICE ? checkDevice('VANTAGE_DEVICE', process.env.VANTAGE_DEVICE) : 'cpu');
+}
+
+/**
+ * Where tensors are made from now on unless told otherwise. Returns what it was.
+ *
+ * @throws TensorError for a device that is unknown, or that this machine lacks (the message says why)
+ */
+export function setDefaultDevice(device: Device): Device {
+  const before = defaultDevice();
+  chosenDevice = checkDevice('setDefaultDevice', device);
+  return before;
+}
+
+/** A device given by a caller, which must be there; the default one where none is given. */
 export function checkDevice(operation: string, device: unknown): Device {
-  if (device === undefined) return defaultDevice;
-  const known = nativeDescription().devices;
-  if (typeof device !== 'string' || !known.includes(device)) {
-    throw new TensorError(`${operation}: expected device ${known.map((name) => `'${name}'`).join(' or ')}, got ${describe(device)}`);
+  if (device === undefined) return defaultDevice();
+  if (!devices.includes(device as Device)) {
+    throw new TensorError(`${operation}: expected device ${devices.map((name) => `'${name}'`).join(' or ')}, got ${describe(device)}`);
   }
+  const { available, reason } = deviceInfo(device as Device);
+  if (!available) throw new TensorError(`${operation}: device '${device as Device}' cannot be used: ${reason}`);
   return device as Device;
 }
 

@@ -8,10 +8,10 @@ import { TensorError } from '../errors';
 import { callNative, native, nativeDescription } from '../native';
 import { dtypes } from './dtype';
 import { release, retain, topological, windowOf, type Node } from './graph';
-import { DeviceBuffer, type Device } from './memory';
+import { defaultDevice, DeviceBuffer, devices, type Device } from './memory';
 import { ProgramWriter, type Place, type PlanContext } from './program';
 import { Scheduler } from './schedule';
-import { contiguousStrides, sizeOf } from './shape';
+import { contiguousStrides, sameShape, sizeOf } from './shape';
 
 interface Plan {
   id: number;
@@ -35,11 +35,22 @@ const MAX_PLANS = 1024;
 const plans = new Map<number, Plan[]>();
 const order: { hash: number; plan: Plan }[] = [];
 
-/** Evaluates nodes together, each operation once; they hold their results in memory afterwards. */
-export function realize(requested: readonly Node[], device: Device = 'cpu'): void {
+/** Evaluates nodes together (those of each device), each operation once; they hold their results in memory afterwards. */
+export function realize(requested: readonly Node[]): void {
   const wanted = unevaluated(requested);
   if (wanted.length === 0) return;
-  const bound = bind(wanted);
+  const device = deviceOf(wanted[0]!);
+  if (wanted.every((node) => deviceOf(node) === device)) return realizeOn(device, wanted);
+  for (const each of devices) realizeOn(each, wanted.filter((node) => deviceOf(node) === each));
+}
+
+function deviceOf(node: Node): Device {
+  return node.device ?? defaultDevice();
+}
+
+function realizeOn(device: Device, wanted: Node[]): void {
+  if (wanted.length === 0) return;
+  const bound = bind(wanted, device);
   const plan = lookUp(bound, device);
   const results: DeviceBuffer[] = [];
   try {
@@ -73,9 +84,13 @@ function unevaluated(nodes: readonly Node[]): Node[] {
 export function explainNodes(nodes: readonly Node[]): string {
   const roots = unevaluated(nodes);
   if (roots.length === 0) return 'in memory: nothing to run';
-  const writer = new PlanWriter(bind(roots));
-  writer.write();
-  return writer.steps.join('\n');
+  return devices.flatMap((device) => {
+    const here = roots.filter((node) => deviceOf(node) === device);
+    if (here.length === 0) return [];
+    const writer = new PlanWriter(bind(here, device));
+    writer.write();
+    return writer.steps;
+  }).join('\n');
 }
 
 /** The memory that an in-place kernel changes, for a node that is its result. */
@@ -119,7 +134,7 @@ function checkWrites(nodes: readonly Node[], writes: readonly Node[]): void {
   }
 }
 
-function bind(wanted: Node[]): Bound {
+function bind(wanted: Node[], device: Device): Bound {
   let roots = wanted;
   let nodes = topological(roots);
   // Results of writes join the roots: a write happens once, and its result stands for the array from then on.
@@ -132,7 +147,7 @@ function bind(wanted: Node[]): Bound {
   const leaves: DeviceBuffer[] = [];
   const leafOf = new Map<DeviceBuffer, number>();
   const scalars: number[] = [];
-  const key: number[] = [];
+  const key: number[] = [devices.indexOf(device)];
   for (const node of nodes) {
     key.push(node.signature);
     for (const input of node.inputs) key.push(input.position);
@@ -141,6 +156,9 @@ function bind(wanted: Node[]): Bound {
       if (!buffer) throw new TensorError('a tensor of this expression was disposed');
       if (buffer.version !== version) {
         throw new TensorError('a tensor of this expression was changed in place (by an optimizer step or writeAt) before the expression was evaluated: read its value before that');
+      }
+      if (buffer.device !== device) {
+        throw new TensorError(`a tensor without a device of its own (zeros, ones, full) was evaluated on '${buffer.device}' and is used on '${device}': give it {device: '${device}'}`);
       }
       let leaf = leafOf.get(buffer);
       if (leaf === undefined) leafOf.set(buffer, (leaf = leaves.push(buffer) - 1));
@@ -188,6 +206,8 @@ interface Slot {
   first: number;
   last: number;
   offset: number;
+  /** The slot whose memory it takes over. */
+  after?: Slot;
 }
 
 class PlanWriter implements PlanContext {
@@ -200,6 +220,8 @@ class PlanWriter implements PlanContext {
   private readonly scalarAt = new Map<Node, number>();
   private readonly index = new Map<Node, number>();
   private step = 0;
+  /** Results of kernels, and the inputs whose memory they may take over. */
+  private readonly takeovers: { result: Slot; input: Slot }[] = [];
 
   constructor(private readonly bound: Bound) {
     this.nodes = bound.nodes;
@@ -296,6 +318,8 @@ class PlanWriter implements PlanContext {
     call.outputs.forEach(({ shape, dtype }, k) => {
       if ((call.aliases?.[k] ?? null) !== null) return;
       const slot = this.slotFor(`${index}:${k}`, sizeOf(shape) * dtypes[dtype].bytes);
+      const reused = call.reuses?.[k] ?? null;
+      if (reused !== null && wholeArray(node.inputs[reused]!)) this.takeovers.push({ result: this.slots[slot]!, input: this.slots[views[reused]!.place.slot]! });
       views.push({ place: { slot, dtype, offset: 0, strides: contiguousStrides(shape) }, shape });
     });
     this.steps.push(`${call.name} ${views.map((view) => `${view.place.dtype}[${view.shape.join()}]`).join(' ')}`);
@@ -317,7 +341,12 @@ class PlanWriter implements PlanContext {
   private placeTemporaries(): number {
     let size = 0;
     const placed: Slot[] = [];
-    for (const slot of this.slots.filter((s) => !s.external).sort((a, b) => a.first - b.first)) {
+    for (const { result, input } of this.takeovers) {
+      if (result.external || input.external || input.after || input.last !== result.first || input.bytes !== result.bytes) continue;
+      result.after = input;
+      input.last = result.last;
+    }
+    for (const slot of this.slots.filter((s) => !s.external && !s.after).sort((a, b) => a.first - b.first)) {
       const bytes = aligned(slot.bytes);
       let offset = 0;
       for (const other of placed) {
@@ -329,8 +358,14 @@ class PlanWriter implements PlanContext {
       size = Math.max(size, offset + bytes);
       placed.splice(placed.findIndex((other) => other.offset > offset) >>> 0, 0, slot);
     }
+    for (const slot of this.slots) if (slot.after) slot.offset = slot.after.offset;
     return size;
   }
+}
+
+function wholeArray(node: Node): boolean {
+  const { base, offset, strides } = windowOf(node);
+  return offset === 0 && base.size === node.size && sameShape([...strides], contiguousStrides(node.shape));
 }
 
 function aligned(bytes: number): number {

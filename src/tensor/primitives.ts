@@ -8,7 +8,8 @@ import { checkKey, type RandomKey } from './random';
 import { checkArray, checkFinite, checkOptions, describe, formatShape, type Shape } from './shape';
 import { Tensor, tensorArgument } from './tensor';
 
-function expectShape(operation: string, name: string, node: Node, expected: (number | string)[]): void {
+/** @internal Checks a shape; a name stands for any extent. */
+export function expectShape(operation: string, name: string, node: Node, expected: (number | string)[]): void {
   const fits = node.shape.length === expected.length && expected.every((extent, d) => typeof extent === 'string' || extent === node.shape[d]);
   if (!fits) throw new TensorError(`${operation}: expected ${name} of shape [${expected.join(',')}], got ${formatShape(node.shape)}`);
 }
@@ -113,28 +114,6 @@ export function writeAt(cache: Tensor, values: Tensor, position: number): Tensor
   if (target.op !== 'output' || !target.inputs[0]!.attributes.kernel?.aliases) cache.realize();
   const call = { name: 'index_copy', outputs: [{ shape: target.shape, dtype: target.dtype }], scalars: [position], attributes: [], aliases: [0] };
   return new Tensor(kernel(call, [cache.node, cast(source, target.dtype)])[0]!);
-}
-
-/**
- * Generalised advantage estimation in one pass over memory: A_t = r_t + γV_{t+1} − V_t + γλA_{t+1} and A + V, both [B,T]. Positions where the mask (uint8 or bool) is 0
- * are passed through, and give 0, whatever they hold. Rows run in parallel, each from its end: for few and long rows the same recurrence as a
- * `scan` is faster. Not differentiable; the scan is.
- */
-export function generalizedAdvantage(rewards: Tensor, values: Tensor, mask: Tensor, options: { gamma: number; lambda: number }): { advantages: Tensor; returns: Tensor } {
-  const { gamma, lambda } = checkOptions('generalizedAdvantage', options);
-  checkFinite('generalizedAdvantage', 'gamma', gamma);
-  checkFinite('generalizedAdvantage', 'lambda', lambda);
-  const r = tensorArgument('generalizedAdvantage', rewards);
-  expectShape('generalizedAdvantage', 'rewards', r, ['B', 'T']);
-  if (!isFloating(r.dtype) || r.dtype === 'bfloat16') throw new TensorError(`generalizedAdvantage: expected float32 or float64 rewards, got ${r.dtype}`);
-  const v = cast(tensorArgument('generalizedAdvantage values', values), r.dtype);
-  const m = tensorArgument('generalizedAdvantage mask', mask);
-  expectShape('generalizedAdvantage', 'values', v, [...r.shape]);
-  expectShape('generalizedAdvantage', 'mask', m, [...r.shape]);
-  const output = { shape: r.shape, dtype: r.dtype };
-  const call = { name: 'gae', outputs: [output, output], scalars: [gamma, lambda], attributes: [] };
-  const [advantages, returns] = kernel(call, [r, v, m.dtype === 'uint8' ? m : cast(m, 'bool')]);
-  return { advantages: new Tensor(advantages!), returns: new Tensor(returns!) };
 }
 
 /** Evaluates several tensors together: what they share is computed once, in one plan. */

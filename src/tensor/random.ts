@@ -6,6 +6,7 @@
 import { TensorError } from '../errors';
 import { isDType, isFloating, type DType } from './dtype';
 import { cast, kernel } from './graph';
+import { checkDevice, type Device } from './memory';
 import * as ops from './operations';
 import { checkFinite, checkOptions, checkShape, describe } from './shape';
 import { Tensor } from './tensor';
@@ -60,33 +61,35 @@ export function checkKey(operation: string, key: unknown): RandomKey {
   throw new TensorError(`${operation}: expected a RandomKey (randomKey(seed)), got ${describe(key)}`);
 }
 
-function draw(operation: string, shape: readonly number[], key: unknown, dtype: DType, distribution: 1 | 2): Tensor {
+function draw(operation: string, shape: readonly number[], options: RandomOptions, distribution: 1 | 2): Tensor {
+  const { key, dtype = 'float32', device } = options;
   const { low, high } = checkKey(operation, key);
   if (!isDType(dtype) || !isFloating(dtype)) throw new TensorError(`${operation}: expected a floating dtype, got ${describe(dtype)}`);
   const drawn = dtype === 'float64' ? 'float64' : 'float32';
   const call = { name: 'philox', outputs: [{ shape: checkShape(operation, shape), dtype: drawn as DType }], scalars: [low, high, 0], attributes: [distribution] };
-  return new Tensor(cast(kernel(call, [])[0]!, dtype));
+  return new Tensor(cast(kernel(call, [], checkDevice(operation, device))[0]!, dtype));
 }
 
 export interface RandomOptions {
   key: RandomKey;
   dtype?: DType;
+  device?: Device;
 }
 
 /** Uniform numbers in [low, high). */
 export function randomUniform(shape: readonly number[], options: RandomOptions & { low?: number; high?: number }): Tensor {
-  const { key, low = 0, high = 1, dtype = 'float32' } = checkOptions('randomUniform', options);
+  const { low = 0, high = 1 } = checkOptions('randomUniform', options);
   checkFinite('randomUniform', 'low', low);
   checkFinite('randomUniform', 'high', high);
-  const unit = draw('randomUniform', shape, key, dtype, 1);
+  const unit = draw('randomUniform', shape, options, 1);
   return low === 0 && high === 1 ? unit : new Tensor(ops.binary('add', ops.binary('mul', unit.node, high - low), low));
 }
 
 /** Normal numbers of the given mean and standard deviation. */
 export function randomNormal(shape: readonly number[], options: RandomOptions & { mean?: number; std?: number }): Tensor {
-  const { key, mean = 0, std = 1, dtype = 'float32' } = checkOptions('randomNormal', options);
+  const { mean = 0, std = 1 } = checkOptions('randomNormal', options);
   checkFinite('randomNormal', 'mean', mean);
   checkFinite('randomNormal', 'std', std);
-  const unit = draw('randomNormal', shape, key, dtype, 2);
+  const unit = draw('randomNormal', shape, options, 2);
   return mean === 0 && std === 1 ? unit : new Tensor(ops.binary('add', ops.binary('mul', unit.node, std), mean));
 }

@@ -1,9 +1,9 @@
 /** The tensor users touch. */
 import { TensorError } from '../errors';
 import { callNative } from '../native';
-import { dtypes, fromStored, isDType, isFloating, type DType } from './dtype';
-import { bufferNode, cast, expand, permute, release, reshape, retain, slice, type ElementwiseOp, type Node, type ReduceOp } from './graph';
-import { keep, liveTensors, track, untrack, type Device, type Disposable } from './memory';
+import { dtypes, fromStored, isDType, isFloating, type DType, type NumericArray } from './dtype';
+import { bufferNode, cast, constant, expand, permute, release, reshape, retain, slice, type ElementwiseOp, type Node, type ReduceOp } from './graph';
+import { checkDevice, defaultDevice, DeviceBuffer, keep, liveTensors, track, untrack, type Device, type Disposable } from './memory';
 import * as ops from './operations';
 import { explainNodes, realize } from './plan';
 import { checkArray, checkAxes, checkAxis, checkOptions, checkShape, describe, formatShape, sizeOf, type Shape } from './shape';
@@ -79,7 +79,7 @@ export class Tensor implements Disposable {
   }
 
   get device(): Device {
-    return 'cpu';
+    return this.node.device ?? defaultDevice();
   }
 
   /** Number of elements. */
@@ -105,12 +105,16 @@ export class Tensor implements Disposable {
 
   /** The elements in row-major order, at once. See {@link data}. */
   dataSync(): Float32Array | Float64Array | Int32Array | Uint8Array {
+    const { node } = this;
+    if (node.op === 'constant' && node.dtype === 'bfloat16') return new Float32Array(node.size).fill(node.attributes.value!);
+    return fromStored(this.readStored(), node.dtype);
+  }
+
+  /** The elements in row-major order as they are stored. */
+  private readStored(): NumericArray {
     const node = ops.contiguous(this.node);
     const { stored, bytes } = dtypes[node.dtype];
-    if (node.op === 'constant') {
-      const filled = new stored(node.size).fill(node.attributes.value!);
-      return node.dtype === 'bfloat16' ? new Float32Array(node.size).fill(node.attributes.value!) : fromStored(filled, node.dtype);
-    }
+    if (node.op === 'constant') return new stored(node.size).fill(node.attributes.value!);
     retain(node);
     try {
       realize([node]);
@@ -118,7 +122,7 @@ export class Tensor implements Disposable {
       const offset = node.op === 'view' ? node.attributes.region!.offset : 0;
       const into = new stored(node.size);
       if (node.size > 0) callNative((addon) => addon.download(base.attributes.buffer!.id, offset * bytes, into));
-      return fromStored(into, node.dtype);
+      return into;
     } finally {
       release(node);
     }
@@ -372,10 +376,12 @@ export class Tensor implements Disposable {
     const buffer = node.attributes.buffer;
     return new Tensor(buffer ? bufferNode(buffer, node.dtype, node.shape) : node);
   }
-  /** The tensor on another device. */
+  /** The tensor on another device: evaluated and copied there. No gradient flows through a copy. */
   to(device: Device): Tensor {
-    if (device !== 'cpu') throw new TensorError(`to: expected device 'cpu', got ${describe(device)}`);
-    return this;
+    const target = checkDevice('to', device);
+    if (target === this.device) return this;
+    if (this.node.op === 'constant') return new Tensor(constant(this.node.attributes.value!, this.dtype, this.shape, target));
+    return storedTensor(this.readStored(), this.dtype, this.shape, target);
   }
   /** Takes the tensor out of every `tidy` under way. */
   keep(): this { return keep(this); }
@@ -420,6 +426,14 @@ export class Tensor implements Disposable {
   private extreme(name: string, reduction: ReduceOp, nothing: number, axis: Axes | undefined, options: ReduceOptions | undefined): Tensor {
     return this.reduced(name, axis, options, (x, axes, mask, keepDims) => ops.dropAxes(ops.fold(mask ? ops.where(mask, ops.floating(x), nothing) : x, reduction, axes), axes, keepDims));
   }
+}
+
+/** @internal A tensor over values already in the form they are stored in. */
+export function storedTensor(stored: NumericArray, dtype: DType, shape: Shape, device: Device): Tensor {
+  const buffer = new DeviceBuffer(device, stored.byteLength);
+  const result = new Tensor(bufferNode(buffer, dtype, shape));
+  if (stored.byteLength > 0) callNative((addon) => addon.upload(buffer.id, 0, stored));
+  return result;
 }
 
 /** @internal A tensor argument, or an error that names the operation. */

@@ -11,8 +11,10 @@ import {
 import { createTokenizer, PromptDataset, type Tokenizer, tokenizers } from '../data';
 import { environments, type EnvironmentClass, getEnvironment } from '../environments';
 import { VantageError } from '../errors';
+import { deviceInfo } from '../native';
 import { policyLosses } from '../losses';
 import { AdamW, type Decoder, Transformer, type TransformerConfig, ValueModel } from '../models';
+import { setDefaultDevice } from '../tensor';
 import { createTrackers, listTrackers, type Tracker } from '../tracking';
 import { ownFolder } from './folder';
 import { exportFolder, summary, writeReport } from './report';
@@ -88,8 +90,19 @@ export class Experiment {
     return new Trainer(parts);
   }
 
-  /** Runs the training, from the data to the last checkpoint. @throws VantageError */
+  /** Runs the training, from the data to the last checkpoint, on `trainer.device`: while it runs, tensors are made there. @throws VantageError */
   async run(): Promise<TrainingResult> {
+    const { device } = this.config.trainer;
+    if (device === null) return this.train();
+    const before = setDefaultDevice(device);
+    try {
+      return await this.train();
+    } finally {
+      setDefaultDevice(before);
+    }
+  }
+
+  private async train(): Promise<TrainingResult> {
     const { config } = this;
     const tokenizer = this.tokenizer();
     const trainDataset = await this.trainDataset(tokenizer);
@@ -190,6 +203,7 @@ function validate(config: Config): void {
     environments,
     tokenizers,
     loggers: listTrackers(),
+    unusableDevice: (device) => deviceInfo(device).reason ?? null,
     needsValues: (name) => hasAdvantageEstimator(name) && requires(name, 'values'),
   });
 }

@@ -233,7 +233,6 @@ describe('keys that do not exist', () => {
     ['trainer.algorithm.dynamic_sampling.type=filter', 'trainer.algorithm.dynamic_sampling.type is known but not supported yet'],
     ['generator.sampling_params.stop=[x]', 'generator.sampling_params.stop is known but not supported yet'],
     ['trainer.algorithm.kl_ctrl.type=adaptive', "trainer.algorithm.kl_ctrl.type: 'adaptive' is known but not supported yet"],
-    ['trainer.device=cuda', "trainer.device: 'cuda' is known but not supported yet"],
   ])('%s', (override, message) => {
     expect(errorOf(() => overridden(override))).toContain(`command line: ${message}`);
     expect(({} as Record<string, unknown>).polluted).toBeUndefined();
@@ -242,6 +241,7 @@ describe('keys that do not exist', () => {
 
 describe('values of the wrong type or range', () => {
   test.each([
+    ['trainer.device=tpu', "trainer.device: expected one of cpu, cuda, got 'tpu'"],
     ['trainer.seed=-1', 'trainer.seed: expected an integer, 0 or more, got -1'],
     ['trainer.seed=1.5', 'trainer.seed: expected an integer, 0 or more, got 1.5'],
     ['trainer.train_batch_size=many', 'trainer.train_batch_size: expected a positive integer, got "many"'],

@@ -1,10 +1,6 @@
-import { generalizedAdvantage, scan, where, type Tensor } from '../../tensor';
+import { generalizedAdvantage, scan, type Tensor } from '../../tensor';
 import { AdvantageEstimator, type AdvantageContext, type AdvantageResult } from '../estimator';
 import { maskedWhiten } from '../whiten';
-
-/** Fewer and longer rows than these leave cores idle in the kernel, which takes a row from its end; the scan runs along time, too. */
-const FEW_ROWS = 16;
-const LONG_ROW = 32768;
 
 /**
  * Generalised advantage estimation (Schulman, Moritz, Levine, Jordan, Abbeel, 2016):
@@ -25,24 +21,19 @@ export class GeneralizedAdvantageEstimation extends AdvantageEstimator {
   override readonly leavesZeros = this.options.holes !== 'ignore';
 
   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, context: AdvantageContext): AdvantageResult {
-    const [rows, time] = rewards.shape as [number, number];
-    const { advantages, returns } =
-      this.options.holes === 'ignore' ? overEverything(rewards, values!, context)
-      : rows < FEW_ROWS && time >= LONG_ROW ? alongTime(rewards, values!, masks, context)
-      : generalizedAdvantage(rewards, values!, masks, context);
-    return { advantages: this.options.whiten ? maskedWhiten(advantages, masks) : advantages, returns };
+    if (this.options.holes === 'ignore') {
+      const { advantages, returns } = overEverything(rewards, values!, context);
+      return { advantages: this.options.whiten ? maskedWhiten(advantages, masks) : advantages, returns };
+    }
+    const { advantages, returns, moments } = generalizedAdvantage(rewards, values!, masks, { ...context, moments: true });
+    return { advantages: this.options.whiten ? maskedWhiten(advantages, masks, 1e-8, moments) : advantages, returns, moments: moments! };
   }
 }
 
-function overEverything(rewards: Tensor, values: Tensor, { gamma, lambda }: AdvantageContext, mask?: Tensor): { advantages: Tensor; returns: Tensor } {
-  const [advantages] = scan([rewards, values], { reverse: true, mask, init: [0, 0] }, ([next, nextValue], [r, v]) => [
+function overEverything(rewards: Tensor, values: Tensor, { gamma, lambda }: AdvantageContext): { advantages: Tensor; returns: Tensor } {
+  const [advantages] = scan([rewards, values], { reverse: true, init: [0, 0] }, ([next, nextValue], [r, v]) => [
     r.add(nextValue.mul(gamma)).sub(v).add(next.mul(gamma * lambda)),
     v,
   ]);
   return { advantages, returns: advantages.add(values) };
-}
-
-function alongTime(rewards: Tensor, values: Tensor, masks: Tensor, context: AdvantageContext): { advantages: Tensor; returns: Tensor } {
-  const { advantages, returns } = overEverything(rewards, values, context, masks);
-  return { advantages: where(masks, advantages, 0), returns: where(masks, returns, 0) };
 }

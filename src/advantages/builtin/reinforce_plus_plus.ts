@@ -1,4 +1,4 @@
-import { scan, type Tensor } from '../../tensor';
+import { discountedReturn, scan, type Tensor } from '../../tensor';
 import { AdvantageEstimator, type AdvantageContext, type AdvantageResult } from '../estimator';
 import { maskedWhiten } from '../whiten';
 
@@ -14,10 +14,15 @@ export class ReinforcePlusPlus extends AdvantageEstimator {
     resetOnMask: false,
   };
 
+  override readonly takesRawInputs = !this.options.resetOnMask;
+  override readonly leavesZeros = !this.options.resetOnMask;
+
   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, { gamma }: AdvantageContext): AdvantageResult {
-    const returns = this.options.resetOnMask
-      ? scan([rewards, masks], { reverse: true, init: [0, 0] }, ([, next], [r, m]) => [r.add(next.mul(gamma)), r.add(next.mul(gamma)).mul(m)])[0]
-      : scan([rewards], { reverse: true, mask: masks }, (next, [r]) => r.add(next.mul(gamma)));
-    return { advantages: maskedWhiten(returns, masks), returns };
+    if (this.options.resetOnMask) {
+      const [returns] = scan([rewards, masks], { reverse: true, init: [0, 0] }, ([, next], [r, m]) => [r.add(next.mul(gamma)), r.add(next.mul(gamma)).mul(m)]);
+      return { advantages: maskedWhiten(returns, masks), returns };
+    }
+    const { returns, moments } = discountedReturn(rewards, masks, { gamma, moments: true });
+    return { advantages: maskedWhiten(returns, masks, 1e-8, moments), returns, moments: moments! };
   }
 }
