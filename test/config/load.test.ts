@@ -241,7 +241,7 @@ describe('keys that do not exist', () => {
 
 describe('values of the wrong type or range', () => {
   test.each([
-    ['trainer.device=tpu', "trainer.device: expected one of cpu, cuda, got 'tpu'"],
+    ['trainer.device=tpu', 'trainer.device: expected one of cpu, cuda, got "tpu"'],
     ['trainer.seed=-1', 'trainer.seed: expected an integer, 0 or more, got -1'],
     ['trainer.seed=1.5', 'trainer.seed: expected an integer, 0 or more, got 1.5'],
     ['trainer.train_batch_size=many', 'trainer.train_batch_size: expected a positive integer, got "many"'],

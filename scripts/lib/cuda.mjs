@@ -1,0 +1,26 @@
+// What the test suites need to know of CUDA: the device, the compiler, and which tests have a half that runs on a GPU.
+import { join } from 'node:path';
+import { capture } from './process.mjs';
+
+/** Folders whose tests make tensors: each of these tests runs on every device there is. */
+export const DEVICE_TESTS = ['test/tensor', 'test/advantages', 'test/losses', 'test/models', 'test/trainer'];
+
+/** The GPU that the built addon finds: {available, name, …}, or {available: false, reason}. */
+export async function findGpu(root, env = process.env) {
+  const question = 'process.stdout.write(JSON.stringify(require("./build/Release/vantage.node").deviceInfo("cuda")))';
+  const { code, output } = await capture(process.execPath, ['-e', question], { cwd: root, env });
+  if (code !== 0) return { available: false, reason: output.trim().split('\n').at(-1) };
+  return JSON.parse(output);
+}
+
+/** The version of nvcc, or null where there is none. */
+export async function nvccVersion() {
+  const { code, output } = await capture(process.env.CUDACXX ?? 'nvcc', ['--version']);
+  return code === 0 ? (/release ([\d.]+)/.exec(output)?.[1] ?? 'unknown') : null;
+}
+
+/** How many tests of a Jest report lie in the folders. */
+export function countTests(report, root, folders) {
+  const inside = (path) => folders.some((folder) => path.startsWith(join(root, folder) + '/'));
+  return report.testResults.filter(({ name }) => inside(name)).reduce((total, { assertionResults }) => total + assertionResults.length, 0);
+}
