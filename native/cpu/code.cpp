@@ -1,11 +1,12 @@
 #include "code.h"
 
 #include "../core/math.h"
+#include "fuse.h"
 
 namespace vantage::cpu::VANTAGE_ISA {
 namespace {
 
-constexpr int64_t kRegisterBudget = 24 * 1024;  // bytes of L1 for the homes of a tile
+constexpr int64_t kRegisterBudget = 16 * 1024;  // bytes of L1 for the homes of a tile
 
 int size_of(RegisterType type) { return type == RegisterType::f64 ? 8 : 4; }
 
@@ -44,7 +45,7 @@ class Builder {
       }
       Step& loop = code_.step[code_.steps++];
       loop.op = Op::loop;
-      loop.dst = loop.a = loop.b = loop.c = -1;
+      loop.dst = loop.a = loop.b = loop.c = loop.mask = -1;
       const int first = code_.steps;
       for (int k = i + 1; k < end; ++k) {
         if (instructions[k].op != Op::load && instructions[k].op != Op::constant) add(instructions[k]);
@@ -65,6 +66,7 @@ class Builder {
       leave.store_totals = store_totals_function(out.type, dtype);
       leave.fold = &fold_functions(out.reduction, out.type);
     }
+    fuse(&code_);
     choose_variants();
     place_homes();
   }
@@ -76,7 +78,7 @@ class Builder {
     step.type = one.type;
     step.run = nullptr;
     step.size = size_of(one.type);
-    step.a = step.b = step.c = -1;
+    step.a = step.b = step.c = step.mask = -1;
     step.step_a = step.step_b = step.step_c = step.size;
     if (in_table(one.op)) {
       const Kind kind = row_of(one.op).kind;
@@ -149,9 +151,11 @@ class Builder {
   bool demand_full(const Step& step) {
     const int operands[] = {step.a, step.b, step.c};
     const int arity = in_table(step.op) ? row_of(step.op).operands : 1;
+    const bool scan = step.op == Op::scan || step.op == Op::scan_prev;
     bool changed = false, allowed = true;
     for (int k = 0; k < 3; ++k) {
       if (!is_uniform(operands[k])) continue;
+      if (scan && (k == 2 || (k == 0 && step.type == RegisterType::f32))) continue;
       const bool may = arity == 2 ? k < 2 : arity == 3 ? k > 0 : false;
       if (may && allowed) {
         allowed = false;  // one of the two
@@ -164,7 +168,7 @@ class Builder {
   }
 
   // A home is free again after the step that uses its value last; what a loop's block uses lives to the end of the block. Constants are
-  // filled once for all tiles, so theirs are never shared.
+  // filled once for all tiles, so theirs are never shared; uniform ones have no home.
   void place_homes() {
     int first_dying[kMaxInstructions + 1], next_dying[kMaxInstructions], last[kMaxInstructions];
     for (int v = 0; v < code_.values; ++v) last[v] = -1;
@@ -172,7 +176,7 @@ class Builder {
       const int end = code_.step[i].op == Op::loop ? i + code_.step[i].block : i;
       for (int k = i; k <= end; ++k) {
         const Step& step = code_.step[k];
-        for (int value : {step.a, step.b, step.c, step.dst}) {
+        for (int value : {step.a, step.b, step.c, step.mask, step.dst}) {
           if (value >= 0) last[value] = end;
         }
       }
@@ -181,12 +185,14 @@ class Builder {
     for (int i = 0; i < code_.outputs; ++i) last[code_.output[i].value] = code_.steps;
     for (int i = 0; i < code_.steps; ++i) {
       if (code_.step[i].op == Op::constant) {
-        last[code_.step[i].dst] = code_.steps;
-        code_.home[code_.step[i].dst] = code_.homes++;
+        const int value = code_.step[i].dst;
+        last[value] = -1;
+        code_.home[value] = code_.uniform[value] ? code_.uniforms++ : code_.homes++;
       }
     }
     for (int i = 0; i <= code_.steps; ++i) first_dying[i] = -1;
     for (int v = 0; v < code_.values; ++v) {
+      if (last[v] < 0) continue;
       next_dying[v] = first_dying[last[v]];
       first_dying[last[v]] = v;
     }
@@ -251,7 +257,11 @@ void prepare(const Program& program, void* const* slots, const double* scalars, 
 }
 
 void Code::place(char* memory, void** at) const {
-  for (int v = 0; v < values; ++v) at[v] = memory + home[v] * home_bytes;
+  char* single = memory + homes * home_bytes;
+  for (int i = 0; i < steps; ++i) {
+    const int v = step[i].dst;
+    if (v >= 0) at[v] = uniform[v] ? single + home[v] * kUniformBytes : memory + home[v] * home_bytes;
+  }
   for (int i = 0; i < steps; ++i) {
     const Step& one = step[i];
     if (one.op != Op::constant) continue;

@@ -9,6 +9,7 @@ namespace vantage::cpu::VANTAGE_ISA {
 
 constexpr int64_t kMaxTile = 1024;       // elements; a multiple of 64
 constexpr int64_t kTaskElements = 16384;  // about what one task of parallel_for works on
+constexpr int kUniformBytes = 16;
 
 // The program's dimensions with neighbours merged where every view allows, those of size 1 left out.
 struct Space {
@@ -28,6 +29,7 @@ struct Step {
   Op op;
   ElementFunction run;  // arithmetic and casts
   int dst, a, b, c;     // values
+  int mask;             // scans: the value that says where the state stays as it is, or -1
   int size;             // of an element of dst, in bytes
   int step_a, step_b, step_c;  // from one element of an operand to the next: its size, 0 where it is uniform
   int view;             // load
@@ -57,17 +59,17 @@ struct Code {
   Space space;
   char* base[kMaxViews];  // element 0 of each view
   int item[kMaxViews];    // bytes of an element in memory
-  int steps = 0, values = 0, homes = 0, outputs = 0;
+  int steps = 0, values = 0, homes = 0, uniforms = 0, outputs = 0;
   Step step[kMaxInstructions];
   Leave output[kMaxOutputs];
-  int home[kMaxInstructions];
+  int home[kMaxInstructions];      // or the place among the uniform values
   bool uniform[kMaxInstructions];  // a constant that every use takes as one value
   int64_t tile;        // elements
   int64_t home_bytes;  // of one home
   int64_t work = 1;    // the cost of one element, for parallel_for
 
   // The memory of the homes for one task, and each value's place in it. Fills the constants.
-  size_t memory_bytes() const { return static_cast<size_t>(homes) * home_bytes; }
+  size_t memory_bytes() const { return static_cast<size_t>(homes) * home_bytes + static_cast<size_t>(uniforms) * kUniformBytes; }
   void place(char* memory, void** at) const;
 };
 

@@ -131,6 +131,12 @@ struct Vector8<int32_t> {
   using type = i32x8;
 };
 
+// An address: it may lie outside of the array.
+template <class S>
+VANTAGE_INLINE void prefetch(const S* base, int64_t index) {
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(base) + index * sizeof(S)), 0, 3);
+}
+
 // Eight elements of memory as a vector of the register type.
 template <class S, class V>
 VANTAGE_INLINE void load8(V& to, const S* from) {
@@ -160,10 +166,11 @@ constexpr bool kVectorLoad = sizeof(T) == 4 && (__is_same(S, T) || __is_same(S, 
 // Eight rows and 8·blocks times. Two blocks at once are a whole cache line of each row: rows that are a multiple of 4 KiB apart share a
 // set of the first-level cache, and a line that is left half read is gone when its other half is wanted.
 template <int blocks, class S, class T>
-VANTAGE_INLINE void load_blocks(T* out, const S* const* rows, int64_t t, int64_t width) {
+VANTAGE_INLINE void load_blocks(T* out, const S* const (&rows)[8], int64_t t, int64_t width, int64_t ahead) {
   typename Vector8<T>::type x[blocks][8];
 #pragma GCC unroll 8
   for (int i = 0; i < 8; ++i) {
+    prefetch(rows[i], t + ahead);
     for (int k = 0; k < blocks; ++k) load8<S>(x[k][i], rows[i] + t + 8 * k);
   }
 #pragma GCC unroll 2
@@ -174,9 +181,10 @@ VANTAGE_INLINE void load_blocks(T* out, const S* const* rows, int64_t t, int64_t
   }
 }
 
-template <int blocks, class T>
-VANTAGE_INLINE void store_blocks(T* const* rows, const T* in, int64_t t, int64_t width) {
-  typename Vector8<T>::type x[blocks][8];
+template <int blocks, bool stream, class T>
+VANTAGE_INLINE void store_blocks(T* const (&rows)[8], const T* in, int64_t t, int64_t width, int64_t ahead) {
+  using V = typename Vector8<T>::type;
+  V x[blocks][8];
 #pragma GCC unroll 2
   for (int k = 0; k < blocks; ++k) {
 #pragma GCC unroll 8
@@ -185,15 +193,21 @@ VANTAGE_INLINE void store_blocks(T* const* rows, const T* in, int64_t t, int64_t
   }
 #pragma GCC unroll 8
   for (int i = 0; i < 8; ++i) {
-    for (int k = 0; k < blocks; ++k) store_vector(rows[i] + t + 8 * k, x[k][i]);
+    if constexpr (!stream) prefetch(rows[i], t + ahead);
+    for (int k = 0; k < blocks; ++k) {
+      if constexpr (stream) stream_vector(rows[i] + t + 8 * k, (f32x8)x[k][i]);
+      else store_vector(rows[i] + t + 8 * k, x[k][i]);
+    }
   }
 }
 
 template <class S, class T>
-void load_time_major(void* to, const void* const* from, int64_t width, int64_t n, int64_t stride) {
+void load_time_major(void* to, const TimeMajor& from) {
   T* __restrict out = static_cast<T*>(to);
+  const int64_t width = from.width, n = from.n, stride = from.stride;
   for (int64_t r = 0; r < width; r += 8) {
-    const S* const* rows = reinterpret_cast<const S* const*>(from + r);
+    const S* rows[8];
+    for (int i = 0; i < 8; ++i) rows[i] = static_cast<const S*>(from.rows[r + i]) + from.first * stride;
     int64_t t = 0;
     if (stride == 0) {
       T values[8];
@@ -203,8 +217,8 @@ void load_time_major(void* to, const void* const* from, int64_t width, int64_t n
     }
     if constexpr (kVectorLoad<S, T>) {
       if (stride == 1) {
-        for (; t + 16 <= n; t += 16) load_blocks<2, S>(out + t * width + r, rows, t, width);
-        for (; t + 8 <= n; t += 8) load_blocks<1, S>(out + t * width + r, rows, t, width);
+        for (; t + 16 <= n; t += 16) load_blocks<2, S>(out + t * width + r, rows, t, width, from.ahead);
+        for (; t + 8 <= n; t += 8) load_blocks<1, S>(out + t * width + r, rows, t, width, from.ahead);
       }
     }
     for (; t < n; ++t) {
@@ -214,21 +228,27 @@ void load_time_major(void* to, const void* const* from, int64_t width, int64_t n
 }
 
 template <class S, class T>
-void store_time_major(void* const* to, const void* from, int64_t rows, int64_t width, int64_t n, int64_t stride) {
+void store_time_major(const TimeMajor& to, const void* from) {
   const T* __restrict in = static_cast<const T*>(from);
-  for (int64_t r = 0; r < rows; r += 8) {
-    S* const* out = reinterpret_cast<S* const*>(to + r);
+  const int64_t width = to.width, n = to.n, stride = to.stride;
+  for (int64_t r = 0; r < to.stored; r += 8) {
+    const int64_t count = to.stored - r < 8 ? to.stored - r : 8;
+    S* rows[8];
+    for (int64_t i = 0; i < count; ++i) rows[i] = static_cast<S*>(to.rows[r + i]) + to.first * stride;
     int64_t t = 0;
     if constexpr (sizeof(T) == 4 && __is_same(S, T)) {
-      if (stride == 1 && r + 8 <= rows) {
-        for (; t + 16 <= n; t += 16) store_blocks<2>(out, in + t * width + r, t, width);
-        for (; t + 8 <= n; t += 8) store_blocks<1>(out, in + t * width + r, t, width);
+      if (stride == 1 && count == 8) {
+        uintptr_t bits = to.stream ? 0 : 1;
+        for (int i = 0; i < 8; ++i) bits |= reinterpret_cast<uintptr_t>(rows[i]);
+        if (bits % sizeof(f32x8) == 0) {
+          for (; t + 16 <= n; t += 16) store_blocks<2, true>(rows, in + t * width + r, t, width, to.ahead);
+        }
+        for (; t + 16 <= n; t += 16) store_blocks<2, false>(rows, in + t * width + r, t, width, to.ahead);
+        for (; t + 8 <= n; t += 8) store_blocks<1, false>(rows, in + t * width + r, t, width, to.ahead);
       }
     }
-    const int64_t count = rows - r < 8 ? rows - r : 8;
     for (int64_t i = 0; i < count; ++i) {
-      S* __restrict row = out[i];
-      for (int64_t j = t; j < n; ++j) row[j * stride] = Write<S>::from(in[j * width + r + i]);
+      for (int64_t j = t; j < n; ++j) rows[i][j * stride] = Write<S>::from(in[j * width + r + i]);
     }
   }
 }

@@ -16,10 +16,19 @@ StoreFunction store_function(RegisterType from, DType to);
 using StoreTotals = void (*)(void* to, const void* totals, int64_t n, int64_t stride);
 StoreTotals store_totals_function(RegisterType type, DType to);
 
-// A time-major block: element (row r, time t) stands at register[t·width + r]; width is a multiple of 8. `from[r]` is the first element of row
-// r; there are `width` of them for loads (the last ones may repeat), `rows` for stores.
-using LoadTimeMajor = void (*)(void* to, const void* const* from, int64_t width, int64_t n, int64_t stride);
-using StoreTimeMajor = void (*)(void* const* to, const void* from, int64_t rows, int64_t width, int64_t n, int64_t stride);
+// Where the rows of a time-major block lie in memory.
+struct TimeMajor {
+  void* const* rows;  // time 0 of each row; `width` of them (the last ones may repeat)
+  int64_t first, stride;  // the first time of the block, and elements from one time to the next
+  int64_t width, n;
+  int64_t ahead;  // times to the block that comes next, for prefetching: a block visits so many rows that no hardware follows them all
+  int64_t stored;  // stores: only so many rows
+  bool stream;     // stores: past the caches
+};
+
+// A time-major block: element (row r, time t) stands at register[t·width + r]; width is a multiple of 8.
+using LoadTimeMajor = void (*)(void* to, const TimeMajor& from);
+using StoreTimeMajor = void (*)(const TimeMajor& to, const void* from);
 LoadTimeMajor load_time_major_function(DType from, RegisterType to);
 StoreTimeMajor store_time_major_function(RegisterType from, DType to);
 

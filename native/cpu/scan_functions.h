@@ -6,14 +6,23 @@
 
 namespace vantage::cpu::VANTAGE_ISA {
 
+struct ScanCall {
+  void* out;            // s, or the s before (previous)
+  const void *a, *b;
+  const int32_t* mask;  // where it is 0 the state stays as it is, whatever a and b hold; null: nowhere
+  double* state;        // one for each row, updated. Carried in double: a cumulative sum over a long row would lose digits in float32.
+  int64_t width, n;
+  bool a_uniform;       // a is one value
+  bool reverse, previous;
+};
+
 struct ScanFunctions {
-  // s = a·s + b along the time, from `state` (one double for each row, updated). out takes s, or the s before (previous); it may be null.
-  // Carried in double: a cumulative sum over a long row would lose digits in float32.
-  void (*scan)(void* out, const void* a, const void* b, double* state, int64_t width, int64_t n, bool reverse, bool previous);
+  // s = a·s + b along the time, from `state`.
+  void (*scan)(const ScanCall& call);
   // product *= a along the time. A factor of 0 gives 0, whatever came before it.
-  void (*product)(const void* a, double* product, int64_t width, int64_t n);
-  // state[r] = element r of the row at one time.
-  void (*initial)(double* state, const void* row, int64_t width);
+  void (*product)(const ScanCall& call, double* product);
+  // state[r] = element r·stride.
+  void (*initial)(double* state, const void* elements, int64_t width, int64_t stride);
 };
 
 const ScanFunctions& scan_functions(RegisterType type);

@@ -108,7 +108,7 @@ class Sequential {
     const int64_t rows = smaller(width_, rows_ * band.count - first);
     const int64_t views = static_cast<int64_t>(code_.program->views.size());
     const int64_t pointers = views * width_ * 8, lane = width_ * 8;
-    char* memory = scratch<char>(Scratch::accumulators, pointers + (scans_ + 1 + states_ + code_.outputs) * lane + width_ * 16);
+    char* memory = scratch<char>(Scratch::accumulators, pointers + (scans_ + 1 + states_ + code_.outputs) * lane + width_ * 8);
     Group g;
     g.band = &band;
     g.rows = rows;
@@ -119,7 +119,6 @@ class Sequential {
     g.state = reinterpret_cast<char*>(g.product + width_);
     g.totals = g.state + states_ * lane;
     g.segment = reinterpret_cast<int64_t*>(g.totals + code_.outputs * lane);
-    g.moved = reinterpret_cast<void**>(g.segment + width_);
     locate(g, first);
     for (int64_t r = 0; r < width_; ++r) g.product[r] = 1;
     for (int k = 0; k < code_.outputs; ++k) code_.output[k].fold->reset(g.totals + k * lane, width_);
@@ -156,7 +155,6 @@ class Sequential {
     char* state;       // [state][width], 8 bytes each
     char* totals;      // [output][width]
     int64_t* segment;  // [width]: row · segments + segment
-    void** moved;      // [width]
   };
 
   void locate(Group& g, int64_t first) const {
@@ -178,20 +176,9 @@ class Sequential {
 
   int64_t time_stride(int view) const { return has_time_ ? space_.strides[view][space_.outer] : 0; }
 
-  // Where each row of the group stands at time t. Asks for the n times that come next: a tile visits so many rows that no hardware
-  // prefetcher follows them all.
-  template <bool write>
-  void* const* moved(const Group& g, int view, int64_t t, int64_t n) const {
-    const int64_t step = time_stride(view) * code_.item[view];
-    const int64_t ahead = (reverse_ ? -n : n) * step, reach = n * step;
-    for (int64_t r = 0; r < width_; ++r) {
-      char* at = static_cast<char*>(g.starts[view * width_ + r]) + t * step;
-      g.moved[r] = at;
-      if (step > 0 && step <= 8) {
-        for (int64_t line = 0; line < reach; line += 64) __builtin_prefetch(at + ahead + line, 0, 2);
-      }
-    }
-    return g.moved;
+  // The rows of a view at the times [t, t + n).
+  TimeMajor rows_of(const Group& g, int view, int64_t t, int64_t n) const {
+    return {g.starts + view * width_, t, time_stride(view), width_, n, reverse_ ? -n : n, g.rows, false};
   }
 
   // The times [t, t + n) of a group; `begins`: the first ones in the program's direction.
@@ -201,14 +188,16 @@ class Sequential {
       const Step& step = code_.step[i];
       switch (step.op) {
         case Op::constant: break;
-        case Op::load: step.load_time_major(at[step.dst], moved<false>(g, step.view, t, n), width_, n, time_stride(step.view)); break;
+        case Op::load: step.load_time_major(at[step.dst], rows_of(g, step.view, t, n)); break;
         case Op::scan:
         case Op::scan_prev: {
           double* s = g.scan + scan * width_;
           const ScanFunctions& functions = scan_functions(step.type);
+          const int32_t* mask = step.mask >= 0 ? static_cast<const int32_t*>(at[step.mask]) : nullptr;
+          const ScanCall call = {at[step.dst], at[step.a], at[step.b], mask, s, width_, n, code_.uniform[step.a], reverse_, step.op == Op::scan_prev};
           if (begins) initial_state(g, step, scan, s, at, n);
-          if (scan == g.level) functions.product(at[step.a], g.product, width_, n);
-          functions.scan(at[step.dst], at[step.a], at[step.b], s, width_, n, reverse_, step.op == Op::scan_prev);
+          if (scan == g.level) functions.product(call, g.product);
+          functions.scan(call);
           if (scan++ == g.level) return;
           break;
         }
@@ -223,7 +212,7 @@ class Sequential {
     for (int k = 0; k < code_.outputs; ++k) {
       const Leave& out = code_.output[k];
       if (out.reduction == Reduction::store) {
-        out.store_time_major(moved<true>(g, out.view, t, n), at[out.value], g.rows, width_, n, time_stride(out.view));
+        out.store_time_major(rows_of(g, out.view, t, n), at[out.value]);
       } else {
         out.fold->columns(g.totals + k * width_ * kTotalBytes, at[out.value], width_ * n, width_);
       }
@@ -233,7 +222,9 @@ class Sequential {
   int64_t first_time(int64_t n) const { return reverse_ ? n - 1 : 0; }
 
   void initial_state(const Group& g, const Step& step, int scan, double* s, void** at, int64_t n) const {
-    scan_functions(step.type).initial(s, static_cast<char*>(at[step.c]) + first_time(n) * width_ * step.size, width_);
+    const ScanFunctions& functions = scan_functions(step.type);
+    if (code_.uniform[step.c]) functions.initial(s, at[step.c], width_, 0);
+    else functions.initial(s, static_cast<char*>(at[step.c]) + first_time(n) * width_ * step.size, width_, 1);
     if (segments_ == 1) return;
     const int64_t first_segment = reverse_ ? segments_ - 1 : 0;
     for (int64_t r = 0; r < width_; ++r) {

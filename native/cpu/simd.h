@@ -32,6 +32,38 @@ VANTAGE_INLINE void store_vector(T* to, const V& from) {
   reinterpret_cast<Unaligned<V>*>(to)->value = from;
 }
 
+// Past the caches, for a block of memory that is not read soon: nothing is fetched to be overwritten. `to` is aligned to the vector. What was
+// written is in memory for the other threads after stream_fence().
+template <class T>
+VANTAGE_INLINE void stream_vector(T* to, const f32x8& from) {
+#if defined(__AVX__)
+  __builtin_ia32_movntps256(reinterpret_cast<float*>(to), from);
+#else
+  store_vector(to, from);
+#endif
+}
+VANTAGE_INLINE void stream_fence() {
+#if defined(__AVX__)
+  __builtin_ia32_sfence();
+#endif
+}
+
+// Four floats as doubles, and back. GCC 12 converts a vector of them in two halves.
+VANTAGE_INLINE void widen_floats(f64x4& to, const f32x4& from) {
+#if defined(__AVX__)
+  to = (f64x4)__builtin_ia32_cvtps2pd256(from);
+#else
+  to = __builtin_convertvector(from, f64x4);
+#endif
+}
+VANTAGE_INLINE void narrow_doubles(f32x4& to, const f64x4& from) {
+#if defined(__AVX__)
+  to = (f32x4)__builtin_ia32_cvtpd2ps256(from);
+#else
+  to = __builtin_convertvector(from, f32x4);
+#endif
+}
+
 // Eight bytes, widened. Through 16 bits: GCC takes a vector of eight bytes apart.
 VANTAGE_INLINE void load_bytes(i32x8& to, const void* from) {
   uint64_t bytes;
