@@ -11,8 +11,11 @@ export function summary(samples: readonly number[]): Times {
   const sorted = [...samples].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
   const median = sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
-  return { median, min: sorted[0]!, max: sorted[sorted.length - 1]! };
+  return { median: rounded(median), min: rounded(sorted[0]!), max: rounded(sorted[sorted.length - 1]!) };
 }
+
+/** Six digits: the clock has no more. */
+export const rounded = (value: number): number => Number(value.toPrecision(6));
 
 export interface Effort {
   rounds: number;

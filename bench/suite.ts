@@ -2,7 +2,7 @@
 import { firstDifference } from './check';
 import { JavaScript, PublicApi, Skipped, type Contender } from './contender';
 import { availableMemory, cacheBytes } from './machine';
-import { takeTurns, type Effort, type Timed, type Times } from './measure';
+import { rounded, takeTurns, type Effort, type Timed, type Times } from './measure';
 import type { Harness } from './native';
 import type { PythonPeers } from './peers/python';
 import { tfjsContender } from './peers/tfjs';
@@ -26,9 +26,8 @@ export interface Outcome {
   failures: string[];
 }
 
-/** The copy that is the floor moves arrays much larger than the cache. */
-const COPY_IN_CACHES = 4;
-const LEAST_COPY = 64e6;
+/** The copy that is the floor: arrays much larger than the cache; on a GPU so large that starting it costs nothing beside it. */
+const copyBytes = (device: Device, cache: number) => (device === 'cuda' ? 2 ** 30 : Math.max(64e6, 4 * cache));
 
 type Kind = 'ours' | 'variant' | 'native' | 'peer';
 interface Entrant {
@@ -36,6 +35,10 @@ interface Entrant {
   kind: Kind;
   contender: Contender;
 }
+
+/** Ours and JavaScript, which computes in float64; the others sum in float32 in orders of their own. */
+const TOLERANCE = 1e-5;
+const LIBRARY_TOLERANCE = 1e-4;
 
 const failure = (workload: Workload, who: string, what: string) => `${workload.name}: ${who}: ${what}`;
 
@@ -71,8 +74,9 @@ async function enter(workload: Workload, arrays: HostArrays, sets: number, arena
 async function passing(workload: Workload, entrants: Entrant[], expected: Results, arena: Arena, failures: string[]): Promise<Entrant[]> {
   const kept: Entrant[] = [];
   for (const entrant of entrants) {
+    const tolerance = entrant.kind === 'peer' && entrant.name !== 'javascript' ? LIBRARY_TOLERANCE : TOLERANCE;
     try {
-      const difference = firstDifference(await entrant.contender.check(), expected, workload.tolerance ?? 1e-5);
+      const difference = firstDifference(await entrant.contender.check(), expected, tolerance);
       if (difference === null) kept.push(entrant);
       else failures.push(failure(workload, entrant.name, difference));
     } catch (error) {
@@ -118,19 +122,19 @@ export async function runWorkload(workload: Workload, arena: Arena): Promise<Out
 }
 
 async function timeRow(workload: Workload, entrants: Entrant[], { cache, bytes, sets }: { cache: number; bytes: number; sets: number }, arena: Arena): Promise<Row> {
-  const large = Math.max(LEAST_COPY, COPY_IN_CACHES * cache);
+  const large = copyBytes(arena.device, cache);
   const moved = floorBytes(workload);
-  const timed: Record<string, Timed> = { copy: { time: (calls) => arena.harness.copy(large, calls), rotate: false, calls: 1 } };
+  const timed: Record<string, Timed> = { copy: { time: (calls) => arena.harness.copy(large, calls), rotate: false } };
   for (const { name, contender } of entrants) timed[name] = { time: contender.time.bind(contender), rotate: sets > 1 };
   const ours = entrants.find(({ kind }) => kind === 'ours')!.contender;
   timed.call = { time: ours.time.bind(ours), rotate: sets > 1, calls: 1 };
   const times = await takeTurns(timed, arena.effort);
-  const floorSeconds = (moved / (2 * large)) * times.copy!.median;
+  const floorSeconds = rounded((moved / (2 * large)) * times.copy!.median);
   const of = (kind: Kind, source: Record<string, Times>) => Object.fromEntries(entrants.filter((e) => e.kind === kind).map(({ name }) => [name, source[name]!.median]));
   const some = (medians: Record<string, number>) => (Object.keys(medians).length > 0 ? medians : undefined);
   const row: Row = {
     workload: workload.name, device: arena.device, shape: workload.shape, dtype: workload.dtype, tokens: workload.tokens,
-    seconds: times.vantage!, floorSeconds, floorRatio: times.vantage!.median / floorSeconds, peers: of('peer', times), checked: true,
+    seconds: times.vantage!, floorSeconds, floorRatio: rounded(times.vantage!.median / floorSeconds), peers: of('peer', times), checked: true,
     call: times.call!,
   };
   const variants = some(of('variant', times));
@@ -149,7 +153,7 @@ async function timeHot(
   for (const { name, contender } of entrants) timed[name] = { time: contender.time.bind(contender), rotate: false };
   const times = await takeTurns(timed, arena.effort);
   const floorSeconds = times.copy!.median;
-  const hot: NonNullable<Row['hot']> = { seconds: times.vantage!.median, floorSeconds, floorRatio: times.vantage!.median / floorSeconds, peers: of('peer', times) };
+  const hot: NonNullable<Row['hot']> = { seconds: times.vantage!.median, floorSeconds, floorRatio: rounded(times.vantage!.median / floorSeconds), peers: of('peer', times) };
   const variants = some(of('variant', times));
   if (variants) hot.variants = variants;
   if (times.native) hot.native = times.native.median;

@@ -40,8 +40,6 @@ export interface Workload {
   /** The devices it runs on by default; --filter with the full name runs it anywhere. Default both. */
   devices?: Device[];
   outputs: Record<string, ArrayType>;
-  /** |got − expected| ≤ tolerance · max(1, |expected|). Default 1e-5. */
-  tolerance?: number;
   inputs(): HostArrays;
   /** The outputs in float64, from the formula (bench/reference.ts). NaN where a position is left unchecked, for tables of logits that take too long. */
   reference(inputs: Data): Record<string, Float64Array>;

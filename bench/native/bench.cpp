@@ -71,7 +71,7 @@ class Harness {
     std::string command;
     words >> command;
     if (command == "describe") return say(describe());
-    if (command == "copy") return say(std::to_string(copy(words)));
+    if (command == "copy") return say_seconds(copy(words));
     if (command == "job") return start(read<int>(words, "sets"));
     if (command == "array") return add_array(words);
     if (command == "call") return add_call(words);
@@ -83,6 +83,12 @@ class Harness {
 
  private:
   static void say(const std::string& text) { std::cout << "ok " << text << std::endl; }
+
+  static void say_seconds(double seconds) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.9g", seconds);
+    say(text);
+  }
 
   template <class T>
   static T read(std::istringstream& words, const char* what) {
@@ -206,10 +212,7 @@ class Harness {
     const auto start = Clock::now();
     for (int i = 0; i < calls; ++i) run(i % sets);
     backend_.synchronize();
-    const double seconds = seconds_since(start) / calls;
-    char text[32];
-    std::snprintf(text, sizeof text, "%.9g", seconds);
-    say(text);
+    say_seconds(seconds_since(start) / calls);
   }
 
   void send(size_t index) {

@@ -34,7 +34,7 @@ function grouped(name: 'grpo' | 'rloo', shape: [number, number]): Workload {
     tokens: shape[0] * shape[1],
     bytesPerToken: 10,
     outputs: { advantages: float32(...shape) },
-    inputs: () => ({ rewards: uniform(1, shape), mask: ragged(shape), groups: integers(shape[0], (b) => Math.floor(b / GROUP)) }),
+    inputs: () => ({ rewards: uniform(1, shape, -1, 1), mask: ragged(shape), groups: integers(shape[0], (b) => Math.floor(b / GROUP)) }),
     reference: (inputs) => ({ advantages: reference[name](inputs, shape) }),
     ours: ({ rewards, mask: masks }: Record<string, Tensor>, { groups: groupIds }) => ({
       advantages: computeAdvantages(name, { rewards: rewards!, masks: masks!, groupIds }).advantages,
