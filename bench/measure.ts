@@ -1,0 +1,62 @@
+/** Times contenders in turns, so that whatever else the machine does hits all of them. */
+import type { Contender } from './contender';
+
+export interface Times {
+  median: number;
+  min: number;
+  max: number;
+}
+
+export function summary(samples: readonly number[]): Times {
+  const sorted = [...samples].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const median = sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+  return { median: rounded(median), min: rounded(sorted[0]!), max: rounded(sorted[sorted.length - 1]!) };
+}
+
+/** Six digits: the clock has no more. */
+export const rounded = (value: number): number => Number(value.toPrecision(6));
+
+export interface Effort {
+  rounds: number;
+  /** A sample is as many calls as take so many seconds. */
+  sample: number;
+  /** Seconds after which a contender leaves, with at least `least` samples. */
+  budget: number;
+  least: number;
+}
+
+export const thorough: Effort = { rounds: 21, sample: 0.01, budget: 1.5, least: 3 };
+export const quick: Effort = { rounds: 5, sample: 0.002, budget: 0.15, least: 1 };
+
+/** One thing to time; `calls` fixed, or as many as fill a sample. */
+export interface Timed {
+  time: Contender['time'];
+  rotate: boolean;
+  calls?: number;
+}
+
+/**
+ * Seconds a call of each. Two calls warm a contender up first; they choose how many calls a sample is.
+ */
+export async function takeTurns<Name extends string>(contenders: Record<Name, Timed>, effort: Effort): Promise<Record<Name, Times>> {
+  const all = (Object.entries(contenders) as [Name, Timed][]).map(([name, timed]) => ({ name, timed, calls: 1, spent: 0, samples: [] as number[] }));
+  for (const one of all) {
+    let seconds = await one.timed.time(1, one.timed.rotate);
+    if (seconds < effort.budget) {
+      // Compilers and caches need more than one call of what is short.
+      const warm = Math.max(1, Math.min(200, Math.floor(effort.sample / seconds)));
+      seconds = await one.timed.time(warm, one.timed.rotate);
+    }
+    one.calls = one.timed.calls ?? Math.max(1, Math.min(10_000, Math.round(effort.sample / seconds)));
+  }
+  for (let round = 0; round < effort.rounds; round++) {
+    for (const one of all) {
+      if (one.spent > effort.budget && one.samples.length >= effort.least) continue;
+      const seconds = await one.timed.time(one.calls, one.timed.rotate);
+      one.samples.push(seconds);
+      one.spent += seconds * one.calls;
+    }
+  }
+  return Object.fromEntries(all.map(({ name, samples }) => [name, summary(samples)])) as Record<Name, Times>;
+}

@@ -1,0 +1,262 @@
+// The native harness: runs kernels on a device without Node, and copies memory as fast as the device can, driven over standard input.
+//
+//   vantage_bench cpu|cuda
+//
+// One command a line, one line of answer, `ok …` or `error …`:
+//   describe                                  what runs
+//   copy BYTES CALLS                          seconds a call of a copy of so many bytes, on all threads
+//   job SETS                                  forgets the job before; the arrays of the next one stand in memory so many times
+//   array DTYPE GIVEN NDIM EXTENT…            an array, followed by its bytes where GIVEN is 1, else zeros
+//   call KERNEL N VIEW… N SCALAR… N ATTRIBUTE…   a call of the job, by the rows of native/core/kernels.h; views count arrays from 0
+//   ready                                     the job is complete: allocates and fills the sets
+//   time CALLS ROTATE                         seconds a run of the job; the sets take turns where ROTATE is 1
+//   read ARRAY                                `ok BYTES`, then the bytes of an array of the first set
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <iostream>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "../../native/core/backend.h"
+#include "../../native/core/error.h"
+#include "../../native/cpu/backend.h"
+#include "../../native/cpu/thread_pool.h"
+#include "copy.h"
+
+namespace vantage::bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+struct Array {
+  TensorView view;  // its data is set for each set of the job
+  std::vector<char> given;
+  size_t bytes() const { return static_cast<size_t>(view.size()) * byte_size(view.dtype); }
+};
+
+struct Call {
+  Kernel kernel;
+  std::vector<size_t> views;
+  std::vector<double> scalars, attributes;
+};
+
+// Memory of a device, freed with its holder.
+class Block {
+ public:
+  Block(Backend& backend, size_t bytes) : backend_(backend), bytes_(bytes), memory_(backend.allocate(bytes)) {
+    if (memory_ == nullptr) fail("no memory for %zu bytes", bytes);
+  }
+  Block(const Block&) = delete;
+  ~Block() { backend_.release(memory_, bytes_); }
+  void* data() const { return memory_; }
+
+ private:
+  Backend& backend_;
+  size_t bytes_;
+  void* memory_;
+};
+
+class Harness {
+ public:
+  explicit Harness(Backend& backend) : backend_(backend) {}
+
+  void answer(const std::string& line) {
+    std::istringstream words(line);
+    std::string command;
+    words >> command;
+    if (command == "describe") return say(describe());
+    if (command == "copy") return say_seconds(copy(words));
+    if (command == "job") return start(read<int>(words, "sets"));
+    if (command == "array") return add_array(words);
+    if (command == "call") return add_call(words);
+    if (command == "ready") return fill();
+    if (command == "time") return time(words);
+    if (command == "read") return send(read<size_t>(words, "array"));
+    fail("unknown command \"%s\"", command.c_str());
+  }
+
+ private:
+  static void say(const std::string& text) { std::cout << "ok " << text << std::endl; }
+
+  static void say_seconds(double seconds) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.9g", seconds);
+    say(text);
+  }
+
+  template <class T>
+  static T read(std::istringstream& words, const char* what) {
+    T value;
+    if (!(words >> value)) fail("expected %s", what);
+    return value;
+  }
+
+  std::string describe() const {
+    const std::string name = backend_.name();
+    if (name != "cpu") return name;
+    return name + " " + cpu::isa() + ", " + std::to_string(cpu::threads()) + " threads";
+  }
+
+  double copy(std::istringstream& words) {
+    const size_t bytes = read<size_t>(words, "bytes");
+    const int calls = std::max(1, read<int>(words, "calls"));
+    if (bytes != copied_) {
+      from_.reset();
+      to_.reset();
+      from_ = std::make_unique<Block>(backend_, bytes);
+      to_ = std::make_unique<Block>(backend_, bytes);
+      copied_ = bytes;
+      // Pages that were never written are all the same zeros.
+      const std::vector<char> ones(bytes, 1);
+      backend_.upload(from_->data(), ones.data(), bytes);
+      backend_.upload(to_->data(), ones.data(), bytes);
+    }
+    return time_copy(backend_, to_->data(), from_->data(), bytes, calls);
+  }
+
+  void start(int sets) {
+    sets_ = std::max(0, sets);
+    memory_.clear();
+    arrays_.clear();
+    calls_.clear();
+    backend_.trim();
+    say("");
+  }
+
+  void add_array(std::istringstream& words) {
+    const std::string dtype = read<std::string>(words, "a dtype");
+    const bool given = read<int>(words, "0 or 1") != 0;
+    Array array;
+    int kind = 0;
+    while (kind < kDTypes && dtype != name_of(static_cast<DType>(kind))) ++kind;
+    if (kind == kDTypes) fail("unknown dtype \"%s\"", dtype.c_str());
+    array.view.dtype = static_cast<DType>(kind);
+    array.view.ndim = read<int>(words, "the number of dimensions");
+    if (array.view.ndim < 0 || array.view.ndim > kMaxDims) fail("expected 0 to %d dimensions", kMaxDims);
+    for (int d = 0; d < array.view.ndim; ++d) array.view.shape[d] = read<int64_t>(words, "an extent");
+    int64_t stride = 1;
+    for (int d = array.view.ndim - 1; d >= 0; --d) {
+      array.view.strides[d] = stride;
+      stride *= array.view.shape[d];
+    }
+    if (given) {
+      array.given.resize(array.bytes());
+      std::cin.read(array.given.data(), static_cast<std::streamsize>(array.given.size()));
+    }
+    arrays_.push_back(std::move(array));
+    say("");
+  }
+
+  template <class T>
+  static std::vector<T> read_list(std::istringstream& words, const char* what, int expected) {
+    const int count = read<int>(words, what);
+    if (count != expected) fail("expected %d %s, got %d", expected, what, count);
+    std::vector<T> list;
+    for (int i = 0; i < count; ++i) list.push_back(read<T>(words, what));
+    return list;
+  }
+
+  void add_call(std::istringstream& words) {
+    const std::string name = read<std::string>(words, "a kernel");
+    const KernelRow* row = std::find_if(std::begin(kKernelRows), std::end(kKernelRows), [&](const KernelRow& one) { return name == one.name; });
+    if (row == std::end(kKernelRows)) fail("unknown kernel \"%s\"", name.c_str());
+    Call call;
+    call.kernel = static_cast<Kernel>(row - kKernelRows);
+    call.views = read_list<size_t>(words, "views", row->views);
+    call.scalars = read_list<double>(words, "scalars", row->scalars);
+    call.attributes = read_list<double>(words, "attributes", row->attributes);
+    for (const size_t view : call.views) {
+      if (view >= arrays_.size()) fail("%s: expected a view below %zu, got %zu", row->name, arrays_.size(), view);
+    }
+    calls_.push_back(std::move(call));
+    say("");
+  }
+
+  void fill() {
+    for (int set = 0; set < sets_; ++set) {
+      for (const Array& array : arrays_) {
+        memory_.push_back(std::make_unique<Block>(backend_, array.bytes()));
+        const std::vector<char> zeros(array.given.empty() ? array.bytes() : 0);
+        backend_.upload(memory_.back()->data(), array.given.empty() ? zeros.data() : array.given.data(), array.bytes());
+      }
+    }
+    for (Array& array : arrays_) array.given = {};
+    backend_.synchronize();
+    say("");
+  }
+
+  void run(int set) {
+    for (const Call& call : calls_) {
+      KernelCall ready{};
+      ready.kernel = call.kernel;
+      for (size_t i = 0; i < call.views.size(); ++i) {
+        ready.views[i] = arrays_[call.views[i]].view;
+        ready.views[i].data = memory_[set * arrays_.size() + call.views[i]]->data();
+      }
+      std::copy(call.scalars.begin(), call.scalars.end(), ready.scalars);
+      std::copy(call.attributes.begin(), call.attributes.end(), ready.attributes);
+      backend_.run(ready);
+    }
+  }
+
+  void time(std::istringstream& words) {
+    const int calls = std::max(1, read<int>(words, "calls"));
+    const int sets = read<int>(words, "0 or 1") != 0 ? sets_ : 1;
+    if (memory_.empty()) fail("no job is ready");
+    const auto start = Clock::now();
+    for (int i = 0; i < calls; ++i) run(i % sets);
+    backend_.synchronize();
+    say_seconds(seconds_since(start) / calls);
+  }
+
+  void send(size_t index) {
+    if (index >= arrays_.size() || memory_.empty()) fail("expected an array below %zu, got %zu", arrays_.size(), index);
+    std::vector<char> bytes(arrays_[index].bytes());
+    backend_.download(bytes.data(), memory_[index]->data(), bytes.size());
+    say(std::to_string(bytes.size()));
+    std::cout.write(bytes.data(), static_cast<std::streamsize>(bytes.size())).flush();
+  }
+
+  Backend& backend_;
+  int sets_ = 0;
+  std::vector<Array> arrays_;
+  std::vector<Call> calls_;
+  std::vector<std::unique_ptr<Block>> memory_;  // of set s, array a: s · arrays + a
+  std::unique_ptr<Block> from_, to_;
+  size_t copied_ = 0;
+};
+
+Backend& backend_of(const std::string& device) {
+  if (device == "cpu") return cpu::backend();
+  fail("device: expected cpu, got \"%s\"", device.c_str());
+}
+
+}  // namespace
+}  // namespace vantage::bench
+
+int main(int argc, char** argv) {
+  using namespace vantage;
+  std::ios::sync_with_stdio(false);
+  try {
+    bench::Harness harness(bench::backend_of(argc > 1 ? argv[1] : "cpu"));
+    for (std::string line; std::getline(std::cin, line);) {
+      try {
+        harness.answer(line);
+      } catch (const std::exception& error) {
+        std::cout << "error " << error.what() << std::endl;
+      }
+    }
+    // The harness lives as long as its process: the pool's threads do, too.
+    std::cout.flush();
+    std::_Exit(0);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,12 @@
+// Copies as fast as a device can: the floor that results are compared with.
+#pragma once
+#include <cstddef>
+
+#include "../../native/core/backend.h"
+
+namespace vantage::bench {
+
+// Seconds of one of `calls` copies of so many bytes.
+double time_copy(Backend& backend, void* to, const void* from, size_t bytes, int calls);
+
+}  // namespace vantage::bench

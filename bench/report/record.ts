@@ -1,0 +1,46 @@
+/** Recordings: rows with the machine, the date and the commit, in bench/results/. */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { commit, machine, type Machine } from '../machine';
+import type { Row } from '../row';
+import type { Device } from '../workload';
+
+export interface Recording {
+  date: string;
+  commit: string | null;
+  machine: Machine;
+  device: Device;
+  rows: Row[];
+}
+
+export function recordingOf(rows: Row[], device: Device, date = new Date()): Recording {
+  return { date: date.toISOString().slice(0, 10), commit: commit(), machine: machine(), device, rows };
+}
+
+const processor = ({ device, machine }: Recording) => (device === 'cuda' ? (machine.gpu ?? 'gpu') : machine.cpu);
+
+/** Where and when, for people. */
+export function caption(recording: Recording): string {
+  const cores = recording.device === 'cpu' ? `, ${recording.machine.cores} cores` : '';
+  return `${processor(recording)}${cores}, ${recording.date}${recording.commit ? `, commit ${recording.commit}` : ''}`;
+}
+
+export function write(path: string, text: string): void {
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, text);
+}
+
+/** Writes bench/results/<date>-<processor>.json; returns its path. */
+export function record(recording: Recording): string {
+  const slug = processor(recording).toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '');
+  const path = join(__dirname, '../results', `${recording.date}-${slug}.json`);
+  write(path, `${JSON.stringify(recording, null, 2)}\n`);
+  return path;
+}
+
+/** @throws Error that names the file where it holds no recording */
+export function readRecording(path: string): Recording {
+  const recording = JSON.parse(readFileSync(path, 'utf8')) as Recording;
+  if (!Array.isArray(recording.rows)) throw new Error(`${path}: expected a recording made with --record, got ${Array.isArray(recording) ? 'an array' : 'something else'}`);
+  return recording;
+}

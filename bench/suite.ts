@@ -1,0 +1,161 @@
+/** Runs workloads: inputs, checks, timing. */
+import { firstDifference } from './check';
+import { JavaScript, PublicApi, Skipped, type Contender } from './contender';
+import { availableMemory, cacheBytes } from './machine';
+import { rounded, takeTurns, type Effort, type Timed, type Times } from './measure';
+import type { Harness } from './native';
+import type { PythonPeers } from './peers/python';
+import { tfjsContender } from './peers/tfjs';
+import type { Row } from './row';
+import { byteSize, floorBytes, type Device, type HostArrays, type Results, type Workload } from './workload';
+
+/** Whom the workloads are run with; what is missing is not there on this machine. */
+export interface Arena {
+  device: Device;
+  effort: Effort;
+  harness: Harness;
+  /** Whether the kernels are timed without Node, too. */
+  native: boolean;
+  python?: PythonPeers | undefined;
+  tfjs?: Awaited<ReturnType<typeof import('./peers/tfjs').startTfjs>> | undefined;
+  note(message: string): void;
+}
+
+export interface Outcome {
+  row?: Row;
+  failures: string[];
+}
+
+/** The copy that is the floor: arrays much larger than the cache; on a GPU so large that starting it costs nothing beside it. */
+const copyBytes = (device: Device, cache: number) => (device === 'cuda' ? 2 ** 30 : Math.max(64e6, 4 * cache));
+
+type Kind = 'ours' | 'variant' | 'native' | 'peer';
+interface Entrant {
+  name: string;
+  kind: Kind;
+  contender: Contender;
+}
+
+/** Ours and JavaScript, which computes in float64; the others sum in float32 in orders of their own. */
+const TOLERANCE = 1e-5;
+const LIBRARY_TOLERANCE = 1e-4;
+
+const failure = (workload: Workload, who: string, what: string) => `${workload.name}: ${who}: ${what}`;
+
+/** Every contender that exists for a workload. */
+async function enter(workload: Workload, arrays: HostArrays, sets: number, arena: Arena, failures: string[]): Promise<Entrant[]> {
+  const entrants: Entrant[] = [];
+  const add = async (kind: Kind, name: string, make: () => Contender | undefined | Promise<Contender | undefined>) => {
+    try {
+      const contender = await make();
+      if (contender) entrants.push({ name, kind, contender });
+    } catch (error) {
+      if (error instanceof Skipped) arena.note(`${name}: skipped, ${error.message}`);
+      else failures.push(failure(workload, name, (error as Error).message));
+    }
+  };
+  const names = Object.keys(workload.outputs);
+  await add('ours', 'vantage', () => new PublicApi(arrays, workload.ours, names, sets, arena.device));
+  for (const [name, run] of Object.entries(workload.variants ?? {})) await add('variant', name, () => new PublicApi(arrays, run, names, sets, arena.device));
+  if (arena.native && workload.native) await add('native', 'native', () => arena.harness.load(workload, arrays, sets));
+  if (workload.javascript) await add('peer', 'javascript', () => new JavaScript(arrays, workload, workload.javascript!, sets));
+  if (arena.tfjs) await add('peer', 'tfjs', () => tfjsContender(arena.tfjs!, workload, arrays, sets));
+  if (arena.python) {
+    try {
+      for (const [name, contender] of Object.entries(await arena.python.load(workload, arrays, sets))) await add('peer', name, () => contender);
+    } catch (error) {
+      failures.push(failure(workload, 'python', (error as Error).message));
+    }
+  }
+  return entrants;
+}
+
+/** Those whose results are right. A peer that fails does not stop the others; a wrong result is reported and not timed. */
+async function passing(workload: Workload, entrants: Entrant[], expected: Results, arena: Arena, failures: string[]): Promise<Entrant[]> {
+  const kept: Entrant[] = [];
+  for (const entrant of entrants) {
+    const tolerance = entrant.kind === 'peer' && entrant.name !== 'javascript' ? LIBRARY_TOLERANCE : TOLERANCE;
+    try {
+      const difference = firstDifference(await entrant.contender.check(), expected, tolerance);
+      if (difference === null) kept.push(entrant);
+      else failures.push(failure(workload, entrant.name, difference));
+    } catch (error) {
+      if (error instanceof Skipped) arena.note(`${entrant.name}: skipped, ${error.message}`);
+      else failures.push(failure(workload, entrant.name, (error as Error).message));
+    }
+  }
+  return kept;
+}
+
+const bytesOf = (workload: Workload, arrays: HostArrays) =>
+  [...Object.values(arrays), ...Object.values(workload.outputs)].reduce((sum, array) => sum + byteSize(array), 0);
+
+/** Sets of arrays that together are twice the cache: the first has left it when it comes again. */
+function setsFor(bytes: number, cache: number): number {
+  return bytes >= 2 * cache ? 1 : Math.max(2, Math.ceil((2 * cache) / Math.max(1, bytes)));
+}
+const MOST_SETS = 64;
+
+/** Why a workload is not run here, or null. */
+export function reasonToSkip(workload: Workload, available = availableMemory()): string | null {
+  // Inputs and outputs: ours, a variant's, JavaScript's, tfjs's, Python's and the harness's; the reference is in float64.
+  const needed = 7 * floorBytes(workload);
+  return needed <= available ? null : `needs about ${Math.ceil(needed / 2 ** 30)} GiB, of which ${Math.floor(available / 2 ** 30)} are free`;
+}
+
+export async function runWorkload(workload: Workload, arena: Arena): Promise<Outcome> {
+  const failures: string[] = [];
+  const arrays = workload.inputs();
+  const cache = cacheBytes(arena.device);
+  const bytes = bytesOf(workload, arrays);
+  const sets = Math.min(MOST_SETS, setsFor(bytes, cache));
+  const expected = workload.reference(Object.fromEntries(Object.entries(arrays).map(([name, { data }]) => [name, data])));
+  const entrants = await enter(workload, arrays, sets, arena, failures);
+  try {
+    const right = await passing(workload, entrants, expected, arena, failures);
+    if (!right.some(({ kind }) => kind === 'ours')) return { failures };
+    return { row: await timeRow(workload, right, { cache, bytes, sets }, arena), failures };
+  } finally {
+    for (const { contender } of entrants) contender.dispose();
+    await arena.python?.unload();
+  }
+}
+
+async function timeRow(workload: Workload, entrants: Entrant[], { cache, bytes, sets }: { cache: number; bytes: number; sets: number }, arena: Arena): Promise<Row> {
+  const large = copyBytes(arena.device, cache);
+  const moved = floorBytes(workload);
+  const timed: Record<string, Timed> = { copy: { time: (calls) => arena.harness.copy(large, calls), rotate: false } };
+  for (const { name, contender } of entrants) timed[name] = { time: contender.time.bind(contender), rotate: sets > 1 };
+  const ours = entrants.find(({ kind }) => kind === 'ours')!.contender;
+  timed.call = { time: ours.time.bind(ours), rotate: sets > 1, calls: 1 };
+  const times = await takeTurns(timed, arena.effort);
+  const floorSeconds = rounded((moved / (2 * large)) * times.copy!.median);
+  const of = (kind: Kind, source: Record<string, Times>) => Object.fromEntries(entrants.filter((e) => e.kind === kind).map(({ name }) => [name, source[name]!.median]));
+  const some = (medians: Record<string, number>) => (Object.keys(medians).length > 0 ? medians : undefined);
+  const row: Row = {
+    workload: workload.name, device: arena.device, shape: workload.shape, dtype: workload.dtype, tokens: workload.tokens,
+    seconds: times.vantage!, floorSeconds, floorRatio: rounded(times.vantage!.median / floorSeconds), peers: of('peer', times), checked: true,
+    call: times.call!,
+  };
+  const variants = some(of('variant', times));
+  if (variants) row.variants = variants;
+  if (times.native) row.native = times.native;
+  // Half of the cache: it is shared, and the stack and the interpreter live there, too.
+  if (bytes <= cache / 2) row.hot = await timeHot(entrants, moved, arena, of, some);
+  return row;
+}
+
+async function timeHot(
+  entrants: Entrant[], moved: number, arena: Arena,
+  of: (kind: Kind, source: Record<string, Times>) => Record<string, number>, some: (medians: Record<string, number>) => Record<string, number> | undefined,
+): Promise<NonNullable<Row['hot']>> {
+  const timed: Record<string, Timed> = { copy: { time: (calls) => arena.harness.copy(moved / 2, calls), rotate: false } };
+  for (const { name, contender } of entrants) timed[name] = { time: contender.time.bind(contender), rotate: false };
+  const times = await takeTurns(timed, arena.effort);
+  const floorSeconds = times.copy!.median;
+  const hot: NonNullable<Row['hot']> = { seconds: times.vantage!.median, floorSeconds, floorRatio: rounded(times.vantage!.median / floorSeconds), peers: of('peer', times) };
+  const variants = some(of('variant', times));
+  if (variants) hot.variants = variants;
+  if (times.native) hot.native = times.native.median;
+  return hot;
+}

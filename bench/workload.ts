@@ -1,0 +1,66 @@
+/** What a workload of the suite is: its inputs, what it computes, and who else computes it. */
+import type { DType, Tensor } from 'vantage-rl';
+
+export type Device = 'cpu' | 'cuda';
+export type HostData = Float32Array | Float64Array | Int32Array | Uint8Array | Uint16Array;
+
+/** An array on the host; bfloat16 is held as its 16 bits. */
+export interface HostArray {
+  dtype: DType;
+  shape: number[];
+  data: HostData;
+}
+export type HostArrays = Record<string, HostArray>;
+export type ArrayType = Omit<HostArray, 'data'>;
+
+/** What a contender computed, by the names of the workload's outputs. */
+export type Results = Record<string, ArrayLike<number>>;
+/** The arrays of the host by name, typed as the loop that reads them wants it. */
+export type Data = Record<string, any>;
+
+/** Calls of tuned kernels by the names of native/core/kernels.h. A view is the name of an input, an output or a scratch array. */
+export interface NativeJob {
+  scratch?: Record<string, ArrayType>;
+  calls: { kernel: string; views: string[]; scalars?: number[]; attributes?: number[] }[];
+}
+
+/**
+ * One row of the suite. All but `name` … `reference` and `ours` is optional: what is missing has no column.
+ * A newcomer adds a row by adding one such object to a list in bench/workloads/.
+ */
+export interface Workload {
+  /** family/sizes, for example `gae/1024x1024`. */
+  name: string;
+  shape: number[];
+  dtype: DType;
+  /** Elements that results are counted by. */
+  tokens: number;
+  /** Bytes a token that must cross the memory bus: each input read once, each output written once (more where a pass cannot be saved). */
+  bytesPerToken: number;
+  /** The devices it runs on by default; --filter with the full name runs it anywhere. Default both. */
+  devices?: Device[];
+  outputs: Record<string, ArrayType>;
+  inputs(): HostArrays;
+  /** The outputs in float64, from the formula (bench/reference.ts). NaN where a position is left unchecked, for tables of logits that take too long. */
+  reference(inputs: Data): Record<string, Float64Array>;
+  /** Through the public API. What it returns is evaluated together. */
+  ours(tensors: Record<string, Tensor>, host: Data): Record<string, Tensor>;
+  /** The same results by another way through the public API: the built-in estimator beside a custom one, the estimator beside its kernel. */
+  variants?: Record<string, Workload['ours']>;
+  /** The kernels alone, without Node. */
+  native?: NativeJob;
+  /** Plain loops over typed arrays. */
+  javascript?(inputs: Data, outputs: Data): void;
+  /** The function of the peers (bench/peers/) that computes this. */
+  peer?: { name: string; parameters: Record<string, number | boolean> };
+}
+
+export const product = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+
+export const float32 = (...shape: number[]): ArrayType => ({ dtype: 'float32', shape });
+
+const bytesOf: Record<DType, number> = { float32: 4, float64: 8, bfloat16: 2, int32: 4, uint8: 1, bool: 1 };
+export const byteSize = ({ dtype, shape }: ArrayType): number => product(shape) * bytesOf[dtype];
+
+/** The bytes the floor counts. */
+export const floorBytes = (workload: Workload): number => workload.tokens * workload.bytesPerToken;

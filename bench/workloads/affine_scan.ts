@@ -1,0 +1,52 @@
+/** The recurrence that every temporal estimator is made of, y_t = a_t·y_{t+1} + b_t, and masked whitening by itself. */
+import { maskedWhiten, scan } from 'vantage-rl';
+import { ragged, uniform } from '../inputs';
+import * as reference from '../reference';
+import { float32, type Data, type Workload } from '../workload';
+import { noMoments, whitenInJavaScript } from './gae';
+
+function affineScan(shape: [number, number]): Workload {
+  return {
+    name: `affine-scan/${shape.join('x')}`,
+    shape,
+    dtype: 'float32',
+    tokens: shape[0] * shape[1],
+    bytesPerToken: 12,
+    outputs: { out: float32(...shape) },
+    inputs: () => ({ a: uniform(1, shape, 0.5, 1), b: uniform(2, shape, -1, 1) }),
+    reference: (inputs) => ({ out: reference.affineScan(inputs, shape) }),
+    ours: ({ a, b }) => ({ out: scan([a!, b!], { reverse: true }, (y, [a, b]) => a.mul(y).add(b)) }),
+    native: { scratch: { initial: float32(shape[0]) }, calls: [{ kernel: 'affine_scan', views: ['a', 'b', 'initial', 'out'], attributes: [1] }] },
+    javascript: ({ a, b }: Data, { out }: Data) => {
+      const [factor, addend, y]: Float32Array[] = [a, b, out];
+      const [rows, time] = shape;
+      for (let row = 0; row < rows; row++) {
+        let running = 0;
+        for (let i = (row + 1) * time - 1; i >= row * time; i--) {
+          running = factor![i]! * running + addend![i]!;
+          y![i] = running;
+        }
+      }
+    },
+    peer: { name: 'affine_scan', parameters: {} },
+  };
+}
+
+function whiten(shape: [number, number]): Workload {
+  return {
+    name: `whiten/${shape.join('x')}-ragged`,
+    shape,
+    dtype: 'float32',
+    tokens: shape[0] * shape[1],
+    bytesPerToken: 14,
+    outputs: { out: float32(...shape) },
+    inputs: () => ({ x: uniform(1, shape, -1, 1), mask: ragged(shape, 0.75) }),
+    reference: ({ x, mask }) => ({ out: reference.whiten(x, mask) }),
+    ours: ({ x, mask }) => ({ out: maskedWhiten(x!, mask!) }),
+    native: { scratch: { noMoments }, calls: [{ kernel: 'whiten', views: ['x', 'mask', 'noMoments', 'out'], scalars: [1e-8, 1], attributes: [0] }] },
+    javascript: ({ x, mask }: Data, { out }: Data) => whitenInJavaScript(x, mask, out),
+    peer: { name: 'whiten', parameters: {} },
+  };
+}
+
+export const workloads: Workload[] = [affineScan([12288, 1024]), affineScan([12288, 65536]), whiten([1024, 8192])];

@@ -1,0 +1,105 @@
+/** V-trace, and the discounted return. */
+import { scan, where } from 'vantage-rl';
+import { ragged, uniform } from '../inputs';
+import * as reference from '../reference';
+import { float32, type Data, type Device, type Workload } from '../workload';
+import { noMoments } from './gae';
+
+const parameters = { gamma: 0.99, lambda: 0.95, clipRho: 1, clipC: 1, clipPgRho: 1 };
+
+function vtraceInJavaScript(inputs: Data, out: Data, [rows, time]: readonly number[]): void {
+  const [target, behaviour, r, v]: Float32Array[] = [inputs.targetLogProbs, inputs.behaviourLogProbs, inputs.rewards, inputs.values];
+  const [m, bootstrap, targets, advantages]: [Uint8Array, Float32Array, Float32Array, Float32Array] = [inputs.mask, inputs.bootstrap, out.targets, out.advantages];
+  const { gamma, lambda, clipRho, clipC, clipPgRho } = parameters;
+  for (let b = 0; b < rows!; b++) {
+    let difference = 0;
+    let next = bootstrap[b]!;
+    let nextTarget = next;
+    for (let i = (b + 1) * time! - 1; i >= b * time!; i--) {
+      if (m[i]) {
+        const rho = Math.exp(target![i]! - behaviour![i]!);
+        advantages[i] = Math.min(clipPgRho, rho) * (r![i]! + gamma * nextTarget - v![i]!);
+        difference = Math.min(clipRho, rho) * (r![i]! + gamma * next - v![i]!) + gamma * lambda * Math.min(clipC, rho) * difference;
+        next = v![i]!;
+        nextTarget = next + difference;
+        targets[i] = nextTarget;
+      } else {
+        advantages[i] = 0;
+        targets[i] = 0;
+      }
+    }
+  }
+}
+
+function vtrace(shape: [number, number]): Workload {
+  const { gamma, lambda, clipRho, clipC, clipPgRho } = parameters;
+  return {
+    name: `vtrace/${shape.join('x')}`,
+    shape,
+    dtype: 'float32',
+    tokens: shape[0] * shape[1],
+    bytesPerToken: 25,
+    outputs: { targets: float32(...shape), advantages: float32(...shape) },
+    inputs: () => ({
+      targetLogProbs: uniform(1, shape, -3, 0), behaviourLogProbs: uniform(2, shape, -3, 0), rewards: uniform(3, shape), values: uniform(4, shape),
+      mask: ragged(shape), bootstrap: uniform(5, [shape[0]]),
+    }),
+    reference: (inputs) => reference.vtrace(inputs, shape, parameters),
+    ours: ({ targetLogProbs, behaviourLogProbs, rewards, values, mask, bootstrap }) => {
+      const inputs = [targetLogProbs!.sub(behaviourLogProbs!).exp(), rewards!, values!] as const;
+      const init = [0, bootstrap!, bootstrap!, 0] as const;
+      const [, , targets, advantages] = scan(inputs, { reverse: true, mask: mask!, init }, ([difference, next, target], [rho, r, v]) => {
+        const change = rho.minimum(clipRho).mul(r.add(next.mul(gamma)).sub(v)).add(rho.minimum(clipC).mul(gamma * lambda).mul(difference));
+        return [change, v, v.add(change), rho.minimum(clipPgRho).mul(r.add(target.mul(gamma)).sub(v))];
+      });
+      return { targets: where(mask!, targets, 0), advantages: where(mask!, advantages, 0) };
+    },
+    native: {
+      calls: [
+        {
+          kernel: 'vtrace', views: ['targetLogProbs', 'behaviourLogProbs', 'rewards', 'values', 'mask', 'bootstrap', 'targets', 'advantages'],
+          scalars: [gamma, lambda, clipRho, clipC, clipPgRho],
+        },
+      ],
+    },
+    javascript: (inputs, outputs) => vtraceInJavaScript(inputs, outputs, shape),
+    peer: { name: 'vtrace', parameters },
+  };
+}
+
+function discountedReturn(shape: [number, number], devices?: Device[]): Workload {
+  const gamma = 0.99;
+  return {
+    name: `discounted-return/${shape.join('x')}`,
+    shape,
+    dtype: 'float32',
+    tokens: shape[0] * shape[1],
+    bytesPerToken: 9,
+    devices,
+    outputs: { returns: float32(...shape) },
+    inputs: () => ({ rewards: uniform(1, shape), mask: ragged(shape) }),
+    reference: (inputs) => ({ returns: reference.discountedReturn(inputs, shape, gamma) }),
+    ours: ({ rewards, mask }) => ({
+      returns: where(mask!, scan([rewards!], { reverse: true, mask: mask! }, (next, [r]) => r.add(next.mul(gamma))), 0),
+    }),
+    native: { scratch: { noMoments }, calls: [{ kernel: 'discounted_return', views: ['rewards', 'mask', 'returns', 'noMoments'], scalars: [gamma] }] },
+    javascript: ({ rewards, mask }: Data, { returns }: Data) => {
+      const [r, m, out]: [Float32Array, Uint8Array, Float32Array] = [rewards, mask, returns];
+      const [rows, time] = shape;
+      for (let b = 0; b < rows; b++) {
+        let running = 0;
+        for (let i = (b + 1) * time - 1; i >= b * time; i--) {
+          if (m[i]) {
+            running = r[i]! + gamma * running;
+            out[i] = running;
+          } else {
+            out[i] = 0;
+          }
+        }
+      }
+    },
+    peer: { name: 'discounted_return', parameters: { gamma } },
+  };
+}
+
+export const workloads: Workload[] = [vtrace([1024, 1024]), vtrace([16384, 512]), discountedReturn([1024, 1024]), discountedReturn([16384, 512], ['cuda'])];
