@@ -33,7 +33,7 @@ namespace vantage {
 //                   advantages[B,T]; scalars gamma, lambda, clip_rho, clip_c, clip_pg_rho. bootstrap: the value after the last step
 // affine_scan       a[N,T], b[N,T], initial[N], out[N,T] (f32, f64 or bf16, all alike; carried in float64); attribute reverse:
 //                   y_t = a_t·y_{t-1} + b_t, from the first element to the last, or y_t = a_t·y_{t+1} + b_t, from the last to the first
-// group_moments     scores[B], valid u8|bool[B], rows i32[B], starts i32[G+1], count[B], mean[B], spread[B]. rows lists the rows group by group,
+// group_moments     scores[B], valid u8|bool[B], rows i32[B], starts i32[G+1], count, mean, spread f64[B]. rows lists the rows group by group,
 //                   group g at starts[g]..starts[g+1]. Over the valid rows of a row's group: how many, μ, Σ(x-μ)²; 0, 0, 0 without any
 // masked_moments    x[B,T], mask u8|bool[B,T], moments f64[B,3]: of each row the count, μ and Σ(x-μ)² of what the mask keeps
 // whiten            x[B,T], mask u8|bool[B,T], moments f64[B,3] or empty (then they are taken here, x is read once where it fits on chip), out[B,T];

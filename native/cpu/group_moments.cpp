@@ -14,7 +14,7 @@ void run_group_moments(const KernelCall& call) {
   const TensorView &scores = call.views[0], &valid = call.views[1], &rows = call.views[2], &starts = call.views[3];
   const TensorView* const out = call.views + 4;
   for (int64_t i = 0; i < scores.shape[0]; ++i) {
-    for (int k = 0; k < 3; ++k) element<T>(out[k], i) = 0;
+    for (int k = 0; k < 3; ++k) element<double>(out[k], i) = 0;
   }
   for (int64_t group = 0; group + 1 < starts.shape[0]; ++group) {
     const int64_t first = element<int32_t>(starts, group), last = element<int32_t>(starts, group + 1);
@@ -31,9 +31,9 @@ void run_group_moments(const KernelCall& call) {
     each([&](double score) { spread += (score - mean) * (score - mean); });
     for (int64_t i = first; i < last; ++i) {
       const int32_t row = element<int32_t>(rows, i);
-      element<T>(out[0], row) = static_cast<T>(count);
-      element<T>(out[1], row) = static_cast<T>(mean);
-      element<T>(out[2], row) = static_cast<T>(spread);
+      element<double>(out[0], row) = count;
+      element<double>(out[1], row) = mean;
+      element<double>(out[2], row) = spread;
     }
   }
 }
@@ -51,7 +51,10 @@ void group_moments(const KernelCall& call) {
   check_dtype(kernel, "starts", starts, bit(DType::i32));
   check_ndim(kernel, "starts", starts, 1, 1);
   constexpr const char* names[] = {"count", "mean", "spread"};
-  for (int k = 0; k < 3; ++k) check_like(kernel, names[k], v[4 + k], scores);
+  for (int k = 0; k < 3; ++k) {
+    check_dtype(kernel, names[k], v[4 + k], bit(DType::f64));
+    check_shape_of(kernel, names[k], v[4 + k], scores);
+  }
   const int64_t count = scores.shape[0];
   for (int64_t i = 0; i < count; ++i) {
     const int64_t row = element<int32_t>(rows, i);

@@ -230,7 +230,7 @@ class Tile {
   // How many steps of a row of the span are valid.
   int64_t count_of_row(int64_t row) const {
     const int64_t time = span_.stop - span_.start;
-    if (dense_) return count == 0 ? 0 : time;
+    if (dense_) return span_.rows == 1 || count == 0 ? count : time;
     int64_t kept = 0;
     for (int64_t t = 0; t < time; ++t) kept += mask_[row * time + t] != 0;
     return kept;
