@@ -62,7 +62,7 @@ export function checkKey(operation: string, key: unknown): RandomKey {
 }
 
 function draw(operation: string, shape: readonly number[], options: RandomOptions, distribution: 1 | 2): Tensor {
-  const { key, dtype = 'float32', device } = options;
+  const { key, dtype = 'float32', device } = checkOptions(operation, options);
   const { low, high } = checkKey(operation, key);
   if (!isDType(dtype) || !isFloating(dtype)) throw new TensorError(`${operation}: expected a floating dtype, got ${describe(dtype)}`);
   const drawn = dtype === 'float64' ? 'float64' : 'float32';

@@ -155,7 +155,8 @@ test('one row of 300,000 steps agrees with the plain loop', () => {
     next = v!.data[i]!;
     expected[i] = a;
   }
-  expectMatches(advantages, new Ref([1, time], expected), 1e-5);
+  // The sums pass through hundreds, and differences are rounded to float32.
+  expectMatches(advantages, new Ref([1, time], expected), 1e-4);
 });
 
 test('groupMoments of interleaved groups, with rows that do not count', () => {
@@ -190,7 +191,7 @@ describe('arguments', () => {
     ['ddof', () => whiten(x(), x(), { ddof: 2 as never }), 'whiten: expected ddof 0 or 1, got 2'],
     ['moments', () => whiten(x(), x(), { moments: tensor([[1, 2]]) }), 'whiten: expected moments float64 [1,3], got float32 [1,2]'],
     ['rows', () => groupMoments(tensor([1]), tensor([1]), tensor([0]), ids(0, 1)), 'groupMoments: expected int32 rows, got float32'],
-    ['rows out of range', () => groupMoments(tensor([1, 2]), tensor([1, 1]), ids(0, 7), ids(0, 2)).mean.toArray(), 'group_moments: rows'],
+    ['rows out of range', () => groupMoments(tensor([1, 2]), tensor([1, 1]), ids(0, 7), ids(0, 2)).mean.toArray(), 'group_moments: row 7 at position 1 is outside [0, 2)'],
     ['starts that go back', () => groupMoments(tensor([1, 2]), tensor([1, 1]), ids(0, 1), ids(0, 2, 1, 2)).mean.toArray(), 'group_moments: starts'],
   ])('%s', (_, call, message) => {
     expect(call).toThrow(message);
