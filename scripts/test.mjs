@@ -1,9 +1,17 @@
-// `npm test`: set-up, then every suite. `npm test -- jest [arguments]` or `native`, `types`, `sanitize` runs one; further arguments go to
-// Jest or CTest. The last line sums all suites.
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+// `npm test`: set-up, then every suite. `npm test -- SUITE [arguments]` runs one; further arguments go to Jest or CTest. The last line sums all suites.
+//   native    the C++ tests, those of the CUDA code under emulation    types     TypeScript
+//   jest      everything else, on the CPU                              emulated  the tests of tensors and estimators on the emulated GPU
+//   cuda      the tests that touch a device on the GPU, if there is one
+// Not among them, for their time:
+//   sanitize  the C++ tests under address and undefined-behaviour sanitizers
+//   compile   the CUDA library for every architecture of a release
+//   gpu       all there is to test on a GPU: `npm run test:gpu`
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { countCtest, resultLines } from './lib/ctest.mjs';
+import { countTests, DEVICE_TESTS, EMULATED_TESTS, findGpu, nvccVersion } from './lib/cuda.mjs';
+import { testGpu } from './lib/gpu.mjs';
 import { attach, capture } from './lib/process.mjs';
 import { timed } from './lib/stage.mjs';
 import { jobs, mustRun, prepareBuildFolder, requireToolchain, root, runMain, setup } from './setup.mjs';
@@ -40,7 +48,10 @@ async function types() {
   return { code: failed, passed: projects.length - failed, failed, skipped: 0 };
 }
 
-async function jest(args) {
+/** The report of the last run of Jest on the CPU. */
+let cpuReport = null;
+
+async function jest(args, environment = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'vantage-jest-'));
   const report = join(folder, 'report.json');
   try {
@@ -54,8 +65,54 @@ async function jest(args) {
   }
 }
 
-const SUITES = { native, types, jest, sanitize };
-const EVERYTHING = ['native', 'types', 'jest'];
+/** The tests of tensors and estimators on the GPU that native/test/cuda_emulator emulates. */
+async function emulated(args) {
+  const library = join(root, 'build-cmake/libvantage_cuda_emulated.so');
+  if (!existsSync(library)) {
+    const compiler = await requireToolchain();
+    prepareBuildFolder(join(root, 'build-cmake'), compiler);
+    const env = { ...process.env, CXX: compiler };
+    await timed('emulated GPU', async () => {
+      await mustRun('cmake', ['-S', '.', '-B', 'build-cmake', '-DVANTAGE_TESTS=ON', '-DCMAKE_BUILD_TYPE=Release'], env);
+      await mustRun('cmake', ['--build', 'build-cmake', '--target', 'vantage_cuda_emulated', '--parallel', String(jobs)], env);
+    });
+  }
+  return jest([...EMULATED_TESTS, ...args], { VANTAGE_DEVICE: 'cuda', VANTAGE_CUDA_LIBRARY: library, VANTAGE_CUDA_PROGRAMS: 'interpret' });
+}
+
+/** The half of the tests that a GPU has: skipped, and counted, where there is none. */
+async function cuda(args) {
+  const { available, reason, name } = await findGpu(root);
+  if (available) {
+    console.log(`on ${name}`);
+    return jest([...DEVICE_TESTS, ...args], { VANTAGE_DEVICE: 'cuda' });
+  }
+  const skipped = cpuReport ? countTests(cpuReport, root, DEVICE_TESTS) : 1;
+  console.log(`the CUDA half of ${skipped} tests is skipped: ${reason}`);
+  return { code: 0, passed: 0, failed: 0, skipped };
+}
+
+/** The CUDA library for every architecture of a release, in a folder of its own. */
+async function compile() {
+  const version = await nvccVersion();
+  if (version === null) {
+    console.log('skipped: nvcc was not found');
+    return { code: 0, passed: 0, failed: 0, skipped: 1 };
+  }
+  const compiler = await requireToolchain();
+  prepareBuildFolder(join(root, 'build-cuda'), compiler);
+  const env = { ...process.env, CXX: compiler };
+  await timed(`nvcc ${version}`, async () => {
+    await mustRun('cmake', ['-S', '.', '-B', 'build-cuda', '-DVANTAGE_CUDA=ON', '-DVANTAGE_CUDA_ARCHITECTURES=release', '-DCMAKE_BUILD_TYPE=Release'], env);
+    await mustRun('cmake', ['--build', 'build-cuda', '--target', 'vantage_cuda', '--parallel', String(jobs)], env);
+  });
+  const megabytes = (statSync(join(root, 'build-cuda/libvantage_cuda.so')).size / 2 ** 20).toFixed(1);
+  console.log(`libvantage_cuda.so: ${megabytes} MB`);
+  return { code: 0, passed: 1, failed: 0, skipped: 0 };
+}
+
+const SUITES = { native, types, jest, emulated, cuda, sanitize, compile, gpu: () => testGpu({ root, native, jest }) };
+const EVERYTHING = ['native', 'types', 'jest', 'emulated', 'cuda'];
 
 async function run(name, args) {
   console.log(`\n— ${name} —`);
