@@ -4,8 +4,8 @@ import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Child } from './child';
-import type { Contender } from './contender';
-import { byteSize, type Device, type HostArrays, type Results, type Workload } from './workload';
+import { firstRows, type Contender } from './contender';
+import { byteSize, type Data, type Device, type HostArrays, type Workload } from './workload';
 
 const root = join(__dirname, '..');
 const folder = join(root, 'build-cmake');
@@ -66,17 +66,17 @@ export class Harness {
     }
     await this.ask('ready');
     return {
-      check: async () => {
+      check: async (rows) => {
         await this.ask('time 1 0');
-        const results: Results = {};
+        const results: Data = {};
         for (const [name, output] of Object.entries(workload.outputs)) {
           await this.ask(`read ${names.indexOf(name)}`);
           results[name] = new Float32Array(await this.child.bytes(byteSize(output)));
         }
-        return results;
+        return firstRows(results, workload, rows);
       },
       time: async (calls, rotate) => Number(await this.ask(`time ${calls} ${rotate ? 1 : 0}`)),
-      dispose: () => void this.ask('job 0').catch(() => undefined),
+      dispose: async () => void (await this.ask('job 0')),
     };
   }
 

@@ -97,16 +97,18 @@ describe('recordings', () => {
 });
 
 describe('check', () => {
-  const expected = { x: [1, 1000, NaN] };
-  it('takes what is within the tolerance, relative above 1, and does not look where nothing is expected', () => {
-    expect(firstDifference({ x: [1.000009, 1000.009, 7] }, expected, 1e-5)).toBeNull();
+  const expected = { x: [1, 1000, 0] };
+  const tolerance = { relative: 1e-5, absolute: 1e-6 };
+  it('takes what is within the tolerance', () => {
+    expect(firstDifference({ x: [1.00001, 1000.009, 9e-7] }, expected, tolerance)).toBeNull();
   });
   it.each([
     [{ x: [1.00003, 1000, 0] }, 'x[0]: expected 1, got 1.00003'],
     [{ x: [1, NaN, 0] }, 'x[1]: expected 1000, got NaN'],
+    [{ x: [1, 1000, 2e-6] }, 'x[2]: expected 0, got 0.000002'],
     [{ x: [1] }, 'x: expected 3 values, got 1'],
     [{ y: [1, 1000, 0] }, "no output 'x'"],
-  ])('refuses %p', (results, message) => expect(firstDifference(results as never, expected, 1e-5)).toBe(message));
+  ])('refuses %p', (results, message) => expect(firstDifference(results as never, expected, tolerance)).toBe(message));
 });
 
 describe('takeTurns', () => {
