@@ -24,8 +24,21 @@ namespace vantage {
 // gather            x, index i32, out, of equal ndim; attribute axis: out[..i..] = x[..index[..i..]..]
 // scatter_add       index i32, src, out; attribute axis; out is set to 0 first; sums in the order of src
 // index_copy        dst[B,T,C], src[B,S,C]; scalar position: dst[:, position..position+S, :] = src
-// gae               rewards[B,T], values[B,T], mask u8|bool[B,T], advantages[B,T], returns[B,T]; scalars gamma, lambda. Masked positions are passed
-//                   through and give 0; formula in recurrences.h
+// gae               rewards[B,T], values[B,T], mask u8|bool[B,T], ends u8[B,T], bootstrap[B,T], advantages[B,T], returns[B,T], moments f64[B,3];
+//                   scalars gamma, lambda. ends (1 terminated, 2 truncated: the next value is bootstrap), returns and moments may be empty
+//                   ([0,0], [0,0], [0,3]): no episode ends, no returns or moments are wanted. bootstrap is read where ends is 2, and is
+//                   empty with it. Masked positions are passed through and give 0; formula in recurrences.h
+// discounted_return rewards[B,T], mask u8|bool[B,T], returns[B,T], moments f64[B,3] (may be empty); scalar gamma. G = r + γ·G_next; masks as for gae
+// vtrace            target_log_probs[B,T], behaviour_log_probs[B,T], rewards[B,T], values[B,T], mask[B,T], bootstrap[B], targets[B,T],
+//                   advantages[B,T]; scalars gamma, lambda, clip_rho, clip_c, clip_pg_rho. bootstrap: the value after the last step
+// affine_scan       a[N,T], b[N,T], initial[N], out[N,T] (f32, f64 or bf16, all alike; carried in float64); attribute reverse:
+//                   y_t = a_t·y_{t-1} + b_t, from the first element to the last, or y_t = a_t·y_{t+1} + b_t, from the last to the first
+// group_moments     scores[B], valid u8|bool[B], rows i32[B], starts i32[G+1], count[B], mean[B], spread[B]. rows lists the rows group by group,
+//                   group g at starts[g]..starts[g+1]. Over the valid rows of a row's group: how many, μ, Σ(x-μ)²; 0, 0, 0 without any
+// masked_moments    x[B,T], mask u8|bool[B,T], moments f64[B,3]: of each row the count, μ and Σ(x-μ)² of what the mask keeps
+// whiten            x[B,T], mask u8|bool[B,T], moments f64[B,3] or empty (then they are taken here, x is read once where it fits on chip), out[B,T];
+//                   scalars epsilon, ddof; attribute mode, a sum of 1 (the mean is added again) and 2 (ε outside of the root):
+//                   (x-μ)/√(σ²+ε), σ² = Σ(x-μ)²/max(n-ddof, 1), over all that the mask keeps; 0 elsewhere
 // fill              out (contiguous); scalar value
 // philox            out (contiguous); scalars key_low, key_high, counter; attribute distribution: 0 raw bits (int32 out),
 //                   1 uniform in [0,1), 2 standard normal. Element i takes word i%4 of block counter + i/4 (see philox.h)
@@ -43,7 +56,13 @@ namespace vantage {
   X(gather, 3, 0, 1)                \
   X(scatter_add, 3, 0, 1)           \
   X(index_copy, 2, 1, 0)            \
-  X(gae, 5, 2, 0)                   \
+  X(gae, 8, 2, 0)                   \
+  X(discounted_return, 4, 1, 0)     \
+  X(vtrace, 8, 5, 0)                \
+  X(affine_scan, 4, 0, 1)           \
+  X(group_moments, 7, 0, 0)         \
+  X(masked_moments, 3, 0, 0)        \
+  X(whiten, 4, 2, 1)                \
   X(fill, 1, 1, 0)                  \
   X(philox, 1, 3, 1)                \
   X(adamw, 5, 7, 0)
