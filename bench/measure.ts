@@ -27,7 +27,7 @@ export interface Effort {
 }
 
 export const thorough: Effort = { rounds: 21, sample: 0.01, budget: 1.5, least: 3 };
-export const quick: Effort = { rounds: 5, sample: 0.002, budget: 0.15, least: 1 };
+export const quick: Effort = { rounds: 5, sample: 0.002, budget: 0.3, least: 1 };
 
 /** One thing to time; `calls` fixed, or as many as fill a sample. */
 export interface Timed {

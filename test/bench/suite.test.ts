@@ -8,6 +8,7 @@ import type { Row } from '../../bench/row';
 import { reasonToSkip, runWorkload, type Arena } from '../../bench/suite';
 import { floorBytes, product, type Workload } from '../../bench/workload';
 import { suite } from '../../bench/workloads';
+import { nativeDescription } from '../../src/native';
 import { everyToken, ragged, uniform } from '../../bench/inputs';
 
 const root = join(__dirname, '../..');
@@ -46,6 +47,13 @@ describe('the suite', () => {
     expect(reasonToSkip(workload, 2 ** 30)).toMatch(/^needs about \d+ GiB, of which 1 are free$/);
     expect(reasonToSkip(workload, 2 ** 40)).toBeNull();
   });
+});
+
+it('bench/results/README.md says of every kernel where it was last verified on a GPU', () => {
+  const text = readFileSync(join(root, 'bench/results/README.md'), 'utf8');
+  const listed = [...text.matchAll(/^\| `(\w+)` \| \S.* \|$/gm)].map(([, name]) => name);
+  const kernels = nativeDescription().kernels.map(({ name }) => name);
+  expect(listed.filter((name) => kernels.includes(name!))).toEqual(kernels);
 });
 
 describe('inputs', () => {
