@@ -28,7 +28,10 @@ export class Harness {
   private readonly child: Child;
 
   constructor(program: string, device: Device) {
-    this.child = new Child(program, [device]);
+    // The harness looks beside itself; the addon's library stands beside the addon.
+    const beside = join(root, 'build/Release/libvantage_cuda.so');
+    const library = process.env.VANTAGE_CUDA_LIBRARY ?? (existsSync(beside) ? beside : undefined);
+    this.child = new Child(program, [device], { env: { ...process.env, ...(library && { VANTAGE_CUDA_LIBRARY: library }) } });
   }
 
   private async ask(line: string, ...bytes: ArrayBufferView[]): Promise<string> {

@@ -1,0 +1,385 @@
+#include "cuda_emulator.h"
+
+#include <sys/mman.h>
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <numeric>
+#include <random>
+#include <utility>
+#include <vector>
+
+uint3 threadIdx, blockIdx;
+dim3 blockDim, gridDim;
+
+// Saves the callee-saved registers and the stack pointer, and continues where `to` was saved.
+#if defined(__x86_64__)
+extern "C" void vantage_switch_fiber(void** from, void* to);
+asm(R"(
+  .text
+  .globl vantage_switch_fiber
+  .hidden vantage_switch_fiber
+vantage_switch_fiber:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+)");
+#else
+#error "the CUDA emulator knows x86-64 only"
+#endif
+
+namespace cuda_emulator {
+namespace {
+
+constexpr size_t kStack = 256 * 1024;
+constexpr size_t kMostThreads = 1024, kMostShared = 227 * 1024, kMostParameters = 4096;
+
+struct Barrier {
+  unsigned mask = 0, arrived = 0, generation = 0;
+};
+
+struct Warp {
+  unsigned live = 0;
+  alignas(16) char slots[32][16];
+  std::vector<Barrier> barriers;
+};
+
+struct Fiber {
+  void* stack = nullptr;  // lowest address
+  void* context = nullptr;
+  uint3 index = {};
+  bool done = false;
+  // What it waits for: the generation of a barrier to change.
+  const unsigned* generation = nullptr;
+  unsigned expected = 0;
+};
+
+struct Block {
+  std::vector<Fiber> fibers;
+  std::vector<Warp> warps;
+  unsigned live = 0, arrived = 0, generation = 0;
+  int counting = 0, counted = 0;
+  void* scheduler = nullptr;
+  unsigned current = 0;
+  uint64_t progress = 0;
+  const std::function<void()>* thread = nullptr;
+  std::vector<char> shared;
+} block_state;
+
+std::mutex one_launch;
+cudaError_t last_error = cudaSuccess;
+std::map<const void*, size_t> shared_limits;
+
+Block& state() { return block_state; }
+Warp& warp() { return state().warps[state().current / 32]; }
+
+[[noreturn]] void die(const char* text) {
+  std::fprintf(stderr, "cuda emulator: %s (block %u,%u,%u; thread %u)\n", text, blockIdx.x, blockIdx.y, blockIdx.z, state().current);
+  std::abort();
+}
+
+void leave() { vantage_switch_fiber(&state().fibers[state().current].context, state().scheduler); }
+
+void wait(const unsigned& generation) {
+  Fiber& fiber = state().fibers[state().current];
+  fiber.generation = &generation;
+  fiber.expected = generation;
+  leave();
+}
+
+// A barrier is complete when all that still run have arrived; a thread that ends may be the one it waited for.
+void complete_block_barrier() {
+  Block& b = state();
+  if (b.arrived == 0 || b.arrived < b.live) return;
+  b.arrived = 0;
+  b.counted = b.counting;
+  b.counting = 0;
+  ++b.generation;
+  ++b.progress;
+}
+void complete_warp_barrier(Warp& w, Barrier& barrier) {
+  if (barrier.arrived == 0 || (barrier.mask & w.live & ~barrier.arrived) != 0) return;
+  barrier.arrived = 0;
+  ++barrier.generation;
+  ++state().progress;
+}
+
+void run_fiber() {
+  Block& b = state();
+  (*b.thread)();
+  Warp& w = warp();
+  b.fibers[b.current].done = true;
+  --b.live;
+  ++b.progress;
+  w.live &= ~(1u << lane());
+  complete_block_barrier();
+  for (Barrier& barrier : w.barriers) complete_warp_barrier(w, barrier);
+  leave();
+  die("a finished thread was resumed");
+}
+
+void prepare(Fiber& fiber) {
+  if (!fiber.stack) {
+    fiber.stack = mmap(nullptr, kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (fiber.stack == MAP_FAILED) die("no memory for a stack");
+  }
+  void** top = reinterpret_cast<void**>(static_cast<char*>(fiber.stack) + kStack);
+  *--top = nullptr;  // the return address of run_fiber, which never returns; keeps the stack aligned as at a call
+  *--top = reinterpret_cast<void*>(run_fiber);
+  for (int i = 0; i < 6; ++i) *--top = nullptr;
+  fiber.context = top;
+  fiber.done = false;
+  fiber.generation = nullptr;
+}
+
+unsigned seed() {
+  const char* text = std::getenv("VANTAGE_EMULATOR_SEED");
+  return text ? static_cast<unsigned>(std::strtoul(text, nullptr, 10)) : 0;
+}
+
+void run_block(const std::vector<unsigned>& order) {
+  Block& b = state();
+  const unsigned threads = static_cast<unsigned>(order.size());
+  b.live = threads;
+  b.arrived = b.counting = 0;
+  b.warps.assign((threads + 31) / 32, {});
+  for (unsigned i = 0; i < threads; ++i) {
+    prepare(b.fibers[i]);
+    b.fibers[i].index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
+    b.warps[i / 32].live |= 1u << (i % 32);
+  }
+  while (b.live > 0) {
+    const uint64_t before = b.progress;
+    bool yielded = false;
+    for (unsigned i : order) {
+      Fiber& fiber = b.fibers[i];
+      if (fiber.done || (fiber.generation && *fiber.generation == fiber.expected)) continue;
+      fiber.generation = nullptr;
+      b.current = i;
+      threadIdx = fiber.index;
+      vantage_switch_fiber(&b.scheduler, fiber.context);
+      yielded = yielded || (!fiber.done && !fiber.generation);
+    }
+    if (b.progress == before && !yielded) die("deadlock: a barrier or a warp function that not every thread it names reaches");
+  }
+}
+
+}  // namespace
+
+void launch(const std::function<void()>& thread, dim3 grid, dim3 block, size_t dynamic_shared, size_t parameter_bytes) {
+  const std::lock_guard<std::mutex> guard(one_launch);
+  const size_t threads = size_t{block.x} * block.y * block.z;
+  const bool valid = threads > 0 && threads <= kMostThreads && block.z <= 64 && grid.x <= 0x7fffffffu && grid.y <= 65535 && grid.z <= 65535 &&
+                     dynamic_shared <= kMostShared && parameter_bytes <= kMostParameters;
+  if (!valid) {
+    last_error = cudaErrorInvalidConfiguration;
+    return;
+  }
+  Block& b = state();
+  if (b.fibers.size() < threads) b.fibers.resize(threads);
+  b.thread = &thread;
+  gridDim = grid;
+  blockDim = block;
+  std::vector<unsigned> order(threads);
+  std::iota(order.begin(), order.end(), 0);
+  if (const unsigned s = seed()) std::shuffle(order.begin(), order.end(), std::mt19937(s));
+  for (unsigned z = 0; z < grid.z; ++z) {
+    for (unsigned y = 0; y < grid.y; ++y) {
+      for (unsigned x = 0; x < grid.x; ++x) {
+        blockIdx = {x, y, z};
+        b.shared.assign(dynamic_shared + 16, static_cast<char>(0xff));
+        run_block(order);
+      }
+    }
+  }
+}
+
+unsigned lane() { return state().current % 32; }
+unsigned live_lanes() { return warp().live; }
+void* lane_slot(unsigned lane) { return warp().slots[lane]; }
+char* dynamic_shared() {
+  char* first = state().shared.data();
+  return first + (16 - reinterpret_cast<uintptr_t>(first) % 16) % 16;
+}
+void yield() { leave(); }
+
+void block_barrier() { count_across_block(false); }
+int count_across_block(bool predicate) {
+  Block& b = state();
+  b.counting += predicate;
+  ++b.arrived;
+  const unsigned before = b.generation;
+  complete_block_barrier();
+  if (b.generation == before) wait(b.generation);
+  return b.counted;
+}
+
+void warp_barrier(unsigned mask) {
+  Warp& w = warp();
+  if (!(mask >> lane() & 1)) die("a warp function was called by a lane that its mask does not name");
+  size_t at = 0;
+  while (at < w.barriers.size() && w.barriers[at].mask != mask) ++at;
+  if (at == w.barriers.size()) {
+    w.barriers.reserve(64);  // waiting fibers point into it
+    if (at == 64) die("more than 64 different masks in a warp");
+    w.barriers.push_back({mask, 0, 0});
+  }
+  Barrier& barrier = w.barriers[at];
+  barrier.arrived |= 1u << lane();
+  const unsigned before = barrier.generation;
+  complete_warp_barrier(w, barrier);
+  if (barrier.generation == before) wait(barrier.generation);
+}
+
+void allow_dynamic_shared(const void* kernel, size_t bytes) { shared_limits[kernel] = bytes; }
+size_t allowed_dynamic_shared(const void* kernel) {
+  const auto found = shared_limits.find(kernel);
+  return found == shared_limits.end() ? 48 * 1024 : found->second;
+}
+
+}  // namespace cuda_emulator
+
+// ---- Runtime functions ---------------------------------------------------------------------------------------------------
+
+namespace {
+
+std::mutex memory_mutex;
+std::map<void*, size_t> blocks;
+size_t used = 0;
+
+size_t device_memory() {
+  const char* text = std::getenv("VANTAGE_EMULATOR_MEMORY");
+  return text ? std::strtoull(text, nullptr, 10) : size_t{8} << 30;
+}
+
+}  // namespace
+
+const char* cudaGetErrorName(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess: return "cudaSuccess";
+    case cudaErrorInvalidValue: return "cudaErrorInvalidValue";
+    case cudaErrorMemoryAllocation: return "cudaErrorMemoryAllocation";
+    case cudaErrorInvalidConfiguration: return "cudaErrorInvalidConfiguration";
+    case cudaErrorNoDevice: return "cudaErrorNoDevice";
+    default: return "cudaErrorUnknown";
+  }
+}
+const char* cudaGetErrorString(cudaError_t error) { return cudaGetErrorName(error); }
+cudaError_t cudaGetLastError() { return std::exchange(cuda_emulator::last_error, cudaSuccess); }
+cudaError_t cudaPeekAtLastError() { return cuda_emulator::last_error; }
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 1;
+  return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidDevice; }
+cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  switch (attribute) {
+    case cudaDevAttrMaxSharedMemoryPerBlock: *value = 48 * 1024; break;
+    case cudaDevAttrMultiProcessorCount: *value = 4; break;
+    case cudaDevAttrL2CacheSize: *value = 32 << 20; break;
+    case cudaDevAttrComputeCapabilityMajor: *value = 9; break;
+    case cudaDevAttrComputeCapabilityMinor: *value = 0; break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = 227 * 1024; break;
+    case cudaDevAttrPageableMemoryAccessUsesHostPageTables: *value = 0; break;
+  }
+  return cudaSuccess;
+}
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = 0;
+  return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = 0;
+  return cudaSuccess;
+}
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  const std::lock_guard<std::mutex> guard(memory_mutex);
+  *total = device_memory();
+  *free = *total > used ? *total - used : 0;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+  *properties = {"CUDA emulation on the CPU", device_memory(), 9, 0, 4};
+  return cudaSuccess;
+}
+
+cudaError_t cudaMalloc(void** memory, size_t bytes) {
+  const std::lock_guard<std::mutex> guard(memory_mutex);
+  const size_t rounded = (bytes + 255) / 256 * 256;
+  *memory = nullptr;
+  if (rounded == 0) return cudaSuccess;
+  if (used + rounded > device_memory() || !(*memory = std::aligned_alloc(256, rounded))) return cudaErrorMemoryAllocation;
+  std::memset(*memory, 0xff, rounded);
+  blocks[*memory] = rounded;
+  used += rounded;
+  return cudaSuccess;
+}
+cudaError_t cudaFree(void* memory) {
+  if (!memory) return cudaSuccess;
+  const std::lock_guard<std::mutex> guard(memory_mutex);
+  const auto found = blocks.find(memory);
+  if (found == blocks.end()) return cudaErrorInvalidValue;
+  used -= found->second;
+  blocks.erase(found);
+  std::free(memory);
+  return cudaSuccess;
+}
+cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned) {
+  *memory = std::calloc(bytes, 1);
+  return *memory ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+cudaError_t cudaFreeHost(void* memory) {
+  std::free(memory);
+  return cudaSuccess;
+}
+cudaError_t cudaHostGetDevicePointer(void** device, void* host, unsigned) {
+  *device = host;
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind) {
+  std::memmove(to, from, bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) { return cudaMemcpy(to, from, bytes, kind); }
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) {
+  std::memset(to, value, bytes);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  *stream = nullptr;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+cudaError_t cudaEventCreate(cudaEvent_t* event) {
+  *event = nullptr;
+  return cudaSuccess;
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) { return cudaEventCreate(event); }
+cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t, cudaEvent_t) {
+  *milliseconds = 0;
+  return cudaSuccess;
+}
