@@ -112,6 +112,7 @@ describe('check', () => {
 });
 
 describe('takeTurns', () => {
+  const never = (name: string, error: Error): never => { throw new Error(`${name}: ${error.message}`); };
   const effort: Effort = { rounds: 4, sample: 0.01, budget: 30, least: 2 };
 
   it('gives everyone a sample a round, in turn', async () => {
@@ -124,21 +125,29 @@ describe('takeTurns', () => {
       },
     });
     // Two calls warm each up.
-    const result = await takeTurns({ a: fake('a', [9, 9, 4, 1, 3, 2]), b: fake('b', [9, 9, 7, 7, 7, 7]) }, effort);
+    const result = await takeTurns({ a: fake('a', [9, 9, 4, 1, 3, 2]), b: fake('b', [9, 9, 7, 7, 7, 7]) }, effort, never);
     expect(order.join('')).toBe('aabbabababab');
     expect(result).toEqual({ a: { median: 2.5, min: 1, max: 4 }, b: { median: 7, min: 7, max: 7 } });
   });
 
   it('lets who is slow leave early, with the samples that are the least', async () => {
     let calls = 0;
-    await takeTurns({ slow: { rotate: false, time: async () => (calls++, 40) } }, effort);
+    await takeTurns({ slow: { rotate: false, time: async () => (calls++, 40) } }, effort, never);
     expect(calls).toBe(1 + 2);
   });
 
   it('fills a sample with calls of what is fast', async () => {
     const asked: number[] = [];
-    await takeTurns({ fast: { rotate: true, time: async (calls, rotate) => (asked.push(rotate ? calls : -1), 0.001) } }, effort);
+    await takeTurns({ fast: { rotate: true, time: async (calls, rotate) => (asked.push(rotate ? calls : -1), 0.001) } }, effort, never);
     expect(asked).toEqual([1, 10, 10, 10, 10, 10]);
+  });
+
+  it('goes on without who throws, and tells', async () => {
+    let calls = 0;
+    const failures: string[] = [];
+    const broken = { rotate: false, time: async () => { if (++calls === 4) throw new Error('out of memory'); return 1; } };
+    const result = await takeTurns({ broken, fine: { rotate: false, time: async () => 1 } }, effort, (name, error) => failures.push(`${name}: ${error.message}`));
+    expect([Object.keys(result), failures, calls]).toEqual([['fine'], ['broken: out of memory'], 4]);
   });
 
   it('takes the middle of an odd number of samples', () => expect(summary([3, 1, 2])).toEqual({ median: 2, min: 1, max: 3 }));

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Effort } from '../../bench/measure';
 import type { Harness } from '../../bench/native';
+import type { PythonPeers } from '../../bench/peers/python';
 import type { Row } from '../../bench/row';
 import { reasonToSkip, runWorkload, type Arena } from '../../bench/suite';
 import { floorBytes, product, type Workload } from '../../bench/workload';
@@ -93,6 +94,15 @@ describe('runWorkload', () => {
     expect(failures).toEqual([expect.stringMatching(/^gae\/32768x8: javascript: advantages\[\d+\]: expected /)]);
     expect(calls).toBe(1);
     expect(row!.peers).toEqual({});
+  });
+
+  it('goes on without a peer that ends, and reports a workload that cannot be set up', async () => {
+    const load = async () => ({ torch: { check: async () => { throw new Error('python3 ended'); }, time: async () => 1, dispose: () => undefined } });
+    const dying = { ...arena, python: { load, unload: async () => { throw new Error('python3 ended'); } } as unknown as PythonPeers };
+    const { row, failures } = await runWorkload(small, dying);
+    expect([Object.keys(row!.peers), failures, dying.python]).toEqual([['javascript'], ['gae/32768x8: torch: python3 ended'], undefined]);
+    const unable: Workload = { ...small, inputs: () => { throw new RangeError('Array buffer allocation failed'); } };
+    expect(await runWorkload(unable, arena)).toEqual({ failures: ['gae/32768x8: stopped: Array buffer allocation failed'] });
   });
 
   it('gives no row where ours is wrong or throws', async () => {
