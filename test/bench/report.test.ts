@@ -73,7 +73,7 @@ describe('table', () => {
 
 describe('recordings', () => {
   const recording: Recording = {
-    date: '2026-01-02', commit: 'abc', device: 'cpu', rows,
+    date: '2026-01-02', commit: 'abc', device: 'cpu', load: 0.2, rows,
     machine: { cpu: 'A CPU', cores: 2, memoryGiB: 4, gpu: null, driver: null, node: 'v20', platform: 'linux x64' },
   };
 
@@ -92,6 +92,7 @@ describe('recordings', () => {
 
   it('say where and when', () => {
     expect(caption(recording)).toBe('A CPU, 2 cores, 2026-01-02, commit abc');
+    expect(caption({ ...recording, commit: null, load: 3.4 })).toBe('A CPU, 2 cores, 2026-01-02, others at work (load 3.4)');
     expect(caption({ ...recording, device: 'cuda', machine: { ...recording.machine, gpu: 'A GPU' } })).toBe('A GPU, 2026-01-02, commit abc');
   });
 });
