@@ -1,18 +1,25 @@
 /** Those who compute a workload within this process: the public API and plain JavaScript. */
 import { evaluate, tensor, tidy, type Tensor } from 'vantage-rl';
+import { widened } from './inputs';
 import type { Data, Device, HostArray, HostArrays, HostData, Results, Workload } from './workload';
 
 /** Somebody who computes a workload. The copies of its inputs and outputs are its sets; a call takes the next one, or always the first. */
 export interface Contender {
-  /** What the first set gives. */
-  check(): Promise<Results>;
+  /** What the first set gives: all rows of the outputs, or so many. */
+  check(rows?: number): Promise<Results>;
   /** Seconds a call, of so many calls, `rotate` over the sets. */
   time(calls: number, rotate: boolean): Promise<number>;
-  dispose(): void;
+  dispose(): void | Promise<void>;
 }
 
 /** A reason not to run somebody on a workload, for the reader. */
 export class Skipped extends Error {}
+
+/** The part of whole outputs that is compared. */
+export function firstRows(outputs: Data, workload: Workload, rows: number | undefined): Results {
+  const part = (name: string, data: Float32Array) => (rows === undefined ? data : data.subarray(0, (data.length / workload.outputs[name]!.shape[0]!) * rows));
+  return Object.fromEntries(Object.entries(outputs).map(([name, data]) => [name, part(name, data)]));
+}
 
 const now = () => Number(process.hrtime.bigint()) / 1e9;
 
@@ -22,13 +29,6 @@ function timeCalls(calls: number, sets: number, call: (set: number) => void, fin
   for (let i = 0; i < calls; i++) call(i % sets);
   finish();
   return (now() - start) / calls;
-}
-
-/** The exact float32 numbers of bfloat16 bits. */
-function widened(bits: Uint16Array): Float32Array {
-  const words = new Uint32Array(bits.length);
-  for (let i = 0; i < bits.length; i++) words[i] = bits[i]! << 16;
-  return new Float32Array(words.buffer);
 }
 
 function toDevice({ dtype, shape, data }: HostArray, device: Device): Tensor {
@@ -71,9 +71,10 @@ export class PublicApi implements Contender {
     tidy(() => first.reshape([-1]).slice([0], [1]).dataSync());
   }
 
-  async check(): Promise<Results> {
+  async check(rows?: number): Promise<Results> {
     this.call(0);
-    return Object.fromEntries(this.names.map((name) => [name, this.outputs[0]![name]!.dataSync()]));
+    const outputs = this.outputs[0]!;
+    return tidy(() => Object.fromEntries(this.names.map((name) => [name, (rows === undefined ? outputs[name]! : outputs[name]!.slice([0], [rows])).dataSync()])));
   }
 
   async time(calls: number, rotate: boolean): Promise<number> {
@@ -96,7 +97,7 @@ export class PublicApi implements Contender {
 export class JavaScript implements Contender {
   private readonly sets: { inputs: Data; outputs: Data }[];
 
-  constructor(arrays: HostArrays, workload: Workload, private readonly run: NonNullable<Workload['javascript']>, sets: number) {
+  constructor(arrays: HostArrays, private readonly workload: Workload, private readonly run: NonNullable<Workload['javascript']>, sets: number) {
     const outputs = () => Object.entries(workload.outputs).map(([name, { shape }]) => [name, new Float32Array(shape.reduce((a, b) => a * b, 1))]);
     const copy = (data: HostData) => data.slice();
     this.sets = Array.from({ length: sets }, (_, set) => ({
@@ -107,9 +108,9 @@ export class JavaScript implements Contender {
 
   private readonly call = (set: number): void => this.run(this.sets[set]!.inputs, this.sets[set]!.outputs);
 
-  async check(): Promise<Results> {
+  async check(rows?: number): Promise<Results> {
     this.call(0);
-    return this.sets[0]!.outputs;
+    return firstRows(this.sets[0]!.outputs, this.workload, rows);
   }
 
   async time(calls: number, rotate: boolean): Promise<number> {

@@ -43,6 +43,13 @@ export function uniformBfloat16(seed: number, shape: number[], low: number, high
   return { dtype: 'bfloat16', shape, data: filled(new Uint16Array(product(shape)), seed, value) };
 }
 
+/** The exact float32 numbers of bfloat16 bits. */
+export function widened(bits: Uint16Array): Float32Array {
+  const words = new Uint32Array(bits.length);
+  for (let i = 0; i < bits.length; i++) words[i] = bits[i]! << 16;
+  return new Float32Array(words.buffer);
+}
+
 /** 1 with the given probability, else 0. */
 export function flags(seed: number, shape: number[], probability: number): HostArray {
   return { dtype: 'uint8', shape, data: filled(new Uint8Array(product(shape)), seed, (u) => (u < probability ? 1 : 0)) };

@@ -1,4 +1,5 @@
 /** `npm run bench`: measures the suite, prints a table, draws it. */
+import { loadavg } from 'node:os';
 import { relative } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Skipped } from './contender';
@@ -106,9 +107,10 @@ async function main(): Promise<number> {
   let failures: string[] = [];
   if (given.from !== undefined) recording = readRecording(given.from);
   else {
+    const load = loadavg()[0]!;
     const measured = await measure(chosen(given.filter, given.device), given);
     failures = measured.failures;
-    recording = recordingOf(measured.rows, given.device);
+    recording = recordingOf(measured.rows, given.device, load);
   }
   const { rows } = recording;
   if (rows.length > 0) console.log(`\n${table(rows)}\n\n${caption(recording)}`);

@@ -27,7 +27,7 @@ export interface Effort {
 }
 
 export const thorough: Effort = { rounds: 21, sample: 0.01, budget: 1.5, least: 3 };
-export const quick: Effort = { rounds: 5, sample: 0.002, budget: 0.15, least: 1 };
+export const quick: Effort = { rounds: 5, sample: 0.002, budget: 0.3, least: 1 };
 
 /** One thing to time; `calls` fixed, or as many as fill a sample. */
 export interface Timed {
@@ -36,27 +36,35 @@ export interface Timed {
   calls?: number;
 }
 
-/**
- * Seconds a call of each. Two calls warm a contender up first; they choose how many calls a sample is.
- */
-export async function takeTurns<Name extends string>(contenders: Record<Name, Timed>, effort: Effort): Promise<Record<Name, Times>> {
-  const all = (Object.entries(contenders) as [Name, Timed][]).map(([name, timed]) => ({ name, timed, calls: 1, spent: 0, samples: [] as number[] }));
+/** Seconds a call of each. Two calls warm a contender up first; they choose how many calls a sample is. Who throws is left out, and told to `failed`. */
+export async function takeTurns(contenders: Record<string, Timed>, effort: Effort, failed: (name: string, error: Error) => void): Promise<Record<string, Times>> {
+  const all = Object.entries(contenders).map(([name, timed]) => ({ name, timed, calls: 1, spent: 0, samples: [] as number[], out: false }));
+  const attempt = async (one: (typeof all)[number], calls: number): Promise<number> => {
+    try {
+      return await one.timed.time(calls, one.timed.rotate);
+    } catch (error) {
+      one.out = true;
+      failed(one.name, error as Error);
+      return effort.budget;
+    }
+  };
   for (const one of all) {
-    let seconds = await one.timed.time(1, one.timed.rotate);
+    let seconds = await attempt(one, 1);
     if (seconds < effort.budget) {
       // Compilers and caches need more than one call of what is short.
       const warm = Math.max(1, Math.min(200, Math.floor(effort.sample / seconds)));
-      seconds = await one.timed.time(warm, one.timed.rotate);
+      seconds = await attempt(one, warm);
     }
     one.calls = one.timed.calls ?? Math.max(1, Math.min(10_000, Math.round(effort.sample / seconds)));
   }
   for (let round = 0; round < effort.rounds; round++) {
     for (const one of all) {
-      if (one.spent > effort.budget && one.samples.length >= effort.least) continue;
-      const seconds = await one.timed.time(one.calls, one.timed.rotate);
+      if (one.out || (one.spent > effort.budget && one.samples.length >= effort.least)) continue;
+      const seconds = await attempt(one, one.calls);
+      if (one.out) continue;
       one.samples.push(seconds);
       one.spent += seconds * one.calls;
     }
   }
-  return Object.fromEntries(all.map(({ name, samples }) => [name, summary(samples)])) as Record<Name, Times>;
+  return Object.fromEntries(all.filter(({ out }) => !out).map(({ name, samples }) => [name, summary(samples)]));
 }

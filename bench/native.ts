@@ -4,8 +4,8 @@ import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Child } from './child';
-import type { Contender } from './contender';
-import { byteSize, type Device, type HostArrays, type Results, type Workload } from './workload';
+import { firstRows, type Contender } from './contender';
+import { byteSize, type Data, type Device, type HostArrays, type Workload } from './workload';
 
 const root = join(__dirname, '..');
 const folder = join(root, 'build-cmake');
@@ -28,7 +28,10 @@ export class Harness {
   private readonly child: Child;
 
   constructor(program: string, device: Device) {
-    this.child = new Child(program, [device]);
+    // The harness looks beside itself; the addon's library stands beside the addon.
+    const beside = join(root, 'build/Release/libvantage_cuda.so');
+    const library = process.env.VANTAGE_CUDA_LIBRARY ?? (existsSync(beside) ? beside : undefined);
+    this.child = new Child(program, [device], { env: { ...process.env, ...(library && { VANTAGE_CUDA_LIBRARY: library }) } });
   }
 
   private async ask(line: string, ...bytes: ArrayBufferView[]): Promise<string> {
@@ -66,17 +69,17 @@ export class Harness {
     }
     await this.ask('ready');
     return {
-      check: async () => {
+      check: async (rows) => {
         await this.ask('time 1 0');
-        const results: Results = {};
+        const results: Data = {};
         for (const [name, output] of Object.entries(workload.outputs)) {
           await this.ask(`read ${names.indexOf(name)}`);
           results[name] = new Float32Array(await this.child.bytes(byteSize(output)));
         }
-        return results;
+        return firstRows(results, workload, rows);
       },
       time: async (calls, rotate) => Number(await this.ask(`time ${calls} ${rotate ? 1 : 0}`)),
-      dispose: () => void this.ask('job 0').catch(() => undefined),
+      dispose: async () => void (await this.ask('job 0')),
     };
   }
 

@@ -109,30 +109,45 @@ export function affineScan({ a, b }: Data, [rows, time]: number[]): Float64Array
   return out;
 }
 
-/** Rows of logits that are checked where there are more; the others are left NaN. */
-const CHECKED_ROWS = 512;
-
-/** log softmax(logits)[id] and the entropy of each row; the logits are bfloat16, as their bits. */
-export function tokenLogProbs({ logits, ids }: Data, [rows, vocabulary]: number[]): { logProbs: Float64Array; entropy: Float64Array } {
-  const [logProbs, entropy] = [new Float64Array(rows!).fill(NaN), new Float64Array(rows!).fill(NaN)];
-  const words = new Uint32Array(vocabulary!);
-  const row = new Float32Array(words.buffer);
-  for (let n = 0; n < rows!; n += Math.ceil(rows! / CHECKED_ROWS)) {
-    let [largest, sum, weighted] = [-Infinity, 0, 0];
-    for (let j = 0; j < vocabulary!; j++) {
-      words[j] = logits[n * vocabulary! + j] << 16;
-      largest = Math.max(largest, row[j]!);
-    }
-    for (let j = 0; j < vocabulary!; j++) {
-      const x = row[j]! - largest;
-      const weight = Math.exp(x);
-      sum += weight;
-      weighted += weight * x;
-    }
-    logProbs[n] = row[ids[n]]! - largest - Math.log(sum);
-    entropy[n] = Math.log(sum) - weighted / sum;
+/** The softmax of a row of bfloat16 logits (as their bits): its numbers, log Σ exp and entropy. */
+function distribution(logits: Numbers, row: number, vocabulary: number): { x: Float32Array; logSum: number; entropy: number } {
+  const words = new Uint32Array(vocabulary);
+  const x = new Float32Array(words.buffer);
+  let [largest, sum, weighted] = [-Infinity, 0, 0];
+  for (let j = 0; j < vocabulary; j++) {
+    words[j] = logits[row * vocabulary + j]! << 16;
+    largest = Math.max(largest, x[j]!);
   }
-  return { logProbs, entropy };
+  for (let j = 0; j < vocabulary; j++) {
+    const weight = Math.exp(x[j]! - largest);
+    sum += weight;
+    weighted += weight * (x[j]! - largest);
+  }
+  return { x, logSum: largest + Math.log(sum), entropy: Math.log(sum) - weighted / sum };
+}
+
+/** log softmax(logits)[id] and the entropy, of the first rows. */
+export function tokenLogProbs({ logits, ids }: Data, vocabulary: number, rows: number): { logProbs: Float64Array; entropy: Float64Array } {
+  const [logProbs, entropies] = [new Float64Array(rows), new Float64Array(rows)];
+  for (let n = 0; n < rows; n++) {
+    const { x, logSum, entropy } = distribution(logits, n, vocabulary);
+    logProbs[n] = x[ids[n]]! - logSum;
+    entropies[n] = entropy;
+  }
+  return { logProbs, entropy: entropies };
+}
+
+/** Of the sum over rows of −min(ρA, clip(ρ)A), ρ = exp(log softmax(logits)[id] − old): the gradient in the logits of the first rows. */
+export function logitsLoss({ logits, ids, oldLogProbs, advantages }: Data, vocabulary: number, rows: number, clip: number): { gradient: Float64Array } {
+  const gradient = new Float64Array(rows * vocabulary);
+  for (let n = 0; n < rows; n++) {
+    const { x, logSum } = distribution(logits, n, vocabulary);
+    const ratio = Math.exp(x[ids[n]]! - logSum - oldLogProbs[n]);
+    const isClipped = Math.min(Math.max(ratio, 1 - clip), 1 + clip) * advantages[n] < ratio * advantages[n];
+    const slope = isClipped ? 0 : -ratio * advantages[n];
+    for (let j = 0; j < vocabulary; j++) gradient[n * vocabulary + j] = slope * ((j === ids[n] ? 1 : 0) - Math.exp(x[j]! - logSum));
+  }
+  return { gradient };
 }
 
 export interface LossParameters {

@@ -36,9 +36,9 @@ interface Entrant {
   contender: Contender;
 }
 
-/** Ours and JavaScript, which computes in float64; the others sum in float32 in orders of their own. */
-const TOLERANCE = 1e-5;
-const LIBRARY_TOLERANCE = 1e-4;
+/** Ours and JavaScript, which computes in float64; the others sum in float32 in orders of their own, and may be ten times as far off. */
+const TOLERANCE = { relative: 1e-5, absolute: 1e-5 };
+const LIBRARY_FACTOR = 10;
 
 const failure = (workload: Workload, who: string, what: string) => `${workload.name}: ${who}: ${what}`;
 
@@ -58,7 +58,7 @@ async function enter(workload: Workload, arrays: HostArrays, sets: number, arena
   await add('ours', 'vantage', () => new PublicApi(arrays, workload.ours, names, sets, arena.device));
   for (const [name, run] of Object.entries(workload.variants ?? {})) await add('variant', name, () => new PublicApi(arrays, run, names, sets, arena.device));
   if (arena.native && workload.native) await add('native', 'native', () => arena.harness.load(workload, arrays, sets));
-  if (workload.javascript) await add('peer', 'javascript', () => new JavaScript(arrays, workload, workload.javascript!, sets));
+  if (workload.javascript && arena.device === 'cpu') await add('peer', 'javascript', () => new JavaScript(arrays, workload, workload.javascript!, sets));
   if (arena.tfjs) await add('peer', 'tfjs', () => tfjsContender(arena.tfjs!, workload, arrays, sets));
   if (arena.python) {
     try {
@@ -74,9 +74,10 @@ async function enter(workload: Workload, arrays: HostArrays, sets: number, arena
 async function passing(workload: Workload, entrants: Entrant[], expected: Results, arena: Arena, failures: string[]): Promise<Entrant[]> {
   const kept: Entrant[] = [];
   for (const entrant of entrants) {
-    const tolerance = entrant.kind === 'peer' && entrant.name !== 'javascript' ? LIBRARY_TOLERANCE : TOLERANCE;
+    const { relative, absolute } = workload.tolerance ?? TOLERANCE;
+    const factor = entrant.kind === 'peer' && entrant.name !== 'javascript' ? LIBRARY_FACTOR : 1;
     try {
-      const difference = firstDifference(await entrant.contender.check(), expected, tolerance);
+      const difference = firstDifference(await entrant.contender.check(workload.checkedRows), expected, { relative: factor * relative, absolute: factor * absolute });
       if (difference === null) kept.push(entrant);
       else failures.push(failure(workload, entrant.name, difference));
     } catch (error) {
@@ -105,57 +106,78 @@ export function reasonToSkip(workload: Workload, available = availableMemory()):
 
 export async function runWorkload(workload: Workload, arena: Arena): Promise<Outcome> {
   const failures: string[] = [];
-  const arrays = workload.inputs();
-  const cache = cacheBytes(arena.device);
-  const bytes = bytesOf(workload, arrays);
-  const sets = Math.min(MOST_SETS, setsFor(bytes, cache));
-  const expected = workload.reference(Object.fromEntries(Object.entries(arrays).map(([name, { data }]) => [name, data])));
-  const entrants = await enter(workload, arrays, sets, arena, failures);
+  const entrants: Entrant[] = [];
   try {
+    const arrays = workload.inputs();
+    const cache = cacheBytes(arena.device);
+    const bytes = bytesOf(workload, arrays);
+    const sets = Math.min(MOST_SETS, setsFor(bytes, cache));
+    const expected = workload.reference(Object.fromEntries(Object.entries(arrays).map(([name, { data }]) => [name, data])));
+    entrants.push(...(await enter(workload, arrays, sets, arena, failures)));
     const right = await passing(workload, entrants, expected, arena, failures);
     if (!right.some(({ kind }) => kind === 'ours')) return { failures };
-    return { row: await timeRow(workload, right, { cache, bytes, sets }, arena), failures };
+    const failed = (name: string, error: Error) => void failures.push(failure(workload, name, error.message));
+    return { row: await timeRow(workload, right, { cache, bytes, sets }, arena, failed), failures };
+  } catch (error) {
+    return { failures: [...failures, failure(workload, 'stopped', (error as Error).message)] };
   } finally {
-    for (const { contender } of entrants) contender.dispose();
-    await arena.python?.unload();
+    for (const { contender } of entrants) await contender.dispose();
+    try {
+      await arena.python?.unload();
+    } catch {
+      // It has ended, which its contenders have reported. The next workloads do without it.
+      arena.python = undefined;
+    }
   }
 }
 
-async function timeRow(workload: Workload, entrants: Entrant[], { cache, bytes, sets }: { cache: number; bytes: number; sets: number }, arena: Arena): Promise<Row> {
-  const large = copyBytes(arena.device, cache);
-  const moved = floorBytes(workload);
-  const timed: Record<string, Timed> = { copy: { time: (calls) => arena.harness.copy(large, calls), rotate: false } };
-  for (const { name, contender } of entrants) timed[name] = { time: contender.time.bind(contender), rotate: sets > 1 };
-  const ours = entrants.find(({ kind }) => kind === 'ours')!.contender;
-  timed.call = { time: ours.time.bind(ours), rotate: sets > 1, calls: 1 };
-  const times = await takeTurns(timed, arena.effort);
-  const floorSeconds = rounded((moved / (2 * large)) * times.copy!.median);
-  const of = (kind: Kind, source: Record<string, Times>) => Object.fromEntries(entrants.filter((e) => e.kind === kind).map(({ name }) => [name, source[name]!.median]));
-  const some = (medians: Record<string, number>) => (Object.keys(medians).length > 0 ? medians : undefined);
-  const row: Row = {
-    workload: workload.name, device: arena.device, shape: workload.shape, dtype: workload.dtype, tokens: workload.tokens,
-    seconds: times.vantage!, floorSeconds, floorRatio: rounded(times.vantage!.median / floorSeconds), peers: of('peer', times), checked: true,
-    call: times.call!,
-  };
-  const variants = some(of('variant', times));
-  if (variants) row.variants = variants;
-  if (times.native) row.native = times.native;
-  // Half of the cache: it is shared, and the stack and the interpreter live there, too.
-  if (bytes <= cache / 2) row.hot = await timeHot(entrants, moved, arena, of, some);
-  return row;
+type Failed = (name: string, error: Error) => void;
+
+/** Times of the copy and of all entrants under their names. @throws Error where the copy or ours did not get through */
+async function race(entrants: Entrant[], copy: Timed, rotate: boolean, more: Record<string, Timed>, arena: Arena, failed: Failed): Promise<Record<string, Times>> {
+  const timed: Record<string, Timed> = { copy, ...more };
+  for (const { name, contender } of entrants) timed[name] = { time: contender.time.bind(contender), rotate };
+  const times = await takeTurns(timed, arena.effort, failed);
+  const missing = ['copy', 'vantage'].find((name) => times[name] === undefined);
+  if (missing !== undefined) throw new Error(`without the times of ${missing} there is nothing to report`);
+  return times;
 }
 
-async function timeHot(
-  entrants: Entrant[], moved: number, arena: Arena,
-  of: (kind: Kind, source: Record<string, Times>) => Record<string, number>, some: (medians: Record<string, number>) => Record<string, number> | undefined,
-): Promise<NonNullable<Row['hot']>> {
-  const timed: Record<string, Timed> = { copy: { time: (calls) => arena.harness.copy(moved / 2, calls), rotate: false } };
-  for (const { name, contender } of entrants) timed[name] = { time: contender.time.bind(contender), rotate: false };
-  const times = await takeTurns(timed, arena.effort);
-  const floorSeconds = times.copy!.median;
-  const hot: NonNullable<Row['hot']> = { seconds: times.vantage!.median, floorSeconds, floorRatio: rounded(times.vantage!.median / floorSeconds), peers: of('peer', times) };
-  const variants = some(of('variant', times));
-  if (variants) hot.variants = variants;
-  if (times.native) hot.native = times.native.median;
-  return hot;
+/** The medians of the entrants of a kind. */
+function medians(entrants: Entrant[], kind: Kind, times: Record<string, Times>): Record<string, number> {
+  return Object.fromEntries(entrants.filter((one) => one.kind === kind && times[one.name]).map(({ name }) => [name, times[name]!.median]));
+}
+
+/** What a row says of variants and kernels, if it has any. */
+function variantsOf(entrants: Entrant[], times: Record<string, Times>): { variants?: Record<string, number> } {
+  const variants = medians(entrants, 'variant', times);
+  return Object.keys(variants).length > 0 ? { variants } : {};
+}
+
+async function timeRow(workload: Workload, entrants: Entrant[], { cache, bytes, sets }: { cache: number; bytes: number; sets: number }, arena: Arena, failed: Failed): Promise<Row> {
+  const large = copyBytes(arena.device, cache);
+  const moved = floorBytes(workload);
+  const ours = entrants.find(({ kind }) => kind === 'ours')!.contender;
+  const copy: Timed = { time: (calls) => arena.harness.copy(large, calls), rotate: false };
+  const call: Timed = { time: ours.time.bind(ours), rotate: sets > 1, calls: 1 };
+  const times = await race(entrants, copy, sets > 1, { call }, arena, failed);
+  const floorSeconds = rounded((moved / (2 * large)) * times.copy!.median);
+  const seconds = times.vantage!;
+  // Half of the cache: it is shared, and the interpreter lives there, too.
+  const hot = bytes <= cache / 2 ? { hot: await timeHot(entrants, moved, arena, failed) } : {};
+  return {
+    workload: workload.name, device: arena.device, shape: workload.shape, dtype: workload.dtype, tokens: workload.tokens,
+    seconds, floorSeconds, floorRatio: rounded(seconds.median / floorSeconds), peers: medians(entrants, 'peer', times), checked: true, call: times.call!,
+    ...variantsOf(entrants, times), ...(times.native && { native: times.native }), ...hot,
+  };
+}
+
+async function timeHot(entrants: Entrant[], moved: number, arena: Arena, failed: Failed): Promise<NonNullable<Row['hot']>> {
+  const copy: Timed = { time: (calls) => arena.harness.copy(moved / 2, calls), rotate: false };
+  const times = await race(entrants, copy, false, {}, arena, failed);
+  const [seconds, floorSeconds] = [times.vantage!.median, times.copy!.median];
+  return {
+    seconds, floorSeconds, floorRatio: rounded(seconds / floorSeconds), peers: medians(entrants, 'peer', times),
+    ...variantsOf(entrants, times), ...(times.native && { native: times.native.median }),
+  };
 }

@@ -18,6 +18,11 @@ export type Results = Record<string, ArrayLike<number>>;
 /** The arrays of the host by name, typed as the loop that reads them wants it. */
 export type Data = Record<string, any>;
 
+export interface Tolerance {
+  relative: number;
+  absolute: number;
+}
+
 /** Calls of tuned kernels by the names of native/core/kernels.h. A view is the name of an input, an output or a scratch array. */
 export interface NativeJob {
   scratch?: Record<string, ArrayType>;
@@ -41,7 +46,11 @@ export interface Workload {
   devices?: Device[];
   outputs: Record<string, ArrayType>;
   inputs(): HostArrays;
-  /** The outputs in float64, from the formula (bench/reference.ts). NaN where a position is left unchecked, for tables of logits that take too long. */
+  /** Only so many rows of each output are compared, where the reference of all of them would take minutes. Default all. */
+  checkedRows?: number;
+  /** |got − expected| ≤ absolute + relative · |expected|. Default 1e-5 for both. */
+  tolerance?: Tolerance;
+  /** The outputs in float64, from the formula (bench/reference.ts): all rows, or the first `checkedRows`. */
   reference(inputs: Data): Record<string, Float64Array>;
   /** Through the public API. What it returns is evaluated together. */
   ours(tensors: Record<string, Tensor>, host: Data): Record<string, Tensor>;

@@ -21,6 +21,7 @@
 #include <string>
 #include <vector>
 
+#include "../../native/addon/cuda_library.h"
 #include "../../native/core/backend.h"
 #include "../../native/core/error.h"
 #include "../../native/cpu/backend.h"
@@ -99,7 +100,7 @@ class Harness {
 
   std::string describe() const {
     const std::string name = backend_.name();
-    if (name != "cpu") return name;
+    if (name != "cpu") return name + " " + addon::cuda_library().device.name;
     return name + " " + cpu::isa() + ", " + std::to_string(cpu::threads()) + " threads";
   }
 
@@ -234,7 +235,10 @@ class Harness {
 
 Backend& backend_of(const std::string& device) {
   if (device == "cpu") return cpu::backend();
-  fail("device: expected cpu, got \"%s\"", device.c_str());
+  if (device != "cuda") fail("device: expected cpu or cuda, got \"%s\"", device.c_str());
+  const addon::Cuda& cuda = addon::cuda_library();
+  if (cuda.backend == nullptr) fail("%s", cuda.reason.c_str());
+  return *cuda.backend;
 }
 
 }  // namespace

@@ -57,8 +57,8 @@ export class PythonPeers {
     const who = { peer, function: workload.peer!.name, parameters: workload.peer!.parameters };
     const outputs = Object.keys(workload.outputs);
     return {
-      check: async () => {
-        const { sizes } = (await this.ask({ do: 'check', ...who, outputs })) as { sizes: number[] };
+      check: async (rows) => {
+        const { sizes } = (await this.ask({ do: 'check', ...who, outputs, rows })) as { sizes: number[] };
         const results: Results = {};
         for (const [i, name] of outputs.entries()) results[name] = new Float32Array(await this.child.bytes(sizes[i]!));
         return results;

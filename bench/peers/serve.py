@@ -3,7 +3,8 @@
 One JSON object a line goes in, followed by the bytes it promises; one JSON object comes back, with "error" where something failed.
   {"do": "hello"}                                                    -> {"peers": {name: [functions]}, "version": text}
   {"do": "load", "sets": n, "arrays": [{"name", "dtype", "shape", "bytes"}]}   + the bytes of all arrays
-  {"do": "check", "peer", "function", "parameters", "outputs": [names]}  -> {"sizes": [...]} + float32 values
+  {"do": "check", "peer", "function", "parameters", "outputs": [names], "rows"?: first rows only}
+                                                                         -> {"sizes": [...]} + float32 values
   {"do": "time", "peer", "function", "parameters", "calls", "rotate"}    -> {"seconds": seconds a call}
 A function that cannot do a workload in reasonable time raises Skip(reason): {"skip": reason}.
 """
@@ -45,7 +46,7 @@ def serve(peers, device="cpu"):
         function, parameters = peers[message["peer"]][message["function"]], message["parameters"]
         if message["do"] == "check":
             outputs = function(sets[0], **parameters)
-            data = [outputs[name].detach().float().cpu().contiguous().numpy().tobytes() for name in message["outputs"]]
+            data = [outputs[name].detach()[: message.get("rows")].float().cpu().contiguous().numpy().tobytes() for name in message["outputs"]]
             return {"sizes": [len(part) for part in data]}, data
         count = len(sets) if message["rotate"] else 1
         start = time.perf_counter()

@@ -1,8 +1,8 @@
 /** TensorFlow.js on its WebAssembly backend, on whole tensors. Its threads need a browser: in Node it runs on one. */
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { Skipped, type Contender } from '../contender';
-import type { HostArrays, Results, Workload } from '../workload';
+import { firstRows, Skipped, type Contender } from '../contender';
+import type { HostArrays, Workload } from '../workload';
 
 type Tf = typeof import('@tensorflow/tfjs-core');
 type T = import('@tensorflow/tfjs-core').Tensor;
@@ -81,11 +81,9 @@ export function tfjsContender(tf: Tf, workload: Workload, arrays: HostArrays, se
     outputs[set] = tf.tidy(() => compute(tf, inputs[set]!, peer!.parameters));
   };
   return {
-    check: async () => {
+    check: async (rows) => {
       call(0);
-      const results: Results = {};
-      for (const name of Object.keys(workload.outputs)) results[name] = outputs[0]![name]!.dataSync();
-      return results;
+      return firstRows(Object.fromEntries(Object.keys(workload.outputs).map((name) => [name, outputs[0]![name]!.dataSync()])), workload, rows);
     },
     time: async (calls, rotate) => {
       const start = performance.now();

@@ -124,6 +124,16 @@ def clipped_loss(inputs, clip, klCoefficient):
     return {"loss": loss[None], "clipRatio": share[None], "gradient": gradient}
 
 
+def logits_loss(inputs, clip):
+    """The sum over rows of −min(ρA, clip(ρ)A), and its gradient in the logits."""
+    logits = inputs["logits"].detach().requires_grad_()
+    logp = torch.log_softmax(logits.float(), -1).gather(-1, inputs["ids"].long()[:, None]).squeeze(-1)
+    ratio = (logp - inputs["oldLogProbs"]).exp()
+    loss = -torch.minimum(ratio * inputs["advantages"], ratio.clamp(1 - clip, 1 + clip) * inputs["advantages"]).sum()
+    (gradient,) = torch.autograd.grad(loss, logits)
+    return {"gradient": gradient}
+
+
 def renamed(function):
     """`lambda` is a word of the language: it comes as lambda_."""
     return lambda inputs, **parameters: function(inputs, **{("lambda_" if name == "lambda" else name): value for name, value in parameters.items()})
@@ -131,5 +141,5 @@ def renamed(function):
 
 FUNCTIONS = {
     function.__name__: renamed(function)
-    for function in (gae, discounted_return, vtrace, grouped, token_log_probs, affine_scan, whiten, clipped_loss)
+    for function in (gae, discounted_return, vtrace, grouped, token_log_probs, affine_scan, whiten, clipped_loss, logits_loss)
 }

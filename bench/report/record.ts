@@ -10,19 +10,25 @@ export interface Recording {
   commit: string | null;
   machine: Machine;
   device: Device;
+  /** The average of a minute before the run began: what else the machine was doing. */
+  load: number;
   rows: Row[];
 }
 
-export function recordingOf(rows: Row[], device: Device, date = new Date()): Recording {
-  return { date: date.toISOString().slice(0, 10), commit: commit(), machine: machine(), device, rows };
+export function recordingOf(rows: Row[], device: Device, load: number, date = new Date()): Recording {
+  return { date: date.toISOString().slice(0, 10), commit: commit(), machine: machine(), device, load: Number(load.toFixed(1)), rows };
 }
 
 const processor = ({ device, machine }: Recording) => (device === 'cuda' ? (machine.gpu ?? 'gpu') : machine.cpu);
 
+/** From this load on the figures say so. */
+const BUSY = 1;
+
 /** Where and when, for people. */
 export function caption(recording: Recording): string {
   const cores = recording.device === 'cpu' ? `, ${recording.machine.cores} cores` : '';
-  return `${processor(recording)}${cores}, ${recording.date}${recording.commit ? `, commit ${recording.commit}` : ''}`;
+  const busy = recording.load >= BUSY ? `, others at work (load ${recording.load})` : '';
+  return `${processor(recording)}${cores}, ${recording.date}${recording.commit ? `, commit ${recording.commit}` : ''}${busy}`;
 }
 
 export function write(path: string, text: string): void {

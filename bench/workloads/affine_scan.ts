@@ -1,11 +1,11 @@
 /** The recurrence that every temporal estimator is made of, y_t = a_t·y_{t+1} + b_t, and masked whitening by itself. */
-import { maskedWhiten, scan } from 'vantage-rl';
+import { affineScan, maskedWhiten, scan } from 'vantage-rl';
 import { ragged, uniform } from '../inputs';
 import * as reference from '../reference';
 import { float32, type Data, type Workload } from '../workload';
 import { noMoments, whitenInJavaScript } from './gae';
 
-function affineScan(shape: [number, number]): Workload {
+function affine(shape: [number, number]): Workload {
   return {
     name: `affine-scan/${shape.join('x')}`,
     shape,
@@ -15,7 +15,8 @@ function affineScan(shape: [number, number]): Workload {
     outputs: { out: float32(...shape) },
     inputs: () => ({ a: uniform(1, shape, 0.5, 1), b: uniform(2, shape, -1, 1) }),
     reference: (inputs) => ({ out: reference.affineScan(inputs, shape) }),
-    ours: ({ a, b }) => ({ out: scan([a!, b!], { reverse: true }, (y, [a, b]) => a.mul(y).add(b)) }),
+    ours: ({ a, b }) => ({ out: affineScan(a!, b!, { reverse: true }) }),
+    variants: { scan: ({ a, b }) => ({ out: scan([a!, b!], { reverse: true }, (y, [a, b]) => a.mul(y).add(b)) }) },
     native: { scratch: { initial: float32(shape[0]) }, calls: [{ kernel: 'affine_scan', views: ['a', 'b', 'initial', 'out'], attributes: [1] }] },
     javascript: ({ a, b }: Data, { out }: Data) => {
       const [factor, addend, y]: Float32Array[] = [a, b, out];
@@ -49,4 +50,4 @@ function whiten(shape: [number, number]): Workload {
   };
 }
 
-export const workloads: Workload[] = [affineScan([12288, 1024]), affineScan([12288, 65536]), whiten([1024, 8192])];
+export const workloads: Workload[] = [affine([12288, 1024]), affine([12288, 65536]), whiten([1024, 8192])];

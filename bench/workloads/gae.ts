@@ -1,5 +1,5 @@
 /** Generalised advantage estimation: the kernel, the estimator with its whitening, and episodes that end within rows. */
-import { computeAdvantages, generalizedAdvantage, scan, where } from 'vantage-rl';
+import { computeAdvantages, generalizedAdvantage } from 'vantage-rl';
 import { everyToken, flags, ragged, uniform } from '../inputs';
 import * as reference from '../reference';
 import { float32, type ArrayType, type Data, type Device, type NativeJob, type Workload } from '../workload';
@@ -86,7 +86,10 @@ function gae(shape: [number, number], devices?: Device[]): Workload {
     devices,
     inputs: () => ({ ...critic(shape), mask: ragged(shape) }),
     reference: (inputs) => reference.gae(inputs, shape, gamma, lambda),
-    ours: ({ rewards, values, mask }) => generalizedAdvantage(rewards!, values!, mask!, { gamma, lambda }),
+    ours: ({ rewards, values, mask }) => {
+      const { advantages, returns } = generalizedAdvantage(rewards!, values!, mask!, { gamma, lambda });
+      return { advantages, returns };
+    },
     variants: {
       estimator: ({ rewards, values, mask: masks }) => {
         const { advantages, returns } = computeAdvantages('gae', { rewards: rewards!, values: values!, masks: masks! }, { gamma, lambda, whiten: false });
@@ -112,11 +115,8 @@ function gaeWithEnds(shape: [number, number], devices?: Device[]): Workload {
     inputs: () => ({ ...critic(shape), mask: everyToken(shape), ends: flags(3, shape, 0.05) }),
     reference: (inputs) => reference.gae(inputs, shape, gamma, lambda),
     ours: ({ rewards, values, mask, ends }) => {
-      const [advantages] = scan([rewards!, values!, ends!.equal(0)], { reverse: true, mask: mask!, init: [0, 0] }, ([next, nextValue], [r, v, live]) => [
-        r.add(nextValue.mul(live).mul(gamma)).sub(v).add(next.mul(live).mul(gamma * lambda)),
-        v,
-      ]);
-      return { advantages: where(mask!, advantages, 0), returns: where(mask!, advantages.add(values!), 0) };
+      const { advantages, returns } = generalizedAdvantage(rewards!, values!, mask!, { gamma, lambda, ends: ends! });
+      return { advantages, returns };
     },
     native: {
       scratch: { noBootstrap: float32(...shape), noMoments },

@@ -1,6 +1,6 @@
-/** Log-probability of the sampled token and entropy, from bfloat16 logits. */
-import { tokenLogProbs } from 'vantage-rl';
-import { integers, uniformBfloat16 } from '../inputs';
+/** Log-probability of the sampled token and entropy, from bfloat16 logits; a policy loss with its gradient in the logits. */
+import { gradients, tokenLogProbs } from 'vantage-rl';
+import { integers, uniform, uniformBfloat16, widened } from '../inputs';
 import * as reference from '../reference';
 import { float32, type Data, type Device, type Workload } from '../workload';
 
@@ -28,8 +28,9 @@ function inJavaScript({ logits, ids }: Data, out: Data, [rows, vocabulary]: read
   }
 }
 
-function workload([rows, vocabulary]: [number, number], devices?: Device[]): Workload {
+function tokens([rows, vocabulary]: [number, number], devices?: Device[]): Workload {
   const shape = [rows, vocabulary];
+  const checkedRows = Math.min(rows, 512);
   return {
     name: `token-log-probs/${rows}x${vocabulary}-bf16`,
     shape,
@@ -39,7 +40,8 @@ function workload([rows, vocabulary]: [number, number], devices?: Device[]): Wor
     devices,
     outputs: { logProbs: float32(rows), entropy: float32(rows) },
     inputs: () => ({ logits: uniformBfloat16(1, shape, -8, 8), ids: integers(rows, (i) => (i * 7919) % vocabulary) }),
-    reference: (inputs) => reference.tokenLogProbs(inputs, shape),
+    checkedRows,
+    reference: (inputs) => reference.tokenLogProbs(inputs, vocabulary, checkedRows),
     ours: ({ logits, ids }) => tokenLogProbs(logits!, ids!),
     native: { scratch: { lse: float32(rows) }, calls: [{ kernel: 'token_log_probs', views: ['logits', 'ids', 'logProbs', 'entropy', 'lse'], scalars: [1] }] },
     javascript: (inputs, outputs) => inJavaScript(inputs, outputs, shape),
@@ -47,9 +49,49 @@ function workload([rows, vocabulary]: [number, number], devices?: Device[]): Wor
   };
 }
 
+const clip = 0.2;
+
+/** The clipped policy loss of the sampled tokens, and its gradient in the logits. */
+function loss([rows, vocabulary]: [number, number], devices?: Device[]): Workload {
+  const checkedRows = Math.min(rows, 64);
+  // Of so many logits, uniform in ±1, log Σ exp is V·sinh 1 but for a few thousandths: near enough for ratios around 1.
+  const logSum = Math.log(vocabulary * Math.sinh(1));
+  return {
+    name: `logits-loss/${rows}x${vocabulary}-bf16`,
+    shape: [rows, vocabulary],
+    dtype: 'bfloat16',
+    tokens: rows,
+    bytesPerToken: 4 * vocabulary,
+    devices,
+    outputs: { gradient: { dtype: 'bfloat16', shape: [rows, vocabulary] } },
+    checkedRows,
+    // Gradients are as small as probabilities, and rounded to eight bits.
+    tolerance: { relative: 2 ** -8, absolute: 1e-9 },
+    inputs: () => {
+      const logits = uniformBfloat16(1, [rows, vocabulary], -1, 1);
+      const ids = integers(rows, (i) => (i * 7919) % vocabulary);
+      const noise = uniform(2, [rows], -0.3, 0.3).data;
+      const chosen = widened(Uint16Array.from({ length: rows }, (_, n) => logits.data[n * vocabulary + ids.data[n]!]!));
+      const oldLogProbs = { dtype: 'float32' as const, shape: [rows], data: chosen.map((x, n) => x - logSum + noise[n]!) };
+      return { logits, ids, oldLogProbs, advantages: uniform(3, [rows], -1, 1) };
+    },
+    reference: (inputs) => reference.logitsLoss(inputs, vocabulary, checkedRows, clip),
+    ours: ({ logits, ids, oldLogProbs, advantages }) => {
+      const { logProbs } = tokenLogProbs(logits!, ids!);
+      const ratio = logProbs.sub(oldLogProbs!).exp();
+      const total = ratio.mul(advantages!).minimum(ratio.clamp(1 - clip, 1 + clip).mul(advantages!)).neg().sum();
+      const [gradient] = gradients(total, [logits!]);
+      return { total, gradient: gradient! };
+    },
+    peer: { name: 'logits_loss', parameters: { clip } },
+  };
+}
+
 export const workloads: Workload[] = [
-  workload([512, 151936], ['cpu']),
-  workload([64, 32000]),
-  workload([8192, 151936], ['cuda']),
-  workload([8192, 131072], ['cuda']),
+  tokens([512, 151936], ['cpu']),
+  tokens([64, 32000]),
+  tokens([8192, 151936], ['cuda']),
+  tokens([8192, 131072], ['cuda']),
+  loss([64, 32000]),
+  loss([8192, 151936], ['cuda']),
 ];

@@ -1,5 +1,5 @@
 /** V-trace, and the discounted return. */
-import { scan, where } from 'vantage-rl';
+import { discountedReturn, vtrace } from 'vantage-rl';
 import { ragged, uniform } from '../inputs';
 import * as reference from '../reference';
 import { float32, type Data, type Device, type Workload } from '../workload';
@@ -31,8 +31,7 @@ function vtraceInJavaScript(inputs: Data, out: Data, [rows, time]: readonly numb
   }
 }
 
-function vtrace(shape: [number, number]): Workload {
-  const { gamma, lambda, clipRho, clipC, clipPgRho } = parameters;
+function vtraceWorkload(shape: [number, number]): Workload {
   return {
     name: `vtrace/${shape.join('x')}`,
     shape,
@@ -45,20 +44,17 @@ function vtrace(shape: [number, number]): Workload {
       mask: ragged(shape), bootstrap: uniform(5, [shape[0]]),
     }),
     reference: (inputs) => reference.vtrace(inputs, shape, parameters),
-    ours: ({ targetLogProbs, behaviourLogProbs, rewards, values, mask, bootstrap }) => {
-      const inputs = [targetLogProbs!.sub(behaviourLogProbs!).exp(), rewards!, values!] as const;
-      const init = [0, bootstrap!, bootstrap!, 0] as const;
-      const [, , targets, advantages] = scan(inputs, { reverse: true, mask: mask!, init }, ([difference, next, target], [rho, r, v]) => {
-        const change = rho.minimum(clipRho).mul(r.add(next.mul(gamma)).sub(v)).add(rho.minimum(clipC).mul(gamma * lambda).mul(difference));
-        return [change, v, v.add(change), rho.minimum(clipPgRho).mul(r.add(target.mul(gamma)).sub(v))];
-      });
-      return { targets: where(mask!, targets, 0), advantages: where(mask!, advantages, 0) };
-    },
+    ours: ({ targetLogProbs, behaviourLogProbs, rewards, values, mask, bootstrap }) => ({
+      ...vtrace(
+        { targetLogProbs: targetLogProbs!, behaviourLogProbs: behaviourLogProbs!, rewards: rewards!, values: values!, mask: mask!, bootstrap: bootstrap! },
+        parameters,
+      ),
+    }),
     native: {
       calls: [
         {
           kernel: 'vtrace', views: ['targetLogProbs', 'behaviourLogProbs', 'rewards', 'values', 'mask', 'bootstrap', 'targets', 'advantages'],
-          scalars: [gamma, lambda, clipRho, clipC, clipPgRho],
+          scalars: Object.values(parameters),
         },
       ],
     },
@@ -67,7 +63,7 @@ function vtrace(shape: [number, number]): Workload {
   };
 }
 
-function discountedReturn(shape: [number, number], devices?: Device[]): Workload {
+function returns(shape: [number, number], devices?: Device[]): Workload {
   const gamma = 0.99;
   return {
     name: `discounted-return/${shape.join('x')}`,
@@ -79,9 +75,7 @@ function discountedReturn(shape: [number, number], devices?: Device[]): Workload
     outputs: { returns: float32(...shape) },
     inputs: () => ({ rewards: uniform(1, shape), mask: ragged(shape) }),
     reference: (inputs) => ({ returns: reference.discountedReturn(inputs, shape, gamma) }),
-    ours: ({ rewards, mask }) => ({
-      returns: where(mask!, scan([rewards!], { reverse: true, mask: mask! }, (next, [r]) => r.add(next.mul(gamma))), 0),
-    }),
+    ours: ({ rewards, mask }) => ({ returns: discountedReturn(rewards!, mask!, { gamma }).returns }),
     native: { scratch: { noMoments }, calls: [{ kernel: 'discounted_return', views: ['rewards', 'mask', 'returns', 'noMoments'], scalars: [gamma] }] },
     javascript: ({ rewards, mask }: Data, { returns }: Data) => {
       const [r, m, out]: [Float32Array, Uint8Array, Float32Array] = [rewards, mask, returns];
@@ -102,4 +96,4 @@ function discountedReturn(shape: [number, number], devices?: Device[]): Workload
   };
 }
 
-export const workloads: Workload[] = [vtrace([1024, 1024]), vtrace([16384, 512]), discountedReturn([1024, 1024]), discountedReturn([16384, 512], ['cuda'])];
+export const workloads: Workload[] = [vtraceWorkload([1024, 1024]), vtraceWorkload([16384, 512]), returns([1024, 1024]), returns([16384, 512], ['cuda'])];

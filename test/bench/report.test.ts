@@ -73,7 +73,7 @@ describe('table', () => {
 
 describe('recordings', () => {
   const recording: Recording = {
-    date: '2026-01-02', commit: 'abc', device: 'cpu', rows,
+    date: '2026-01-02', commit: 'abc', device: 'cpu', load: 0.2, rows,
     machine: { cpu: 'A CPU', cores: 2, memoryGiB: 4, gpu: null, driver: null, node: 'v20', platform: 'linux x64' },
   };
 
@@ -92,24 +92,28 @@ describe('recordings', () => {
 
   it('say where and when', () => {
     expect(caption(recording)).toBe('A CPU, 2 cores, 2026-01-02, commit abc');
+    expect(caption({ ...recording, commit: null, load: 3.4 })).toBe('A CPU, 2 cores, 2026-01-02, others at work (load 3.4)');
     expect(caption({ ...recording, device: 'cuda', machine: { ...recording.machine, gpu: 'A GPU' } })).toBe('A GPU, 2026-01-02, commit abc');
   });
 });
 
 describe('check', () => {
-  const expected = { x: [1, 1000, NaN] };
-  it('takes what is within the tolerance, relative above 1, and does not look where nothing is expected', () => {
-    expect(firstDifference({ x: [1.000009, 1000.009, 7] }, expected, 1e-5)).toBeNull();
+  const expected = { x: [1, 1000, 0] };
+  const tolerance = { relative: 1e-5, absolute: 1e-6 };
+  it('takes what is within the tolerance', () => {
+    expect(firstDifference({ x: [1.00001, 1000.009, 9e-7] }, expected, tolerance)).toBeNull();
   });
   it.each([
     [{ x: [1.00003, 1000, 0] }, 'x[0]: expected 1, got 1.00003'],
     [{ x: [1, NaN, 0] }, 'x[1]: expected 1000, got NaN'],
+    [{ x: [1, 1000, 2e-6] }, 'x[2]: expected 0, got 0.000002'],
     [{ x: [1] }, 'x: expected 3 values, got 1'],
     [{ y: [1, 1000, 0] }, "no output 'x'"],
-  ])('refuses %p', (results, message) => expect(firstDifference(results as never, expected, 1e-5)).toBe(message));
+  ])('refuses %p', (results, message) => expect(firstDifference(results as never, expected, tolerance)).toBe(message));
 });
 
 describe('takeTurns', () => {
+  const never = (name: string, error: Error): never => { throw new Error(`${name}: ${error.message}`); };
   const effort: Effort = { rounds: 4, sample: 0.01, budget: 30, least: 2 };
 
   it('gives everyone a sample a round, in turn', async () => {
@@ -122,21 +126,29 @@ describe('takeTurns', () => {
       },
     });
     // Two calls warm each up.
-    const result = await takeTurns({ a: fake('a', [9, 9, 4, 1, 3, 2]), b: fake('b', [9, 9, 7, 7, 7, 7]) }, effort);
+    const result = await takeTurns({ a: fake('a', [9, 9, 4, 1, 3, 2]), b: fake('b', [9, 9, 7, 7, 7, 7]) }, effort, never);
     expect(order.join('')).toBe('aabbabababab');
     expect(result).toEqual({ a: { median: 2.5, min: 1, max: 4 }, b: { median: 7, min: 7, max: 7 } });
   });
 
   it('lets who is slow leave early, with the samples that are the least', async () => {
     let calls = 0;
-    await takeTurns({ slow: { rotate: false, time: async () => (calls++, 40) } }, effort);
+    await takeTurns({ slow: { rotate: false, time: async () => (calls++, 40) } }, effort, never);
     expect(calls).toBe(1 + 2);
   });
 
   it('fills a sample with calls of what is fast', async () => {
     const asked: number[] = [];
-    await takeTurns({ fast: { rotate: true, time: async (calls, rotate) => (asked.push(rotate ? calls : -1), 0.001) } }, effort);
+    await takeTurns({ fast: { rotate: true, time: async (calls, rotate) => (asked.push(rotate ? calls : -1), 0.001) } }, effort, never);
     expect(asked).toEqual([1, 10, 10, 10, 10, 10]);
+  });
+
+  it('goes on without who throws, and tells', async () => {
+    let calls = 0;
+    const failures: string[] = [];
+    const broken = { rotate: false, time: async () => { if (++calls === 4) throw new Error('out of memory'); return 1; } };
+    const result = await takeTurns({ broken, fine: { rotate: false, time: async () => 1 } }, effort, (name, error) => failures.push(`${name}: ${error.message}`));
+    expect([Object.keys(result), failures, calls]).toEqual([['fine'], ['broken: out of memory'], 4]);
   });
 
   it('takes the middle of an odd number of samples', () => expect(summary([3, 1, 2])).toEqual({ median: 2, min: 1, max: 3 }));

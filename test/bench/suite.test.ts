@@ -4,10 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Effort } from '../../bench/measure';
 import type { Harness } from '../../bench/native';
+import type { PythonPeers } from '../../bench/peers/python';
 import type { Row } from '../../bench/row';
 import { reasonToSkip, runWorkload, type Arena } from '../../bench/suite';
 import { floorBytes, product, type Workload } from '../../bench/workload';
 import { suite } from '../../bench/workloads';
+import { nativeDescription } from '../../src/native';
 import { everyToken, ragged, uniform } from '../../bench/inputs';
 
 const root = join(__dirname, '../..');
@@ -30,13 +32,13 @@ describe('the suite', () => {
   it('has names of its own for all workloads, each of one of the families', () => {
     const names = suite.map(({ name }) => name);
     expect(new Set(names).size).toBe(names.length);
-    const families = ['gae', 'gae-whiten', 'vtrace', 'discounted-return', 'grpo', 'rloo', 'token-log-probs', 'affine-scan', 'whiten', 'clipped-loss', 'custom'];
+    const families = ['gae', 'gae-whiten', 'vtrace', 'discounted-return', 'grpo', 'rloo', 'token-log-probs', 'logits-loss', 'affine-scan', 'whiten', 'clipped-loss', 'custom'];
     expect([...new Set(names.map((name) => name.split('/')[0]))].sort()).toEqual(families.sort());
   });
 
   it('counts no fewer bytes in a floor than the outputs have', () => {
     for (const workload of suite) {
-      const written = Object.values(workload.outputs).reduce((sum, { shape }) => sum + 4 * product(shape), 0);
+      const written = Object.values(workload.outputs).reduce((sum, { shape }) => sum + 2 * product(shape), 0);
       expect([workload.name, floorBytes(workload) > written]).toEqual([workload.name, true]);
     }
   });
@@ -46,6 +48,13 @@ describe('the suite', () => {
     expect(reasonToSkip(workload, 2 ** 30)).toMatch(/^needs about \d+ GiB, of which 1 are free$/);
     expect(reasonToSkip(workload, 2 ** 40)).toBeNull();
   });
+});
+
+it('bench/results/README.md says of every kernel where it was last verified on a GPU', () => {
+  const text = readFileSync(join(root, 'bench/results/README.md'), 'utf8');
+  const listed = [...text.matchAll(/^\| `(\w+)` \| \S.* \|$/gm)].map(([, name]) => name);
+  const kernels = nativeDescription().kernels.map(({ name }) => name);
+  expect(listed.filter((name) => kernels.includes(name!))).toEqual(kernels);
 });
 
 describe('inputs', () => {
@@ -85,6 +94,15 @@ describe('runWorkload', () => {
     expect(failures).toEqual([expect.stringMatching(/^gae\/32768x8: javascript: advantages\[\d+\]: expected /)]);
     expect(calls).toBe(1);
     expect(row!.peers).toEqual({});
+  });
+
+  it('goes on without a peer that ends, and reports a workload that cannot be set up', async () => {
+    const load = async () => ({ torch: { check: async () => { throw new Error('python3 ended'); }, time: async () => 1, dispose: () => undefined } });
+    const dying = { ...arena, python: { load, unload: async () => { throw new Error('python3 ended'); } } as unknown as PythonPeers };
+    const { row, failures } = await runWorkload(small, dying);
+    expect([Object.keys(row!.peers), failures, dying.python]).toEqual([['javascript'], ['gae/32768x8: torch: python3 ended'], undefined]);
+    const unable: Workload = { ...small, inputs: () => { throw new RangeError('Array buffer allocation failed'); } };
+    expect(await runWorkload(unable, arena)).toEqual({ failures: ['gae/32768x8: stopped: Array buffer allocation failed'] });
   });
 
   it('gives no row where ours is wrong or throws', async () => {
