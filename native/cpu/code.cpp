@@ -6,7 +6,7 @@
 namespace vantage::cpu::VANTAGE_ISA {
 namespace {
 
-constexpr int64_t kRegisterBudget = 16 * 1024;  // bytes of L1 for the homes of a tile
+constexpr int64_t kRegisterBudget = 24 * 1024;  // bytes of L1 for the homes of a tile
 
 int size_of(RegisterType type) { return type == RegisterType::f64 ? 8 : 4; }
 

@@ -8,7 +8,7 @@
 namespace vantage::cpu::VANTAGE_ISA {
 namespace {
 
-constexpr int64_t kScanWidth = 8;
+constexpr int64_t kScanWidth = 16;
 // A loop calls each instruction of its block once for each time: more rows spread the cost of the calls.
 constexpr int64_t kLoopWidth = 32;
 constexpr int64_t kFewRows = 16;
