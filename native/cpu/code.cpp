@@ -46,6 +46,7 @@ class Builder {
       Step& loop = code_.step[code_.steps++];
       loop.op = Op::loop;
       loop.dst = loop.a = loop.b = loop.c = loop.mask = -1;
+      loop.tested = loop.chooses = false;
       const int first = code_.steps;
       for (int k = i + 1; k < end; ++k) {
         if (instructions[k].op != Op::load && instructions[k].op != Op::constant) add(instructions[k]);
@@ -68,6 +69,7 @@ class Builder {
     }
     fuse(&code_);
     choose_variants();
+    find_tests();
     place_homes();
   }
 
@@ -77,6 +79,7 @@ class Builder {
     step.op = one.op;
     step.type = one.type;
     step.run = nullptr;
+    step.tested = step.chooses = false;
     step.size = size_of(one.type);
     step.a = step.b = step.c = step.mask = -1;
     step.step_a = step.step_b = step.step_c = step.size;
@@ -167,6 +170,33 @@ class Builder {
     return changed;
   }
 
+  // The loads whose value only `where`s and scans read, as the condition.
+  void find_tests() {
+    bool tested[kMaxInstructions];
+    for (int v = 0; v < code_.values; ++v) tested[v] = true;
+    for (int i = 0; i < code_.outputs; ++i) tested[code_.output[i].value] = false;
+    int block_end = -1;
+    for (int i = 0; i < code_.steps; ++i) {
+      const Step& step = code_.step[i];
+      if (step.op == Op::loop) block_end = i + step.block;
+      const bool chooses = i > block_end && step.op == Op::where && !is_uniform(step.b);
+      if (step.a >= 0 && !chooses) tested[step.a] = false;
+      for (int value : {step.b, step.c}) {
+        if (value >= 0) tested[value] = false;
+      }
+    }
+    for (int i = 0; i < code_.steps; ++i) {
+      Step& step = code_.step[i];
+      if (step.op == Op::load) {
+        const DType dtype = program_.views[step.view].dtype;
+        step.tested = tested[step.dst] &= step.type == RegisterType::i32 && (dtype == DType::u8 || dtype == DType::boolean);
+      } else if (step.dst >= 0) {
+        step.chooses = step.mask >= 0 ? tested[step.mask] : step.op == Op::where && tested[step.a];
+        tested[step.dst] = false;
+      }
+    }
+  }
+
   // A home is free again after the step that uses its value last; what a loop's block uses lives to the end of the block. Constants are
   // filled once for all tiles, so theirs are never shared; uniform ones have no home.
   void place_homes() {
@@ -183,6 +213,11 @@ class Builder {
       i = end + 1;
     }
     for (int i = 0; i < code_.outputs; ++i) last[code_.output[i].value] = code_.steps;
+    // The result of a `where` may be its second operand, which then has to stay.
+    for (int i = code_.steps - 1; i >= 0; --i) {
+      const Step& step = code_.step[i];
+      if (step.chooses && step.op == Op::where && last[step.b] < last[step.dst]) last[step.b] = last[step.dst];
+    }
     for (int i = 0; i < code_.steps; ++i) {
       if (code_.step[i].op == Op::constant) {
         const int value = code_.step[i].dst;

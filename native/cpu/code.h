@@ -39,6 +39,14 @@ struct Step {
   LoadTimeMajor load_time_major;
   int block;            // loop: the number of steps that follow in its block
   bool in_place;        // load: the value may point into the buffer
+  bool tested;          // load of bytes: asked only whether it is 0. A tile without a 0 needs no value (see Tests).
+  bool chooses;         // where, scan: by a tested value
+};
+
+// Which of the tested values hold no 0 in a tile. There a `where` is its second operand, and a scan needs no mask. It saves the choosing where
+// masks have no holes for long stretches, which is how they come.
+struct Tests {
+  bool all_true[kMaxInstructions];
 };
 
 struct Leave {
@@ -71,6 +79,8 @@ struct Code {
   // The memory of the homes for one task, and each value's place in it. Fills the constants.
   size_t memory_bytes() const { return static_cast<size_t>(homes) * home_bytes + static_cast<size_t>(uniforms) * kUniformBytes; }
   void place(char* memory, void** at) const;
+  // Where the step's result stands if it has memory of its own.
+  char* home_of(const Step& one, char* memory) const { return memory + home[one.dst] * home_bytes; }
 };
 
 // Constants and loads in a loop's block move in front of it.

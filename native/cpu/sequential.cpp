@@ -97,13 +97,13 @@ class Sequential {
       char* memory = scratch<char>(Scratch::tile, code_.memory_bytes());
       void* at[kMaxInstructions];
       code_.place(memory, at);
-      if (task >= tasks[0]) return group(bands_[1], task - tasks[0], level, at, partials);
-      for (int64_t i = task * per_task; i < smaller((task + 1) * per_task, groups[0]); ++i) group(bands_[0], i, level, at, partials);
+      if (task >= tasks[0]) return group(bands_[1], task - tasks[0], level, memory, at, partials);
+      for (int64_t i = task * per_task; i < smaller((task + 1) * per_task, groups[0]); ++i) group(bands_[0], i, level, memory, at, partials);
     });
   }
 
   // One group of rows, through all of its time.
-  void group(const Band& band, int64_t index, int level, void** at, char* partials) const {
+  void group(const Band& band, int64_t index, int level, char* homes, void** at, char* partials) const {
     const int64_t first = index * width_;
     const int64_t rows = smaller(width_, rows_ * band.count - first);
     const int64_t views = static_cast<int64_t>(code_.program->views.size());
@@ -124,7 +124,7 @@ class Sequential {
     for (int k = 0; k < code_.outputs; ++k) code_.output[k].fold->reset(g.totals + k * lane, width_);
     for (int64_t done = 0; done < band.length; done += times_) {
       const int64_t n = smaller(times_, band.length - done);
-      tile(g, reverse_ ? band.length - done - n : done, n, done == 0, at);
+      tile(g, reverse_ ? band.length - done - n : done, n, done == 0, homes, at);
     }
     if (level >= 0) {
       for (int64_t r = 0; r < rows; ++r) {
@@ -182,18 +182,25 @@ class Sequential {
   }
 
   // The times [t, t + n) of a group; `begins`: the first ones in the program's direction.
-  void tile(const Group& g, int64_t t, int64_t n, bool begins, void** at) const {
+  void tile(const Group& g, int64_t t, int64_t n, bool begins, char* memory, void** at) const {
     int scan = 0, state = 0;
+    Tests tests;
     for (int i = 0; i < code_.steps; ++i) {
       const Step& step = code_.step[i];
       switch (step.op) {
         case Op::constant: break;
-        case Op::load: step.load_time_major(at[step.dst], rows_of(g, step.view, t, n)); break;
+        case Op::load: {
+          const TimeMajor from = rows_of(g, step.view, t, n);
+          if (step.tested) tests.all_true[step.dst] = from.stride == 1 && all_true(from);
+          if (!step.tested || !tests.all_true[step.dst]) step.load_time_major(at[step.dst], from);
+          break;
+        }
         case Op::scan:
         case Op::scan_prev: {
           double* s = g.scan + scan * width_;
           const ScanFunctions& functions = scan_functions(step.type);
-          const int32_t* mask = step.mask >= 0 ? static_cast<const int32_t*>(at[step.mask]) : nullptr;
+          const bool masked = step.mask >= 0 && !(step.chooses && tests.all_true[step.mask]);
+          const int32_t* mask = masked ? static_cast<const int32_t*>(at[step.mask]) : nullptr;
           const ScanCall call = {at[step.dst], at[step.a], at[step.b], mask, s, width_, n, code_.uniform[step.a], reverse_, step.op == Op::scan_prev};
           if (begins) initial_state(g, step, scan, s, at, n);
           if (scan == g.level) functions.product(call, g.product);
@@ -206,7 +213,13 @@ class Sequential {
           for (int k = i + 1; k <= i + step.block; ++k) state += code_.step[k].op == Op::state;
           i += step.block;
           break;
-        default: run_step(step, at, width_ * n);
+        default:
+          if (step.chooses && tests.all_true[step.a]) {
+            at[step.dst] = at[step.b];
+            break;
+          }
+          if (step.chooses) at[step.dst] = code_.home_of(step, memory);
+          run_step(step, at, width_ * n);
       }
     }
     for (int k = 0; k < code_.outputs; ++k) {

@@ -34,16 +34,32 @@ void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
   const int64_t n = tile.n, count = tile.rows * n;
   Position start;
   if (tile.end - tile.begin > 1) Position::set(&start, space, tile.begin, tile.end, tile.row);
+  Tests tests;
   for (int i = 0; i < code.steps; ++i) {
     const Step& step = code.step[i];
     if (step.op == Op::constant) continue;
     if (step.op != Op::load) {
+      if (step.chooses && tests.all_true[step.a]) {
+        at[step.dst] = at[step.b];
+        continue;
+      }
+      if (step.chooses) at[step.dst] = code.home_of(step, memory);
       run_step(step, at, count);
       continue;
     }
     const int64_t row_stride = tile.end > tile.begin ? space.strides[step.view][tile.end - 1] : 0;
     const int64_t stride = tile.inner >= 0 ? space.strides[step.view][tile.inner] : 0;
-    char* home = memory + code.home[step.dst] * code.home_bytes;
+    if (step.tested) {
+      bool all = stride == 1 || n == 1;
+      if (all) {
+        for_runs(code, tile, start, step.view, row_stride, stride, [&](char* from, int64_t, int64_t rows) {
+          all = all && (n == 1 && row_stride == 1 ? all_true(from, 1, rows, 0) : all_true(from, rows, n, row_stride));
+        });
+      }
+      tests.all_true[step.dst] = all;
+      if (all) continue;
+    }
+    char* home = code.home_of(step, memory);
     for_runs(code, tile, start, step.view, row_stride, stride, [&](char* from, int64_t done, int64_t rows) {
       const bool dense = (stride == 1 || n == 1) && (rows == 1 || row_stride == n);
       if (step.in_place && dense && rows == tile.rows) {
