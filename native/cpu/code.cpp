@@ -7,6 +7,7 @@ namespace vantage::cpu::VANTAGE_ISA {
 namespace {
 
 constexpr int64_t kRegisterBudget = 24 * 1024;  // bytes of L1 for the homes of a tile
+constexpr int64_t kStreamBytes = 16 << 20;      // about what a last-level cache holds of one array
 
 int size_of(RegisterType type) { return type == RegisterType::f64 ? 8 : 4; }
 
@@ -68,6 +69,7 @@ class Builder {
       leave.fold = &fold_functions(out.reduction, out.type);
     }
     fuse(&code_);
+    place_outputs();
     choose_variants();
     find_tests();
     place_homes();
@@ -97,8 +99,11 @@ class Builder {
       const DType dtype = program_.views[one.a].dtype;
       step.load = load_function(dtype, one.type);
       step.load_time_major = load_time_major_function(dtype, one.type);
-      step.in_place = (dtype == DType::f32 && one.type == RegisterType::f32) || (dtype == DType::f64 && one.type == RegisterType::f64) ||
-                      (dtype == DType::i32 && one.type == RegisterType::i32);
+      if (stands_still(one.a) && !writes(slot_of(one.a))) {
+        step.op = Op::constant;
+        step.scalar = -1;
+      }
+      step.in_place = same_layout(dtype, one.type);
       // A buffer that is also written is read into registers, since a store may come between two uses of the value.
       for (const Output& out : program_.outputs) step.in_place &= code_.base[out.view] != code_.base[one.a];
     } else if (one.op == Op::constant) {
@@ -117,6 +122,55 @@ class Builder {
     }
     step.dst = code_.values++;
     value_[one.dst] = step.dst;
+  }
+
+  // Which outputs are computed in place, and which are streamed.
+  void place_outputs() {
+    const int64_t elements = code_.space.size(0, code_.space.ndim());
+    for (int k = 0; k < code_.outputs; ++k) {
+      Leave& out = code_.output[k];
+      const ProgramView& view = program_.views[out.view];
+      const bool same = same_layout(view.dtype, out.type);
+      out.stream = out.reduction == Reduction::store && same && elements * size_of(out.type) >= kStreamBytes;
+      code_.streams |= out.stream;
+      out.direct = out.reduction == Reduction::store && same && !out.stream && !reads(view.slot);
+      for (int j = 0; j < code_.outputs; ++j) out.direct &= j == k || (code_.output[j].value != out.value && slot_of(code_.output[j].view) != view.slot);
+      bool computed = false;
+      for (int i = 0; i < code_.steps; ++i) {
+        const Op op = code_.step[i].op;
+        computed |= code_.step[i].dst == out.value && op != Op::load && op != Op::constant && op != Op::where;
+      }
+      out.direct &= computed;
+    }
+  }
+
+  int slot_of(int view) const { return program_.views[view].slot; }
+
+  bool reads(int slot) const {
+    for (const Instruction& one : program_.instructions) {
+      if (one.op == Op::load && slot_of(one.a) == slot) return true;
+    }
+    return false;
+  }
+
+  bool writes(int slot) const {
+    for (const Output& out : program_.outputs) {
+      if (slot_of(out.view) == slot) return true;
+    }
+    return false;
+  }
+
+  static bool same_layout(DType dtype, RegisterType type) {
+    return (dtype == DType::f32 && type == RegisterType::f32) || (dtype == DType::f64 && type == RegisterType::f64) ||
+           (dtype == DType::i32 && type == RegisterType::i32);
+  }
+
+  // Whether a view shows one element throughout.
+  bool stands_still(int view) const {
+    for (int d = 0; d < code_.space.ndim(); ++d) {
+      if (code_.space.strides[view][d] != 0) return false;
+    }
+    return true;
   }
 
   // Constants stay one value where every instruction that uses them has a variant for it.
@@ -301,6 +355,10 @@ void Code::place(char* memory, void** at) const {
     const Step& one = step[i];
     if (one.op != Op::constant) continue;
     const int64_t n = uniform[one.dst] ? 1 : tile;
+    if (one.scalar < 0) {
+      one.load(at[one.dst], base[one.view], 1, n, 0, 0);
+      continue;
+    }
     const double value = scalars[one.scalar];
     if (one.type == RegisterType::f32) fill(at[one.dst], static_cast<float>(value), n);
     else if (one.type == RegisterType::f64) fill(at[one.dst], value, n);

@@ -33,7 +33,7 @@ struct Step {
   int size;             // of an element of dst, in bytes
   int step_a, step_b, step_c;  // from one element of an operand to the next: its size, 0 where it is uniform
   int view;             // load
-  int scalar;           // constant
+  int scalar;           // constant; -1 for one that is loaded: an element of a view that does not move
   RegisterType type;
   LoadFunction load;
   LoadTimeMajor load_time_major;
@@ -57,6 +57,8 @@ struct Leave {
   StoreTimeMajor store_time_major;
   StoreTotals store_totals;
   const Fold* fold;
+  bool direct;  // the value may be computed where it is stored
+  bool stream;  // stored past the caches: they would not hold it until it is read
 };
 
 // Values are numbered by the instruction that makes them, so that a register which is written twice is two values. Values whose lives do
@@ -75,6 +77,7 @@ struct Code {
   int64_t tile;        // elements
   int64_t home_bytes;  // of one home
   int64_t work = 1;    // the cost of one element, for parallel_for
+  bool streams = false;  // an output streams: a task ends with stream_fence()
 
   // The memory of the homes for one task, and each value's place in it. Fills the constants.
   size_t memory_bytes() const { return static_cast<size_t>(homes) * home_bytes + static_cast<size_t>(uniforms) * kUniformBytes; }

@@ -270,6 +270,20 @@ bool no_zero(const uint8_t* from, int64_t n) {
 
 }  // namespace
 
+void stream_bytes(void* to, const void* from, int64_t bytes) {
+  char* out = static_cast<char*>(to);
+  const char* in = static_cast<const char*>(from);
+  int64_t i = -static_cast<int64_t>(reinterpret_cast<uintptr_t>(out) & (sizeof(f32x8) - 1)) & static_cast<int64_t>(sizeof(f32x8) - 1);
+  if (i > bytes) i = bytes;
+  __builtin_memcpy(out, in, static_cast<size_t>(i));
+  for (; i + static_cast<int64_t>(sizeof(f32x8)) <= bytes; i += sizeof(f32x8)) {
+    f32x8 x;
+    load_vector(x, in + i);
+    stream_vector(out + i, x);
+  }
+  __builtin_memcpy(out + i, in + i, static_cast<size_t>(bytes - i));
+}
+
 bool all_true(const void* from, int64_t rows, int64_t n, int64_t row_stride) {
   const uint8_t* bytes = static_cast<const uint8_t*>(from);
   for (int64_t r = 0; r < rows; ++r) {

@@ -12,6 +12,9 @@ using StoreFunction = void (*)(void* to, const void* from, int64_t rows, int64_t
 LoadFunction load_function(DType from, RegisterType to);
 StoreFunction store_function(RegisterType from, DType to);
 
+// n elements of four or eight bytes, `bytes` in all, past the caches.
+void stream_bytes(void* to, const void* from, int64_t bytes);
+
 // Whether no byte of a block of rows × n is 0. Rows of consecutive bytes.
 bool all_true(const void* from, int64_t rows, int64_t n, int64_t row_stride);
 

@@ -49,7 +49,7 @@ class Fuser {
 
   bool is_constant(int value, double expected) const {
     const Step* step = made_by(value, Op::constant);
-    return step && code_.scalars[step->scalar] == expected;
+    return step && step->scalar >= 0 && code_.scalars[step->scalar] == expected;
   }
 
   // A condition holds wherever it is not 0.

@@ -97,8 +97,9 @@ class Sequential {
       char* memory = scratch<char>(Scratch::tile, code_.memory_bytes());
       void* at[kMaxInstructions];
       code_.place(memory, at);
-      if (task >= tasks[0]) return group(bands_[1], task - tasks[0], level, memory, at, partials);
+      if (task >= tasks[0]) group(bands_[1], task - tasks[0], level, memory, at, partials);
       for (int64_t i = task * per_task; i < smaller((task + 1) * per_task, groups[0]); ++i) group(bands_[0], i, level, memory, at, partials);
+      finish_stores(code_);
     });
   }
 
@@ -225,7 +226,9 @@ class Sequential {
     for (int k = 0; k < code_.outputs; ++k) {
       const Leave& out = code_.output[k];
       if (out.reduction == Reduction::store) {
-        out.store_time_major(rows_of(g, out.view, t, n), at[out.value]);
+        TimeMajor to = rows_of(g, out.view, t, n);
+        to.stream = out.stream;
+        out.store_time_major(to, at[out.value]);
       } else {
         out.fold->columns(g.totals + k * width_ * kTotalBytes, at[out.value], width_ * n, width_);
       }
