@@ -253,20 +253,26 @@ void store_time_major(const TimeMajor& to, const void* from) {
   }
 }
 
-bool no_zero(const uint8_t* from, int64_t n) {
+// Collects which bytes are 0.
+struct Zeros {
   typedef int8_t Bytes __attribute__((vector_size(16)));
-  Bytes zeros = {};
-  int64_t i = 0;
-  for (; i + 16 <= n; i += 16) {
-    Bytes x;
-    load_vector(x, from + i);
-    zeros |= x == 0;
+  Bytes found = {};
+  bool in_rest = false;
+
+  VANTAGE_INLINE void look(Zeros& zeros, const uint8_t* from, int64_t n) {
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+      Bytes x;
+      load_vector(x, from + i);
+      zeros.found |= x == 0;
+    }
+    for (; i < n; ++i) zeros.in_rest |= from[i] == 0;
   }
-  const u64x2 bits = (u64x2)zeros;
-  bool found = (bits[0] | bits[1]) != 0;
-  for (; i < n; ++i) found |= from[i] == 0;
-  return !found;
-}
+  bool any() const {
+    const u64x2 bits = (u64x2)found;
+    return in_rest || (bits[0] | bits[1]) != 0;
+  }
+};
 
 }  // namespace
 
@@ -286,19 +292,20 @@ void stream_bytes(void* to, const void* from, int64_t bytes) {
 
 bool all_true(const void* from, int64_t rows, int64_t n, int64_t row_stride) {
   const uint8_t* bytes = static_cast<const uint8_t*>(from);
-  for (int64_t r = 0; r < rows; ++r) {
-    if (!no_zero(bytes + r * row_stride, n)) return false;
-  }
-  return true;
+  Zeros zeros;
+  if (row_stride == n) Zeros::look(zeros, bytes, rows * n);
+  else for (int64_t r = 0; r < rows; ++r) Zeros::look(zeros, bytes + r * row_stride, n);
+  return !zeros.any();
 }
 
 bool all_true(const TimeMajor& from) {
+  Zeros zeros;
   for (int64_t r = 0; r < from.width; ++r) {
     const uint8_t* row = static_cast<const uint8_t*>(from.rows[r]) + from.first;
     for (int64_t t = 0; t < from.n; t += 64) prefetch(row, t + from.ahead);
-    if (!no_zero(row, from.n)) return false;
+    Zeros::look(zeros, row, from.n);
   }
-  return true;
+  return !zeros.any();
 }
 
 // One row for each dtype in the order of their numbers.

@@ -122,7 +122,9 @@ class Sequential {
     g.segment = reinterpret_cast<int64_t*>(g.totals + code_.outputs * lane);
     locate(g, first);
     for (int64_t r = 0; r < width_; ++r) g.product[r] = 1;
-    for (int k = 0; k < code_.outputs; ++k) code_.output[k].fold->reset(g.totals + k * lane, width_);
+    for (int k = 0; k < code_.outputs; ++k) {
+      if (code_.output[k].reduction != Reduction::store) code_.output[k].fold->reset(g.totals + k * lane, width_);
+    }
     for (int64_t done = 0; done < band.length; done += times_) {
       const int64_t n = smaller(times_, band.length - done);
       tile(g, reverse_ ? band.length - done - n : done, n, done == 0, homes, at);
@@ -155,11 +157,22 @@ class Sequential {
     double* product;   // [width]
     char* state;       // [state][width], 8 bytes each
     char* totals;      // [output][width]
-    int64_t* segment;  // [width]: row · segments + segment
+    int64_t* segment;  // [width]: row · segments + segment, where rows are in segments
   };
 
   void locate(Group& g, int64_t first) const {
     const int views = static_cast<int>(code_.program->views.size());
+    if (segments_ == 1 && space_.outer <= 1) {
+      for (int v = 0; v < views; ++v) {
+        const int64_t step = space_.outer == 1 ? space_.strides[v][0] * code_.item[v] : 0;
+        char* row = code_.base[v] + first * step;
+        for (int64_t r = 0; r < width_; ++r) {
+          g.starts[v * width_ + r] = row;
+          if (r + 1 < g.rows) row += step;
+        }
+      }
+      return;
+    }
     for (int64_t r = 0; r < width_; ++r) {
       // Rows past the last repeat it; what they compute is not stored.
       const int64_t pseudo = first + smaller(r, g.rows - 1);
