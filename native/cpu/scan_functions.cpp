@@ -73,9 +73,9 @@ void scan_in_double(const ScanCall& call) {
 
 // ---- float32 -------------------------------------------------------------------------------------------------------------------
 //
-// A run of kRun steps is taken in float32 from the state 0, with the product of its factors beside it: s_t = y_t + p_t·s_0, where s_0 is the state
-// before the run, which is carried in double from run to run. What the products lose by rounding is kept in a second float
-// (their error would grow from run to run, where factors are close to 1).
+// The state is carried in double from run to run of kRun steps. Within a run it stands as s_0, rounded to float32, times the product of
+// the factors, and a part y that starts as what the rounding left: s_t = y_t + p_t·s_0. What the products lose by rounding is kept in
+// a second float (where factors are close to 1 their error would grow from run to run).
 
 constexpr int64_t kRun = 16;
 // Runs that begin with a larger state, or leave the range of float32, are taken in double.
@@ -89,13 +89,29 @@ VANTAGE_INLINE bool all(const i32x8& truth) {
   return (bits[0] & bits[1] & bits[2] & bits[3]) == -1;
 }
 
-// state = y + (p + lost)·state
-VANTAGE_INLINE void carry_on(f64x4& state, const f32x4& y, const f32x4& p, const f32x4& lost) {
-  f64x4 wide_y, wide_p, wide_lost;
+// The state of eight rows as floats, and what they leave.
+VANTAGE_INLINE void begin_run(f32x8& rounded, f32x8& rest, const double* state) {
+  f32x4 part[2], left[2];
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; ++half) {
+    f64x4 s, wide;
+    load_vector(s, state + 4 * half);
+    narrow_doubles(part[half], s);
+    widen_floats(wide, part[half]);
+    narrow_doubles(left[half], s - wide);
+  }
+  rounded = __builtin_shufflevector(part[0], part[1], 0, 1, 2, 3, 4, 5, 6, 7);
+  rest = __builtin_shufflevector(left[0], left[1], 0, 1, 2, 3, 4, 5, 6, 7);
+}
+
+// state = y + (p + lost)·rounded, four rows
+VANTAGE_INLINE void end_run(double* state, const f32x4& y, const f32x4& p, const f32x4& lost, const f32x4& rounded) {
+  f64x4 wide_y, wide_p, wide_lost, wide_state;
   widen_floats(wide_y, y);
   widen_floats(wide_p, p);
   widen_floats(wide_lost, lost);
-  state = wide_y + (wide_p + wide_lost) * state;
+  widen_floats(wide_state, rounded);
+  store_vector(state, wide_y + (wide_p + wide_lost) * wide_state);
 }
 
 template <int chains, class Form>
@@ -111,15 +127,9 @@ VANTAGE_INLINE void scan_floats(const ScanCall& call, int64_t first) {
     i32x8 usual = ~i32x8{};
 #pragma GCC unroll 2
     for (int k = 0; k < chains; ++k) {
-      f64x4 low, high;
-      f32x4 narrow_low, narrow_high;
-      load_vector(low, call.state + first + 8 * k);
-      load_vector(high, call.state + first + 8 * k + 4);
-      narrow_doubles(narrow_low, low);
-      narrow_doubles(narrow_high, high);
-      before[k] = __builtin_shufflevector(narrow_low, narrow_high, 0, 1, 2, 3, 4, 5, 6, 7);
+      begin_run(before[k], y[k], call.state + first + 8 * k);
       usual &= (before[k] < static_cast<float>(kLargeState)) & (before[k] > static_cast<float>(-kLargeState));
-      y[k] = lost[k] = f32x8{};
+      lost[k] = f32x8{};
       p[k] = one;
     }
     int64_t i = (call.reverse ? call.n - 1 - begin : begin) * call.width;
@@ -152,20 +162,17 @@ VANTAGE_INLINE void scan_floats(const ScanCall& call, int64_t first) {
 #pragma GCC unroll 2
     for (int k = 0; k < chains; ++k) {
       double* state = call.state + first + 8 * k;
-      f64x4 low, high;
-      f32x4 y_half, p_half, lost_half;
-      load_vector(low, state);
+      f32x4 y_half, p_half, lost_half, state_half;
       lower(y_half, y[k]);
       lower(p_half, p[k]);
       lower(lost_half, lost[k]);
-      carry_on(low, y_half, p_half, lost_half);
-      store_vector(state, low);
-      load_vector(high, state + 4);
+      lower(state_half, before[k]);
+      end_run(state, y_half, p_half, lost_half, state_half);
       upper(y_half, y[k]);
       upper(p_half, p[k]);
       upper(lost_half, lost[k]);
-      carry_on(high, y_half, p_half, lost_half);
-      store_vector(state + 4, high);
+      upper(state_half, before[k]);
+      end_run(state + 4, y_half, p_half, lost_half, state_half);
     }
   }
   scan_rows<float, 2 * chains, Form>(call, first, begin, call.n - begin);
