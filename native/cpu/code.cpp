@@ -6,7 +6,8 @@
 namespace vantage::cpu::VANTAGE_ISA {
 namespace {
 
-constexpr int64_t kRegisterBudget = 16 * 1024;  // bytes of L1 for the homes of a tile
+constexpr int64_t kRegisterBudget = 24 * 1024;  // bytes of L1 for the homes of a tile
+constexpr int64_t kStreamBytes = 16 << 20;      // about what a last-level cache holds of one array
 
 int size_of(RegisterType type) { return type == RegisterType::f64 ? 8 : 4; }
 
@@ -46,6 +47,7 @@ class Builder {
       Step& loop = code_.step[code_.steps++];
       loop.op = Op::loop;
       loop.dst = loop.a = loop.b = loop.c = loop.mask = -1;
+      loop.tested = loop.chooses = false;
       const int first = code_.steps;
       for (int k = i + 1; k < end; ++k) {
         if (instructions[k].op != Op::load && instructions[k].op != Op::constant) add(instructions[k]);
@@ -67,7 +69,9 @@ class Builder {
       leave.fold = &fold_functions(out.reduction, out.type);
     }
     fuse(&code_);
+    place_outputs();
     choose_variants();
+    find_tests();
     place_homes();
   }
 
@@ -77,6 +81,7 @@ class Builder {
     step.op = one.op;
     step.type = one.type;
     step.run = nullptr;
+    step.tested = step.chooses = false;
     step.size = size_of(one.type);
     step.a = step.b = step.c = step.mask = -1;
     step.step_a = step.step_b = step.step_c = step.size;
@@ -94,8 +99,11 @@ class Builder {
       const DType dtype = program_.views[one.a].dtype;
       step.load = load_function(dtype, one.type);
       step.load_time_major = load_time_major_function(dtype, one.type);
-      step.in_place = (dtype == DType::f32 && one.type == RegisterType::f32) || (dtype == DType::f64 && one.type == RegisterType::f64) ||
-                      (dtype == DType::i32 && one.type == RegisterType::i32);
+      if (stands_still(one.a) && !writes(slot_of(one.a))) {
+        step.op = Op::constant;
+        step.scalar = -1;
+      }
+      step.in_place = same_layout(dtype, one.type);
       // A buffer that is also written is read into registers, since a store may come between two uses of the value.
       for (const Output& out : program_.outputs) step.in_place &= code_.base[out.view] != code_.base[one.a];
     } else if (one.op == Op::constant) {
@@ -114,6 +122,55 @@ class Builder {
     }
     step.dst = code_.values++;
     value_[one.dst] = step.dst;
+  }
+
+  // Which outputs are computed in place, and which are streamed.
+  void place_outputs() {
+    const int64_t elements = code_.space.size(0, code_.space.ndim());
+    for (int k = 0; k < code_.outputs; ++k) {
+      Leave& out = code_.output[k];
+      const ProgramView& view = program_.views[out.view];
+      const bool same = same_layout(view.dtype, out.type);
+      out.stream = out.reduction == Reduction::store && same && elements * size_of(out.type) >= kStreamBytes;
+      code_.streams |= out.stream;
+      out.direct = out.reduction == Reduction::store && same && !out.stream && !reads(view.slot);
+      for (int j = 0; j < code_.outputs; ++j) out.direct &= j == k || (code_.output[j].value != out.value && slot_of(code_.output[j].view) != view.slot);
+      bool computed = false;
+      for (int i = 0; i < code_.steps; ++i) {
+        const Op op = code_.step[i].op;
+        computed |= code_.step[i].dst == out.value && op != Op::load && op != Op::constant && op != Op::where;
+      }
+      out.direct &= computed;
+    }
+  }
+
+  int slot_of(int view) const { return program_.views[view].slot; }
+
+  bool reads(int slot) const {
+    for (const Instruction& one : program_.instructions) {
+      if (one.op == Op::load && slot_of(one.a) == slot) return true;
+    }
+    return false;
+  }
+
+  bool writes(int slot) const {
+    for (const Output& out : program_.outputs) {
+      if (slot_of(out.view) == slot) return true;
+    }
+    return false;
+  }
+
+  static bool same_layout(DType dtype, RegisterType type) {
+    return (dtype == DType::f32 && type == RegisterType::f32) || (dtype == DType::f64 && type == RegisterType::f64) ||
+           (dtype == DType::i32 && type == RegisterType::i32);
+  }
+
+  // Whether a view shows one element throughout.
+  bool stands_still(int view) const {
+    for (int d = 0; d < code_.space.ndim(); ++d) {
+      if (code_.space.strides[view][d] != 0) return false;
+    }
+    return true;
   }
 
   // Constants stay one value where every instruction that uses them has a variant for it.
@@ -167,6 +224,33 @@ class Builder {
     return changed;
   }
 
+  // The loads whose value only `where`s and scans read, as the condition.
+  void find_tests() {
+    bool tested[kMaxInstructions];
+    for (int v = 0; v < code_.values; ++v) tested[v] = true;
+    for (int i = 0; i < code_.outputs; ++i) tested[code_.output[i].value] = false;
+    int block_end = -1;
+    for (int i = 0; i < code_.steps; ++i) {
+      const Step& step = code_.step[i];
+      if (step.op == Op::loop) block_end = i + step.block;
+      const bool chooses = i > block_end && step.op == Op::where && !is_uniform(step.b);
+      if (step.a >= 0 && !chooses) tested[step.a] = false;
+      for (int value : {step.b, step.c}) {
+        if (value >= 0) tested[value] = false;
+      }
+    }
+    for (int i = 0; i < code_.steps; ++i) {
+      Step& step = code_.step[i];
+      if (step.op == Op::load) {
+        const DType dtype = program_.views[step.view].dtype;
+        step.tested = tested[step.dst] &= step.type == RegisterType::i32 && (dtype == DType::u8 || dtype == DType::boolean);
+      } else if (step.dst >= 0) {
+        step.chooses = step.mask >= 0 ? tested[step.mask] : step.op == Op::where && tested[step.a];
+        tested[step.dst] = false;
+      }
+    }
+  }
+
   // A home is free again after the step that uses its value last; what a loop's block uses lives to the end of the block. Constants are
   // filled once for all tiles, so theirs are never shared; uniform ones have no home.
   void place_homes() {
@@ -183,6 +267,11 @@ class Builder {
       i = end + 1;
     }
     for (int i = 0; i < code_.outputs; ++i) last[code_.output[i].value] = code_.steps;
+    // The result of a `where` may be its second operand, which then has to stay.
+    for (int i = code_.steps - 1; i >= 0; --i) {
+      const Step& step = code_.step[i];
+      if (step.chooses && step.op == Op::where && last[step.b] < last[step.dst]) last[step.b] = last[step.dst];
+    }
     for (int i = 0; i < code_.steps; ++i) {
       if (code_.step[i].op == Op::constant) {
         const int value = code_.step[i].dst;
@@ -266,6 +355,10 @@ void Code::place(char* memory, void** at) const {
     const Step& one = step[i];
     if (one.op != Op::constant) continue;
     const int64_t n = uniform[one.dst] ? 1 : tile;
+    if (one.scalar < 0) {
+      one.load(at[one.dst], base[one.view], 1, n, 0, 0);
+      continue;
+    }
     const double value = scalars[one.scalar];
     if (one.type == RegisterType::f32) fill(at[one.dst], static_cast<float>(value), n);
     else if (one.type == RegisterType::f64) fill(at[one.dst], value, n);

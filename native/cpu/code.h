@@ -33,12 +33,20 @@ struct Step {
   int size;             // of an element of dst, in bytes
   int step_a, step_b, step_c;  // from one element of an operand to the next: its size, 0 where it is uniform
   int view;             // load
-  int scalar;           // constant
+  int scalar;           // constant; -1 for one that is loaded: an element of a view that does not move
   RegisterType type;
   LoadFunction load;
   LoadTimeMajor load_time_major;
   int block;            // loop: the number of steps that follow in its block
   bool in_place;        // load: the value may point into the buffer
+  bool tested;          // load of bytes: asked only whether it is 0. A tile without a 0 needs no value (see Tests).
+  bool chooses;         // where, scan: by a tested value
+};
+
+// Which of the tested values hold no 0 in a tile. There a `where` is its second operand, and a scan needs no mask. It saves the choosing where
+// masks have no holes for long stretches, which is how they come.
+struct Tests {
+  bool all_true[kMaxInstructions];
 };
 
 struct Leave {
@@ -49,6 +57,8 @@ struct Leave {
   StoreTimeMajor store_time_major;
   StoreTotals store_totals;
   const Fold* fold;
+  bool direct;  // the value may be computed where it is stored
+  bool stream;  // stored past the caches: they would not hold it until it is read
 };
 
 // Values are numbered by the instruction that makes them, so that a register which is written twice is two values. Values whose lives do
@@ -67,10 +77,13 @@ struct Code {
   int64_t tile;        // elements
   int64_t home_bytes;  // of one home
   int64_t work = 1;    // the cost of one element, for parallel_for
+  bool streams = false;  // an output streams: a task ends with stream_fence()
 
   // The memory of the homes for one task, and each value's place in it. Fills the constants.
   size_t memory_bytes() const { return static_cast<size_t>(homes) * home_bytes + static_cast<size_t>(uniforms) * kUniformBytes; }
   void place(char* memory, void** at) const;
+  // Where the step's result stands if it has memory of its own.
+  char* home_of(const Step& one, char* memory) const { return memory + home[one.dst] * home_bytes; }
 };
 
 // Constants and loads in a loop's block move in front of it.

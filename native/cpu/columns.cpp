@@ -102,6 +102,7 @@ struct ColumnReduction {
         piece(i / pieces, i % pieces, memory, at, totals);
         if (!partials) finish(i, totals);
       }
+      finish_stores(code);
     });
     if (!partials) return;
     for (int64_t unit = 0; unit < units; ++unit) finish(unit, partials + unit * pieces * piece_bytes);

@@ -253,7 +253,60 @@ void store_time_major(const TimeMajor& to, const void* from) {
   }
 }
 
+// Collects which bytes are 0.
+struct Zeros {
+  typedef int8_t Bytes __attribute__((vector_size(16)));
+  Bytes found = {};
+  bool in_rest = false;
+
+  VANTAGE_INLINE void look(Zeros& zeros, const uint8_t* from, int64_t n) {
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+      Bytes x;
+      load_vector(x, from + i);
+      zeros.found |= x == 0;
+    }
+    for (; i < n; ++i) zeros.in_rest |= from[i] == 0;
+  }
+  bool any() const {
+    const u64x2 bits = (u64x2)found;
+    return in_rest || (bits[0] | bits[1]) != 0;
+  }
+};
+
 }  // namespace
+
+void stream_bytes(void* to, const void* from, int64_t bytes) {
+  char* out = static_cast<char*>(to);
+  const char* in = static_cast<const char*>(from);
+  int64_t i = -static_cast<int64_t>(reinterpret_cast<uintptr_t>(out) & (sizeof(f32x8) - 1)) & static_cast<int64_t>(sizeof(f32x8) - 1);
+  if (i > bytes) i = bytes;
+  __builtin_memcpy(out, in, static_cast<size_t>(i));
+  for (; i + static_cast<int64_t>(sizeof(f32x8)) <= bytes; i += sizeof(f32x8)) {
+    f32x8 x;
+    load_vector(x, in + i);
+    stream_vector(out + i, x);
+  }
+  __builtin_memcpy(out + i, in + i, static_cast<size_t>(bytes - i));
+}
+
+bool all_true(const void* from, int64_t rows, int64_t n, int64_t row_stride) {
+  const uint8_t* bytes = static_cast<const uint8_t*>(from);
+  Zeros zeros;
+  if (row_stride == n) Zeros::look(zeros, bytes, rows * n);
+  else for (int64_t r = 0; r < rows; ++r) Zeros::look(zeros, bytes + r * row_stride, n);
+  return !zeros.any();
+}
+
+bool all_true(const TimeMajor& from) {
+  Zeros zeros;
+  for (int64_t r = 0; r < from.width; ++r) {
+    const uint8_t* row = static_cast<const uint8_t*>(from.rows[r]) + from.first;
+    for (int64_t t = 0; t < from.n; t += 64) prefetch(row, t + from.ahead);
+    Zeros::look(zeros, row, from.n);
+  }
+  return !zeros.any();
+}
 
 // One row for each dtype in the order of their numbers.
 #define VANTAGE_BY_DTYPE(function, type)                                                                                       \

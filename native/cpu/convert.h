@@ -12,6 +12,12 @@ using StoreFunction = void (*)(void* to, const void* from, int64_t rows, int64_t
 LoadFunction load_function(DType from, RegisterType to);
 StoreFunction store_function(RegisterType from, DType to);
 
+// n elements of four or eight bytes, `bytes` in all, past the caches.
+void stream_bytes(void* to, const void* from, int64_t bytes);
+
+// Whether no byte of a block of rows × n is 0. Rows of consecutive bytes.
+bool all_true(const void* from, int64_t rows, int64_t n, int64_t row_stride);
+
 // What a reduction of `type` accumulates in, one for each of n outputs `stride` apart: double, for int32 int64.
 using StoreTotals = void (*)(void* to, const void* totals, int64_t n, int64_t stride);
 StoreTotals store_totals_function(RegisterType type, DType to);
@@ -29,6 +35,8 @@ struct TimeMajor {
 // A time-major block: element (row r, time t) stands at register[t·width + r]; width is a multiple of 8.
 using LoadTimeMajor = void (*)(void* to, const TimeMajor& from);
 using StoreTimeMajor = void (*)(const TimeMajor& to, const void* from);
+// Whether no byte of a block is 0. The stride is 1.
+bool all_true(const TimeMajor& from);
 LoadTimeMajor load_time_major_function(DType from, RegisterType to);
 StoreTimeMajor store_time_major_function(RegisterType from, DType to);
 

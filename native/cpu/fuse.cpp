@@ -28,6 +28,7 @@ class Fuser {
     for (int i = 0; i < code_.steps; ++i) {
       Step& step = code_.step[i];
       if ((step.op == Op::scan || step.op == Op::scan_prev) && step.type == RegisterType::f32) mask_scan(step);
+      if (step.op == Op::where) test_directly(step);
       if (step.op == Op::add && step.type != RegisterType::i32) multiply_add(step, i);
     }
     drop_unused();
@@ -48,7 +49,16 @@ class Fuser {
 
   bool is_constant(int value, double expected) const {
     const Step* step = made_by(value, Op::constant);
-    return step && code_.scalars[step->scalar] == expected;
+    return step && step->scalar >= 0 && code_.scalars[step->scalar] == expected;
+  }
+
+  // A condition holds wherever it is not 0.
+  void test_directly(Step& step) {
+    const Step* compare = made_by(step.a, Op::ne);
+    if (!compare || compare->type != RegisterType::i32 || !is_constant(compare->b, 0)) return;
+    count(step, -1);
+    step.a = compare->a;
+    count(step, 1);
   }
 
   void mask_scan(Step& step) {

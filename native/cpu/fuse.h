@@ -1,6 +1,7 @@
 // Joins steps of a program where one can do the work of two: an element then makes fewer trips through the cache.
 //
 //   where(m, x, 1), where(m, y, 0), scan  →  a scan with a mask    (float32)
+//   ne 0, where                           →  where
 //   mul, add                              →  fma
 //
 // What is left without a user is dropped.

@@ -1,5 +1,7 @@
 #include "interpreter.h"
 
+#include "simd.h"
+
 namespace vantage::cpu::VANTAGE_ISA {
 namespace {
 
@@ -29,6 +31,10 @@ void run_empty(const Program& program, void* const* slots) {
 }
 
 }  // namespace
+
+void finish_stores(const Code& code) {
+  if (code.streams) stream_fence();
+}
 
 void run_program(const Program& program, void* const* slots, const double* scalars) {
   for (int d = 0; d < program.ndim; ++d) {

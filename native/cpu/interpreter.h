@@ -19,6 +19,9 @@ static inline __attribute__((always_inline)) void run_step(const Step& step, voi
   step.run(n, at[step.dst], at[step.a], step.b < 0 ? nullptr : at[step.b], step.c < 0 ? nullptr : at[step.c]);
 }
 
+// At the end of a task, before another thread reads what it stored.
+void finish_stores(const Code& code);
+
 static inline __attribute__((always_inline)) int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline __attribute__((always_inline)) int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline __attribute__((always_inline)) int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }

@@ -33,6 +33,10 @@ struct Four<int32_t> {
   using type = i32x4;
 };
 
+VANTAGE_INLINE void widen(f64x4& to, const f32x4& from) { widen_floats(to, from); }
+VANTAGE_INLINE void widen(f64x4& to, const f64x4& from) { to = from; }
+VANTAGE_INLINE void widen(i64x4& to, const i32x4& from) { to = __builtin_convertvector(from, i64x4); }
+
 template <class Total>
 struct Limits;
 template <>
@@ -82,14 +86,20 @@ struct Functions {
     for (int64_t i = 0; i < n; ++i) out[i] = Op::identity;
   }
 
+  VANTAGE_INLINE void fold_four(Vector& acc, const T* in) {
+    typename Four<T>::type x;
+    Vector wide;
+    load_vector(x, in);
+    widen(wide, x);
+    Op::fold(acc, wide);
+  }
+
   VANTAGE_INLINE void fold_lanes(Vector (&acc)[kVectors], Total* tail, const T* in, int64_t n) {
     int64_t i = 0;
     for (; i + kLanes <= n; i += kLanes) {
 #pragma GCC unroll 4
       for (int k = 0; k < kVectors; ++k) {
-        typename Four<T>::type x;
-        load_vector(x, in + i + 4 * k);
-        Op::fold(acc[k], __builtin_convertvector(x, Vector));
+        fold_four(acc[k], in + i + 4 * k);
       }
     }
     __builtin_memcpy(tail, acc, sizeof acc);
@@ -134,13 +144,32 @@ struct Functions {
     }
   }
 
+  // 4·vectors columns of `rows` dense rows, in registers.
+  template <int vectors>
+  VANTAGE_INLINE void fold_columns(Total* out, const T* in, int64_t rows, int64_t width) {
+    Vector acc[vectors];
+#pragma GCC unroll 4
+    for (int k = 0; k < vectors; ++k) load_vector(acc[k], out + 4 * k);
+    for (int64_t r = 0; r < rows; ++r, in += width) {
+#pragma GCC unroll 4
+      for (int k = 0; k < vectors; ++k) fold_four(acc[k], in + 4 * k);
+    }
+#pragma GCC unroll 4
+    for (int k = 0; k < vectors; ++k) store_vector(out + 4 * k, acc[k]);
+  }
+
   static void columns(void* totals, const void* elements, int64_t n, int64_t width) {
     Total* __restrict out = static_cast<Total*>(totals);
     const T* __restrict in = static_cast<const T*>(elements);
-    for (; n >= width; n -= width, in += width) {
-      for (int64_t i = 0; i < width; ++i) Op::fold(out[i], static_cast<Total>(in[i]));
+    const int64_t rows = n / width;
+    int64_t c = 0;
+    for (; c + 16 <= width; c += 16) fold_columns<4>(out + c, in + c, rows, width);
+    for (; c + 4 <= width; c += 4) fold_columns<1>(out + c, in + c, rows, width);
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t i = c; i < width; ++i) Op::fold(out[i], static_cast<Total>(in[r * width + i]));
     }
-    for (int64_t i = 0; i < n; ++i) Op::fold(out[i], static_cast<Total>(in[i]));
+    in += rows * width;
+    for (int64_t i = 0; i < n - rows * width; ++i) Op::fold(out[i], static_cast<Total>(in[i]));
   }
 
   static void merge(void* totals, const void* others, int64_t n) {

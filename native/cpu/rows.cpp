@@ -35,6 +35,7 @@ void run_short_rows(const Code& code, int end, int inner, int64_t n) {
         store_totals(code, out, tile.row, tile.rows, totals);
       }
     }
+    finish_stores(code);
   });
 }
 
@@ -56,6 +57,7 @@ void run_long_rows(const Code& code, int inner, int64_t n) {
       tile.n = smaller(code.tile, n - tile.column);
       run_tile(code, tile, memory, at);
     }
+    finish_stores(code);
   });
 }
 
@@ -128,6 +130,7 @@ struct LongReduction {
         piece(i / pieces, i % pieces, memory, at, lanes, totals);
         if (!partials) finish(i, totals);
       }
+      finish_stores(code);
     });
     if (!partials) return;
     for (int64_t row = 0; row < rows; ++row) finish(row, partials + row * row_bytes);

@@ -27,19 +27,18 @@ struct Form {
   static constexpr bool masked = masked_, uniform = uniform_, previous = previous_;
 };
 
+// The times [begin, begin + times) in the scan's direction of some rows, every step in double.
 template <class T, int chains, class Form>
-VANTAGE_INLINE void scan_rows(const ScanCall& call, int64_t first) {
+VANTAGE_INLINE void scan_rows(const ScanCall& call, int64_t first, int64_t begin, int64_t times) {
   using V = typename Four<T>::type;
   T* out = static_cast<T*>(call.out) + first;
   const T *a = static_cast<const T*>(call.a), *b = static_cast<const T*>(call.b) + first;
   const V one = V{} + T(1), factor = V{} + (Form::uniform ? a[0] : T(1));
-  f64x4 s[chains], wide_factor;
+  f64x4 s[chains];
 #pragma GCC unroll 4
   for (int k = 0; k < chains; ++k) load_vector(s[k], call.state + first + 4 * k);
-  widen(wide_factor, factor);
-  const int64_t width = call.width, step = call.reverse ? -width : width;
-  int64_t i = call.reverse ? (call.n - 1) * width : 0;
-  for (int64_t t = 0; t < call.n; ++t, i += step) {
+  for (int64_t t = begin; t < begin + times; ++t) {
+    const int64_t i = (call.reverse ? call.n - 1 - t : t) * call.width;
 #pragma GCC unroll 4
     for (int k = 0; k < chains; ++k) {
       V x = factor, y;
@@ -51,8 +50,8 @@ VANTAGE_INLINE void scan_rows(const ScanCall& call, int64_t first) {
         x = valid != 0 ? x : one;
         y = valid != 0 ? y : V{};
       }
-      f64x4 wide_x = wide_factor, next;
-      if constexpr (!Form::uniform || Form::masked) widen(wide_x, x);
+      f64x4 wide_x, next;
+      widen(wide_x, x);
       widen(next, y);
       next += wide_x * s[k];
       V result;
@@ -66,10 +65,124 @@ VANTAGE_INLINE void scan_rows(const ScanCall& call, int64_t first) {
 }
 
 template <class T, class Form>
+void scan_in_double(const ScanCall& call) {
+  int64_t r = 0;
+  for (; r + 4 * kChains <= call.width; r += 4 * kChains) scan_rows<T, kChains, Form>(call, r, 0, call.n);
+  for (; r < call.width; r += 8) scan_rows<T, 2, Form>(call, r, 0, call.n);
+}
+
+// ---- float32 -------------------------------------------------------------------------------------------------------------------
+//
+// The state is carried in double from run to run of kRun steps. Within a run it stands as s_0, rounded to float32, times the product of
+// the factors, and a part y that starts as what the rounding left: s_t = y_t + p_t·s_0. What the products lose by rounding is kept in
+// a second float (where factors are close to 1 their error would grow from run to run).
+
+constexpr int64_t kRun = 16;
+// Runs that begin with a larger state, or leave the range of float32, are taken in double.
+constexpr double kLargeState = 1e15;
+
+VANTAGE_INLINE void lower(f32x4& to, const f32x8& from) { to = __builtin_shufflevector(from, from, 0, 1, 2, 3); }
+VANTAGE_INLINE void upper(f32x4& to, const f32x8& from) { to = __builtin_shufflevector(from, from, 4, 5, 6, 7); }
+
+VANTAGE_INLINE bool all(const i32x8& truth) {
+  const i64x4 bits = (i64x4)truth;
+  return (bits[0] & bits[1] & bits[2] & bits[3]) == -1;
+}
+
+// The state of eight rows as floats, and what they leave.
+VANTAGE_INLINE void begin_run(f32x8& rounded, f32x8& rest, const double* state) {
+  f32x4 part[2], left[2];
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; ++half) {
+    f64x4 s, wide;
+    load_vector(s, state + 4 * half);
+    narrow_doubles(part[half], s);
+    widen_floats(wide, part[half]);
+    narrow_doubles(left[half], s - wide);
+  }
+  rounded = __builtin_shufflevector(part[0], part[1], 0, 1, 2, 3, 4, 5, 6, 7);
+  rest = __builtin_shufflevector(left[0], left[1], 0, 1, 2, 3, 4, 5, 6, 7);
+}
+
+// state = y + (p + lost)·rounded, four rows
+VANTAGE_INLINE void end_run(double* state, const f32x4& y, const f32x4& p, const f32x4& lost, const f32x4& rounded) {
+  f64x4 wide_y, wide_p, wide_lost, wide_state;
+  widen_floats(wide_y, y);
+  widen_floats(wide_p, p);
+  widen_floats(wide_lost, lost);
+  widen_floats(wide_state, rounded);
+  store_vector(state, wide_y + (wide_p + wide_lost) * wide_state);
+}
+
+template <int chains, class Form>
+VANTAGE_INLINE void scan_floats(const ScanCall& call, int64_t first) {
+  const f32x8 one = f32x8{} + 1.0f, factor = f32x8{} + (Form::uniform ? *static_cast<const float*>(call.a) : 1.0f);
+  const float* a = static_cast<const float*>(call.a) + (Form::uniform ? 0 : first);
+  const float* b = static_cast<const float*>(call.b) + first;
+  float* out = static_cast<float*>(call.out) + first;
+  const int64_t step = call.reverse ? -call.width : call.width;
+  int64_t begin = 0;
+  for (; begin + kRun <= call.n; begin += kRun) {
+    f32x8 y[chains], p[chains], lost[chains], before[chains];
+    i32x8 usual = ~i32x8{};
+#pragma GCC unroll 2
+    for (int k = 0; k < chains; ++k) {
+      begin_run(before[k], y[k], call.state + first + 8 * k);
+      usual &= (before[k] < static_cast<float>(kLargeState)) & (before[k] > static_cast<float>(-kLargeState));
+      lost[k] = f32x8{};
+      p[k] = one;
+    }
+    int64_t i = (call.reverse ? call.n - 1 - begin : begin) * call.width;
+    for (int64_t t = 0; t < kRun; ++t, i += step) {
+#pragma GCC unroll 2
+      for (int k = 0; k < chains; ++k) {
+        f32x8 x = factor, term;
+        if constexpr (!Form::uniform) load_vector(x, a + i + 8 * k);
+        load_vector(term, b + i + 8 * k);
+        if constexpr (Form::masked) {
+          i32x8 valid;
+          load_vector(valid, call.mask + first + i + 8 * k);
+          x = valid != 0 ? x : one;
+          term = valid != 0 ? term : f32x8{};
+        }
+        if constexpr (Form::previous) store_vector(out + i + 8 * k, y[k] + p[k] * before[k]);
+        y[k] = term + x * y[k];
+        const f32x8 product = p[k] * x;
+        lost[k] = lost[k] * x + (p[k] * x - product);  // one multiply-add where the CPU has it; else 0
+        p[k] = product;
+        if constexpr (!Form::previous) store_vector(out + i + 8 * k, y[k] + p[k] * before[k]);
+      }
+    }
+#pragma GCC unroll 2
+    for (int k = 0; k < chains; ++k) usual &= (y[k] - y[k] == 0.0f) & (p[k] - p[k] == 0.0f);
+    if (!all(usual)) {
+      scan_rows<float, 2 * chains, Form>(call, first, begin, kRun);
+      continue;
+    }
+#pragma GCC unroll 2
+    for (int k = 0; k < chains; ++k) {
+      double* state = call.state + first + 8 * k;
+      f32x4 y_half, p_half, lost_half, state_half;
+      lower(y_half, y[k]);
+      lower(p_half, p[k]);
+      lower(lost_half, lost[k]);
+      lower(state_half, before[k]);
+      end_run(state, y_half, p_half, lost_half, state_half);
+      upper(y_half, y[k]);
+      upper(p_half, p[k]);
+      upper(lost_half, lost[k]);
+      upper(state_half, before[k]);
+      end_run(state + 4, y_half, p_half, lost_half, state_half);
+    }
+  }
+  scan_rows<float, 2 * chains, Form>(call, first, begin, call.n - begin);
+}
+
+template <class Form>
 void scan_of(const ScanCall& call) {
   int64_t r = 0;
-  for (; r + 4 * kChains <= call.width; r += 4 * kChains) scan_rows<T, kChains, Form>(call, r);
-  for (; r < call.width; r += 8) scan_rows<T, 2, Form>(call, r);
+  for (; r + 16 <= call.width; r += 16) scan_floats<2, Form>(call, r);
+  for (; r < call.width; r += 8) scan_floats<1, Form>(call, r);
 }
 
 template <class T>
@@ -77,14 +190,13 @@ void scan(const ScanCall& call) {
   // Masks and uniform factors are for float32 alone (see code.cpp).
   if constexpr (__is_same(T, float)) {
     static constexpr void (*table[])(const ScanCall&) = {
-        scan_of<T, Form<false, false, false>>, scan_of<T, Form<false, false, true>>, scan_of<T, Form<false, true, false>>,
-        scan_of<T, Form<false, true, true>>,   scan_of<T, Form<true, false, false>>, scan_of<T, Form<true, false, true>>,
-        scan_of<T, Form<true, true, false>>,   scan_of<T, Form<true, true, true>>};
+        scan_of<Form<false, false, false>>, scan_of<Form<false, false, true>>, scan_of<Form<false, true, false>>, scan_of<Form<false, true, true>>,
+        scan_of<Form<true, false, false>>,  scan_of<Form<true, false, true>>,  scan_of<Form<true, true, false>>,  scan_of<Form<true, true, true>>};
     table[(call.mask ? 4 : 0) + (call.a_uniform ? 2 : 0) + (call.previous ? 1 : 0)](call);
   } else if (call.previous) {
-    scan_of<T, Form<false, false, true>>(call);
+    scan_in_double<T, Form<false, false, true>>(call);
   } else {
-    scan_of<T, Form<false, false, false>>(call);
+    scan_in_double<T, Form<false, false, false>>(call);
   }
 }
 

@@ -8,7 +8,7 @@
 namespace vantage::cpu::VANTAGE_ISA {
 namespace {
 
-constexpr int64_t kScanWidth = 8;
+constexpr int64_t kScanWidth = 16;
 // A loop calls each instruction of its block once for each time: more rows spread the cost of the calls.
 constexpr int64_t kLoopWidth = 32;
 constexpr int64_t kFewRows = 16;
@@ -97,13 +97,14 @@ class Sequential {
       char* memory = scratch<char>(Scratch::tile, code_.memory_bytes());
       void* at[kMaxInstructions];
       code_.place(memory, at);
-      if (task >= tasks[0]) return group(bands_[1], task - tasks[0], level, at, partials);
-      for (int64_t i = task * per_task; i < smaller((task + 1) * per_task, groups[0]); ++i) group(bands_[0], i, level, at, partials);
+      if (task >= tasks[0]) group(bands_[1], task - tasks[0], level, memory, at, partials);
+      for (int64_t i = task * per_task; i < smaller((task + 1) * per_task, groups[0]); ++i) group(bands_[0], i, level, memory, at, partials);
+      finish_stores(code_);
     });
   }
 
   // One group of rows, through all of its time.
-  void group(const Band& band, int64_t index, int level, void** at, char* partials) const {
+  void group(const Band& band, int64_t index, int level, char* homes, void** at, char* partials) const {
     const int64_t first = index * width_;
     const int64_t rows = smaller(width_, rows_ * band.count - first);
     const int64_t views = static_cast<int64_t>(code_.program->views.size());
@@ -121,10 +122,12 @@ class Sequential {
     g.segment = reinterpret_cast<int64_t*>(g.totals + code_.outputs * lane);
     locate(g, first);
     for (int64_t r = 0; r < width_; ++r) g.product[r] = 1;
-    for (int k = 0; k < code_.outputs; ++k) code_.output[k].fold->reset(g.totals + k * lane, width_);
+    for (int k = 0; k < code_.outputs; ++k) {
+      if (code_.output[k].reduction != Reduction::store) code_.output[k].fold->reset(g.totals + k * lane, width_);
+    }
     for (int64_t done = 0; done < band.length; done += times_) {
       const int64_t n = smaller(times_, band.length - done);
-      tile(g, reverse_ ? band.length - done - n : done, n, done == 0, at);
+      tile(g, reverse_ ? band.length - done - n : done, n, done == 0, homes, at);
     }
     if (level >= 0) {
       for (int64_t r = 0; r < rows; ++r) {
@@ -154,11 +157,22 @@ class Sequential {
     double* product;   // [width]
     char* state;       // [state][width], 8 bytes each
     char* totals;      // [output][width]
-    int64_t* segment;  // [width]: row · segments + segment
+    int64_t* segment;  // [width]: row · segments + segment, where rows are in segments
   };
 
   void locate(Group& g, int64_t first) const {
     const int views = static_cast<int>(code_.program->views.size());
+    if (segments_ == 1 && space_.outer <= 1) {
+      for (int v = 0; v < views; ++v) {
+        const int64_t step = space_.outer == 1 ? space_.strides[v][0] * code_.item[v] : 0;
+        char* row = code_.base[v] + first * step;
+        for (int64_t r = 0; r < width_; ++r) {
+          g.starts[v * width_ + r] = row;
+          if (r + 1 < g.rows) row += step;
+        }
+      }
+      return;
+    }
     for (int64_t r = 0; r < width_; ++r) {
       // Rows past the last repeat it; what they compute is not stored.
       const int64_t pseudo = first + smaller(r, g.rows - 1);
@@ -182,18 +196,25 @@ class Sequential {
   }
 
   // The times [t, t + n) of a group; `begins`: the first ones in the program's direction.
-  void tile(const Group& g, int64_t t, int64_t n, bool begins, void** at) const {
+  void tile(const Group& g, int64_t t, int64_t n, bool begins, char* memory, void** at) const {
     int scan = 0, state = 0;
+    Tests tests;
     for (int i = 0; i < code_.steps; ++i) {
       const Step& step = code_.step[i];
       switch (step.op) {
         case Op::constant: break;
-        case Op::load: step.load_time_major(at[step.dst], rows_of(g, step.view, t, n)); break;
+        case Op::load: {
+          const TimeMajor from = rows_of(g, step.view, t, n);
+          if (step.tested) tests.all_true[step.dst] = from.stride == 1 && all_true(from);
+          if (!step.tested || !tests.all_true[step.dst]) step.load_time_major(at[step.dst], from);
+          break;
+        }
         case Op::scan:
         case Op::scan_prev: {
           double* s = g.scan + scan * width_;
           const ScanFunctions& functions = scan_functions(step.type);
-          const int32_t* mask = step.mask >= 0 ? static_cast<const int32_t*>(at[step.mask]) : nullptr;
+          const bool masked = step.mask >= 0 && !(step.chooses && tests.all_true[step.mask]);
+          const int32_t* mask = masked ? static_cast<const int32_t*>(at[step.mask]) : nullptr;
           const ScanCall call = {at[step.dst], at[step.a], at[step.b], mask, s, width_, n, code_.uniform[step.a], reverse_, step.op == Op::scan_prev};
           if (begins) initial_state(g, step, scan, s, at, n);
           if (scan == g.level) functions.product(call, g.product);
@@ -206,13 +227,21 @@ class Sequential {
           for (int k = i + 1; k <= i + step.block; ++k) state += code_.step[k].op == Op::state;
           i += step.block;
           break;
-        default: run_step(step, at, width_ * n);
+        default:
+          if (step.chooses && tests.all_true[step.a]) {
+            at[step.dst] = at[step.b];
+            break;
+          }
+          if (step.chooses) at[step.dst] = code_.home_of(step, memory);
+          run_step(step, at, width_ * n);
       }
     }
     for (int k = 0; k < code_.outputs; ++k) {
       const Leave& out = code_.output[k];
       if (out.reduction == Reduction::store) {
-        out.store_time_major(rows_of(g, out.view, t, n), at[out.value]);
+        TimeMajor to = rows_of(g, out.view, t, n);
+        to.stream = out.stream;
+        out.store_time_major(to, at[out.value]);
       } else {
         out.fold->columns(g.totals + k * width_ * kTotalBytes, at[out.value], width_ * n, width_);
       }

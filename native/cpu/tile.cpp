@@ -27,6 +27,18 @@ inline __attribute__((always_inline)) void for_runs(const Code& code, const Tile
   }
 }
 
+// The same for what an output stores, with the strides of its rows and columns.
+template <class Visit>
+inline __attribute__((always_inline)) void for_stores(const Code& code, const Tile& tile, const Position& start, const Leave& out, const Visit& visit) {
+  const int64_t row_stride = tile.end > tile.begin ? code.space.strides[out.view][tile.end - 1] : 0;
+  const int64_t stride = tile.inner >= 0 ? code.space.strides[out.view][tile.inner] : 0;
+  for_runs(code, tile, start, out.view, row_stride, stride, [&](char* to, int64_t done, int64_t rows) { visit(to, done, rows, row_stride, stride); });
+}
+
+inline __attribute__((always_inline)) bool is_dense(int64_t rows, int64_t n, int64_t row_stride, int64_t stride) {
+  return (stride == 1 || n == 1) && (rows == 1 || row_stride == n);
+}
+
 }  // namespace
 
 void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
@@ -34,19 +46,46 @@ void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
   const int64_t n = tile.n, count = tile.rows * n;
   Position start;
   if (tile.end - tile.begin > 1) Position::set(&start, space, tile.begin, tile.end, tile.row);
+  Tests tests;
+  bool in_place[kMaxOutputs];
+  for (int k = 0; k < code.outputs; ++k) {
+    const Leave& out = code.output[k];
+    in_place[k] = false;
+    if (!out.direct) continue;
+    at[out.value] = memory + code.home[out.value] * code.home_bytes;
+    for_stores(code, tile, start, out, [&](char* to, int64_t, int64_t rows, int64_t row_stride, int64_t stride) {
+      if (rows != tile.rows || !is_dense(rows, n, row_stride, stride)) return;
+      at[out.value] = to;
+      in_place[k] = true;
+    });
+  }
   for (int i = 0; i < code.steps; ++i) {
     const Step& step = code.step[i];
     if (step.op == Op::constant) continue;
     if (step.op != Op::load) {
+      if (step.chooses && tests.all_true[step.a]) {
+        at[step.dst] = at[step.b];
+        continue;
+      }
+      if (step.chooses) at[step.dst] = code.home_of(step, memory);
       run_step(step, at, count);
       continue;
     }
     const int64_t row_stride = tile.end > tile.begin ? space.strides[step.view][tile.end - 1] : 0;
     const int64_t stride = tile.inner >= 0 ? space.strides[step.view][tile.inner] : 0;
-    char* home = memory + code.home[step.dst] * code.home_bytes;
+    if (step.tested) {
+      bool all = stride == 1 || n == 1;
+      if (all) {
+        for_runs(code, tile, start, step.view, row_stride, stride, [&](char* from, int64_t, int64_t rows) {
+          all = all && (n == 1 && row_stride == 1 ? all_true(from, 1, rows, 0) : all_true(from, rows, n, row_stride));
+        });
+      }
+      tests.all_true[step.dst] = all;
+      if (all) continue;
+    }
+    char* home = code.home_of(step, memory);
     for_runs(code, tile, start, step.view, row_stride, stride, [&](char* from, int64_t done, int64_t rows) {
-      const bool dense = (stride == 1 || n == 1) && (rows == 1 || row_stride == n);
-      if (step.in_place && dense && rows == tile.rows) {
+      if (step.in_place && rows == tile.rows && is_dense(rows, n, row_stride, stride)) {
         at[step.dst] = from;
         return;
       }
@@ -54,15 +93,15 @@ void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
       step.load(home + done * n * step.size, from, rows, n, row_stride, stride);
     });
   }
-  for (int i = 0; i < code.outputs; ++i) {
-    const Leave& out = code.output[i];
-    if (out.reduction != Reduction::store) continue;
-    const int64_t row_stride = tile.end > tile.begin ? space.strides[out.view][tile.end - 1] : 0;
-    const int64_t stride = tile.inner >= 0 ? space.strides[out.view][tile.inner] : 0;
+  for (int k = 0; k < code.outputs; ++k) {
+    const Leave& out = code.output[k];
+    if (out.reduction != Reduction::store || in_place[k]) continue;
     const char* from = static_cast<const char*>(at[out.value]);
     const int size = out.type == RegisterType::f64 ? 8 : 4;
-    for_runs(code, tile, start, out.view, row_stride, stride,
-             [&](char* to, int64_t done, int64_t rows) { out.store(to, from + done * n * size, rows, n, row_stride, stride); });
+    for_stores(code, tile, start, out, [&](char* to, int64_t done, int64_t rows, int64_t row_stride, int64_t stride) {
+      if (out.stream && is_dense(rows, n, row_stride, stride)) stream_bytes(to, from + done * n * size, rows * n * size);
+      else out.store(to, from + done * n * size, rows, n, row_stride, stride);
+    });
   }
 }
 

@@ -1,14 +1,15 @@
 /**
  * Evaluates graphs: looks up or writes the plan for a graph's structure (native/core/plan.h), binds its buffers and numbers, and runs it in one call.
  *
- * A plan depends on the structure alone (operations, shapes, dtypes, which inputs are the same array), not on the numbers: a training step
- * finds its plan again each time.
+ * A plan depends on the structure alone (operations, shapes, dtypes, which inputs are the same array and which numbers are equal), not on the
+ * numbers: a training step finds its plan again each time.
  */
 import { TensorError } from '../errors';
 import { callNative, native, nativeDescription } from '../native';
 import { dtypes } from './dtype';
 import { release, retain, topological, windowOf, type Node } from './graph';
 import { defaultDevice, DeviceBuffer, devices, type Device } from './memory';
+import { mergeEqual } from './merge';
 import { ProgramWriter, type Place, type PlanContext } from './program';
 import { Scheduler } from './schedule';
 import { contiguousStrides, sameShape, sizeOf } from './shape';
@@ -27,10 +28,14 @@ interface Bound {
   leaves: DeviceBuffer[];
   leafOf: Map<DeviceBuffer, number>;
   scalars: number[];
+  /** Where in `scalars` a constant stands, or the first scalar of a kernel. Below 0 for the constants that belong to the plan (see `pinned`). */
+  scalarAt: Map<Node, number>;
   key: Int32Array;
 }
 
 const ALIGNMENT = 64;
+/** Constants whose value is part of the plan: the scheduler's own comparisons and masks use them, too. */
+const pinned = [0, 1];
 const MAX_PLANS = 1024;
 const plans = new Map<number, Plan[]>();
 const order: { hash: number; plan: Plan }[] = [];
@@ -147,6 +152,8 @@ function bind(wanted: Node[], device: Device): Bound {
   const leaves: DeviceBuffer[] = [];
   const leafOf = new Map<DeviceBuffer, number>();
   const scalars: number[] = [];
+  const scalarAt = new Map<Node, number>();
+  const shared = new Map<number, number>();
   const key: number[] = [devices.indexOf(device)];
   for (const node of nodes) {
     key.push(node.signature);
@@ -164,15 +171,24 @@ function bind(wanted: Node[], device: Device): Bound {
       if (leaf === undefined) leafOf.set(buffer, (leaf = leaves.push(buffer) - 1));
       key.push(leaf);
     } else if (node.op === 'constant') {
-      scalars.push(node.attributes.value!);
+      const value = node.attributes.value!;
+      let at = pinned.findIndex((constant) => Object.is(constant, value)) - pinned.length;
+      if (at === -1 - pinned.length) {
+        // Equal constants are one scalar, so that what is computed from them can be seen to be equal.
+        at = (Object.is(value, -0) ? undefined : shared.get(value)) ?? scalars.push(value) - 1;
+        if (!Object.is(value, -0)) shared.set(value, at);
+      }
+      scalarAt.set(node, at);
+      key.push(at);
     } else if (node.op === 'kernel') {
+      scalarAt.set(node, scalars.length);
       scalars.push(...node.attributes.kernel!.scalars);
     } else if (node.op === 'symbol') {
       throw new TensorError('scan: a tensor of its step was used outside of it; use what scan returns');
     }
   }
   for (const root of roots) key.push(-1 - root.position);
-  return { nodes, roots, leaves, leafOf, scalars, key: Int32Array.from(key) };
+  return { nodes, roots, leaves, leafOf, scalars, scalarAt, key: Int32Array.from(key) };
 }
 
 function lookUp(bound: Bound, device: Device): Plan {
@@ -212,6 +228,7 @@ interface Slot {
 
 class PlanWriter implements PlanContext {
   readonly nodes: readonly Node[];
+  private readonly roots: readonly Node[];
   readonly fixedScalars: number[] = [];
   /** One text for each step, for explain(). */
   readonly steps: string[] = [];
@@ -224,23 +241,19 @@ class PlanWriter implements PlanContext {
   private readonly takeovers: { result: Slot; input: Slot }[] = [];
 
   constructor(private readonly bound: Bound) {
-    this.nodes = bound.nodes;
-    let scalars = 0;
-    bound.nodes.forEach((node, i) => {
-      this.index.set(node, i);
-      if (node.op === 'constant') this.scalarAt.set(node, scalars++);
-      if (node.op === 'kernel') {
-        this.scalarAt.set(node, scalars);
-        scalars += node.attributes.kernel!.scalars.length;
-      }
-    });
+    const leaf = (node: Node) => (node.op === 'constant' ? bound.scalarAt.get(node)! : bound.leafOf.get(node.attributes.buffer!)!);
+    const { nodes, standsFor } = mergeEqual(bound.nodes, bound.roots, leaf);
+    this.nodes = nodes;
+    this.roots = bound.roots.map((root) => standsFor.get(root)!);
+    this.nodes.forEach((node, i) => this.index.set(node, i));
+    for (const [node, at] of bound.scalarAt) this.scalarAt.set(standsFor.get(node)!, at);
     for (const buffer of bound.leaves) this.newSlot(buffer.bytes, true);
-    for (const root of bound.roots) this.slotOfNode.set(this.slotKey(root), this.newSlot(root.size * dtypes[root.dtype].bytes, true));
+    for (const root of this.roots) this.slotOfNode.set(this.slotKey(root), this.newSlot(root.size * dtypes[root.dtype].bytes, true));
   }
 
   write(): Float64Array {
     const records: number[][] = [];
-    for (const step of new Scheduler(this.nodes, this.bound.roots).run()) {
+    for (const step of new Scheduler(this.nodes, this.roots).run()) {
       this.step = records.length;
       if (step.kind === 'program') {
         if (sizeOf(step.shape) === 0 && (step.scan || !step.axes)) continue;
@@ -269,7 +282,8 @@ class PlanWriter implements PlanContext {
   }
 
   scalarOf(node: Node): number {
-    return this.scalarAt.get(node)!;
+    const at = this.scalarAt.get(node)!;
+    return at < 0 ? this.fixedScalar(pinned[at + pinned.length]!) : at;
   }
 
   fixedScalar(value: number): number {

@@ -68,6 +68,8 @@ export class ProgramWriter {
   private readonly loads = new Map<string, number>();
   private readonly outputs: { reduction: keyof typeof reductionCodes; type: RegisterType; register: number; view: number }[] = [];
   private readonly within: Set<number>;
+  private readonly emitted = new Map<string, number>();
+  private inLoop = false;
   /** For each instruction of a loop's block, the block's last one: what the block reads must stay until then. */
   private readonly blockEnd = new Map<number, number>();
 
@@ -93,9 +95,14 @@ export class ProgramWriter {
     return this.assemble();
   }
 
+  /** Appends an instruction, or finds the one that does the same. What a loop's block computes stays in it. */
   private emit(name: string, type: RegisterType, operands: number[], registers = operands.length, note?: string): number {
-    this.instructions.push({ op: opcode(name), type, operands, registers, name, note });
-    return this.instructions.length - 1;
+    const key = `${name}|${type}|${operands.join()}`;
+    const known = this.inLoop ? undefined : this.emitted.get(key);
+    if (known !== undefined) return known;
+    const register = this.instructions.push({ op: opcode(name), type, operands, registers, name, note }) - 1;
+    if (!this.inLoop) this.emitted.set(key, register);
+    return register;
   }
 
   private view(place: Place): number {
@@ -186,6 +193,7 @@ export class ProgramWriter {
         registers.set(inner, this.emit('constant', dtypes[inner.dtype].register, [this.context.fixedScalar(inner.attributes.value!)], 0));
       }
     }
+    this.inLoop = true;
     const start = this.emit('loop', 'float32', [0, 0], 0);
     const states = body.states.map((symbol, k) => {
       const register = this.emit('state', dtypes[symbol.dtype].register, [-1, -1, external[body.inputs.length + k]!], 0);
@@ -205,6 +213,7 @@ export class ProgramWriter {
     const end = this.instructions.length - 1;
     for (let at = start + 1; at <= end; at++) this.blockEnd.set(at, end);
     this.instructions[start]!.operands = [0, end - start];
+    this.inLoop = false;
     this.loopRegisters.set(node, [...next, ...states]);
   }
 

@@ -5,7 +5,7 @@ import type { Node } from './graph';
 import type { ProgramStep, Sink } from './steps';
 
 /** Element-wise programs with more nodes than this are cut: their registers would not stay in the cache. */
-const MAX_NODES = 40;
+const MAX_NODES = 128;
 /** Programs that fold or scan are cut later: their passes over memory cost more than their registers. */
 const MAX_NODES_OF_PASS = 128;
 /** Limits on one program (native/core/program.h). */
