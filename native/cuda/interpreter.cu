@@ -80,6 +80,7 @@ VANTAGE_NOINLINE void store_home(Operand from, Piece piece) {
 
 struct Interpreter {
   static constexpr int kDims = kMaxDims;  // the script's are the last ones
+  static constexpr int kUnroll = 1;
   const Interpretation& launch;
   char* memory;  // of this block: slots, then homes
 
