@@ -2,9 +2,17 @@
 
 set(VANTAGE_CUDA_RELEASE_ARCHITECTURES 75 80 86 89 90 100 120)
 
+set(prelude ${CMAKE_CURRENT_BINARY_DIR}/cuda_prelude.cpp)
+set(prelude_files)
+foreach(file IN LISTS cuda_prelude)
+  list(APPEND prelude_files ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+endforeach()
+add_custom_command(OUTPUT ${prelude} DEPENDS ${prelude_files} native/cuda/embed.cmake VERBATIM
+  COMMAND ${CMAKE_COMMAND} "-DFILES=${prelude_files}" -DOUTPUT=${prelude} -P ${CMAKE_CURRENT_SOURCE_DIR}/native/cuda/embed.cmake)
+
 # Everything but the kernels is plain C++ and the same in both.
 function(vantage_cuda_library name)
-  add_library(${name} SHARED ${ARGN})
+  add_library(${name} SHARED ${ARGN} ${prelude})
   target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${flags}>)
   target_link_options(${name} PRIVATE -Wl,-z,nodelete)
   target_link_libraries(${name} PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
@@ -38,7 +46,7 @@ if(NOT VANTAGE_CUDA STREQUAL "OFF")
       set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
       set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
     endif()
-    vantage_cuda_library(vantage_cuda ${cuda_sources} ${cuda_host_sources})
+    vantage_cuda_library(vantage_cuda ${cuda_sources} ${cuda_host_sources} native/cuda/compile.cpp)
     # Sums of products are rounded as in code that is generated at run time: both ways of running a program give the same bits.
     target_compile_options(vantage_cuda PRIVATE
       $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false --expt-relaxed-constexpr -Xcompiler=-fvisibility=hidden>)
@@ -58,11 +66,12 @@ if(VANTAGE_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
     file(CONFIGURE OUTPUT ${wrapper} CONTENT "#include \"@CMAKE_CURRENT_SOURCE_DIR@/@source@\"\n" @ONLY)
     list(APPEND emulated ${wrapper})
   endforeach()
-  vantage_cuda_library(vantage_cuda_emulated ${emulated} ${cuda_host_sources} native/test/cuda_emulator/cuda_emulator.cpp)
-  target_compile_definitions(vantage_cuda_emulated PRIVATE VANTAGE_CUDA_EMULATED)
-  target_compile_options(vantage_cuda_emulated PRIVATE -O2 -ffp-contract=off -fwrapv -Wno-unused-parameter)
+  vantage_cuda_library(vantage_cuda_emulated ${emulated} ${cuda_host_sources} native/test/cuda_emulator/compile.cpp
+    native/test/cuda_emulator/cuda_emulator.cpp)
+  target_compile_definitions(vantage_cuda_emulated PRIVATE VANTAGE_CUDA_EMULATED VANTAGE_EMULATOR_COMPILER="${CMAKE_CXX_COMPILER}"
+    VANTAGE_EMULATOR_HEADER="${CMAKE_CURRENT_SOURCE_DIR}/native/test/cuda_emulator/cuda_emulator.h")
+  # Programs that are compiled at run time find the emulation here.
+  set_source_files_properties(native/test/cuda_emulator/cuda_emulator.cpp PROPERTIES COMPILE_OPTIONS -fvisibility=default)
+  target_compile_options(vantage_cuda_emulated PRIVATE -O2 -ffp-contract=off -fwrapv -Wno-unused-parameter -Wno-unknown-pragmas)
   target_link_options(vantage_cuda_emulated PRIVATE ${link_flags})
-  if(VANTAGE_SANITIZE)
-    target_compile_options(vantage_cuda_emulated PRIVATE -Wno-error)
-  endif()
 endif()

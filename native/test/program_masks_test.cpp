@@ -1,0 +1,74 @@
+// What the scheduler writes most: masked scans and the choices on their mask; and outputs larger than the caches.
+#include <cmath>
+
+#include "program_builder.h"
+
+using namespace test::programs;
+
+// A scan whose state passes through where a mask is 0, and `where`s on the same mask, as TypeScript writes them: rows without holes, with holes
+// that hold NaN, and without any valid position; rows that a tile holds whole, and rows in segments.
+TEST(masked_scans) {
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{40, 700}, {96, 16}, {21, 13}, {3, 90'000}}) {
+    for (bool reverse : {false, true}) {
+      for (double factor : {0.9405, 1.0, -1.25}) {
+        Builder b(shape);
+        b.sequential(reverse);
+        const int64_t time = shape[1];
+        const int r = b.view(DType::f32), v = b.view(DType::f32), m = b.view(DType::u8);
+        b.fill_uniform(r, -1, 1);
+        b.fill_uniform(v, -1, 1);
+        b.fill(m, [] { return 1.0; });
+        for (int64_t row = 0; row < shape[0]; ++row) {
+          for (int64_t t = 0; t < time; ++t) {
+            const bool hole = row % 5 == 1 ? t % 7 == 3 : row % 5 == 2 ? t > time / 3 : row % 5 == 4;
+            if (!hole) continue;
+            const int64_t at = 3 + row * time + t;
+            reference::store(b.buffers[b.p.views[m].slot].bytes.data(), DType::u8, at, 0);
+            reference::store(b.buffers[b.p.views[r].slot].bytes.data(), DType::f32, at, NAN);
+          }
+        }
+        const int mask = b.load(m, i32), valid = b.emit(Op::ne, i32, mask, b.constant(0, i32));
+        const int reward = b.load(r), value = b.load(v), zero = b.constant(0), one = b.constant(1);
+        const int next = b.emit(Op::scan_prev, f32, b.emit(Op::where, f32, mask, zero, one), b.emit(Op::where, f32, mask, value, zero), zero);
+        const int delta = b.emit(Op::sub, f32, b.emit(Op::add, f32, reward, b.emit(Op::mul, f32, b.constant(0.99), next)), value);
+        const int large = b.emit(Op::where, f32, mask, b.constant(factor), one);
+        const int s = b.emit(Op::scan, f32, large, b.emit(Op::where, f32, mask, delta, zero), b.constant(0.5));
+        const int result = b.emit(Op::where, f32, valid, b.emit(Op::add, f32, s, value), zero);
+        const int twice = b.emit(Op::where, f32, mask, result, one);
+        b.store(s);
+        b.store(result);
+        b.store(twice);
+        b.fold(Reduction::sum, twice);
+        // The difference is one multiply-add where the reference rounds twice, which adds up over a long row.
+        const double tolerance = time > 10'000 ? 1e-4 : 1e-5;
+        b.check("masked scan", tolerance, tolerance);
+      }
+    }
+  }
+}
+
+// Outputs that no cache holds are stored past it, in rows that are aligned and in rows that are not.
+TEST(large_outputs) {
+  for (int64_t columns : {131'072, 131'075}) {
+    for (bool scan : {false, true}) {
+      Builder b({33, columns});
+      if (scan) b.sequential(true);
+      const int x = b.input(-1, 1, DType::bf16), c = b.constant(0.5);
+      const int y = scan ? b.emit(Op::scan, f32, c, x, c) : b.emit(Op::mul, f32, x, c);
+      b.store(y);
+      b.p.views.back().offset = 0;
+      b.store(b.emit(Op::add, f32, y, x));
+      b.check("large output", 1e-5, 1e-5);
+    }
+  }
+}
+
+// An element that every position reads is read once, but not if the program writes to it.
+TEST(views_of_one_element) {
+  Builder b({20, 300});
+  const int x = b.input(-1, 1), one = b.input(1, 2, DType::f32, f32, 3), byte = b.input(2, 3, DType::u8, f32, 3);
+  b.store(b.emit(Op::div, f32, b.emit(Op::sub, f32, x, one), byte));
+  b.store(one);
+  b.check("one element");
+}
+
