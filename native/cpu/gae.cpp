@@ -34,7 +34,7 @@ void scalar_row(const Problem& p, int64_t row, int64_t end, double advantage, T 
       const T value = *element<T>(p.values, row, t);
       T difference;
       recurrences::gae_difference(difference, *element<T>(p.rewards, row, t), value, next, gamma);
-      recurrences::gae_advantage(advantage, static_cast<double>(difference), p.decay);
+      recurrences::affine_step(advantage, p.decay, static_cast<double>(difference));
       next = value;
       a = static_cast<T>(advantage);
       g = a + value;
@@ -151,8 +151,8 @@ VANTAGE_INLINE void steps(f32x8 (&r)[kBlock], f32x8 (&v)[kBlock], const i32x8 (&
     f32x8 difference;
     recurrences::gae_difference(difference, r[i], v[i], carried.next, gamma);
     f64x4 low = carried.low, high = carried.high;
-    recurrences::gae_advantage(low, __builtin_convertvector(__builtin_shufflevector(difference, difference, 0, 1, 2, 3), f64x4), decay);
-    recurrences::gae_advantage(high, __builtin_convertvector(__builtin_shufflevector(difference, difference, 4, 5, 6, 7), f64x4), decay);
+    recurrences::affine_step(low, decay, __builtin_convertvector(__builtin_shufflevector(difference, difference, 0, 1, 2, 3), f64x4));
+    recurrences::affine_step(high, decay, __builtin_convertvector(__builtin_shufflevector(difference, difference, 4, 5, 6, 7), f64x4));
     if constexpr (masked) {
       const i64x4 valid_low = __builtin_convertvector(__builtin_shufflevector(m[i], m[i], 0, 1, 2, 3), i64x4);
       const i64x4 valid_high = __builtin_convertvector(__builtin_shufflevector(m[i], m[i], 4, 5, 6, 7), i64x4);
