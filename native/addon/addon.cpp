@@ -9,6 +9,7 @@
 #include "../cpu/backend.h"
 #include "../cpu/thread_pool.h"
 #include "arguments.h"
+#include "cuda_library.h"
 #include "describe.h"
 #include "environment.h"
 
@@ -30,6 +31,9 @@ void adjust_external_memory(const Arguments& call, int64_t change) {
 
 // describe() → see describe.cpp
 napi_value describe_all(const Arguments& call) { return describe(call.env()); }
+
+// deviceInfo(device) → {available, …}, see describe.cpp. For cuda it opens the library.
+napi_value device_info(const Arguments& call) { return describe_device(call.env(), call.text(0, "device"), call.function()); }
 
 // allocate(device, bytes) → id. The memory is not cleared.
 napi_value allocate(const Arguments& call) {
@@ -140,14 +144,15 @@ napi_value memory(const Arguments& call) {
   };
   set("bytes", static_cast<double>(environment.bytes));
   set("buffers", static_cast<double>(environment.buffers.size()));
-  set("cachedBytes", static_cast<double>(cpu::backend().cached_bytes()));
+  set("cachedBytes", static_cast<double>(cpu::backend().cached_bytes() + cuda_cached_bytes()));
   set("plans", static_cast<double>(environment.plans.size()));
   return result;
 }
 
-// trim(): gives cached memory back to the system.
+// trim(): gives cached memory back to the system and to the GPU's driver.
 napi_value trim(const Arguments&) {
   cpu::backend().trim();
+  cuda_trim();
   return nullptr;
 }
 
@@ -173,6 +178,7 @@ constexpr Export kExports[] = {
     {"describe", 0, describe_all}, {"allocate", 2, allocate},         {"free", 1, free_buffer},       {"upload", 3, upload},
     {"download", 3, download},     {"createPlan", 2, create_plan},    {"destroyPlan", 1, destroy_plan}, {"execute", 3, execute_plan},
     {"memory", 0, memory},         {"trim", 0, trim},                 {"setThreads", 1, set_threads}, {"setIsa", 1, set_isa},
+    {"deviceInfo", 1, device_info},
 };
 
 // Nothing that C++ throws may pass through Node.

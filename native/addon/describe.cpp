@@ -2,10 +2,12 @@
 
 #include <napi.h>
 
+#include "../core/error.h"
 #include "../core/kernels.h"
 #include "../core/program.h"
 #include "../cpu/backend.h"
 #include "../cpu/thread_pool.h"
+#include "cuda_library.h"
 
 namespace vantage::addon {
 namespace {
@@ -62,9 +64,33 @@ napi_value describe(napi_env raw) {
   result["limits"] = limits;
   Napi::Array devices = Napi::Array::New(env);
   devices[0u] = Napi::String::New(env, "cpu");
+  devices[1u] = Napi::String::New(env, "cuda");
   result["devices"] = devices;
   result["isa"] = Napi::String::New(env, cpu::isa());
   result["threads"] = Napi::Number::New(env, cpu::threads());
+  return result;
+}
+
+napi_value describe_device(napi_env raw, const std::string& name, const char* function) {
+  const Napi::Env env(raw);
+  Napi::Object result = Napi::Object::New(env);
+  if (name == "cpu") {
+    result["available"] = Napi::Boolean::New(env, true);
+    result["name"] = Napi::String::New(env, cpu::isa());
+    return result;
+  }
+  if (name != "cuda") fail("%s: expected a device of [cpu, cuda], got \"%.40s\"", function, name.c_str());
+  const Cuda& cuda = cuda_library();
+  result["available"] = Napi::Boolean::New(env, cuda.backend != nullptr);
+  if (!cuda.backend) {
+    result["reason"] = Napi::String::New(env, cuda.reason);
+    return result;
+  }
+  const auto version = [&](int major, int minor) { return Napi::String::New(env, std::to_string(major) + "." + std::to_string(minor)); };
+  result["name"] = Napi::String::New(env, cuda.device.name);
+  result["computeCapability"] = version(cuda.device.major, cuda.device.minor);
+  result["memoryBytes"] = Napi::Number::New(env, static_cast<double>(cuda.device.memory_bytes));
+  result["driver"] = version(cuda.device.driver / 1000, cuda.device.driver % 1000 / 10);
   return result;
 }
 

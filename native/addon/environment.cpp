@@ -4,6 +4,7 @@
 
 #include "../core/error.h"
 #include "../cpu/backend.h"
+#include "cuda_library.h"
 
 namespace vantage::addon {
 
@@ -25,7 +26,12 @@ LoadedPlan& Environment::plan(int32_t id, const char* function) {
 
 Backend& find_backend(const char* name, const char* function) {
   if (std::strcmp(name, "cpu") == 0) return cpu::backend();
-  fail("%s: expected a device of [cpu], got \"%.40s\"", function, name);
+  if (std::strcmp(name, "cuda") == 0) {
+    const Cuda& cuda = cuda_library();
+    if (!cuda.backend) fail("%s: device cuda: %s", function, cuda.reason.c_str());
+    return *cuda.backend;
+  }
+  fail("%s: expected a device of [cpu, cuda], got \"%.40s\"", function, name);
 }
 
 }  // namespace vantage::addon

@@ -19,10 +19,12 @@ class Backend {
   virtual void trim() = 0;
   virtual size_t cached_bytes() const = 0;
 
+  // upload has read all of `from` when it returns. download waits for all work before it, and throws what failed in it.
   virtual void upload(void* to, const void* from, size_t bytes) = 0;
   virtual void download(void* to, const void* from, size_t bytes) = 0;
 
-  // Both may return before the work is done; synchronize() waits for it. Failures throw vantage::Error.
+  // Both may return before the work is done; synchronize() waits for it. Failures throw vantage::Error: what the host can see of the arguments at
+  // once, what the device finds while it works at the next download or synchronize().
   // `slots` holds the base address of each buffer that the program's views name.
   virtual void run(const Program& program, void* const* slots, const double* scalars) = 0;
   virtual void run(const KernelCall& call) = 0;

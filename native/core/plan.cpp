@@ -59,7 +59,6 @@ void execute(const Plan& plan, Backend& backend, const ExternalBuffer* buffers, 
     for (int i = 0; i < row.attributes; ++i) call.attributes[i] = kernel.attributes[i];
     backend.run(call);
   }
-  backend.synchronize();
 }
 
 }  // namespace vantage

@@ -49,7 +49,7 @@ struct ExternalBuffer {
   int64_t bytes;
 };
 
-// Checks the buffers against the plan, allocates the arena, runs every record.
+// Checks the buffers against the plan, allocates the arena, runs every record. The work may not be done when this returns: reading a value waits for it.
 void execute(const Plan& plan, Backend& backend, const ExternalBuffer* buffers, size_t buffer_count, const double* scalars,
              size_t scalar_count);
 

@@ -5,6 +5,7 @@
 // TypeScript (which reads the table through the addon), takes it from there.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "dtype.h"
@@ -132,6 +133,19 @@ struct ProgramView {
   int64_t strides[kMaxDims];  // along the program's dimensions, in elements
 };
 
+// What a device keeps of a program that it ran (its code, say). It goes with the program, and stays behind when the program is copied.
+struct Prepared {
+  std::shared_ptr<void> kept;
+  Prepared() = default;
+  Prepared(const Prepared&) {}
+  Prepared(Prepared&&) = default;
+  Prepared& operator=(const Prepared&) {
+    kept.reset();
+    return *this;
+  }
+  Prepared& operator=(Prepared&&) = default;
+};
+
 // The index space is shape[0..outer) × shape[outer..outer+reduced) × shape[outer+reduced..ndim).
 //   elementwise:     reduced = 0
 //   row reduction:   the reduced dimensions are the last ones
@@ -147,6 +161,7 @@ struct Program {
   std::vector<ProgramView> views;
   std::vector<Instruction> instructions;
   std::vector<Output> outputs;
+  mutable Prepared prepared;
 };
 
 }  // namespace vantage

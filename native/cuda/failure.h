@@ -1,7 +1,7 @@
 // What a kernel finds wrong while it runs (an index out of range, a row without candidates). The GPU works on while JavaScript goes on, so the
 // failure is left in memory that the host can read and thrown at the next synchronisation.
 #pragma once
-#include "launch.h"
+#include "runtime.h"
 
 namespace vantage::cuda {
 
@@ -20,6 +20,7 @@ Failure* failure_slot();
 // Throws vantage::Error for what is in the slot, in the words of the CPU's kernels, and clears it. Call it after a synchronisation.
 void throw_failure();
 
+#if defined(__CUDACC__) || defined(VANTAGE_CUDA_EMULATED)
 __device__ __forceinline__ void report_failure(Failure* slot, FailureKind kind, const char* kernel, const char* text, long long index,
                                                long long position, long long limit) {
   if (atomicCAS(&slot->kind, 0, static_cast<int>(kind)) != 0) return;
@@ -30,5 +31,6 @@ __device__ __forceinline__ void report_failure(Failure* slot, FailureKind kind, 
   slot->limit = limit;
   __threadfence_system();
 }
+#endif
 
 }  // namespace vantage::cuda

@@ -1,19 +1,8 @@
 // Launching kernels, on a GPU or (in tests) under the emulation of native/test/cuda_emulator. Included by .cu files only.
 #pragma once
-#ifdef VANTAGE_CUDA_EMULATED
-#include "../test/cuda_emulator/cuda_emulator.h"
-#else
-#include <cuda_runtime.h>
-#endif
-#include <cstddef>
+#include "runtime.h"
 
 namespace vantage::cuda {
-
-// Throws vantage::Error with CUDA's name for the failure if it is one. `what` names the operation.
-void check(cudaError_t error, const char* what);
-
-// The stream that everything runs on.
-cudaStream_t stream();
 
 // Most blocks that a grid may have along x; kernels that walk more than that stride by the grid.
 constexpr int64_t kMaxGrid = 0x7fffffff;

@@ -1,0 +1,68 @@
+# The CUDA library: `vantage_cuda` for GPUs, `vantage_cuda_emulated` for tests without one. Both are opened at run time by the addon.
+
+set(VANTAGE_CUDA_RELEASE_ARCHITECTURES 75 80 86 89 90 100 120)
+
+# Everything but the kernels is plain C++ and the same in both.
+function(vantage_cuda_library name)
+  add_library(${name} SHARED ${ARGN})
+  target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${flags}>)
+  target_link_options(${name} PRIVATE -Wl,-z,nodelete)
+  target_link_libraries(${name} PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
+endfunction()
+
+if(NOT VANTAGE_CUDA STREQUAL "OFF")
+  find_program(VANTAGE_NVCC nvcc PATHS /usr/local/cuda/bin /opt/cuda/bin ENV CUDA_HOME ENV CUDA_PATH PATH_SUFFIXES bin)
+  if(VANTAGE_NVCC)
+    if(NOT CMAKE_CUDA_COMPILER)
+      set(CMAKE_CUDA_COMPILER ${VANTAGE_NVCC})
+    endif()
+    if(NOT VANTAGE_CUDA_ARCHITECTURES)
+      # One architecture: that of the GPU in this machine, or Hopper.
+      execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader OUTPUT_VARIABLE found ERROR_QUIET
+        OUTPUT_STRIP_TRAILING_WHITESPACE)
+      if(found MATCHES "^([0-9]+)\\.([0-9])")
+        set(architectures "${CMAKE_MATCH_1}${CMAKE_MATCH_2}-real")
+      else()
+        set(architectures "90-real")
+      endif()
+    elseif(VANTAGE_CUDA_ARCHITECTURES STREQUAL "release")
+      list(TRANSFORM VANTAGE_CUDA_RELEASE_ARCHITECTURES APPEND "-real" OUTPUT_VARIABLE architectures)
+      list(GET VANTAGE_CUDA_RELEASE_ARCHITECTURES -1 newest)
+      list(APPEND architectures "${newest}-virtual")  # PTX, which the driver compiles for what comes later
+    else()
+      set(architectures ${VANTAGE_CUDA_ARCHITECTURES})
+    endif()
+    set(CMAKE_CUDA_ARCHITECTURES ${architectures})
+    enable_language(CUDA)
+    if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # older CMakes do not know how nvcc is told
+      set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+      set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+    endif()
+    vantage_cuda_library(vantage_cuda ${cuda_sources} ${cuda_host_sources})
+    # Sums of products are rounded as in code that is generated at run time: both ways of running a program give the same bits.
+    target_compile_options(vantage_cuda PRIVATE
+      $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false --expt-relaxed-constexpr -Xcompiler=-fvisibility=hidden>)
+    target_include_directories(vantage_cuda PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+    set_target_properties(vantage_cuda PROPERTIES CUDA_RUNTIME_LIBRARY Static EXCLUDE_FROM_ALL ON)
+  elseif(VANTAGE_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "VANTAGE_CUDA=ON: nvcc was not found. Install the CUDA toolkit, or set VANTAGE_NVCC to its path.")
+  endif()
+endif()
+
+if(VANTAGE_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  # A source has one language in a folder: each kernel file is compiled through a file that includes it.
+  set(emulated)
+  foreach(source IN LISTS cuda_sources)
+    get_filename_component(base ${source} NAME_WE)
+    set(wrapper ${CMAKE_CURRENT_BINARY_DIR}/cuda_emulated/${base}.cpp)
+    file(CONFIGURE OUTPUT ${wrapper} CONTENT "#include \"@CMAKE_CURRENT_SOURCE_DIR@/@source@\"\n" @ONLY)
+    list(APPEND emulated ${wrapper})
+  endforeach()
+  vantage_cuda_library(vantage_cuda_emulated ${emulated} ${cuda_host_sources} native/test/cuda_emulator/cuda_emulator.cpp)
+  target_compile_definitions(vantage_cuda_emulated PRIVATE VANTAGE_CUDA_EMULATED)
+  target_compile_options(vantage_cuda_emulated PRIVATE -O2 -ffp-contract=off -fwrapv -Wno-unused-parameter)
+  target_link_options(vantage_cuda_emulated PRIVATE ${link_flags})
+  if(VANTAGE_SANITIZE)
+    target_compile_options(vantage_cuda_emulated PRIVATE -Wno-error)
+  endif()
+endif()

@@ -1,0 +1,51 @@
+// The device in use, its one stream, and what kernels share.
+//
+// Everything that is launched or copied goes through one stream, in the order in which it was asked for: memory that was released may be
+// given out again at once, and whoever reads a value waits for that stream. One mutex, held by the library's entry points (library.cpp), keeps
+// threads apart.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "api.h"
+
+namespace vantage::cuda {
+
+struct Device {
+  int index = 0;
+  char name[256] = {};
+  int major = 0, minor = 0;  // compute capability
+  int multiprocessors = 0;
+  int driver = 0;            // the newest CUDA that the driver knows: 1000·major + 10·minor
+  size_t memory = 0;
+  size_t most_shared = 0;    // bytes that a block may ask for
+  bool reads_host_memory = false;  // copies from ordinary host memory may go on after the call has returned
+};
+
+// Finds the device (VANTAGE_CUDA_DEVICE in the environment, or 0) and prepares it. Throws vantage::Error where there is none, each time it is called.
+void open();
+const Device& device();
+// The device that a thread of the host uses is a property of the thread.
+void use_device();
+
+// Throws vantage::Error with CUDA's name for the failure if it is one. `what` names the operation.
+void check(cudaError_t error, const char* what);
+
+// The stream that everything runs on.
+cudaStream_t stream();
+// Waits for all that was launched; throws what failed.
+void synchronize(const char* what);
+
+// Counters and flags that kernels keep between the blocks of one launch. They are never cleared between launches: a flag is set when it holds the
+// number of the launch, and a counter is read from where the last launch left it.
+struct Signals {
+  unsigned* flags;      // `count` of them
+  unsigned set;         // what a flag of this launch holds
+  unsigned* counter;    // every block of the launch adds 1
+  unsigned counted;     // what the counter holds before the launch
+  unsigned* tickets;    // `ticket_count` of them, 0; whoever completes one puts it back to 0
+};
+// For one launch of `blocks` blocks on the stream, which has to follow.
+Signals signals(int64_t flag_count, int64_t ticket_count, int64_t blocks);
+
+}  // namespace vantage::cuda
