@@ -46,6 +46,29 @@ void check_ndim(const char* kernel, const char* argument, const TensorView& view
   fail("%s: %s: expected %d to %d dimensions, got shape %s", kernel, argument, low, high, shape.c_str());
 }
 
+void check_like(const char* kernel, const char* argument, const TensorView& view, const TensorView& model) {
+  check_dtype(kernel, argument, view, bit(model.dtype));
+  check_shape_of(kernel, argument, view, model);
+}
+
+void check_mask(const char* kernel, const char* argument, const TensorView& view, const TensorView& model) {
+  check_dtype(kernel, argument, view, bit(DType::u8) | bit(DType::boolean));
+  check_shape_of(kernel, argument, view, model);
+}
+
+bool check_optional(const char* kernel, const char* argument, const TensorView& view, const TensorView& model) {
+  if (view.ndim == 2 && view.shape[0] == 0 && view.shape[1] == 0) return false;
+  check_shape_of(kernel, argument, view, model);
+  return true;
+}
+
+bool check_moments(const char* kernel, const TensorView& view, const TensorView& model, bool optional) {
+  check_dtype(kernel, "moments", view, bit(DType::f64));
+  if (optional && view.ndim == 2 && view.shape[0] == 0 && view.shape[1] == 3) return false;
+  check_shape(kernel, "moments", view, {model.shape[0], 3});
+  return true;
+}
+
 void check_contiguous(const char* kernel, const char* argument, const TensorView& view) {
   if (!view.contiguous() && view.size() > 0) {
     fail("%s: %s: expected a contiguous view, got shape %s with strides %s", kernel, argument, text_of(view.shape, view.ndim).c_str(),

@@ -15,6 +15,14 @@ void check_dtype(const char* kernel, const char* argument, const TensorView& vie
 void check_shape(const char* kernel, const char* argument, const TensorView& view, std::initializer_list<int64_t> expected);
 void check_shape_of(const char* kernel, const char* argument, const TensorView& view, const TensorView& model);
 void check_ndim(const char* kernel, const char* argument, const TensorView& view, int low, int high);
+// Of the model's dtype and shape.
+void check_like(const char* kernel, const char* argument, const TensorView& view, const TensorView& model);
+// uint8 or bool, of the model's shape.
+void check_mask(const char* kernel, const char* argument, const TensorView& view, const TensorView& model);
+// False where an argument [B,T] is left out: its shape is [0,0].
+bool check_optional(const char* kernel, const char* argument, const TensorView& view, const TensorView& model);
+// moments float64 [B,3] for a model of B rows. False where they are left out, if they may be: their shape is [0,3].
+bool check_moments(const char* kernel, const TensorView& view, const TensorView& model, bool optional);
 void check_contiguous(const char* kernel, const char* argument, const TensorView& view);
 // Returns the scalar, which must be an integer in [low, high].
 int64_t check_integer(const char* kernel, const char* argument, double value, int64_t low, int64_t high);

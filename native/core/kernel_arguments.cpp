@@ -7,7 +7,6 @@
 namespace vantage {
 namespace {
 
-constexpr unsigned kMask = bit(DType::u8) | bit(DType::boolean);
 constexpr int64_t kExact = int64_t{1} << 53;  // the integers that a double holds
 
 DType computed_in(DType dtype) { return dtype == DType::bf16 ? DType::f32 : dtype; }
@@ -18,24 +17,8 @@ struct Argument {
   const char* name;
 };
 
-void check_like(const char* kernel, const KernelCall& call, const TensorView& model, std::initializer_list<Argument> arguments) {
-  for (const Argument& argument : arguments) {
-    check_dtype(kernel, argument.name, call.views[argument.place], bit(model.dtype));
-    check_shape_of(kernel, argument.name, call.views[argument.place], model);
-  }
-}
-
-// An argument that may be left out is an empty view.
-bool given(const TensorView& view) { return view.size() > 0; }
-
-void check_mask(const char* kernel, const TensorView& mask, const TensorView& model) {
-  check_dtype(kernel, "mask", mask, kMask);
-  check_shape_of(kernel, "mask", mask, model);
-}
-
-void check_moments(const char* kernel, const TensorView& moments, int64_t rows) {
-  check_dtype(kernel, "moments", moments, bit(DType::f64));
-  check_shape(kernel, "moments", moments, {rows, 3});
+void check_all_like(const char* kernel, const KernelCall& call, const TensorView& model, std::initializer_list<Argument> arguments) {
+  for (const Argument& argument : arguments) check_like(kernel, argument.name, call.views[argument.place], model);
 }
 
 void check_matmul(const char* kernel, const KernelCall& call) {
@@ -82,8 +65,8 @@ void check_attention(const char* kernel, const KernelCall& call) {
 
 void check_attention_backward(const char* kernel, const KernelCall& call) {
   check_attention(kernel, call);
-  check_like(kernel, call, call.views[0], {{6, "dout"}, {7, "dq"}});
-  check_like(kernel, call, call.views[1], {{8, "dk"}, {9, "dv"}});
+  check_all_like(kernel, call, call.views[0], {{6, "dout"}, {7, "dq"}});
+  check_all_like(kernel, call, call.views[1], {{8, "dk"}, {9, "dv"}});
 }
 
 // logits and ids first, then one value a row in each of the views that follow.
@@ -163,37 +146,35 @@ void check_index_copy(const char* kernel, const KernelCall& call) {
 }
 
 void check_gae(const char* kernel, const KernelCall& call) {
-  const TensorView &rewards = call.views[0], &ends = call.views[3];
-  check_ndim(kernel, "rewards", rewards, 2, 2);
+  const TensorView &rewards = call.views[0], &bootstrap = call.views[4];
   check_dtype(kernel, "rewards", rewards, kComputed);
-  check_like(kernel, call, rewards, {{1, "values"}, {5, "advantages"}});
-  check_mask(kernel, call.views[2], rewards);
-  check_dtype(kernel, "ends", ends, bit(DType::u8));
-  if (given(ends)) {
-    check_shape_of(kernel, "ends", ends, rewards);
-    check_like(kernel, call, rewards, {{4, "bootstrap"}});
-  } else if (given(call.views[4])) {
-    check_shape(kernel, "bootstrap", call.views[4], {0, 0});
-  }
-  if (given(call.views[6])) check_like(kernel, call, rewards, {{6, "returns"}});
-  if (given(call.views[7])) check_moments(kernel, call.views[7], rewards.shape[0]);
+  check_ndim(kernel, "rewards", rewards, 2, 2);
+  check_all_like(kernel, call, rewards, {{1, "values"}, {5, "advantages"}});
+  check_mask(kernel, "mask", call.views[2], rewards);
+  check_dtype(kernel, "ends", call.views[3], bit(DType::u8));
+  check_dtype(kernel, "bootstrap", bootstrap, bit(rewards.dtype));
+  if (check_optional(kernel, "ends", call.views[3], rewards)) check_shape_of(kernel, "bootstrap", bootstrap, rewards);
+  else check_shape(kernel, "bootstrap", bootstrap, {0, 0});
+  check_dtype(kernel, "returns", call.views[6], bit(rewards.dtype));
+  check_optional(kernel, "returns", call.views[6], rewards);
+  check_moments(kernel, call.views[7], rewards, true);
 }
 
 void check_discounted_return(const char* kernel, const KernelCall& call) {
   const TensorView& rewards = call.views[0];
-  check_ndim(kernel, "rewards", rewards, 2, 2);
   check_dtype(kernel, "rewards", rewards, kComputed);
-  check_mask(kernel, call.views[1], rewards);
-  check_like(kernel, call, rewards, {{2, "returns"}});
-  if (given(call.views[3])) check_moments(kernel, call.views[3], rewards.shape[0]);
+  check_ndim(kernel, "rewards", rewards, 2, 2);
+  check_mask(kernel, "mask", call.views[1], rewards);
+  check_all_like(kernel, call, rewards, {{2, "returns"}});
+  check_moments(kernel, call.views[3], rewards, true);
 }
 
 void check_vtrace(const char* kernel, const KernelCall& call) {
   const TensorView& model = call.views[0];
   check_ndim(kernel, "target_log_probs", model, 2, 2);
   check_dtype(kernel, "target_log_probs", model, kComputed);
-  check_like(kernel, call, model, {{1, "behaviour_log_probs"}, {2, "rewards"}, {3, "values"}, {6, "targets"}, {7, "advantages"}});
-  check_mask(kernel, call.views[4], model);
+  check_all_like(kernel, call, model, {{1, "behaviour_log_probs"}, {2, "rewards"}, {3, "values"}, {6, "targets"}, {7, "advantages"}});
+  check_mask(kernel, "mask", call.views[4], model);
   check_dtype(kernel, "bootstrap", call.views[5], bit(model.dtype));
   check_shape(kernel, "bootstrap", call.views[5], {model.shape[0]});
 }
@@ -202,7 +183,7 @@ void check_affine_scan(const char* kernel, const KernelCall& call) {
   const TensorView& a = call.views[0];
   check_ndim(kernel, "a", a, 2, 2);
   check_dtype(kernel, "a", a, kFloating);
-  check_like(kernel, call, a, {{1, "b"}, {3, "out"}});
+  check_all_like(kernel, call, a, {{1, "b"}, {3, "out"}});
   check_dtype(kernel, "initial", call.views[2], bit(a.dtype));
   check_shape(kernel, "initial", call.views[2], {a.shape[0]});
   check_integer(kernel, "reverse", call.attributes[0], 0, 1);
@@ -212,31 +193,29 @@ void check_group_moments(const char* kernel, const KernelCall& call) {
   const TensorView &scores = call.views[0], &starts = call.views[3];
   check_ndim(kernel, "scores", scores, 1, 1);
   check_dtype(kernel, "scores", scores, kComputed);
-  check_dtype(kernel, "valid", call.views[1], kMask);
-  check_shape_of(kernel, "valid", call.views[1], scores);
+  check_mask(kernel, "valid", call.views[1], scores);
   check_dtype(kernel, "rows", call.views[2], bit(DType::i32));
   check_shape_of(kernel, "rows", call.views[2], scores);
   check_dtype(kernel, "starts", starts, bit(DType::i32));
   check_ndim(kernel, "starts", starts, 1, 1);
-  if (starts.shape[0] == 0) check_shape(kernel, "starts", starts, {1});
-  check_like(kernel, call, scores, {{4, "count"}, {5, "mean"}, {6, "spread"}});
+  check_all_like(kernel, call, scores, {{4, "count"}, {5, "mean"}, {6, "spread"}});
 }
 
 void check_masked_moments(const char* kernel, const KernelCall& call) {
   const TensorView& x = call.views[0];
   check_ndim(kernel, "x", x, 2, 2);
   check_dtype(kernel, "x", x, kComputed);
-  check_mask(kernel, call.views[1], x);
-  check_moments(kernel, call.views[2], x.shape[0]);
+  check_mask(kernel, "mask", call.views[1], x);
+  check_moments(kernel, call.views[2], x, false);
 }
 
 void check_whiten(const char* kernel, const KernelCall& call) {
   const TensorView& x = call.views[0];
   check_ndim(kernel, "x", x, 2, 2);
   check_dtype(kernel, "x", x, kComputed);
-  check_mask(kernel, call.views[1], x);
-  if (given(call.views[2])) check_moments(kernel, call.views[2], x.shape[0]);
-  check_like(kernel, call, x, {{3, "out"}});
+  check_mask(kernel, "mask", call.views[1], x);
+  check_moments(kernel, call.views[2], x, true);
+  check_all_like(kernel, call, x, {{3, "out"}});
   check_integer(kernel, "mode", call.attributes[0], 0, 3);
 }
 

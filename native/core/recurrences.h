@@ -38,7 +38,7 @@ VANTAGE_HD void gae_target(X& target, const X& advantage, const X& value, const 
   target = value + lambda * advantage;
 }
 
-// V-trace (Espeholt et al., "IMPALA", 2018), with λ in the trace coefficients as in later libraries. Of w = exp(log π − log μ):
+// V-trace (Espeholt et al., "IMPALA", 2018), with λ in the trace coefficients as in later libraries. Of w = exp(log π − log μ), clipped:
 //   ρ = min(ρ̄, w), c = λ·min(c̄, w). A NaN stays one.
 template <class X>
 VANTAGE_HD void vtrace_clip(X& clipped, const X& weight, const X& limit) {
@@ -46,10 +46,9 @@ VANTAGE_HD void vtrace_clip(X& clipped, const X& weight, const X& limit) {
 }
 // v_t − V_t = y_t with a = γ·c_t and b = ρ_t·(r_t + γ·V' − V_t).
 template <class X>
-VANTAGE_HD void vtrace_step(X& a, X& b, const X& reward, const X& value, const X& next_value, const X& rho, const X& c, const X& gamma) {
-  gae_difference(b, reward, value, next_value, gamma);
-  b = rho * b;
-  a = gamma * c;
+VANTAGE_HD void vtrace_difference(X& difference, const X& reward, const X& value, const X& next_value, const X& rho, const X& gamma) {
+  gae_difference(difference, reward, value, next_value, gamma);
+  difference = rho * difference;
 }
 // The policy-gradient advantage min(ρ̄_pg, w_t)·(r_t + γ·v' − V_t) from the target v' of the next valid step.
 template <class X>

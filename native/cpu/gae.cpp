@@ -1,229 +1,159 @@
-// Generalised advantage estimation over masks with holes. Eight rows at a time: blocks of 16 columns are transposed in registers, so that a step back
-// in time is a vector operation over the rows.
-#include "../core/recurrences.h"
+// Generalised advantage estimation and discounted returns over masks with holes; formulas in recurrences.h.
 #include "../core/kernels.h"
 #include "check.h"
-#include "simd.h"
-#include "thread_pool.h"
+#include "recurrence_rows.h"
 
 namespace vantage::cpu::VANTAGE_ISA {
 namespace {
 
-constexpr int kRows = 8;
-constexpr int kBlock = 16;        // a cache line of float32: each line is read once and whole
-constexpr int64_t kAhead = 128;  // columns that are asked for early: too many streams for the hardware's own prefetching
+template <class T>
+struct Gae {
+  enum In { rewards, values, bootstrap };
+  enum Out { advantages, returns };
+  using TileOf = Tile<T, 3, 2>;
+  static constexpr bool kForward = false, kShortRows = true;
+  struct State {
+    double y;
+    T next;  // the value of the next valid step
+  };
 
-struct Problem {
-  TensorView rewards, values, mask, advantages, returns;
+  typename TileOf::Views views;
+  TensorView moments;
   int64_t rows, time;
-  double gamma, decay;
-};
+  T gamma;
+  Decay decay;
 
-template <class T>
-T* element(const TensorView& view, int64_t row, int64_t t) {
-  return view.as<T>() + row * view.strides[0] + t * view.strides[1];
-}
+  const typename TileOf::Views& arrays() const { return views; }
+  State start(int64_t) const { return {0, 0}; }
+  State start_of_segment(int64_t row, int64_t, int64_t stop) const { return {0, next_valid(views.in[values], views.mask, row, stop, T(0))}; }
 
-// Columns [0, end) of one row, last first, from the state given.
-template <class T>
-void scalar_row(const Problem& p, int64_t row, int64_t end, double advantage, T next) {
-  const T gamma = static_cast<T>(p.gamma);
-  for (int64_t t = end - 1; t >= 0; --t) {
-    T a = 0, g = 0;
-    if (*element<uint8_t>(p.mask, row, t)) {
-      const T value = *element<T>(p.values, row, t);
-      T difference;
-      recurrences::gae_difference(difference, *element<T>(p.rewards, row, t), value, next, gamma);
-      recurrences::affine_step(advantage, p.decay, static_cast<double>(difference));
-      next = value;
-      a = static_cast<T>(advantage);
-      g = a + value;
+  template <bool kEnds, bool kWrite, bool kReturns>
+  struct Steps {
+    const T *rewards, *values, *bootstrap;
+    const uint8_t* ends;
+    T *advantages, *returns, gamma, next;
+
+    template <class V>
+    VANTAGE_METHOD void difference(V& b, V& value, int64_t i) {
+      V reward, following, discount;
+      fetch(reward, rewards + i);
+      fetch(value, values + i);
+      shift_in(following, value, next);
+      next = values[i];
+      if constexpr (kEnds) end_values(following, ends + i, bootstrap + i);
+      fill_with(discount, gamma);
+      recurrences::gae_difference(b, reward, value, following, discount);
     }
-    *element<T>(p.advantages, row, t) = a;
-    *element<T>(p.returns, row, t) = g;
-  }
-}
-
-template <class T>
-VANTAGE_INLINE const T* row_at(const TensorView& view, int64_t row, int64_t t) {
-  const T* from = view.as<const T>() + row * view.strides[0] + t;
-  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(from) - kAhead * sizeof(T)), 0, 2);
-  return from;
-}
-
-VANTAGE_INLINE void load_block(f32x8 (&x)[kBlock], const TensorView& view, int64_t row, int64_t t) {
-  f32x8 low[8], high[8];
-#pragma GCC unroll 8
-  for (int i = 0; i < kRows; ++i) {
-    const float* from = row_at<float>(view, row + i, t);
-    load_vector(low[i], from);
-    load_vector(high[i], from + 8);
-  }
-  transpose8(low);
-  transpose8(high);
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) {
-    x[i] = low[i];
-    x[8 + i] = high[i];
-  }
-}
-
-typedef int8_t s8x16 __attribute__((vector_size(16)));
-typedef int16_t s16x8 __attribute__((vector_size(16)));
-
-// Sixteen bytes that are 0 or -1, as 32-bit elements. A byte twice is the same number in 16 bits; GCC takes a vector of eight bytes apart.
-VANTAGE_INLINE void widen(i32x8& low, i32x8& high, const s8x16& bytes) {
-  low = __builtin_convertvector((s16x8)__builtin_shufflevector(bytes, bytes, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7), i32x8);
-  high = __builtin_convertvector((s16x8)__builtin_shufflevector(bytes, bytes, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15), i32x8);
-}
-
-// Sixteen columns of eight rows of the mask, -1 where it is not 0, else 0. Returns whether there is no 0: then nothing has to be chosen.
-VANTAGE_INLINE bool read_mask(s8x16 (&rows)[kRows], const TensorView& view, int64_t row, int64_t t) {
-  s8x16 all = ~s8x16{};
-#pragma GCC unroll 8
-  for (int i = 0; i < kRows; ++i) {
-    load_vector(rows[i], row_at<int8_t>(view, row + i, t));
-    rows[i] = rows[i] != 0;
-    all &= rows[i];
-  }
-  const u64x2 bits = (u64x2)all;
-  return (bits[0] & bits[1]) == ~uint64_t{0};
-}
-
-// The mask by columns. The bytes are transposed before they are widened.
-VANTAGE_INLINE void spread_mask(i32x8 (&x)[kBlock], const s8x16 (&rows)[kRows]) {
-  s16x8 pairs[8];  // [2p] and [2p + 1]: rows 2p and 2p + 1 side by side, columns 0-7 and 8-15
-#pragma GCC unroll 4
-  for (int p = 0; p < 4; ++p) {
-    pairs[2 * p] = (s16x8)__builtin_shufflevector(rows[2 * p], rows[2 * p + 1], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-    pairs[2 * p + 1] = (s16x8)__builtin_shufflevector(rows[2 * p], rows[2 * p + 1], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-  }
-#pragma GCC unroll 2
-  for (int half = 0; half < 2; ++half) {
-#pragma GCC unroll 2
-    for (int quarter = 0; quarter < 2; ++quarter) {
-      i32x4 upper, lower;  // four columns of rows 0-3, and of rows 4-7
-      if (quarter == 0) {
-        upper = (i32x4)__builtin_shufflevector(pairs[half], pairs[2 + half], 0, 8, 1, 9, 2, 10, 3, 11);
-        lower = (i32x4)__builtin_shufflevector(pairs[4 + half], pairs[6 + half], 0, 8, 1, 9, 2, 10, 3, 11);
-      } else {
-        upper = (i32x4)__builtin_shufflevector(pairs[half], pairs[2 + half], 4, 12, 5, 13, 6, 14, 7, 15);
-        lower = (i32x4)__builtin_shufflevector(pairs[4 + half], pairs[6 + half], 4, 12, 5, 13, 6, 14, 7, 15);
+    template <class V>
+    VANTAGE_METHOD void put(int64_t i, const V& advantage, const V& value) {
+      if constexpr (kWrite) store_at(advantages + i, advantage);
+      if constexpr (kWrite && kReturns) {
+        const V sum = advantage + value;
+        store_at(returns + i, sum);
       }
-      const s8x16 two = (s8x16)__builtin_shufflevector(upper, lower, 0, 4, 1, 5);
-      const s8x16 more = (s8x16)__builtin_shufflevector(upper, lower, 2, 6, 3, 7);
-      const int column = 8 * half + 4 * quarter;
-      widen(x[column], x[column + 1], two);
-      widen(x[column + 2], x[column + 3], more);
     }
-  }
-}
+  };
 
-VANTAGE_INLINE void store_block(const TensorView& view, int64_t row, int64_t t, const f32x8 (&x)[kBlock]) {
-  f32x8 low[8], high[8];
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) {
-    low[i] = x[i];
-    high[i] = x[8 + i];
+  template <bool kEnds, bool kWrite, bool kReturns>
+  void scan_tile(TileOf& tile, State& state, double& product) const {
+    const Steps<kEnds, kWrite, kReturns> steps{tile.in[rewards],     tile.in[values],   tile.in[bootstrap], tile.ends,
+                                               tile.out[advantages], tile.out[returns], gamma,              state.next};
+    scan_constant<T, kEnds>(steps, tile.ends, tile.count, decay, state.y);
+    state.next = tile.in[values][0];
+    if constexpr (!kWrite) product = kEnds ? 0 : product * decay.power(tile.count);
   }
-  transpose8(low);
-  transpose8(high);
-#pragma GCC unroll 8
-  for (int i = 0; i < kRows; ++i) {
-    float* to = view.as<float>() + (row + i) * view.strides[0] + t;
-    store_vector(to, low[i]);
-    store_vector(to + 8, high[i]);
+  template <bool kWrite>
+  void scan(TileOf& tile, State& state, double& product) const {
+    if (tile.count == 0) return;
+    const bool wanted = views.out[returns].data;
+    if (tile.ends) wanted ? scan_tile<true, kWrite, true>(tile, state, product) : scan_tile<true, kWrite, false>(tile, state, product);
+    else wanted ? scan_tile<false, kWrite, true>(tile, state, product) : scan_tile<false, kWrite, false>(tile, state, product);
   }
-}
-
-// What eight rows carry from step to step.
-struct Carried {
-  f64x4 low = {}, high = {};  // the advantages of rows 0-3 and 4-7
-  f32x8 next = {};            // the values
 };
 
-// One block, last column first: r becomes the advantages, v the returns.
-template <bool masked>
-VANTAGE_INLINE void steps(f32x8 (&r)[kBlock], f32x8 (&v)[kBlock], const i32x8 (&m)[kBlock], Carried& carried, const f32x8& gamma, const f64x4& decay) {
-  const f32x8 zero = {};
-#pragma GCC unroll 16
-  for (int i = kBlock - 1; i >= 0; --i) {
-    f32x8 difference;
-    recurrences::gae_difference(difference, r[i], v[i], carried.next, gamma);
-    f64x4 low = carried.low, high = carried.high;
-    recurrences::affine_step(low, decay, __builtin_convertvector(__builtin_shufflevector(difference, difference, 0, 1, 2, 3), f64x4));
-    recurrences::affine_step(high, decay, __builtin_convertvector(__builtin_shufflevector(difference, difference, 4, 5, 6, 7), f64x4));
-    if constexpr (masked) {
-      const i64x4 valid_low = __builtin_convertvector(__builtin_shufflevector(m[i], m[i], 0, 1, 2, 3), i64x4);
-      const i64x4 valid_high = __builtin_convertvector(__builtin_shufflevector(m[i], m[i], 4, 5, 6, 7), i64x4);
-      carried.low = valid_low ? low : carried.low;
-      carried.high = valid_high ? high : carried.high;
-      carried.next = m[i] ? v[i] : carried.next;
-    } else {
-      carried = {low, high, v[i]};
+template <class T>
+struct DiscountedReturn {
+  using TileOf = Tile<T, 1, 1>;
+  static constexpr bool kForward = false, kShortRows = true;
+  struct State {
+    double y;
+  };
+
+  typename TileOf::Views views;
+  TensorView moments;
+  int64_t rows, time;
+  Decay decay;
+
+  const typename TileOf::Views& arrays() const { return views; }
+  State start(int64_t) const { return {0}; }
+  State start_of_segment(int64_t, int64_t, int64_t) const { return {0}; }
+
+  template <bool kWrite>
+  struct Steps {
+    const T* rewards;
+    T* returns;
+    template <class V>
+    VANTAGE_METHOD void difference(V& b, V&, int64_t i) { fetch(b, rewards + i); }
+    template <class V>
+    VANTAGE_METHOD void put(int64_t i, const V& sum, const V&) {
+      if constexpr (kWrite) store_at(returns + i, sum);
     }
-    const f32x8 advantage =
-        __builtin_shufflevector(__builtin_convertvector(carried.low, f32x4), __builtin_convertvector(carried.high, f32x4), 0, 1, 2, 3, 4, 5, 6, 7);
-    r[i] = masked ? (m[i] ? advantage : zero) : advantage;
-    v[i] = masked ? (m[i] ? advantage + v[i] : zero) : advantage + v[i];
+  };
+  template <bool kWrite>
+  void scan(TileOf& tile, State& state, double& product) const {
+    const Steps<kWrite> steps{tile.in[0], tile.out[0]};
+    if (tile.ends) return scan_constant<T, true>(steps, tile.ends, tile.count, decay, state.y);
+    scan_constant<T, false>(steps, nullptr, tile.count, decay, state.y);
+    if constexpr (!kWrite) product *= decay.power(tile.count);
   }
+};
+
+template <class T>
+void run_gae(const KernelCall& call, bool ends, bool returns, bool moments) {
+  const TensorView* v = call.views;
+  const int64_t rows = v[0].shape[0], time = v[0].shape[1], bytes = rows * time * static_cast<int64_t>((returns ? 4 : 3) * sizeof(T) + 1);
+  Gae<T> gae{{{v[0], v[1], given(v[4], ends)}, {v[5], given(v[6], returns)}, v[2], given(v[3], ends), worth_streaming(bytes)},
+             given(v[7], moments), rows, time, static_cast<T>(call.scalars[0]), Decay(call.scalars[0] * call.scalars[1])};
+  run_recurrence(gae);
 }
 
-// Eight rows of float32 that lie along memory.
-void eight_rows(const Problem& p, int64_t row) {
-  const f32x8 gamma = f32x8{} + static_cast<float>(p.gamma);
-  const f64x4 decay = f64x4{} + p.decay;
-  Carried carried;
-  int64_t end = p.time;
-  for (; end >= kBlock; end -= kBlock) {
-    const int64_t t = end - kBlock;
-    f32x8 r[kBlock], v[kBlock];
-    s8x16 mask[kRows];
-    i32x8 m[kBlock];
-    load_block(r, p.rewards, row, t);
-    load_block(v, p.values, row, t);
-    if (read_mask(mask, p.mask, row, t)) {
-      steps<false>(r, v, m, carried, gamma, decay);
-    } else {
-      spread_mask(m, mask);
-      steps<true>(r, v, m, carried, gamma, decay);
-    }
-    store_block(p.advantages, row, t, r);
-    store_block(p.returns, row, t, v);
-  }
-  const f64x4 &low = carried.low, &high = carried.high;
-  const f32x8& next = carried.next;
-  for (int i = 0; i < kRows; ++i) scalar_row<float>(p, row + i, end, i < 4 ? low[i] : high[i - 4], next[i]);
+template <class T>
+void run_discounted_return(const KernelCall& call, bool moments) {
+  const TensorView* v = call.views;
+  const int64_t rows = v[0].shape[0], time = v[0].shape[1], bytes = rows * time * static_cast<int64_t>(2 * sizeof(T) + 1);
+  DiscountedReturn<T> problem{{{v[0]}, {v[2]}, v[1], given(v[1], false), worth_streaming(bytes)}, given(v[3], moments), rows, time, Decay(call.scalars[0])};
+  run_recurrence(problem);
 }
 
 }  // namespace
 
 void gae(const KernelCall& call) {
-  const Problem p = {call.views[0], call.views[1], call.views[2], call.views[3], call.views[4], call.views[0].shape[0],
-                     call.views[0].shape[1], call.scalars[0], call.scalars[0] * call.scalars[1]};
-  check_ndim("gae", "rewards", p.rewards, 2, 2);
-  check_dtype("gae", "rewards", p.rewards, kComputed);
-  check_dtype("gae", "mask", p.mask, bit(DType::u8) | bit(DType::boolean));
-  check_shape_of("gae", "mask", p.mask, p.rewards);
-  bool along = p.rewards.dtype == DType::f32 && p.rewards.strides[1] == 1 && p.mask.strides[1] == 1;
-  const struct {
-    const char* name;
-    const TensorView& view;
-  } arrays[] = {{"values", p.values}, {"advantages", p.advantages}, {"returns", p.returns}};
-  for (const auto& array : arrays) {
-    check_dtype("gae", array.name, array.view, bit(p.rewards.dtype));
-    check_shape_of("gae", array.name, array.view, p.rewards);
-    along = along && array.view.strides[1] == 1;
-  }
-  const int64_t groups = (p.rows + kRows - 1) / kRows;
-  parallel_for(groups, p.rows * p.time * 4, [&](int64_t group) {
-    const int64_t first = group * kRows, last = first + kRows < p.rows ? first + kRows : p.rows;
-    if (along && last - first == kRows) return eight_rows(p, first);
-    for (int64_t row = first; row < last; ++row) {
-      if (p.rewards.dtype == DType::f64) scalar_row<double>(p, row, p.time, 0, 0);
-      else scalar_row<float>(p, row, p.time, 0, 0);
-    }
-  });
+  const TensorView* v = call.views;
+  const char* const kernel = "gae";
+  check_dtype(kernel, "rewards", v[0], kComputed);
+  check_ndim(kernel, "rewards", v[0], 2, 2);
+  check_like(kernel, "values", v[1], v[0]);
+  check_mask(kernel, "mask", v[2], v[0]);
+  check_dtype(kernel, "ends", v[3], bit(DType::u8));
+  const bool ends = check_optional(kernel, "ends", v[3], v[0]);
+  check_dtype(kernel, "bootstrap", v[4], bit(v[0].dtype));
+  if (ends) check_shape_of(kernel, "bootstrap", v[4], v[0]);
+  else check_shape(kernel, "bootstrap", v[4], {0, 0});
+  check_like(kernel, "advantages", v[5], v[0]);
+  check_dtype(kernel, "returns", v[6], bit(v[0].dtype));
+  const bool returns = check_optional(kernel, "returns", v[6], v[0]), moments = check_moments(kernel, v[7], v[0], true);
+  v[0].dtype == DType::f64 ? run_gae<double>(call, ends, returns, moments) : run_gae<float>(call, ends, returns, moments);
+}
+
+void discounted_return(const KernelCall& call) {
+  const TensorView* v = call.views;
+  const char* const kernel = "discounted_return";
+  check_dtype(kernel, "rewards", v[0], kComputed);
+  check_ndim(kernel, "rewards", v[0], 2, 2);
+  check_mask(kernel, "mask", v[1], v[0]);
+  check_like(kernel, "returns", v[2], v[0]);
+  const bool moments = check_moments(kernel, v[3], v[0], true);
+  v[0].dtype == DType::f64 ? run_discounted_return<double>(call, moments) : run_discounted_return<float>(call, moments);
 }
 
 }  // namespace vantage::cpu::VANTAGE_ISA

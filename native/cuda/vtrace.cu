@@ -40,9 +40,9 @@ struct Vtrace {
     return weight;
   }
   __device__ __forceinline__ Map map(const Chunk& c, int i) const {
-    Map map;
-    recurrences::vtrace_step(map.a, map.b, static_cast<double>(c.r[i]), static_cast<double>(c.v[i]), static_cast<double>(c.next[i]),
-                             clipped(c, i, clip_rho), lambda * clipped(c, i, clip_c), gamma);
+    Map map = {gamma * lambda * clipped(c, i, clip_c), 0};
+    recurrences::vtrace_difference(map.b, static_cast<double>(c.r[i]), static_cast<double>(c.v[i]), static_cast<double>(c.next[i]),
+                                   clipped(c, i, clip_rho), gamma);
     return map;
   }
   __device__ __forceinline__ void finish(Chunk& c, int i, double& difference) const {

@@ -1,7 +1,7 @@
 /** The tuned kernels that models use, as operations on tensors. */
 import { TensorError } from '../errors';
 import { isFloating } from './dtype';
-import { cast, kernel, release, reshape, retain, windowOf, type Node } from './graph';
+import { cast, constant, kernel, release, reshape, retain, windowOf, type Node } from './graph';
 import { contiguous } from './operations';
 import { explainNodes, realize } from './plan';
 import { checkKey, type RandomKey } from './random';
@@ -132,8 +132,10 @@ export function generalizedAdvantage(rewards: Tensor, values: Tensor, mask: Tens
   expectShape('generalizedAdvantage', 'values', v, [...r.shape]);
   expectShape('generalizedAdvantage', 'mask', m, [...r.shape]);
   const output = { shape: r.shape, dtype: r.dtype };
-  const call = { name: 'gae', outputs: [output, output], scalars: [gamma, lambda], attributes: [] };
-  const [advantages, returns] = kernel(call, [r, v, m.dtype === 'uint8' ? m : cast(m, 'bool')]);
+  // No episode ends inside of a row, and no moments are wanted.
+  const call = { name: 'gae', outputs: [output, output, { shape: [0, 3], dtype: 'float64' as const }], scalars: [gamma, lambda], attributes: [] };
+  const [ends, bootstrap] = [constant(0, 'uint8', [0, 0]), constant(0, r.dtype, [0, 0])];
+  const [advantages, returns] = kernel(call, [r, v, m.dtype === 'uint8' ? m : cast(m, 'bool'), ends, bootstrap]);
   return { advantages: new Tensor(advantages!), returns: new Tensor(returns!) };
 }
 

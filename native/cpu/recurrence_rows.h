@@ -1,0 +1,173 @@
+// How the rows of a recurrence are shared out. The cut depends on the shape alone, so that the bits of the results do not depend on the threads.
+//
+//   rows of usual length   one after the other, tile by tile, several rows a task
+//   short rows             as many as fill a tile, as a single sequence in which every row is an episode
+//   few and long rows      in segments: a first pass over a segment composes its steps into one affine map and writes nothing; its carry then is
+//                          that of the segment before it through this map; the second pass finds the inputs in the cache
+//
+// A recurrence R has:  Element, State {double y; …}, kForward, kShortRows; arrays(); rows, time;
+//   State start(row), the state before the first step; State start_of_segment(row, start, stop), where y is 0;
+//   scan<kWrite>(tile, state, product), all steps of a tile; product is multiplied by their a
+//   moments, a view or none, of output 0
+#pragma once
+#include <sched.h>
+
+#include "../core/moments.h"
+#include "recurrence_block.h"
+#include "recurrence_tile.h"
+#include "scratch.h"
+#include "thread_pool.h"
+
+namespace vantage::cpu::VANTAGE_ISA {
+
+constexpr int64_t kTaskSteps = 16384;  // of a task, and of a segment: its inputs stay in L2 between the passes
+constexpr int64_t kShortRow = 96;
+constexpr int64_t kFewRows = 32;
+
+// Sums over the distance from the first number: no digits are lost to a common offset.
+template <class T>
+Moments moments_along(const T* x, int64_t n) {
+  if (n == 0) return {};
+  const double shift = static_cast<double>(x[0]);
+  double sum = 0, squares = 0;
+  int64_t i = 0;
+  if constexpr (sizeof(T) == 4) {
+    const f64x4 shifts = {shift, shift, shift, shift};
+    f64x4 sums[2] = {}, square_sums[2] = {};
+    for (; i + 8 <= n; i += 8) {
+      f32x8 v;
+      load_vector(v, x + i);
+      const f64x4 low = __builtin_convertvector(__builtin_shufflevector(v, v, 0, 1, 2, 3), f64x4) - shifts;
+      const f64x4 high = __builtin_convertvector(__builtin_shufflevector(v, v, 4, 5, 6, 7), f64x4) - shifts;
+      sums[0] += low, sums[1] += high;
+      square_sums[0] += low * low, square_sums[1] += high * high;
+    }
+    const f64x4 s = sums[0] + sums[1], q = square_sums[0] + square_sums[1];
+    sum = (s[0] + s[1]) + (s[2] + s[3]);
+    squares = (q[0] + q[1]) + (q[2] + q[3]);
+  }
+  for (; i < n; ++i) {
+    const double d = static_cast<double>(x[i]) - shift;
+    sum += d;
+    squares += d * d;
+  }
+  return moments_of(static_cast<double>(n), shift, sum, squares);
+}
+
+inline void write_moments(const TensorView& view, int64_t row, const Moments& m) {
+  double* to = view.as<double>() + row * view.strides[0];
+  to[0] = m.count;
+  to[view.strides[1]] = m.mean;
+  to[2 * view.strides[1]] = m.spread;
+}
+
+// Columns [start, stop) of one row.
+template <bool kWrite, class R, class TileOf>
+void scan_span(const R& r, TileOf& tile, int64_t row, int64_t start, int64_t stop, typename R::State& state, double& product, Moments& moments) {
+  for (int64_t done = 0; done < stop - start; done += kTile) {
+    const int64_t left = stop - start - done, size = left < kTile ? left : kTile;
+    const int64_t from = R::kForward ? start + done : stop - done - size;
+    tile.open({row, 1, from, from + size});
+    r.template scan<kWrite>(tile, state, product);
+    if constexpr (kWrite) {
+      if (r.moments.data) combine(moments, moments_along(tile.out[0], tile.count));
+      tile.close();
+    }
+  }
+}
+
+// What a segment hands to the next one.
+struct Link {
+  double y;
+  Moments moments;
+  uint32_t ready;
+};
+
+template <class R, class TileOf>
+void scan_segments(const R& r, const typename TileOf::Views& views) {
+  const int64_t segments = (r.time + kTaskSteps - 1) / kTaskSteps;
+  Link* const links = scratch<Link>(Scratch::partials, static_cast<size_t>(r.rows * segments));
+  for (int64_t i = 0; i < r.rows * segments; ++i) links[i].ready = 0;
+  // Tasks are taken in order: the segment that another one waits for is done or under way.
+  parallel_for(r.rows * segments, r.rows * r.time * 4, [&](int64_t task) {
+    const int64_t row = task % r.rows, segment = task / r.rows, done = segment * kTaskSteps;
+    const int64_t size = r.time - done < kTaskSteps ? r.time - done : kTaskSteps, start = R::kForward ? done : r.time - done - size;
+    Link& link = links[task];
+    TileOf tile(views);
+    typename R::State state = r.start_of_segment(row, start, start + size), first = state;
+    double product = 1;
+    if (segment + 1 < segments) scan_span<false>(r, tile, row, start, start + size, state, product, link.moments);
+    double carry = r.start(row).y;
+    if (segment > 0) {
+      const Link& before = links[task - r.rows];
+      for (int spins = 0; __atomic_load_n(&before.ready, __ATOMIC_ACQUIRE) == 0; ++spins) {
+        if (spins > 1000) sched_yield();
+      }
+      carry = before.y;
+    }
+    link.y = product == 0 ? state.y : state.y + product * carry;
+    __atomic_store_n(&link.ready, 1, __ATOMIC_RELEASE);
+    first.y = carry;
+    link.moments = {};
+    scan_span<true>(r, tile, row, start, start + size, first, product, link.moments);
+    if (views.stream) finish_stream();
+  });
+  if (!r.moments.data) return;
+  for (int64_t row = 0; row < r.rows; ++row) {
+    Moments moments;
+    for (int64_t segment = 0; segment < segments; ++segment) combine(moments, links[segment * r.rows + row].moments);
+    write_moments(r.moments, row, moments);
+  }
+}
+
+template <class R, class TileOf>
+void scan_short_rows(const R& r, const typename TileOf::Views& views) {
+  const int64_t rows_of_tile = kTile / r.time, rows_of_task = rows_of_tile * (kTaskSteps / kTile);
+  parallel_for((r.rows + rows_of_task - 1) / rows_of_task, r.rows * r.time * 4, [&](int64_t task) {
+    TileOf tile(views);
+    const int64_t last = (task + 1) * rows_of_task < r.rows ? (task + 1) * rows_of_task : r.rows;
+    const int64_t first = task * rows_of_task;
+    for (int64_t stop = last; stop > first; stop -= rows_of_tile) {
+      const int64_t rows = stop - first < rows_of_tile ? stop - first : rows_of_tile, row = stop - rows;
+      tile.open({row, rows, 0, r.time});
+      typename R::State state = r.start(row);
+      double product = 1;
+      r.template scan<true>(tile, state, product);
+      if (r.moments.data) {
+        const auto* at = tile.out[0];
+        for (int64_t i = 0; i < rows; ++i) {
+          const int64_t count = tile.count_of_row(i);
+          write_moments(r.moments, row + i, moments_along(at, count));
+          at += count;
+        }
+      }
+      tile.close();
+    }
+    if (views.stream) finish_stream();
+  });
+}
+
+template <class R>
+void run_recurrence(const R& r) {
+  using TileOf = typename R::TileOf;
+  const typename TileOf::Views views = r.arrays();
+  if (R::kShortRows && r.time > 0 && r.time <= kShortRow) return scan_short_rows<R, TileOf>(r, views);
+  if (r.rows < kFewRows && r.time >= 4 * kTaskSteps) return scan_segments<R, TileOf>(r, views);
+  const int64_t rows_of_task = r.time >= kTaskSteps ? 1 : kTaskSteps / (r.time + 1) + 1;
+  parallel_for((r.rows + rows_of_task - 1) / rows_of_task, r.rows * r.time * 4, [&](int64_t task) {
+    TileOf tile(views);
+    const int64_t last = (task + 1) * rows_of_task < r.rows ? (task + 1) * rows_of_task : r.rows;
+    // The way the steps go: to the hardware's prefetching, the rows are one stream.
+    for (int64_t i = task * rows_of_task; i < last; ++i) {
+      const int64_t row = R::kForward ? i : task * rows_of_task + last - 1 - i;
+      typename R::State state = r.start(row);
+      double product = 1;
+      Moments moments;
+      scan_span<true>(r, tile, row, 0, r.time, state, product, moments);
+      if (r.moments.data) write_moments(r.moments, row, moments);
+    }
+    if (views.stream) finish_stream();
+  });
+}
+
+}  // namespace vantage::cpu::VANTAGE_ISA

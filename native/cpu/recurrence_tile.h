@@ -1,0 +1,315 @@
+// A piece of a row, prepared for a recurrence: what the mask keeps of each input lies side by side, whatever the strides and the holes are, and the
+// results go back to their places, with 0 in the holes. Where nothing has to be moved, inputs and outputs are used where they lie.
+#pragma once
+#include "../core/tensor_view.h"
+#include "../core/recurrences.h"
+#include "stream.h"
+
+namespace vantage::cpu::VANTAGE_ISA {
+
+constexpr int64_t kTile = 512;
+
+// ---- Holes ----------------------------------------------------------------------------------------------------------------------------
+
+// For each set of valid lanes: which lanes they are, and which of the valid ones each lane is (0 for the others).
+struct HoleTables {
+  alignas(64) uint8_t chosen[256][8];
+  alignas(64) uint8_t rank[256][8];
+};
+constexpr HoleTables hole_tables() {
+  HoleTables tables{};
+  for (int set = 0; set < 256; ++set) {
+    uint8_t count = 0;
+    for (uint8_t lane = 0; lane < 8; ++lane) {
+      if ((set >> lane & 1) == 0) continue;
+      tables.chosen[set][count] = lane;
+      tables.rank[set][lane] = count++;
+    }
+  }
+  return tables;
+}
+constexpr HoleTables kHoles = hole_tables();
+
+// Bit i: byte i is not 0.
+VANTAGE_INLINE unsigned bits_of_bytes(const uint8_t* bytes) {
+  uint64_t x;
+  __builtin_memcpy(&x, bytes, 8);
+  constexpr uint64_t kLow = 0x7f7f7f7f7f7f7f7f;
+  x = ((((x & kLow) + kLow) | x) & ~kLow) >> 7;
+  return static_cast<unsigned>(x * 0x0102040810204080 >> 56);
+}
+
+// What the mask keeps, side by side; `to` may be `from`. Returns how many.
+template <class T>
+int64_t pack(T* to, const T* from, const uint8_t* mask, int64_t n) {
+  int64_t i = 0, kept = 0;
+#if defined(__AVX2__)
+  if constexpr (sizeof(T) == 4) {
+    for (; i + 8 <= n; i += 8) {
+      const unsigned set = bits_of_bytes(mask + i);
+      i32x8 lanes;
+      f32x8 x;
+      load_bytes(lanes, kHoles.chosen[set]);
+      load_vector(x, from + i);
+      store_vector(to + kept, __builtin_shuffle(x, lanes));
+      kept += __builtin_popcount(set);
+    }
+  }
+#endif
+  for (; i < n; ++i) {
+    to[kept] = from[i];
+    kept += mask[i] != 0;
+  }
+  return kept;
+}
+
+// The way back: `from` holds `kept` elements; `to`, which may be `from`, gets n.
+template <class T>
+void unpack(T* to, const T* from, const uint8_t* mask, int64_t n, int64_t kept) {
+  int64_t i = n;
+  const int64_t vectors = sizeof(T) == 4 ? n / 8 * 8 : 0;
+  for (; i > vectors; --i) {
+    kept -= mask[i - 1] != 0;
+    to[i - 1] = mask[i - 1] ? from[kept] : T(0);
+  }
+  if constexpr (sizeof(T) == 4) {
+    for (i -= 8; i >= 0; i -= 8) {
+      const unsigned set = bits_of_bytes(mask + i);
+      kept -= __builtin_popcount(set);
+#if defined(__AVX2__)
+      i32x8 lanes, valid;
+      f32x8 x;
+      load_bytes(lanes, kHoles.rank[set]);
+      load_bytes(valid, mask + i);
+      load_vector(x, from + kept);
+      store_vector(to + i, valid != 0 ? __builtin_shuffle(x, lanes) : f32x8{});
+#else
+      for (int lane = 7; lane >= 0; --lane) to[i + lane] = mask[i + lane] ? from[kept + kHoles.rank[set][lane]] : T(0);
+#endif
+    }
+  }
+}
+
+// Whether all and whether any of n bytes are not 0.
+struct Held {
+  bool all, any;
+};
+inline Held held(const uint8_t* mask, int64_t n) {
+  typedef int8_t s8x16 __attribute__((vector_size(16)));
+  s8x16 all = ~s8x16{}, any = {};
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    s8x16 bytes;
+    load_vector(bytes, reinterpret_cast<const int8_t*>(mask + i));
+    all &= bytes != 0;
+    any |= bytes;
+  }
+  const u64x2 a = (u64x2)all, o = (u64x2)any;
+  Held result = {(a[0] & a[1]) == ~uint64_t{0}, (o[0] | o[1]) != 0};
+  for (; i < n; ++i) {
+    result.all = result.all && mask[i];
+    result.any = result.any || mask[i];
+  }
+  return result;
+}
+
+// ---- Rows of any layout ------------------------------------------------------------------------------------------------------------------
+
+struct Span {
+  int64_t rows_from, rows, start, stop;  // so many whole rows, or columns [start, stop) of one
+  int64_t size() const { return rows * (stop - start); }
+};
+
+// Whether the span lies along memory.
+VANTAGE_INLINE bool along(const TensorView& view, const Span& span) {
+  return (view.strides[1] == 1 || span.stop - span.start == 1) && (span.rows == 1 || view.strides[0] == view.shape[1]);
+}
+template <class T>
+VANTAGE_INLINE T* place(const TensorView& view, const Span& span) {
+  return view.as<T>() + span.rows_from * view.strides[0] + span.start * view.strides[1];
+}
+template <class T>
+void gather_span(T* to, const TensorView& view, const Span& span) {
+  for (int64_t row = 0; row < span.rows; ++row) {
+    const int64_t offset = (span.rows_from + row) * view.strides[0] + span.start * view.strides[1];
+    if (view.dtype == DType::bf16) {
+      const uint16_t* from = view.as<const uint16_t>() + offset;
+      for (int64_t t = 0; t < span.stop - span.start; ++t) *to++ = static_cast<T>(math::from_bfloat16(from[t * view.strides[1]]));
+    } else {
+      const T* from = view.as<const T>() + offset;
+      for (int64_t t = 0; t < span.stop - span.start; ++t) *to++ = from[t * view.strides[1]];
+    }
+  }
+}
+template <class T>
+void scatter_span(const TensorView& view, const Span& span, const T* from) {
+  for (int64_t row = 0; row < span.rows; ++row) {
+    const int64_t offset = (span.rows_from + row) * view.strides[0] + span.start * view.strides[1];
+    if (view.dtype == DType::bf16) {
+      uint16_t* to = view.as<uint16_t>() + offset;
+      for (int64_t t = 0; t < span.stop - span.start; ++t) to[t * view.strides[1]] = math::to_bfloat16(static_cast<float>(*from++));
+    } else {
+      T* to = view.as<T>() + offset;
+      for (int64_t t = 0; t < span.stop - span.start; ++t) to[t * view.strides[1]] = *from++;
+    }
+  }
+}
+
+// An argument that was left out is one without data.
+static inline TensorView given(const TensorView& view, bool present) {
+  TensorView result = view;
+  if (!present) result.data = nullptr;
+  return result;
+}
+
+// The first valid value of a row from column t on, or `none`.
+template <class T>
+T next_valid(const TensorView& values, const TensorView& mask, int64_t row, int64_t t, T none) {
+  const int64_t time = values.shape[1];
+  const uint8_t* const valid = mask.as<const uint8_t>() + row * mask.strides[0];
+  while (mask.strides[1] == 1 && t + kTile <= time && !held(valid + t, kTile).any) t += kTile;
+  while (t < time && !valid[t * mask.strides[1]]) ++t;
+  return t < time ? values.as<const T>()[row * values.strides[0] + t * values.strides[1]] : none;
+}
+
+// ---- The tile ----------------------------------------------------------------------------------------------------------------------------
+
+// The arrays of a recurrence. Those with no data are absent.
+template <int kInputs, int kOutputs>
+struct Arrays {
+  TensorView in[kInputs], out[kOutputs], mask, ends;
+  bool stream = false;
+};
+
+template <class T, int kInputs, int kOutputs>
+class Tile {
+ public:
+  using Views = Arrays<kInputs, kOutputs>;
+
+  // Of the valid positions, `count`, side by side. ends is null where none of them has one.
+  const T* in[kInputs];
+  const uint8_t* ends;
+  T* out[kOutputs];
+  int64_t count;
+
+  explicit Tile(const Views& views) : views_(views) {}
+
+  // Whole rows are a single sequence in which the last valid step of each row ends an episode, if nothing else does.
+  void open(const Span& span) {
+    span_ = span;
+    find_valid();
+    for (int k = 0; k < kInputs; ++k) {
+      if (views_.in[k].data) in[k] = packed(views_.in[k], in_[k]);
+      else in[k] = in_[k];
+    }
+    ends = nullptr;
+    if (views_.ends.data || span.rows > 1) find_ends();
+    for (int k = 0; k < kOutputs; ++k) {
+      const bool direct = !views_.stream && dense_ && views_.out[k].dtype != DType::bf16 && along(views_.out[k], span_);
+      out[k] = direct && views_.out[k].data ? place<T>(views_.out[k], span_) + first_ : out_[k] + first_;
+    }
+  }
+
+  // Writes the outputs.
+  void close() {
+    const int64_t size = span_.size();
+    for (int k = 0; k < kOutputs; ++k) {
+      const TensorView& view = views_.out[k];
+      if (!view.data) continue;
+      const bool direct = view.dtype != DType::bf16 && along(view, span_), straight = direct && !views_.stream;
+      T* const whole = straight ? place<T>(view, span_) : out_[k];
+      if (!dense_) unpack(whole + first_, out[k], mask_ + first_, last_ - first_, count);
+      for (int64_t i = 0; i < first_; ++i) whole[i] = 0;
+      for (int64_t i = last_; i < size; ++i) whole[i] = 0;
+      if (straight) continue;
+      if (direct) stream_row(place<T>(view, span_), whole, size);
+      else scatter_span(view, span_, whole);
+    }
+  }
+
+  // How many steps of a row of the span are valid.
+  int64_t count_of_row(int64_t row) const {
+    const int64_t time = span_.stop - span_.start;
+    if (dense_) return count == 0 ? 0 : time;
+    int64_t kept = 0;
+    for (int64_t t = 0; t < time; ++t) kept += mask_[row * time + t] != 0;
+    return kept;
+  }
+
+ private:
+  const Views& views_;
+  Span span_;
+  int64_t first_, last_;  // outside of [first, last) nothing is valid
+  bool dense_;            // inside all is
+  const uint8_t* mask_;
+  alignas(64) T in_[kInputs][kTile + 8];
+  alignas(64) T out_[kOutputs][kTile + 8];
+  alignas(64) uint8_t mask_bytes_[kTile + 8], end_bytes_[kTile + 8];
+
+  const uint8_t* bytes_of(const TensorView& view, uint8_t* buffer) const {
+    if (along(view, span_)) return place<const uint8_t>(view, span_);
+    gather_span(buffer, view, span_);
+    return buffer;
+  }
+
+  void find_valid() {
+    const int64_t size = span_.size();
+    first_ = 0;
+    last_ = count = size;
+    dense_ = true;
+    if (!views_.mask.data) return;
+    mask_ = bytes_of(views_.mask, mask_bytes_);
+    const Held valid = held(mask_, size);
+    if (valid.all) return;
+    if (!valid.any) {
+      last_ = count = 0;
+      return;
+    }
+    count = 0;
+    for (int64_t i = 0; i < size; ++i) count += mask_[i] != 0;
+    // Padding on either side of a row is the usual case. Rows that are one sequence keep their places.
+    if (span_.rows == 1) {
+      while (!mask_[first_]) ++first_;
+      while (!mask_[last_ - 1]) --last_;
+    }
+    dense_ = count == last_ - first_;
+  }
+
+  const T* packed(const TensorView& view, T* buffer) {
+    const T* from;
+    if (view.dtype != DType::bf16 && along(view, span_)) {
+      from = place<const T>(view, span_);
+    } else {
+      gather_span(buffer, view, span_);
+      from = buffer;
+    }
+    if (dense_) return from + first_;
+    pack(buffer, from + first_, mask_ + first_, last_ - first_);
+    return buffer;
+  }
+
+  void find_ends() {
+    const uint8_t* from = nullptr;
+    if (views_.ends.data) {
+      from = bytes_of(views_.ends, end_bytes_);
+      if (span_.rows == 1 && !held(from + first_, last_ - first_).any) return;
+    }
+    if (from && dense_ && span_.rows == 1) {
+      ends = from + first_;
+      return;
+    }
+    if (from && !dense_) pack(end_bytes_, from + first_, mask_ + first_, last_ - first_);
+    else if (from && from != end_bytes_) __builtin_memcpy(end_bytes_, from, count);
+    else if (!from) __builtin_memset(end_bytes_, 0, count);
+    ends = end_bytes_;
+    if (span_.rows == 1) return;
+    int64_t at = 0;
+    for (int64_t row = 0; row < span_.rows; ++row) {
+      const int64_t kept = count_of_row(row);
+      at += kept;
+      if (kept > 0 && end_bytes_[at - 1] == 0) end_bytes_[at - 1] = recurrences::kTerminated;
+    }
+  }
+};
+
+}  // namespace vantage::cpu::VANTAGE_ISA

@@ -1,0 +1,263 @@
+// The recurrences against plain loops in double: masks with holes, ends, every row count and length around the block sizes, all layouts.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels_test.h"
+
+namespace test {
+namespace {
+
+const double kNaN = std::nan("");
+
+enum class Holes { none, some, padded, all };
+
+struct Sample {
+  DType dtype;
+  int64_t rows, time;
+  Layout layout;
+  Holes holes = Holes::some;
+  int ends = 0;  // one step in so many has one
+};
+
+// What a masked position holds must not matter.
+struct Batch {
+  Tensor rewards, values, mask, ends, bootstrap;
+
+  explicit Batch(const Sample& c)
+      : rewards(c.dtype, {c.rows, c.time}, c.layout), values(rewards), mask(DType::u8, {c.rows, c.time}, c.layout), ends(mask), bootstrap(rewards) {
+    for (int64_t i = 0; i < c.rows * c.time; ++i) {
+      const int64_t row = i / c.time, t = i % c.time;
+      bool valid = c.holes != Holes::all;
+      if (c.holes == Holes::some) valid = (i * 7 + i / 5) % 9 != 0;
+      if (c.holes == Holes::padded) valid = t >= row % 5 && t < c.time - row * 3 % (c.time + 1);
+      const int end = c.ends && (i * 5 + i / 3) % c.ends == 0 ? 1 + static_cast<int>(i % 2) : 0;
+      mask.set(i, valid ? 1 + i % 3 : 0);
+      ends.set(i, valid ? end : 2);
+      rewards.set(i, valid ? std::sin(i * 1.3) : kNaN);
+      values.set(i, valid ? std::cos(i * 0.7) : std::numeric_limits<double>::infinity());
+      bootstrap.set(i, valid && end == 2 ? std::sin(i * 0.3) : kNaN);
+    }
+  }
+};
+
+template <class Body>
+void for_each_case(const Body& body) {
+  for (Layout layout : kLayouts) {
+    for (DType dtype : {DType::f32, DType::f64}) {
+      for (int64_t rows : {0, 1, 7, 33}) {
+        for (int64_t time : {0, 1, 7, 8, 15, 16, 17, 100, 203}) {
+          for (Holes holes : {Holes::none, Holes::some, Holes::padded}) body(Sample{dtype, rows, time, layout, holes});
+        }
+      }
+    }
+  }
+  for (Holes holes : {Holes::none, Holes::some, Holes::padded, Holes::all}) {
+    body({DType::f32, 64, 1300, Layout::contiguous, holes});
+    body({DType::f32, 700, 9, Layout::contiguous, holes});
+    body({DType::f32, 2, 70001, Layout::contiguous, holes});  // in segments
+    body({DType::f64, 1, 70001, Layout::gaps, holes});
+  }
+}
+
+// `scale`: the size of the numbers of the row.
+void expect(const Sample& c, const Tensor& got, int64_t i, double expected, const char* what, double scale = 1) {
+  const double tolerance = c.dtype == DType::f64 ? 1e-12 : c.dtype == DType::bf16 ? 1e-2 : 1e-5;
+  CHECK_THAT(close(got[i], expected, tolerance, tolerance * scale), "%s %s of %lldx%lld (layout %d, holes %d, ends %d): element %lld: expected %.9g, got %.9g",
+             current_isa()->name.c_str(), what, static_cast<long long>(c.rows), static_cast<long long>(c.time), static_cast<int>(c.layout),
+             static_cast<int>(c.holes), c.ends, static_cast<long long>(i), expected, got[i]);
+}
+
+// Of row `row` of what `mask` keeps of x, in the order that the kernels may not care about.
+void expect_moments(const Tensor& moments, int64_t row, const Tensor& x, const Tensor& mask) {
+  const int64_t time = x.view.shape[1];
+  double count = 0, mean = 0, spread = 0;
+  for (int64_t i = row * time; i < (row + 1) * time; ++i) {
+    if (mask[i] != 0) count += 1, mean += x[i];
+  }
+  mean = count == 0 ? 0 : mean / count;
+  for (int64_t i = row * time; i < (row + 1) * time; ++i) spread += mask[i] != 0 ? (x[i] - mean) * (x[i] - mean) : 0;
+  // Of float32 results before they are rounded to float32, or after.
+  const double relative = x.view.dtype == DType::f64 ? 1e-11 : 1e-6;
+  CHECK(moments[row * 3] == count);
+  CHECK_CLOSE(moments[row * 3 + 1], mean, relative, relative);
+  CHECK_CLOSE(moments[row * 3 + 2], spread, relative, relative * std::fmax(1, count));
+}
+
+void expect_gae(const Sample& c, double gamma, double lambda, bool minimal, double scale = 1) {
+  Batch batch(c);
+  Tensor advantages(c.dtype, {c.rows, c.time}, c.layout), returns(advantages), moments(DType::f64, {c.rows, 3}, c.layout);
+  Tensor no_ends(DType::u8, {0, 0}), none(c.dtype, {0, 0}), no_moments(DType::f64, {0, 3});
+  const bool ends = c.ends != 0;
+  run(Kernel::gae, {&batch.rewards, &batch.values, &batch.mask, ends ? &batch.ends : &no_ends, ends ? &batch.bootstrap : &none, &advantages,
+                    minimal ? &none : &returns, minimal ? &no_moments : &moments}, {gamma, lambda});
+  for (int64_t row = 0; row < c.rows; ++row) {
+    double advantage = 0, next = 0;
+    for (int64_t t = c.time - 1; t >= 0; --t) {
+      const int64_t i = row * c.time + t;
+      double sum = 0, result = 0;
+      if (batch.mask[i] != 0) {
+        const double end = ends ? batch.ends[i] : 0;
+        if (end != 0) advantage = 0, next = end == 2 ? batch.bootstrap[i] : 0;
+        advantage = batch.rewards[i] + gamma * next - batch.values[i] + gamma * lambda * advantage;
+        next = batch.values[i];
+        result = advantage, sum = advantage + next;
+      }
+      expect(c, advantages, i, result, "advantage", scale);
+      if (!minimal) expect(c, returns, i, sum, "return", scale);
+    }
+    if (!minimal) expect_moments(moments, row, advantages, batch.mask);
+  }
+}
+
+TEST(gae_values) {
+  for_each_isa([] {
+    for_each_case([](Sample c) {
+      expect_gae(c, 0.99, 0.95, false);
+      c.ends = 4;
+      expect_gae(c, 0.99, 0.95, c.rows == 7);
+    });
+    for (Holes holes : {Holes::none, Holes::some}) expect_gae({DType::f32, 8, 3000, Layout::contiguous, holes}, 1, 1, true);
+    expect_gae({DType::f32, 3, 40000, Layout::contiguous, Holes::some}, 0.9999, 1, true, 10);
+    expect_gae({DType::f32, 3, 40000, Layout::contiguous, Holes::some, 20000}, 0.9999, 1, true, 10);
+  });
+}
+
+// A number that is none may reach earlier steps of its own episode, and nothing else.
+TEST(gae_keeps_episodes_apart) {
+  for_each_isa([] {
+    for (int64_t time : {8, 24, 130}) {
+      Sample c{DType::f32, 40, time, Layout::contiguous, Holes::none, 1000000};
+      Batch batch(c);
+      const int64_t poisoned = 5 * time + 6, end = 5 * time + 3;
+      batch.rewards.set(poisoned, kNaN);
+      batch.ends.set(0, 0);
+      batch.ends.set(end, 1);
+      Tensor advantages(c.dtype, {c.rows, c.time}), returns(advantages), no_moments(DType::f64, {0, 3});
+      run(Kernel::gae, {&batch.rewards, &batch.values, &batch.mask, &batch.ends, &batch.bootstrap, &advantages, &returns, &no_moments}, {0.9, 0.8});
+      for (int64_t i = 0; i < c.rows * time; ++i) CHECK(std::isnan(advantages[i]) == (i > end && i <= poisoned));
+    }
+  });
+}
+
+TEST(gae_arguments) {
+  Tensor x(DType::f32, {2, 3}), other(DType::f32, {2, 4}), wide(DType::f64, {2, 3}), mask(DType::u8, {2, 3}), bytes(DType::u8, {2, 4});
+  Tensor no_ends(DType::u8, {0, 0}), none(DType::f32, {0, 0}), no_moments(DType::f64, {0, 3}), moments(DType::f64, {2, 2});
+  const auto gae = [](std::vector<Tensor*> views) { run_once(Kernel::gae, views, {1, 1}); };
+  for_each_isa([&] {
+    CHECK_THROWS(gae({&mask, &x, &mask, &no_ends, &none, &x, &x, &no_moments}), "gae: rewards: expected float32 or float64, got uint8");
+    CHECK_THROWS(gae({&x, &other, &mask, &no_ends, &none, &x, &x, &no_moments}), "gae: values: expected shape [2,3], got [2,4]");
+    CHECK_THROWS(gae({&x, &wide, &mask, &no_ends, &none, &x, &x, &no_moments}), "gae: values: expected float32");
+    CHECK_THROWS(gae({&x, &x, &x, &no_ends, &none, &x, &x, &no_moments}), "gae: mask: expected");
+    CHECK_THROWS(gae({&x, &x, &mask, &bytes, &none, &x, &x, &no_moments}), "gae: ends: expected shape [2,3], got [2,4]");
+    CHECK_THROWS(gae({&x, &x, &mask, &x, &none, &x, &x, &no_moments}), "gae: ends: expected uint8, got float32");
+    CHECK_THROWS(gae({&x, &x, &mask, &mask, &none, &x, &x, &no_moments}), "gae: bootstrap: expected shape [2,3], got [0,0]");
+    CHECK_THROWS(gae({&x, &x, &mask, &no_ends, &x, &x, &x, &no_moments}), "gae: bootstrap: expected shape [0,0], got [2,3]");
+    CHECK_THROWS(gae({&x, &x, &mask, &no_ends, &none, &other, &x, &no_moments}), "gae: advantages: expected shape [2,3], got [2,4]");
+    CHECK_THROWS(gae({&x, &x, &mask, &no_ends, &none, &x, &other, &no_moments}), "gae: returns: expected shape [2,3], got [2,4]");
+    CHECK_THROWS(gae({&x, &x, &mask, &no_ends, &none, &x, &x, &moments}), "gae: moments: expected shape [2,3], got [2,2]");
+    CHECK_THROWS(gae({&x, &x, &mask, &no_ends, &none, &x, &x, &x}), "gae: moments: expected float64, got float32");
+  });
+}
+
+TEST(discounted_return_values) {
+  for_each_isa([] {
+    for_each_case([](const Sample& c) {
+      Batch batch(c);
+      Tensor returns(c.dtype, {c.rows, c.time}, c.layout), moments(DType::f64, {c.rows, 3}, c.layout), no_moments(DType::f64, {0, 3});
+      run(Kernel::discounted_return, {&batch.rewards, &batch.mask, &returns, c.rows == 7 ? &no_moments : &moments}, {0.97});
+      for (int64_t row = 0; row < c.rows; ++row) {
+        double running = 0;
+        for (int64_t t = c.time - 1; t >= 0; --t) {
+          const int64_t i = row * c.time + t;
+          if (batch.mask[i] != 0) running = batch.rewards[i] + 0.97 * running;
+          expect(c, returns, i, batch.mask[i] != 0 ? running : 0, "return");
+        }
+        if (c.rows != 7) expect_moments(moments, row, returns, batch.mask);
+      }
+    });
+  });
+  Tensor x(DType::f32, {2, 3}), other(DType::f32, {2, 4}), mask(DType::u8, {2, 3}), no_moments(DType::f64, {0, 3});
+  for_each_isa([&] {
+    CHECK_THROWS(run_once(Kernel::discounted_return, {&x, &mask, &other, &no_moments}, {1}), "discounted_return: returns: expected shape [2,3], got [2,4]");
+    CHECK_THROWS(run_once(Kernel::discounted_return, {&x, &x, &x, &no_moments}, {1}), "discounted_return: mask: expected uint8 or bool, got float32");
+  });
+}
+
+TEST(vtrace_values) {
+  const double gamma = 0.98, lambda = 0.9, clip_rho = 1.1, clip_c = 1, clip_pg = 0.9;
+  for_each_isa([&] {
+    for_each_case([&](const Sample& c) {
+      Batch batch(c);
+      Tensor ours = batch.rewards, theirs = batch.values, bootstrap = normal(c.dtype, {c.rows}, c.layout);
+      for (int64_t i = 0; i < c.rows * c.time; ++i) {
+        if (batch.mask[i] != 0) ours.set(i, -2 + 0.5 * std::sin(i * 0.9)), theirs.set(i, -2 + 0.4 * std::cos(i * 0.6));
+      }
+      Tensor targets(c.dtype, {c.rows, c.time}, c.layout), advantages(targets);
+      run(Kernel::vtrace, {&ours, &theirs, &batch.rewards, &batch.values, &batch.mask, &bootstrap, &targets, &advantages},
+          {gamma, lambda, clip_rho, clip_c, clip_pg});
+      for (int64_t row = 0; row < c.rows; ++row) {
+        double distance = 0, next = bootstrap[row], next_target = bootstrap[row];
+        for (int64_t t = c.time - 1; t >= 0; --t) {
+          const int64_t i = row * c.time + t;
+          if (batch.mask[i] == 0) {
+            expect(c, targets, i, 0, "target");
+            expect(c, advantages, i, 0, "advantage");
+            continue;
+          }
+          const double r = batch.rewards[i], v = batch.values[i], w = std::exp(ours[i] - theirs[i]);
+          distance = std::fmin(clip_rho, w) * (r + gamma * next - v) + gamma * lambda * std::fmin(clip_c, w) * distance;
+          expect(c, targets, i, v + distance, "target");
+          expect(c, advantages, i, std::fmin(clip_pg, w) * (r + gamma * next_target - v), "advantage");
+          next = v, next_target = v + distance;
+        }
+      }
+    });
+  });
+  Tensor x(DType::f32, {2, 3}), other(DType::f32, {2, 4}), mask(DType::u8, {2, 3}), last(DType::f32, {2}), longer(DType::f32, {3});
+  const auto vtrace = [](std::vector<Tensor*> views) { run_once(Kernel::vtrace, views, {1, 1, 1, 1, 1}); };
+  for_each_isa([&] {
+    CHECK_THROWS(vtrace({&x, &other, &x, &x, &mask, &last, &x, &x}), "vtrace: behaviour_log_probs: expected shape [2,3], got [2,4]");
+    CHECK_THROWS(vtrace({&x, &x, &x, &x, &mask, &longer, &x, &x}), "vtrace: bootstrap: expected shape [2], got [3]");
+    CHECK_THROWS(vtrace({&x, &x, &x, &x, &x, &last, &x, &x}), "vtrace: mask: expected uint8 or bool, got float32");
+    CHECK_THROWS(vtrace({&x, &x, &x, &x, &mask, &last, &x, &other}), "vtrace: advantages: expected shape [2,3], got [2,4]");
+  });
+}
+
+void expect_affine(const Sample& c, bool reverse, double low, double high) {
+  Tensor a(c.dtype, {c.rows, c.time}, c.layout), b(a), initial = normal(c.dtype, {c.rows}, c.layout), out(a);
+  for (int64_t i = 0; i < c.rows * c.time; ++i) a.set(i, low + (high - low) * (0.5 + 0.5 * std::sin(i * 2.1))), b.set(i, std::cos(i * 0.9));
+  run(Kernel::affine_scan, {&a, &b, &initial, &out}, {}, reverse);
+  for (int64_t row = 0; row < c.rows; ++row) {
+    double y = initial[row];
+    for (int64_t s = 0; s < c.time; ++s) {
+      const int64_t i = row * c.time + (reverse ? c.time - 1 - s : s);
+      y = a[i] * y + b[i];
+      expect(c, out, i, y, reverse ? "y backwards" : "y");
+    }
+  }
+}
+
+TEST(affine_scan_values) {
+  for_each_isa([] {
+    for (bool reverse : {false, true}) {
+      for_each_case([&](const Sample& c) {
+        if (c.holes == Holes::none) expect_affine(c, reverse, -0.5, 1);
+      });
+      for (Layout layout : kLayouts) {
+        for (int64_t time : {1, 17, 600}) expect_affine({DType::bf16, 5, time, layout}, reverse, 0, 0.9);
+      }
+      expect_affine({DType::f32, 2, 50000, Layout::contiguous}, reverse, 0.9999, 0.9999);
+    }
+  });
+  Tensor x(DType::f32, {2, 3}), other(DType::f32, {2, 4}), half(DType::bf16, {2, 3}), first(DType::f32, {2});
+  for_each_isa([&] {
+    CHECK_THROWS(run_once(Kernel::affine_scan, {&x, &other, &first, &x}, {}), "affine_scan: b: expected shape [2,3], got [2,4]");
+    CHECK_THROWS(run_once(Kernel::affine_scan, {&x, &x, &first, &half}, {}), "affine_scan: out: expected float32, got bfloat16");
+    CHECK_THROWS(run_once(Kernel::affine_scan, {&x, &x, &x, &x}, {}), "affine_scan: initial: expected shape [2], got [2,3]");
+    CHECK_THROWS(run_once(Kernel::affine_scan, {&x, &x, &first, &x}, {}, 2), "affine_scan: reverse: expected an integer in [0, 1], got 2");
+  });
+}
+
+}  // namespace
+}  // namespace test
