@@ -11,6 +11,14 @@ bool along_memory(const TensorView& view, int phase) {
 
 }  // namespace
 
+TensorView flat(const TensorView& view) {
+  TensorView row = view;
+  row.ndim = 2;
+  row.shape[0] = 1, row.shape[1] = view.size();
+  row.strides[0] = row.shape[1], row.strides[1] = 1;
+  return row;
+}
+
 Fours fours_of(const TensorView& first, std::initializer_list<const TensorView*> others) {
   const int phase = first.shape[0] == 1 ? 0 : static_cast<int>(first.strides[0] & 3);
   bool along = along_memory(first, phase);

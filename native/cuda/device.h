@@ -1,5 +1,6 @@
 // What the kernels share on the device: rows of strided arrays read four elements at a time, affine maps and moments over a warp.
 #pragma once
+#include <cstdint>
 #include <initializer_list>
 
 #include "../core/moments.h"
@@ -32,8 +33,8 @@ __device__ __forceinline__ float load_as_computed(float x) { return x; }
 __device__ __forceinline__ double load_as_computed(double x) { return x; }
 __device__ __forceinline__ float load_as_computed(bf16 x) { return math::from_bfloat16(x.bits); }
 
-template <class S>
-__device__ __forceinline__ S store_as(double x) {
+template <class S, class X>
+__device__ __forceinline__ S store_as(X x) {
   if constexpr (sizeof(S) == 2) return S{math::to_bfloat16(static_cast<float>(x))};
   else return static_cast<S>(x);
 }
@@ -51,7 +52,25 @@ struct Rows {
 
 template <class S>
 Rows<S> rows_of(const TensorView& view) {
-  return {view.as<S>(), view.ndim > 0 ? view.strides[0] : 0, view.ndim > 1 ? view.strides[1] : 0};
+  return {view.as<S>(), view.strides[0], view.strides[1]};
+}
+// Of an argument that may be left out: without data then.
+template <class S>
+Rows<S> optional_rows(const TensorView& view) {
+  return view.size() > 0 ? rows_of<S>(view) : Rows<S>{};
+}
+
+// A [B] array.
+template <class T>
+struct Column {
+  T* data;
+  int64_t step;
+
+  __device__ __forceinline__ T& operator[](int64_t row) const { return data[row * step]; }
+};
+template <class T>
+Column<T> column(const TensorView& view) {
+  return {view.as<T>(), view.strides[0]};
 }
 
 // Four neighbouring elements, in as few accesses as there can be: 16 bytes each (4 and 8 for the narrow types).
@@ -84,8 +103,8 @@ struct Four {
   __device__ __forceinline__ bool holds(int i) const { return t + i >= 0 && t + i < time; }
 };
 
-template <class S>
-__device__ __forceinline__ void load(S (&x)[4], const Rows<S>& from, const Four& at) {
+template <class S, class From>
+__device__ __forceinline__ void load(S (&x)[4], const Rows<From>& from, const Four& at) {
   if (at.whole) return load4(x, &from.at(at.row, at.t));
 #pragma unroll
   for (int i = 0; i < 4; ++i) x[i] = at.holds(i) ? from.at(at.row, at.t + i) : S{};
@@ -127,21 +146,28 @@ struct Fours {
   __device__ __forceinline__ Four nowhere() const { return {0, 0, 0, false}; }
 };
 
+// The elements of a contiguous array as one row.
+TensorView flat(const TensorView& view);
+
 // Of the first array and all others that are not empty. [B,T] all of them.
 Fours fours_of(const TensorView& first, std::initializer_list<const TensorView*> others);
 
 // ---- Warps ----------------------------------------------------------------------------------------------------------------
 
-// y = b + a·y_in
+// y = b + a·y_in. Where a is −0 nothing comes in, not even a NaN: so a step that ends an episode is told from a product that became too small.
 struct Map {
   double a, b;
 
+  __device__ __forceinline__ bool cut() const { return __double_as_longlong(a) == INT64_MIN; }
   __device__ __forceinline__ double apply(double y) const {
+    if (cut()) return b;
     recurrences::affine_step(y, a, b);
     return y;
   }
   // This map after an earlier one.
-  __device__ __forceinline__ void after(const Map& earlier) { recurrences::compose(a, b, earlier.a, earlier.b); }
+  __device__ __forceinline__ void after(const Map& earlier) {
+    if (!cut()) recurrences::compose(a, b, earlier.a, earlier.b);
+  }
 };
 
 // Replaces the map of each lane by that of all lanes up to it, in teams of `kLanes` neighbours.
@@ -210,11 +236,14 @@ __device__ __forceinline__ Moments block_moments(Moments m, double (*shared)[3])
   return m;
 }
 
-__device__ __forceinline__ Moments read_moments(const double* from) {
+// A row of moments f64 [B,3].
+__device__ __forceinline__ Moments read_moments(const Rows<double>& from, int64_t row) {
   Moments m;
-  m.count = from[0], m.mean = from[1], m.spread = from[2];
+  m.count = from.at(row, 0), m.mean = from.at(row, 1), m.spread = from.at(row, 2);
   return m;
 }
-__device__ __forceinline__ void write_moments(double* to, const Moments& m) { to[0] = m.count, to[1] = m.mean, to[2] = m.spread; }
+__device__ __forceinline__ void write_moments(const Rows<double>& to, int64_t row, const Moments& m) {
+  to.at(row, 0) = m.count, to.at(row, 1) = m.mean, to.at(row, 2) = m.spread;
+}
 
 }  // namespace vantage::cuda

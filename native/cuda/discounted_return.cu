@@ -19,7 +19,7 @@ struct DiscountedReturn {
   Rows<uint8_t> mask;
   Rows<T> returns;
   double gamma;
-  double* moments;
+  Rows<double> moments;  // moments.data may be null
 
   __device__ __forceinline__ void load(Chunk& c, const Four& at) const {
     cuda::load(c.r, rewards, at);
@@ -40,7 +40,7 @@ template <class T>
 void run(const KernelCall& call) {
   const TensorView* v = call.views;
   const DiscountedReturn<T> f = {rows_of<T>(v[0]), rows_of<uint8_t>(v[1]), rows_of<T>(v[2]), call.scalars[0],
-                                 v[3].size() > 0 ? v[3].as<double>() : nullptr};
+                                 optional_rows<double>(v[3])};
   scan_rows("discounted_return", f, fours_of(v[0], {v + 1, v + 2}));
 }
 

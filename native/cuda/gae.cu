@@ -21,7 +21,7 @@ struct Gae {
   Rows<uint8_t> mask, ends;  // ends.data may be null
   Rows<T> bootstrap, advantages, returns;  // returns.data may be null
   double gamma, lambda;
-  double* moments;
+  Rows<double> moments;  // likewise
 
   __device__ __forceinline__ void load(Chunk& c, const Four& at) const {
     cuda::load(c.r, rewards, at);
@@ -44,7 +44,7 @@ struct Gae {
     return advantage;
   }
   __device__ __forceinline__ Map map(const Chunk& c, int i) const {
-    Map map = {ends_at(c, i) ? 0 : gamma * lambda, 0};
+    Map map = {ends_at(c, i) ? -0.0 : gamma * lambda, 0};
     recurrences::gae_target(map.b, advantage_of(c, i, 0), static_cast<double>(c.v[i]), lambda);
     return map;
   }
@@ -64,15 +64,10 @@ struct Gae {
 };
 
 template <class T>
-Rows<T> optional_rows(const TensorView& view) {
-  return view.size() > 0 ? rows_of<T>(view) : Rows<T>{};
-}
-
-template <class T>
 void run(const KernelCall& call) {
   const TensorView* v = call.views;
   const Gae<T> f = {rows_of<T>(v[0]), rows_of<T>(v[1]), rows_of<uint8_t>(v[2]), optional_rows<uint8_t>(v[3]), rows_of<T>(v[4]), rows_of<T>(v[5]),
-                    optional_rows<T>(v[6]), call.scalars[0], call.scalars[1], v[7].size() > 0 ? v[7].as<double>() : nullptr};
+                    optional_rows<T>(v[6]), call.scalars[0], call.scalars[1], optional_rows<double>(v[7])};
   scan_rows("gae", f, fours_of(v[0], {v + 1, v + 2, v + 3, v + 5, v + 6}));
 }
 

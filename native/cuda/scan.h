@@ -24,7 +24,7 @@ namespace vantage::cuda {
 //   finish(chunk, i, state)       leaves the outputs of the valid element i in the chunk; state is that before it, and becomes that after it
 //   clear(chunk, i)               leaves the outputs of a masked element
 //   initial(row)                  the state before the first step
-//   kMoments       moments may be wanted: `moments` is f64 [B,3] or null, and observed(chunk, i) is the output that they are of
+//   kMoments       moments may be wanted: `moments` are rows f64 [B,3] or have no data, and observed(chunk, i) is the output that they are of
 //   with kNext: value(chunk, i), set_next(chunk, i, value), initial_next(row)
 
 constexpr int kTeamThreads = 128;
@@ -103,7 +103,7 @@ __device__ __forceinline__ void finish_chunk(const F& f, typename F::Chunk& chun
     if (is_valid(chunk.valid, i)) {
       f.finish(chunk, i, state);
       if constexpr (F::kMoments) {
-        if (f.moments) sums.add(f.observed(chunk, i));
+        if (f.moments.data) sums.add(f.observed(chunk, i));
       }
     } else {
       f.clear(chunk, i);
@@ -148,9 +148,9 @@ __global__ void __launch_bounds__(kTeamThreads) scan_teams(const F f, const Four
     }
   }
   if constexpr (F::kMoments) {
-    if (!f.moments) return;
+    if (!f.moments.data) return;
     const Moments m = team_moments<kLanes>(sums.result());
-    if (lane == 0 && exists) write_moments(f.moments + 3 * row, m);
+    if (lane == 0 && exists) write_moments(f.moments, row, m);
   }
 }
 
@@ -210,13 +210,14 @@ __device__ __forceinline__ double state_before(const Segments& s, int64_t first,
 }
 
 // A row's moments from those of its segments, by the block that finishes last; always in the same order.
-__device__ __forceinline__ void segment_moments(const Segments& s, int64_t row, int64_t segment, const MomentSums& sums, double* moments) {
+__device__ __forceinline__ void segment_moments(const Segments& s, int64_t row, int64_t segment, const MomentSums& sums, const Rows<double>& moments) {
   __shared__ double shared[kSegmentWarps][3];
   __shared__ bool last;
   const Moments own = block_moments<kSegmentThreads>(sums.result(), shared);
-  double* partial = s.moments + 3 * row * s.segments;
+  const Rows<double> partials = {s.moments + 3 * row * s.segments, 3, 1};
   if (threadIdx.x == 0) {
-    write_moments(s.segments == 1 ? moments + 3 * row : partial + 3 * segment, own);
+    if (s.segments == 1) write_moments(moments, row, own);
+    else write_moments(partials, segment, own);
     __threadfence();
     last = s.segments > 1 && atomicAdd(s.signals.tickets + row, 1u) == static_cast<unsigned>(s.segments - 1);
   }
@@ -224,10 +225,10 @@ __device__ __forceinline__ void segment_moments(const Segments& s, int64_t row, 
   if (!last) return;
   __threadfence();
   Moments m;
-  for (int64_t i = threadIdx.x; i < s.segments; i += kSegmentThreads) combine(m, read_moments(partial + 3 * i));
+  for (int64_t i = threadIdx.x; i < s.segments; i += kSegmentThreads) combine(m, read_moments(partials, i));
   m = block_moments<kSegmentThreads>(m, shared);
   if (threadIdx.x != 0) return;
-  write_moments(moments + 3 * row, m);
+  write_moments(moments, row, m);
   s.signals.tickets[row] = 0;
 }
 
@@ -305,7 +306,7 @@ __global__ void __launch_bounds__(kSegmentThreads) scan_segments(const F f, cons
     f.store(chunks[k], four_at<F>(fours, row, start + k * 32, count));
   }
   if constexpr (F::kMoments) {
-    if (f.moments) segment_moments(s, row, segment, sums, f.moments);
+    if (f.moments.data) segment_moments(s, row, segment, sums, f.moments);
   }
 }
 
