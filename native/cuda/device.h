@@ -31,6 +31,7 @@ using ComputedIn = typename Computed<S>::Type;
 
 __device__ __forceinline__ float load_as_computed(float x) { return x; }
 __device__ __forceinline__ double load_as_computed(double x) { return x; }
+__device__ __forceinline__ int32_t load_as_computed(int32_t x) { return x; }
 __device__ __forceinline__ float load_as_computed(bf16 x) { return math::from_bfloat16(x.bits); }
 
 template <class S, class X>
@@ -72,6 +73,33 @@ template <class T>
 Column<T> column(const TensorView& view) {
   return {view.as<T>(), view.strides[0]};
 }
+
+// A matrix of any floating dtype, for kernels where the choice at each element costs little.
+struct AnyMatrix {
+  void* data;
+  DType dtype;
+  int64_t row, step;
+
+  template <class T>
+  __device__ __forceinline__ T read(int64_t r, int64_t i) const {
+    const int64_t at = r * row + i * step;
+    switch (dtype) {
+      case DType::f64: return static_cast<T>(static_cast<const double*>(data)[at]);
+      case DType::bf16: return static_cast<T>(load_as_computed(static_cast<const bf16*>(data)[at]));
+      default: return static_cast<T>(static_cast<const float*>(data)[at]);
+    }
+  }
+  template <class T>
+  __device__ __forceinline__ void write(int64_t r, int64_t i, T x) const {
+    const int64_t at = r * row + i * step;
+    switch (dtype) {
+      case DType::f64: static_cast<double*>(data)[at] = static_cast<double>(x); break;
+      case DType::bf16: static_cast<bf16*>(data)[at] = store_as<bf16>(x); break;
+      default: static_cast<float*>(data)[at] = static_cast<float>(x); break;
+    }
+  }
+};
+inline AnyMatrix matrix_of(const TensorView& view) { return {view.data, view.dtype, view.strides[0], view.strides[1]}; }
 
 // Four neighbouring elements, in as few accesses as there can be: 16 bytes each (4 and 8 for the narrow types).
 __device__ __forceinline__ void load4(float (&x)[4], const float* from) {
