@@ -1,6 +1,6 @@
 // Kernels that only move values: index_copy (the key-value cache) and fill.
 #include "../core/kernel_arguments.h"
-#include "geometry.h"
+#include "positions.h"
 #include "vectors.h"
 
 namespace vantage::cuda {
@@ -9,7 +9,7 @@ namespace {
 constexpr int kThreads = 256;
 
 template <class U>
-__global__ void __launch_bounds__(kThreads) copy(U* dst, const U* src, const Geometry<2> g) {
+__global__ void __launch_bounds__(kThreads) copy(U* dst, const U* src, const Positions<2> g) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= g.size) return;
   int64_t offset[2];
@@ -46,7 +46,7 @@ void index_copy(const KernelCall& call) {
   dst.shape[1] = src.shape[1];
   const int64_t unit = unit_of({&dst, &src});
   dst = in_units(dst, unit), src = in_units(src, unit);
-  Geometry<2> g;
+  Positions<2> g;
   for (int d = 0; d < 3; ++d) g.append(src.shape[d], {dst.strides[d], src.strides[d]});
   with_unit(unit * static_cast<int64_t>(byte_size(src.dtype)), [&](auto* type) {
     using U = std::remove_pointer_t<decltype(type)>;

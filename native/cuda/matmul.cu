@@ -3,12 +3,12 @@
 
 #include "../core/kernel_arguments.h"
 #include "blas.h"
-#include "geometry.h"
+#include "positions.h"
 
 namespace vantage::cuda {
 namespace {
 
-using Batch = Geometry<3>;  // a, b, out: `size` products
+using Batch = Positions<3>;  // a, b, out: `size` products
 
 struct Product {
   AnyMatrix a, b, out;

@@ -3,7 +3,7 @@
 #include "../core/kernel_arguments.h"
 #include "allocator.h"
 #include "failure.h"
-#include "geometry.h"
+#include "positions.h"
 #include "sort.h"
 
 namespace vantage::cuda {
@@ -14,9 +14,9 @@ constexpr int kThreads = 256;
 // The dimensions are in two groups: lines, each of which has one index, and the columns of a line, along which the index is broadcast. A place is a line of src.
 struct Scatter {
   const int32_t* index;
-  Geometry<3> lines;         // index, src, key: the key counts the lines of out
-  Geometry<2> columns;       // src, out
-  Geometry<1> targets;       // the lines of out
+  Positions<3> lines;         // index, src, key: the key counts the lines of out
+  Positions<2> columns;       // src, out
+  Positions<1> targets;       // the lines of out
   int64_t step, limit, unit; // the key's step along the axis; its extent; columns
   uint32_t* keys;
   uint32_t* places;
@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kThreads) find_keys(const Scatter s) {
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) clear(T* out, const Geometry<1> all, const int* broken) {
+__global__ void __launch_bounds__(kThreads) clear(T* out, const Positions<1> all, const int* broken) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= all.size || *broken) return;
   int64_t offset[1];
@@ -85,7 +85,7 @@ void run(const KernelCall& call) {
   Scatter s{};
   int64_t steps[kMaxDims], targets = 1;
   for (int d = lines - 1; d >= 0; --d) steps[d] = targets, targets *= out.shape[d];
-  Geometry<1> all;
+  Positions<1> all;
   for (int d = 0; d < index.ndim; ++d) {
     all.append(out.shape[d], {out.strides[d]});
     if (d < lines) {

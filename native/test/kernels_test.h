@@ -9,6 +9,7 @@
 #include "../core/kernels.h"
 #include "../core/math.h"
 #include "../cpu/thread_pool.h"
+#include "devices.h"
 #include "test.h"
 
 namespace vantage::cpu {
@@ -31,8 +32,8 @@ namespace test {
 
 using namespace vantage;
 
-// The CUDA device, a GPU or its emulation; null where the tests are built without it.
-Backend* cuda_device();
+
+
 
 struct Isa {
   std::string name;
@@ -57,7 +58,7 @@ inline std::vector<Isa> available_isas() {
 #undef VANTAGE_TESTED_ISA
 #endif
 #undef X
-  if (Backend* device = cuda_device()) isas.push_back({"cuda", {}, device});
+  if (Backend* device = cuda_backend()) isas.push_back({"cuda", {}, device});
   return isas;
 }
 

@@ -9,7 +9,7 @@ namespace vantage::cuda {
 
 // The shape of `kViews` arrays, without the dimensions of extent 1 and with those joined that lie alike in all of them.
 template <int kViews>
-struct Geometry {
+struct Positions {
   int ndim = 0;
   int64_t size = 1;
   int64_t shape[kMaxDims];
