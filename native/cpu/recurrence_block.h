@@ -5,6 +5,10 @@
 #include "../core/recurrences.h"
 #include "simd.h"
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 namespace vantage::cpu::VANTAGE_ISA {
 
 constexpr int kLanesOfBlock = 8;
@@ -28,6 +32,14 @@ VANTAGE_INLINE void fetch(f32x8& to, const float* from) {
   constexpr intptr_t kAhead = 1024;  // bytes
   __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<intptr_t>(from) + (kForward ? kAhead : -kAhead)));
   load_vector(to, from);
+}
+// Eight bytes, widened.
+VANTAGE_INLINE void widen_bytes(i32x8& to, const uint8_t* from) {
+#if defined(__AVX2__)
+  to = (i32x8)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+#else
+  load_bytes(to, from);
+#endif
 }
 template <class T>
 VANTAGE_INLINE T first_of(const T& x) { return x; }
@@ -53,7 +65,7 @@ VANTAGE_INLINE void end_values(T& next, const uint8_t* ends, const T* bootstrap)
 VANTAGE_INLINE void end_values(f32x8& next, const uint8_t* ends, const float* bootstrap) {
   i32x8 end;
   f32x8 given;
-  load_bytes(end, ends);
+  widen_bytes(end, ends);
   load_vector(given, bootstrap);
   next = end == 0 ? next : (end == recurrences::kTruncated ? given : f32x8{});
 }
@@ -99,13 +111,14 @@ VANTAGE_INLINE void scan_constant(Step step, const uint8_t* ends, int64_t n, con
     fill_with(first, a.first);
     fill_with(second, a.second);
     const double block = a.block;
+#pragma GCC unroll 2
     for (i -= kLanesOfBlock; i >= 0; i -= kLanesOfBlock) {
       f32x8 b, kept, carried;
       step.difference(b, kept, i);
       i32x8 open = all;  // first: no end at the lane; later: from the lane to the end of its half
       f32x8 shifted = __builtin_shufflevector(b, zero, 1, 2, 3, 8, 5, 6, 7, 12);
       if constexpr (kEnds) {
-        load_bytes(open, ends + i);
+        widen_bytes(open, ends + i);
         open = open == 0;
         shifted = (f32x8)((i32x8)shifted & open);
       }
@@ -189,6 +202,7 @@ VANTAGE_INLINE void scan_lanes(Step step, int64_t n, double scale, double& state
     const double block = Decay(scale).block;
     f32x8 scales;
     fill_with(scales, static_cast<float>(scale));
+#pragma GCC unroll 2
     for (; done + kLanesOfBlock <= n; done += kLanesOfBlock) {
       const int64_t i = kForward ? done : n - kLanesOfBlock - done;
       f32x8 a, b, carried;

@@ -22,7 +22,7 @@ namespace vantage::cpu::VANTAGE_ISA {
 
 constexpr int64_t kTaskSteps = 16384;  // of a task, and of a segment: its inputs stay in L2 between the passes
 constexpr int64_t kShortRow = 96;
-constexpr int64_t kFewRows = 32;
+constexpr int64_t kFewRows = 8;
 
 // Sums over the distance from the first number: no digits are lost to a common offset.
 template <class T>

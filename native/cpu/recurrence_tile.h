@@ -2,7 +2,7 @@
 // results go back to their places, with 0 in the holes. Where nothing has to be moved, inputs and outputs are used where they lie.
 #pragma once
 #include "../core/tensor_view.h"
-#include "../core/recurrences.h"
+#include "recurrence_block.h"
 #include "stream.h"
 
 namespace vantage::cpu::VANTAGE_ISA {
@@ -39,52 +39,69 @@ VANTAGE_INLINE unsigned bits_of_bytes(const uint8_t* bytes) {
   return static_cast<unsigned>(x * 0x0102040810204080 >> 56);
 }
 
-// What the mask keeps, side by side; `to` may be `from`. Returns how many.
+// Where the valid positions of n are: a set for each whole eight of them, and the bytes themselves. Returns how many there are.
+struct Valid {
+  const uint8_t* bytes;
+  const uint8_t* sets;
+  int64_t n;
+};
+inline int64_t find_sets(uint8_t* sets, const uint8_t* mask, int64_t n) {
+  int64_t i = 0, count = 0;
+  for (; i + 8 <= n; i += 8) {
+    const unsigned set = bits_of_bytes(mask + i);
+    sets[i / 8] = static_cast<uint8_t>(set);
+    count += __builtin_popcount(set);
+  }
+  for (; i < n; ++i) count += mask[i] != 0;
+  return count;
+}
+
+// What is valid, side by side; `to` may be `from`.
 template <class T>
-int64_t pack(T* to, const T* from, const uint8_t* mask, int64_t n) {
+void pack(T* to, const T* from, const Valid& valid) {
   int64_t i = 0, kept = 0;
 #if defined(__AVX2__)
   if constexpr (sizeof(T) == 4) {
-    for (; i + 8 <= n; i += 8) {
-      const unsigned set = bits_of_bytes(mask + i);
+    for (; i + 8 <= valid.n; i += 8) {
+      const unsigned set = valid.sets[i / 8];
       i32x8 lanes;
       f32x8 x;
-      load_bytes(lanes, kHoles.chosen[set]);
+      widen_bytes(lanes, kHoles.chosen[set]);
+      __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<intptr_t>(from + i) - kTile * intptr_t{sizeof(T)}));  // the next tile
       load_vector(x, from + i);
       store_vector(to + kept, __builtin_shuffle(x, lanes));
       kept += __builtin_popcount(set);
     }
   }
 #endif
-  for (; i < n; ++i) {
+  for (; i < valid.n; ++i) {
     to[kept] = from[i];
-    kept += mask[i] != 0;
+    kept += valid.bytes[i] != 0;
   }
-  return kept;
 }
 
 // The way back: `from` holds `kept` elements; `to`, which may be `from`, gets n.
 template <class T>
-void unpack(T* to, const T* from, const uint8_t* mask, int64_t n, int64_t kept) {
-  int64_t i = n;
-  const int64_t vectors = sizeof(T) == 4 ? n / 8 * 8 : 0;
+void unpack(T* to, const T* from, const Valid& valid, int64_t kept) {
+  int64_t i = valid.n;
+  const int64_t vectors = sizeof(T) == 4 ? i / 8 * 8 : 0;
   for (; i > vectors; --i) {
-    kept -= mask[i - 1] != 0;
-    to[i - 1] = mask[i - 1] ? from[kept] : T(0);
+    kept -= valid.bytes[i - 1] != 0;
+    to[i - 1] = valid.bytes[i - 1] ? from[kept] : T(0);
   }
   if constexpr (sizeof(T) == 4) {
     for (i -= 8; i >= 0; i -= 8) {
-      const unsigned set = bits_of_bytes(mask + i);
+      const unsigned set = valid.sets[i / 8];
       kept -= __builtin_popcount(set);
 #if defined(__AVX2__)
-      i32x8 lanes, valid;
+      i32x8 lanes, bytes;
       f32x8 x;
-      load_bytes(lanes, kHoles.rank[set]);
-      load_bytes(valid, mask + i);
+      widen_bytes(lanes, kHoles.rank[set]);
+      widen_bytes(bytes, valid.bytes + i);
       load_vector(x, from + kept);
-      store_vector(to + i, valid != 0 ? __builtin_shuffle(x, lanes) : f32x8{});
+      store_vector(to + i, bytes != 0 ? __builtin_shuffle(x, lanes) : f32x8{});
 #else
-      for (int lane = 7; lane >= 0; --lane) to[i + lane] = mask[i + lane] ? from[kept + kHoles.rank[set][lane]] : T(0);
+      for (int lane = 7; lane >= 0; --lane) to[i + lane] = valid.bytes[i + lane] ? from[kept + kHoles.rank[set][lane]] : T(0);
 #endif
     }
   }
@@ -218,7 +235,7 @@ class Tile {
       if (!view.data) continue;
       const bool direct = view.dtype != DType::bf16 && along(view, span_), straight = direct && !views_.stream;
       T* const whole = straight ? place<T>(view, span_) : out_[k];
-      if (!dense_) unpack(whole + first_, out[k], mask_ + first_, last_ - first_, count);
+      if (!dense_) unpack(whole + first_, out[k], holes_, count);
       for (int64_t i = 0; i < first_; ++i) whole[i] = 0;
       for (int64_t i = last_; i < size; ++i) whole[i] = 0;
       if (straight) continue;
@@ -244,7 +261,8 @@ class Tile {
   const uint8_t* mask_;
   alignas(64) T in_[kInputs][kTile + 8];
   alignas(64) T out_[kOutputs][kTile + 8];
-  alignas(64) uint8_t mask_bytes_[kTile + 8], end_bytes_[kTile + 8];
+  alignas(64) uint8_t mask_bytes_[kTile + 8], end_bytes_[kTile + 8], sets_[kTile / 8];
+  Valid holes_;
 
   const uint8_t* bytes_of(const TensorView& view, uint8_t* buffer) const {
     if (along(view, span_)) return place<const uint8_t>(view, span_);
@@ -265,14 +283,16 @@ class Tile {
       last_ = count = 0;
       return;
     }
-    count = 0;
-    for (int64_t i = 0; i < size; ++i) count += mask_[i] != 0;
     // Padding on either side of a row is the usual case. Rows that are one sequence keep their places.
     if (span_.rows == 1) {
+      while (first_ + 8 <= last_ && !bits_of_bytes(mask_ + first_)) first_ += 8;
       while (!mask_[first_]) ++first_;
+      while (last_ - 8 >= first_ && !bits_of_bytes(mask_ + last_ - 8)) last_ -= 8;
       while (!mask_[last_ - 1]) --last_;
     }
-    dense_ = count == last_ - first_;
+    dense_ = held(mask_ + first_, last_ - first_).all;
+    count = dense_ ? last_ - first_ : find_sets(sets_, mask_ + first_, last_ - first_);
+    holes_ = {mask_ + first_, sets_, last_ - first_};
   }
 
   const T* packed(const TensorView& view, T* buffer) {
@@ -284,7 +304,7 @@ class Tile {
       from = buffer;
     }
     if (dense_) return from + first_;
-    pack(buffer, from + first_, mask_ + first_, last_ - first_);
+    pack(buffer, from + first_, holes_);
     return buffer;
   }
 
@@ -298,7 +318,7 @@ class Tile {
       ends = from + first_;
       return;
     }
-    if (from && !dense_) pack(end_bytes_, from + first_, mask_ + first_, last_ - first_);
+    if (from && !dense_) pack(end_bytes_, from + first_, holes_);
     else if (from && from != end_bytes_) __builtin_memcpy(end_bytes_, from, count);
     else if (!from) __builtin_memset(end_bytes_, 0, count);
     ends = end_bytes_;

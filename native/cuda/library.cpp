@@ -77,11 +77,7 @@ void library_trim() noexcept {
 size_t library_cached_bytes() noexcept { return cached_bytes(); }
 
 bool library_upload(void* to, const void* from, size_t bytes, char* error) noexcept {
-  return on_device(error, [&] {
-    // From ordinary memory this returns once the driver holds a copy, except where the device reads the host's page tables.
-    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream()), "upload");
-    if (device().reads_host_memory) check(cudaStreamSynchronize(stream()), "upload");
-  });
+  return on_device(error, [&] { copy_to_device(to, from, bytes, "upload"); });
 }
 
 bool library_download(void* to, const void* from, size_t bytes, char* error) noexcept {

@@ -1,10 +1,166 @@
 #include "programs.h"
 
+#include <cstdlib>
+#include <cstring>
+
 #include "../core/error.h"
+#include "allocator.h"
+#include "runtime.h"
+#include "script.h"
 
 namespace vantage::cuda {
+namespace {
 
-void run_program(const Program&, void* const*, const double*) { fail("program: not available on cuda"); }
-void set_programs(const char*) {}
+enum class Mode { interpret, compile, automatic };
+
+Mode mode_of(const char* name) {
+  if (std::strcmp(name, "interpret") == 0) return Mode::interpret;
+  if (std::strcmp(name, "compile") == 0) return Mode::compile;
+  if (std::strcmp(name, "auto") == 0) return Mode::automatic;
+  fail("VANTAGE_CUDA_PROGRAMS: expected interpret, compile or auto, got \"%.40s\"", name);
+}
+
+Mode& mode() {
+  static Mode current = [] {
+    const char* name = std::getenv("VANTAGE_CUDA_PROGRAMS");
+    return name && *name ? mode_of(name) : Mode::automatic;
+  }();
+  return current;
+}
+
+// What stays with a program that was run.
+struct Kept {
+  Layout layout;
+  WrittenScript script;
+  void* script_memory = nullptr;
+  int scalars = 0;
+
+  ~Kept() { release(script_memory, script.bytes.size()); }
+};
+
+Kept& kept_of(const Program& program) {
+  if (!program.prepared.kept) {
+    auto kept = std::make_shared<Kept>();
+    kept->layout = lay_out(program);
+    kept->scalars = scalar_count(program);
+    program.prepared.kept = kept;
+  }
+  return *static_cast<Kept*>(program.prepared.kept.get());
+}
+
+void write_script_memory(const Program& program, Kept& kept) {
+  if (kept.script_memory) return;
+  kept.script = write_script(program, kept.layout);
+  void* memory = allocate(kept.script.bytes.size());
+  if (!memory) fail("program: out of memory for %zu bytes of instructions on cuda", kept.script.bytes.size());
+  kept.script_memory = memory;
+  copy_to_device(memory, kept.script.bytes.data(), kept.script.bytes.size(), "program");
+}
+
+// What a launch needs between its blocks.
+struct Shared {
+  size_t partials, maps, states;  // in elements
+  int64_t flags, tickets;
+};
+Shared shared_of(const Layout& layout) {
+  const Geometry& g = layout.geometry;
+  Shared s = {};
+  const size_t folds = static_cast<size_t>(layout.folds);
+  if (layout.walk == Walk::wide) {
+    const int64_t groups = (g.parts + kGroup - 1) / kGroup;
+    s.partials = static_cast<size_t>(g.rows * g.parts) * folds;
+    s.maps = static_cast<size_t>(layout.scans * g.rows * g.parts);
+    s.states = static_cast<size_t>(layout.scans * g.rows * groups);
+    s.flags = static_cast<int64_t>(s.maps + s.states);
+    s.tickets = g.rows;
+  } else if (layout.walk == Walk::columns && g.parts > 1) {
+    const int64_t groups = layout.blocks / g.parts;
+    s.partials = static_cast<size_t>(groups * g.lanes * g.parts * layout.items()) * folds;
+    s.tickets = groups;
+  }
+  return s;
+}
+
+void set_addresses(const Program& program, const Layout& layout, void* const* slots, char** base, unsigned long long* aligned) {
+  aligned[0] = aligned[1] = 0;
+  const int last = layout.dims - 1;
+  for (size_t v = 0; v < program.views.size(); ++v) {
+    const LaidView& view = layout.views[v];
+    const int64_t size = static_cast<int64_t>(byte_size(program.views[v].dtype));
+    base[v] = static_cast<char*>(slots[program.views[v].slot]) + view.offset * size;
+    if (view.alignment == 0) continue;
+    // A backward chunk ends behind the first element that is walked.
+    const char* edge = view.strides[last] < 0 ? base[v] + size : base[v];
+    if (reinterpret_cast<uintptr_t>(edge) % static_cast<uintptr_t>(view.alignment) == 0) aligned[v >> 6] |= 1ull << (v & 63);
+  }
+}
+
+void interpret(const Program& program, Kept& kept, const Geometry& geometry, void* const* slots, const double* scalars) {
+  write_script_memory(program, kept);
+  const Layout& layout = kept.layout;
+  Interpretation launch;
+  launch.script = kept.script.script;
+  const char* memory = static_cast<const char*>(kept.script_memory);
+  launch.script.code = reinterpret_cast<const Packed*>(memory + kept.script.code);
+  launch.script.outputs = reinterpret_cast<const OutputInfo*>(memory + kept.script.outputs);
+  launch.script.output_values = reinterpret_cast<const uint16_t*>(memory + kept.script.output_values);
+  launch.script.shape = reinterpret_cast<const long long*>(memory + kept.script.shape);
+  launch.script.strides = reinterpret_cast<const long long*>(memory + kept.script.strides);
+  launch.geometry = geometry;
+  set_addresses(program, layout, slots, launch.base, launch.aligned);
+
+  const size_t many = kept.scalars > kInlineScalars ? static_cast<size_t>(kept.scalars) * sizeof(Slot) : 0;
+  const Temporary many_scalars("program", many);
+  launch.many_scalars = nullptr;
+  if (many > 0) {
+    std::vector<Slot> values(static_cast<size_t>(kept.scalars));
+    read_scalars(program, scalars, values.data());
+    copy_to_device(many_scalars.as(), values.data(), many, "program");
+    launch.many_scalars = many_scalars.as<Slot>();
+  } else {
+    read_scalars(program, scalars, launch.scalars);
+  }
+
+  const size_t bytes = static_cast<size_t>(kThreads) *
+                       (static_cast<size_t>(layout.slots()) * sizeof(Slot) +
+                        static_cast<size_t>(kept.script.homes * layout.items() * launch.script.home_bytes));
+  // Some of a block's shared memory is the skeletons' own.
+  const bool fits = bytes + 12 * 1024 <= device().most_shared;
+  const Temporary homes("program", fits ? 0 : bytes * static_cast<size_t>(layout.blocks));
+  launch.homes = fits ? nullptr : homes.as<char>();
+  launch.homes_bytes = static_cast<long long>(bytes);
+  launch_interpreter(launch, layout.walk, layout.team, layout.blocks, fits ? bytes : 0);
+}
+
+}  // namespace
+
+void set_programs(const char* name) { mode() = mode_of(name); }
+
+void run_program(const Program& program, void* const* slots, const double* scalars) {
+  Kept& kept = kept_of(program);
+  const Layout& layout = kept.layout;
+  if (layout.blocks == 0) return;
+
+  const Shared between = shared_of(layout);
+  const Temporary memory("program", between.partials * sizeof(Slot) + between.maps * sizeof(Affine) + between.states * sizeof(double));
+  Geometry geometry = layout.geometry;
+  geometry.maps = memory.as<Affine>();
+  geometry.partials = reinterpret_cast<Slot*>(geometry.maps + between.maps);
+  geometry.states = reinterpret_cast<double*>(geometry.partials + between.partials);
+  if (between.tickets > 0) {
+    const Signals s = signals(between.flags, between.tickets, layout.walk == Walk::wide ? layout.blocks : 0);
+    geometry.flags = s.flags;
+    geometry.tickets = s.tickets;
+    geometry.counter = s.counter;
+    geometry.counted = s.counted;
+    geometry.set = s.set;
+  }
+  try {
+    interpret(program, kept, geometry, slots, scalars);
+  } catch (...) {
+    if (between.tickets > 0) reset_signals();
+    throw;
+  }
+}
 
 }  // namespace vantage::cuda

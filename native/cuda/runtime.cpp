@@ -113,6 +113,12 @@ void synchronize(const char* what) {
   throw_failure();
 }
 
+void copy_to_device(void* to, const void* from, size_t bytes, const char* what) {
+  // This returns once the driver holds a copy, except where the device reads the host's page tables.
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, opened->stream), what);
+  if (opened->device.reads_host_memory) check(cudaStreamSynchronize(opened->stream), what);
+}
+
 Failure* failure_slot() { return opened->device_failure; }
 
 void throw_failure() {
@@ -142,6 +148,11 @@ Signals signals(int64_t flag_count, int64_t ticket_count, int64_t blocks) {
   const Signals result = {s.flags, s.launches, s.counter, s.counted, s.tickets};
   s.counted += static_cast<unsigned>(blocks);
   return result;
+}
+
+void reset_signals() {
+  opened->counted = 0;
+  cudaMemsetAsync(opened->counter, 0, sizeof(unsigned), opened->stream);
 }
 
 }  // namespace vantage::cuda

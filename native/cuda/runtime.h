@@ -36,6 +36,9 @@ cudaStream_t stream();
 // Waits for all that was launched; throws what failed.
 void synchronize(const char* what);
 
+// Copies from ordinary host memory, which may be changed as soon as this returns.
+void copy_to_device(void* to, const void* from, size_t bytes, const char* what);
+
 // Counters and flags that kernels keep between the blocks of one launch. They are never cleared between launches: a flag is set when it holds the
 // number of the launch, and a counter is read from where the last launch left it.
 struct Signals {
@@ -45,7 +48,8 @@ struct Signals {
   unsigned counted;     // what the counter holds before the launch
   unsigned* tickets;    // `ticket_count` of them, 0; whoever completes one puts it back to 0
 };
-// For one launch of `blocks` blocks on the stream, which has to follow.
+// For one launch of `blocks` blocks on the stream, which has to follow; where it fails, reset_signals() is called.
 Signals signals(int64_t flag_count, int64_t ticket_count, int64_t blocks);
+void reset_signals();
 
 }  // namespace vantage::cuda

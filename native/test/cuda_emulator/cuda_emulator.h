@@ -23,6 +23,7 @@
 #define __shared__ static
 #define __launch_bounds__(...)
 #define __align__(n) alignas(n)
+#define __grid_constant__
 
 struct uint3 {
   unsigned x, y, z;

@@ -1,0 +1,42 @@
+// How a program is walked on the device: its dimensions merged, its views' strides, and the launch. It depends on the program alone, so that sums have
+// the same order whoever runs them.
+#pragma once
+#include <array>
+#include <vector>
+
+#include "../core/program.h"
+#include "geometry.h"
+
+namespace vantage::cuda {
+
+struct LaidView {
+  int64_t offset;  // in elements, of the first element that is walked
+  int64_t strides[kMaxDims];
+  // Chunks are whole pieces of memory where the first one is aligned to `alignment` bytes (0: never); backward ones end there.
+  int alignment;
+};
+
+struct Layout {
+  Walk walk;
+  int team;  // threads of a row
+  int dims, outer, reduced;  // numbers of dimensions; the rest are kept
+  int64_t shape[kMaxDims];
+  std::vector<LaidView> views;
+  int scans = 0, states = 0, folds = 0;
+  bool loops = false;
+  Geometry geometry;  // but for the pointers
+  int64_t blocks;
+
+  int items() const { return items_of(walk); }
+  // A view's way along the last dimension, as it is read or written.
+  Access read_access(int view) const;
+  Access write_access(int view) const;
+  OutputInfo output(const Program& program, int k) const;
+  // What a thread keeps: totals, then the states of scans and of loops.
+  int slots() const { return folds * (walk == Walk::columns ? items() : 1) + scans + states; }
+};
+
+// A scan of a row that ends in a reverse program begins at its last element: the views are turned round.
+Layout lay_out(const Program& program);
+
+}  // namespace vantage::cuda

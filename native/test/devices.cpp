@@ -1,0 +1,67 @@
+#include "devices.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "../addon/cuda_library.h"
+#include "../core/error.h"
+#include "../cpu/backend.h"
+
+namespace test {
+namespace {
+
+bool wanted(const char* device) {
+  const char* only = std::getenv("VANTAGE_TEST_DEVICES");
+  return !only || !*only || std::strcmp(only, device) == 0;
+}
+
+void select_programs(const std::string& name) {
+  char error[vantage::cuda::kErrorBytes];
+  const std::string mode = name.substr(name.rfind(' ') + 1);
+  if (!vantage::addon::cuda_library().library->set_programs(mode.c_str(), error)) throw vantage::Error(error);
+}
+
+std::vector<Device> find_devices() {
+  std::vector<Device> all;
+  for (const char* isa : {"baseline", "avx2", "avx512"}) {
+    if (!wanted("cpu")) break;
+    try {
+      vantage::cpu::set_isa(isa);
+      all.push_back({isa, &vantage::cpu::backend(), true, false, vantage::cpu::set_isa});
+    } catch (const vantage::Error&) {
+      continue;  // not on this CPU
+    }
+  }
+  if (vantage::Backend* cuda = cuda_backend()) {
+    all.push_back({"cuda interpret", cuda, false, false, select_programs});
+    all.push_back({"cuda compile", cuda, false, true, select_programs});
+  }
+  return all;
+}
+
+}  // namespace
+
+vantage::Backend* cuda_backend() {
+#ifdef VANTAGE_TEST_CUDA_LIBRARY
+  if (!wanted("cuda")) return nullptr;
+  setenv("VANTAGE_CUDA_LIBRARY", VANTAGE_TEST_CUDA_LIBRARY, 0);
+  const vantage::addon::Cuda& cuda = vantage::addon::cuda_library();
+  if (!cuda.backend) {
+    std::printf("CUDA: %s\n", cuda.reason.c_str());
+    std::exit(1);
+  }
+  static const bool told = std::printf("CUDA: %s\n", cuda.device.name) > 0;
+  static_cast<void>(told);
+  return cuda.backend;
+#else
+  return nullptr;
+#endif
+}
+
+const std::vector<Device>& devices() {
+  static const std::vector<Device> all = find_devices();
+  return all;
+}
+
+}  // namespace test

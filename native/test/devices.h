@@ -1,0 +1,24 @@
+// The devices that the tests run on: every instruction set of this CPU, and CUDA: the emulated one, or that of a GPU (-DVANTAGE_TEST_CUDA=real).
+// VANTAGE_TEST_DEVICES (cpu or cuda) limits them.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "../core/backend.h"
+
+namespace test {
+
+struct Device {
+  std::string name;
+  vantage::Backend* backend;
+  bool threads;   // results have to be the same for any number of threads
+  bool compiles;  // programs are compiled, which takes about a second each
+  void (*select)(const std::string& name);  // call it before the backend is used
+};
+
+const std::vector<Device>& devices();
+
+// CUDA's backend, or null where the tests run without.
+vantage::Backend* cuda_backend();
+
+}  // namespace test

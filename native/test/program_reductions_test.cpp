@@ -1,0 +1,115 @@
+// Programs with reductions.
+#include "program_builder.h"
+
+using namespace test::programs;
+
+TEST(reductions) {
+  struct Case {
+    std::vector<int64_t> shape;
+    int outer, reduced;
+  };
+  const Case all[] = {
+      {{1}, 0, 1},        {{5}, 0, 1},          {{1031}, 0, 1},       {{200'003}, 0, 1},       {{7, 13}, 1, 1},
+      {{130, 17}, 1, 1},  {{3, 5000}, 1, 1},    {{70, 1030}, 1, 1},   {{2, 90'001}, 1, 1},     {{7, 13}, 0, 2},
+      {{1000, 5}, 1, 1},  {{4000, 1}, 1, 1},    {{1, 77}, 1, 1},      {{7, 13}, 0, 1},         {{50'021, 3}, 0, 1},
+      {{300, 700}, 0, 1}, {{9, 100, 40}, 1, 1}, {{3, 4, 5, 6}, 1, 2}, {{3, 400, 5, 60}, 1, 2}, {{2, 3, 1500, 7, 3}, 2, 1},
+      {{65, 2000}, 0, 1}, {{20'000, 1}, 0, 1},  {{9, 1, 5}, 1, 1},    {{100, 100, 100}, 0, 3}, {{64, 33, 3}, 1, 2},
+  };
+  for (const Case& one : all) {
+    for (int variant = 0; variant < 4; ++variant) {
+      Builder b(one.shape);
+      b.reduce(one.outer, one.reduced);
+      // Variants: merged dimensions; a transposed operand; one broadcast along the first dimension; integers.
+      std::vector<int> backwards;
+      for (int d = b.p.ndim - 1; d >= 0; --d) backwards.push_back(d);
+      const RegisterType type = variant == 3 ? i32 : f32;
+      const int x = b.view(variant == 3 ? DType::i32 : DType::f32),
+                y = b.view(variant == 2 ? DType::bf16 : DType::u8, variant == 1 ? backwards : std::vector<int>{}, variant == 2 ? 1 : 0);
+      b.fill_uniform(x, variant == 3 ? -9 : 0.5, variant == 3 ? 9 : 1.5);
+      b.fill_uniform(y, 0, 3);
+      const int value = b.emit(Op::add, type, b.load(x, type), b.load(y, type));
+      b.fold(Reduction::sum, value, type, variant == 3 ? DType::i32 : DType::f32);
+      b.fold(Reduction::sum, value, type, DType::f64);
+      b.fold(Reduction::maximum, value, type);
+      b.fold(Reduction::minimum, value, type);
+      b.store(value, type, DType::f32);
+      b.check("reduction", 1e-6, 1e-9);
+    }
+  }
+}
+
+TEST(products) {
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{3, 40'000}, {40'000, 3}}) {
+    Builder b(shape);
+    b.reduce(shape[0] == 3 ? 1 : 0, 1);
+    const int x = b.view(DType::f64), signs = b.view(DType::i32);
+    b.fill_uniform(x, 0.9999, 1.0001);
+    b.fill(signs, [&] { return b.random() % 2 ? 1 : -1; });
+    b.fold(Reduction::product, b.load(x, f64), f64, DType::f64);
+    b.fold(Reduction::product, b.load(signs, i32), i32, DType::i32);
+    b.check("product", 1e-10);
+  }
+}
+
+TEST(extremes_keep_nan) {
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{6, 37}, {6, 3000}, {2, 100'000}}) {
+    for (int outer : {0, 1}) {
+      for (RegisterType type : {f32, f64}) {
+        Builder b(shape);
+        b.reduce(outer, 1);
+        const int x = b.view(type == f32 ? DType::f32 : DType::f64);
+        int i = 0;
+        b.fill(x, [&] { return ++i == 50 ? NAN : i == 60 ? INFINITY : i == 61 ? -INFINITY : i * 0.25; });
+        const int value = b.load(x, type);
+        b.fold(Reduction::maximum, value, type);
+        b.fold(Reduction::minimum, value, type);
+        b.fold(Reduction::sum, value, type);
+        b.check("nan");
+      }
+    }
+  }
+}
+
+TEST(sums_lose_nothing_around_1e4) {
+  Builder b({1'000'000});
+  b.reduce(0, 1);
+  const int x = b.input(9999.5, 10000.5);
+  const int centred = b.emit(Op::sub, f32, x, b.constant(10000));
+  b.fold(Reduction::sum, x, f32, DType::f64);
+  b.fold(Reduction::sum, centred, f32, DType::f64);
+  b.check("sum", 1e-12, 1e-9);
+}
+
+TEST(empty_shapes) {
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{0}, {0, 5}, {5, 0}, {3, 0, 4}}) {
+    for (int outer = 0; outer < static_cast<int>(shape.size()); ++outer) {
+      Builder b(shape);
+      b.reduce(outer, 1);
+      const int x = b.input(0, 1), n = b.input(0, 9, DType::i32, i32);
+      for (Reduction reduction : {Reduction::sum, Reduction::product, Reduction::maximum, Reduction::minimum}) {
+        b.fold(reduction, x);
+        b.fold(reduction, n, i32, DType::i32);
+      }
+      b.store(x);
+      b.check("empty", 0, 0);
+    }
+  }
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{0, 4}, {4, 0}}) {
+    Builder b(shape);
+    b.sequential(true);
+    const int x = b.input(0, 1);
+    const int s = b.emit(Op::scan, f32, x, x, x);
+    b.store(s);
+    b.fold(Reduction::sum, s);
+    b.check("empty scan", 0, 0);
+  }
+}
+
+TEST(sums_of_int32_wrap_only_at_the_end) {
+  Builder b({70'000});
+  b.reduce(0, 1);
+  const int x = b.view(DType::i32);
+  b.fill(x, [] { return 2147483647.0; });
+  b.fold(Reduction::sum, b.load(x, i32), i32, DType::f64);
+  b.check("int64 totals", 0, 0);
+}
