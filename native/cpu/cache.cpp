@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <atomic>
+
 namespace vantage::cpu {
 namespace {
 
@@ -13,11 +15,14 @@ int64_t measured() {
   return bytes > 0 ? bytes : int64_t{32} << 20;
 }
 
-}  // namespace
-
-int64_t last_level_cache() {
-  static const int64_t bytes = measured();
+std::atomic<int64_t>& current() {
+  static std::atomic<int64_t> bytes{measured()};
   return bytes;
 }
+
+}  // namespace
+
+int64_t last_level_cache() { return current().load(std::memory_order_relaxed); }
+void set_last_level_cache(int64_t bytes) { current().store(bytes < 0 ? measured() : bytes, std::memory_order_relaxed); }
 
 }  // namespace vantage::cpu

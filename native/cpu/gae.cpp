@@ -58,7 +58,8 @@ struct Gae {
   void scan_tile(TileOf& tile, State& state, double& product) const {
     const Steps<kEnds, kWrite, kReturns> steps{tile.in[rewards],     tile.in[values],   tile.in[bootstrap], tile.ends,
                                                tile.out[advantages], tile.out[returns], gamma,              state.next};
-    scan_constant<T, kEnds>(steps, tile.ends, tile.count, decay, state.y);
+    if constexpr (kWrite || kEnds) scan_constant<T, kEnds>(steps, tile.ends, tile.count, decay, state.y);
+    else sum_constant<T>(steps, tile.count, decay, state.y);
     state.next = tile.in[values][0];
     if constexpr (!kWrite) product = kEnds ? 0 : product * decay.power(tile.count);
   }
@@ -103,8 +104,9 @@ struct DiscountedReturn {
   void scan(TileOf& tile, State& state, double& product) const {
     const Steps<kWrite> steps{tile.in[0], tile.out[0]};
     if (tile.ends) return scan_constant<T, true>(steps, tile.ends, tile.count, decay, state.y);
-    scan_constant<T, false>(steps, nullptr, tile.count, decay, state.y);
-    if constexpr (!kWrite) product *= decay.power(tile.count);
+    if constexpr (kWrite) return scan_constant<T, false>(steps, nullptr, tile.count, decay, state.y);
+    sum_constant<T>(steps, tile.count, decay, state.y);
+    product *= decay.power(tile.count);
   }
 };
 

@@ -78,10 +78,12 @@ struct Decay {
   float first, second;  // a, a²
   f32x8 across;         // lanes 0-3: a⁴ … a, the way to lane 4
   f32x8 carried;        // a⁸ … a, the way to the next block
+  f32x8 reached;        // 1 … a⁷, the way to lane 0
 
   explicit Decay(double a) : one(a), first(static_cast<float>(a)), second(static_cast<float>(a * a)), across{} {
     double power = 1;
     for (int i = kLanesOfBlock - 1; i >= 0; --i) {
+      reached[kLanesOfBlock - 1 - i] = static_cast<float>(power);
       power *= a;
       carried[i] = static_cast<float>(power);
     }
@@ -162,6 +164,31 @@ VANTAGE_INLINE void scan_constant(Step step, const uint8_t* ends, int64_t n, con
     step.put(i, static_cast<T>(carry), kept);
   }
   state = carry;
+}
+
+// y before step 0 alone, where the steps between are not wanted and none has an end. Vectors are summed up by Horner's rule, a few of them in float32.
+template <class T, class Step>
+VANTAGE_INLINE void sum_constant(Step step, int64_t n, const Decay& a, double& state) {
+  if constexpr (sizeof(T) == 4) {
+    constexpr int kBlocks = 8;
+    const double power = a.power(kBlocks * kLanesOfBlock);
+    f32x8 block;
+    fill_with(block, static_cast<float>(a.block));
+    for (; n >= kBlocks * kLanesOfBlock;) {
+      f32x8 sum = {};
+#pragma GCC unroll 4
+      for (int k = 0; k < kBlocks; ++k) {
+        f32x8 b, kept;
+        n -= kLanesOfBlock;
+        step.difference(b, kept, n);
+        sum = sum * block + b;
+      }
+      sum *= a.reached;
+      const f32x4 half = __builtin_shufflevector(sum, sum, 0, 1, 2, 3) + __builtin_shufflevector(sum, sum, 4, 5, 6, 7);
+      recurrences::affine_step(state, power, static_cast<double>((half[0] + half[1]) + (half[2] + half[3])));
+    }
+  }
+  scan_constant<T, false>(step, nullptr, n, a, state);
 }
 
 // ---- A coefficient for each step ----------------------------------------------------------------------------------------------------

@@ -10,50 +10,131 @@ namespace {
 
 constexpr int64_t kChunk = 1024;
 
-// Σ exp(y - max) and Σ exp(y - max)·(y - max) of the logits y that were seen.
+// Σ exp(y - offset) and Σ exp(y - offset)·(y - offset) of the scaled logits y that were seen. The offset is near their maximum: the largest of an early
+// chunk does until a logit is larger by more than kSlack, so that a chunk is read once, and its sums lose no digits.
 struct Totals {
-  double max, sum, weighted;
+  double offset, sum, weighted;
+};
+constexpr double kSlack = 4;
+
+constexpr double kNone = -__builtin_inf();
+
+// Vectors of 8 float32 or float64 logits, or of two times as many bfloat16 in any order.
+template <class T, class From>
+struct Logits;
+template <class T>
+struct Logits<T, T> {
+  static constexpr int kVectors = 1;
+  static VANTAGE_INLINE void read(Vector<T> (&to)[1], const T* from) { to[0] = load(from); }
+};
+template <>
+struct Logits<float, bf16> {
+  static constexpr int kVectors = 2;
+  static VANTAGE_INLINE void read(Vector<float> (&to)[2], const bf16* from) {
+    typedef uint32_t Pairs __attribute__((vector_size(kVectorBytes)));
+    Pairs pairs;
+    __builtin_memcpy(&pairs, from, sizeof pairs);
+    to[0] = (Vector<float>)(pairs << 16);
+    to[1] = (Vector<float>)(pairs & 0xFFFF0000u);
+  }
 };
 
-// A chunk stays in L1 between the pass for its maximum and the pass for its sums.
-template <class T>
-void add_chunk(T* y, int64_t n, T scale, Totals& totals) {
-  constexpr int L = kLanes<T>;
-  const T low = T(-__builtin_inf());
-  const int64_t whole = n / L * L;
-  // A NaN is not larger than anything: it is left to the sums below.
-  Vector<T> high = splat(low);
-  for (int64_t i = 0; i < whole; i += L) {
-    const Vector<T> v = load(y + i) * scale;
-    store(y + i, v);
-    high = v > high ? v : high;
+// exp(d) for d up to 60 or so, d as 2^(n+f) with |f| <= ½ and a polynomial for 2^f (minimax, 8e-8). What is too small for a float32 becomes the
+// smallest one, which adds nothing to a sum of 1 or more, and d is clamped to fit. NaN stays NaN.
+VANTAGE_INLINE void exponential(Vector<float>& e, Vector<float>& d) {
+  typedef int32_t Bits __attribute__((vector_size(kVectorBytes)));
+  const Vector<float> lowest = splat(-87.0f);
+  d = lowest > d ? lowest : d;
+  const float magic = 12582912.0f + 127.0f;  // 1.5·2^23 rounds to an integer, which the low bits then hold, and 127 is the exponent's bias
+  const Vector<float> shifted = d * 1.44269504f + magic;
+  const Vector<float> f = d * 1.44269504f - (shifted - magic);
+  Vector<float> p = f * 1.3276471979e-3f + 9.6755413342e-3f;
+  p = p * f + 5.5507132735e-2f;
+  p = p * f + 2.4022119724e-1f;
+  p = p * f + 6.9314696706e-1f;
+  p = p * f + 1.0f;
+  e = p * (Vector<float>)((Bits)shifted << 23);
+}
+VANTAGE_INLINE void exponential(Vector<double>& e, Vector<double>& d) {
+  d = clamp_exponent<double>(d);
+  e = exp_of(d);
+}
+
+// The largest of n scaled logits, n a multiple of two vectors. A NaN is not larger than anything: it is left to the sums.
+template <class T, class From>
+double largest(const From* x, int64_t n, T scale) {
+  using Read = Logits<T, From>;
+  constexpr int kStep = kLanes<T> * Read::kVectors;
+  Vector<T> high = splat(static_cast<T>(kNone));
+  for (int64_t i = 0; i < n; i += kStep) {
+    Vector<T> y[Read::kVectors];
+    Read::read(y, x + i);
+    for (const Vector<T>& v : y) high = v * scale > high ? v * scale : high;
   }
-  if (whole < n) {
-    const Vector<T> v = lane_numbers<T>() < static_cast<T>(n - whole) ? load(y + whole) * scale : splat(low);
-    store(y + whole, v);
-    high = v > high ? v : high;
+  return static_cast<double>(max_of<T>(high));
+}
+
+// Adds n logits, n a multiple of two vectors.
+template <class T, class From>
+void add_chunk(const From* x, int64_t n, T scale, Totals& totals) {
+  using Read = Logits<T, From>;
+  constexpr int L = kLanes<T>, kParts = 2;
+  if (totals.offset == kNone) totals.offset = largest(x, n, scale);
+  for (;;) {
+    const T offset = totals.offset == kNone ? 0 : static_cast<T>(totals.offset);  // -inf - -inf would be NaN
+    Vector<T> sums[kParts] = {}, weighted[kParts] = {}, high[kParts] = {splat(static_cast<T>(kNone)), splat(static_cast<T>(kNone))};
+    for (int64_t i = 0; i < n; i += kParts * L) {
+      Vector<T> y[kParts];
+      if constexpr (Read::kVectors == kParts) {
+        Read::read(y, x + i);
+      } else {
+        for (int k = 0; k < kParts; ++k) y[k] = load(x + i + k * L);
+      }
+#pragma GCC unroll 2
+      for (int k = 0; k < kParts; ++k) {
+        Vector<T> d = y[k] * scale - offset, e;
+        high[k] = d > high[k] ? d : high[k];
+        exponential(e, d);
+        sums[k] += e;
+        weighted[k] += e * d;
+      }
+    }
+    const double above = static_cast<double>(max_of<T>(high[0] > high[1] ? high[0] : high[1]));
+    if (above <= kSlack || totals.offset == kNone) {
+      const double sum = static_cast<double>(sum_of<T>(sums[0] + sums[1]));
+      if (above == kNone && sum == sum) return;  // nothing but -inf
+      totals.sum += sum;
+      totals.weighted += static_cast<double>(sum_of<T>(weighted[0] + weighted[1]));
+      return;
+    }
+    // Once more, from the new maximum.
+    const double higher = largest(x, n, scale), shift = totals.offset - higher, factor = totals.sum > 0 ? __builtin_exp(shift) : 0;
+    totals.weighted = totals.sum > 0 ? factor * (totals.weighted + shift * totals.sum) : totals.weighted;
+    totals.sum *= totals.sum > 0 ? factor : 1;  // a NaN stays
+    totals.offset = higher;
   }
-  const double max = static_cast<double>(max_of<T>(high));
-  if (max > totals.max) {
-    const double shift = totals.max - max, factor = totals.sum > 0 ? __builtin_exp(shift) : 0;
-    totals.weighted = totals.sum > 0 ? factor * (totals.weighted + shift * totals.sum) : 0;
-    totals.sum *= factor;
-    totals.max = max;
-  }
-  const T offset = totals.max == static_cast<double>(low) ? 0 : static_cast<T>(totals.max);  // -inf - -inf would be NaN
-  Vector<T> sums[4] = {}, weighted[4] = {};
-  const auto add = [&](int lane, int64_t at) __attribute__((always_inline)) {
-    const Vector<T> shifted = clamp_exponent<T>(load(y + at) - offset), e = exp_of(shifted);
-    sums[lane] += e;
-    weighted[lane] += e * shifted;
-  };
+}
+
+// A row, from where it lies or by way of a buffer.
+template <class T, class From>
+void add_row(const TensorView& logits, int64_t start, int64_t n, T scale, Totals& totals) {
+  constexpr int64_t kWhole = 2 * kLanes<T>;
+  alignas(64) T buffer[kChunk];
   int64_t i = 0;
-  for (; i + 4 * L <= n; i += 4 * L) {
-    add(0, i), add(1, i + L), add(2, i + 2 * L), add(3, i + 3 * L);
+  if (logits.strides[1] == 1) {
+    const From* const x = logits.as<const From>() + start;
+    for (; n - i >= kWhole; ) {
+      const int64_t count = smaller(kChunk, (n - i) / kWhole * kWhole);
+      add_chunk<T>(x + i, count, scale, totals);
+      i += count;
+    }
   }
-  for (; i < n; i += L) add(0, i);
-  totals.sum += static_cast<double>(sum_of<T>((sums[0] + sums[1]) + (sums[2] + sums[3])));
-  totals.weighted += static_cast<double>(sum_of<T>((weighted[0] + weighted[1]) + (weighted[2] + weighted[3])));
+  for (; i < n; i += kChunk) {
+    const int64_t count = smaller(kChunk, n - i), whole = ceil_div(count, kWhole) * kWhole;
+    read_row(logits, start + i * logits.strides[1], logits.strides[1], count, buffer);
+    for (int64_t k = count; k < whole; ++k) buffer[k] = static_cast<T>(scale < 0 ? -kNone : kNone);
+    add_chunk<T>(buffer, whole, scale, totals);
+  }
 }
 
 double element(const TensorView& view, int64_t offset) {
@@ -70,26 +151,21 @@ int64_t token_of(const TensorView& ids, int64_t row, int64_t vocabulary, const c
   return id;
 }
 
-template <class T>
+template <class T, class From>
 void forward(const KernelCall& call) {
   const TensorView &logits = call.views[0], &ids = call.views[1];
   const int64_t rows = logits.shape[0], vocabulary = logits.shape[1], group = larger<int64_t>(1, 8192 / (vocabulary + 1));
   const T scale = static_cast<T>(call.scalars[0]);
   parallel_for(ceil_div(rows, group), rows * vocabulary * 4, [&](int64_t task) {
-    alignas(64) T chunk[kChunk] = {};
     for (int64_t r = task * group; r < smaller(rows, (task + 1) * group); ++r) {
       const int64_t start = r * logits.strides[0], id = token_of(ids, r, vocabulary, "token_log_probs");
-      Totals totals{-__builtin_inf(), 0, 0};
-      for (int64_t i = 0; i < vocabulary; i += kChunk) {
-        const int64_t count = smaller(kChunk, vocabulary - i);
-        read_row(logits, start + i * logits.strides[1], logits.strides[1], count, chunk);
-        add_chunk(chunk, count, scale, totals);
-      }
+      Totals totals{kNone, 0, 0};
+      add_row<T, From>(logits, start, vocabulary, scale, totals);
       const double log_sum = log_of(totals.sum);
       const T scaled = static_cast<T>(element(logits, start + id * logits.strides[1])) * scale;
-      set(call.views[2], r, (static_cast<double>(scaled) - totals.max) - log_sum);
+      set(call.views[2], r, (static_cast<double>(scaled) - totals.offset) - log_sum);
       set(call.views[3], r, log_sum - totals.weighted / totals.sum);
-      set(call.views[4], r, totals.max + log_sum);
+      set(call.views[4], r, totals.offset + log_sum);
     }
   });
 }
@@ -144,7 +220,9 @@ void check(const char* kernel, const KernelCall& call, const char* const* names,
 void token_log_probs(const KernelCall& call) {
   constexpr const char* names[] = {"log_probs", "entropy", "lse"};
   check("token_log_probs", call, names, 4);
-  call.views[0].dtype == DType::f64 ? forward<double>(call) : forward<float>(call);
+  const DType dtype = call.views[0].dtype;
+  if (dtype == DType::f64) forward<double, double>(call);
+  else dtype == DType::bf16 ? forward<float, bf16>(call) : forward<float, float>(call);
 }
 
 void token_log_probs_backward(const KernelCall& call) {

@@ -164,6 +164,39 @@ TEST(token_log_probs_values) {
   }
 }
 
+// Rows whose maximum comes late or step by step, that lie far from 0, that hold -inf but for one logit; and one with a NaN in its middle.
+TEST(token_log_probs_difficult_rows) {
+  const int64_t n = 5000;
+  for (DType dtype : {DType::f32, DType::f64, DType::bf16}) {
+    const DType computed = dtype == DType::bf16 ? DType::f32 : dtype;
+    Tensor logits = normal(dtype, {7, n}), ids = integers({7}, 0, static_cast<int>(n) - 1);
+    for (int64_t i = 0; i < n; ++i) {
+      logits.set(i, logits[i] + static_cast<double>(i) / 250);              // 3 to 4 more in each chunk
+      logits.set(n + i, logits[n + i] + static_cast<double>(i) / 25);       // 40 more
+      logits.set(2 * n + i, logits[2 * n + i] - static_cast<double>(i) / 25);
+      logits.set(3 * n + i, logits[3 * n + i] - 300);
+      logits.set(4 * n + i, i == 4321 ? -250 : -kInfinity);
+      logits.set(5 * n + i, logits[5 * n + i] + (i % 1024 == 1023 ? 90 : 0));
+    }
+    ids.set(4, 4321);
+    logits.set(6 * n + 2500, kNaN);
+    Tensor log_probs(computed, {7}), entropy(computed, {7}), lse(computed, {7});
+    Tensor clean = logits;
+    clean.set(6 * n + 2500, 0);
+    const Expected e = token_reference(clean, ids, 1);
+    for_each_isa([&] {
+      run(Kernel::token_log_probs, {&logits, &ids, &log_probs, &entropy, &lse}, {1});
+      CHECK(std::isnan(log_probs[6]) && std::isnan(entropy[6]) && std::isnan(lse[6]));
+      const double allowed = computed == DType::f64 ? 1e-11 : 2e-5;
+      for (int64_t row = 0; row < 6; ++row) {
+        CHECK_CLOSE(log_probs[row], e.log_probs[row], allowed, allowed);
+        CHECK_CLOSE(entropy[row], e.entropy[row], allowed, allowed);
+        CHECK_CLOSE(lse[row], e.lse[row], allowed, allowed);
+      }
+    });
+  }
+}
+
 TEST(token_log_probs_backward_values) {
   constexpr double kScale = 0.7;
   for (DType dtype : {DType::f32, DType::f64, DType::bf16}) {

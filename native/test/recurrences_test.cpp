@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "../cpu/cache.h"
 #include "kernels_test.h"
 
 namespace test {
@@ -42,7 +43,7 @@ struct Batch {
 };
 
 template <class Body>
-void for_each_case(const Body& body) {
+void for_each_layout(const Body& body) {
   for (Layout layout : kLayouts) {
     for (DType dtype : {DType::f32, DType::f64}) {
       for (int64_t rows : {0, 1, 7, 33}) {
@@ -60,6 +61,16 @@ void for_each_case(const Body& body) {
   }
 }
 
+// Each with stores as usual and with stores past the caches.
+template <class Body>
+void for_each_case(const Body& body) {
+  for (int64_t cache : {int64_t{-1}, int64_t{0}}) {
+    cpu::set_last_level_cache(cache);
+    for_each_layout(body);
+  }
+  cpu::set_last_level_cache(-1);
+}
+
 // `scale`: the size of the numbers of the row.
 void expect(const Sample& c, const Tensor& got, int64_t i, double expected, const char* what, double scale = 1) {
   const double tolerance = c.dtype == DType::f64 ? 1e-12 : c.dtype == DType::bf16 ? 1e-2 : 1e-5;
@@ -68,7 +79,7 @@ void expect(const Sample& c, const Tensor& got, int64_t i, double expected, cons
              static_cast<int>(c.holes), c.ends, static_cast<long long>(i), expected, got[i]);
 }
 
-// Of row `row` of what `mask` keeps of x, in the order that the kernels may not care about.
+// `moments` holds those of what `mask` keeps of row `row` of x.
 void expect_moments(const Tensor& moments, int64_t row, const Tensor& x, const Tensor& mask) {
   const int64_t time = x.view.shape[1];
   double count = 0, mean = 0, spread = 0;
@@ -77,8 +88,7 @@ void expect_moments(const Tensor& moments, int64_t row, const Tensor& x, const T
   }
   mean = count == 0 ? 0 : mean / count;
   for (int64_t i = row * time; i < (row + 1) * time; ++i) spread += mask[i] != 0 ? (x[i] - mean) * (x[i] - mean) : 0;
-  // Of float32 results before they are rounded to float32, or after.
-  const double relative = x.view.dtype == DType::f64 ? 1e-11 : 1e-6;
+  const double relative = 1e-11;
   CHECK(moments[row * 3] == count);
   CHECK_CLOSE(moments[row * 3 + 1], mean, relative, relative);
   CHECK_CLOSE(moments[row * 3 + 2], spread, relative, relative * std::fmax(1, count));
