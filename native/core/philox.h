@@ -3,13 +3,7 @@
 #pragma once
 #include <cstdint>
 
-#ifndef VANTAGE_HD
-#ifdef __CUDACC__
-#define VANTAGE_HD static __host__ __device__ __forceinline__
-#else
-#define VANTAGE_HD static inline __attribute__((always_inline))
-#endif
-#endif
+#include "math.h"
 
 namespace vantage {
 
@@ -39,6 +33,13 @@ VANTAGE_HD float philox_uniform(uint32_t word) { return static_cast<float>(stati
 // Uniform in [0, 1) with 53 bits.
 VANTAGE_HD double philox_uniform53(uint32_t high, uint32_t low) {
   return (static_cast<double>(high >> 5) * 0x1p26 + static_cast<double>(low >> 6)) * 0x1p-53;
+}
+
+// Box and Muller: two uniform words give two normal values. 1 - u lies in (0, 1], where the logarithm is finite.
+VANTAGE_HD void philox_normal_pair(float& cosine, float& sine, uint32_t first, uint32_t second) {
+  const float radius = math::sqrt(-2.0f * math::log(1.0f - philox_uniform(first))), angle = 6.28318531f * philox_uniform(second);
+  cosine = radius * math::cos(angle);
+  sine = radius * math::sin(angle);
 }
 
 }  // namespace vantage

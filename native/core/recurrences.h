@@ -31,6 +31,13 @@ VANTAGE_HD void gae_difference(X& difference, const X& reward, const X& value, c
   difference = reward + gamma * next_value - value;
 }
 
+// The same in one carried scalar, U_t = V_t + λ·A_t: A_t = r_t + γ·U' − V_t, where U' is that of the next valid step, and so U_t = V_t + λ·(r_t − V_t) + γλ·U'.
+// Nothing but U is passed over holes then. Where an episode ends, U' is what V' would be.
+template <class X>
+VANTAGE_HD void gae_target(X& target, const X& advantage, const X& value, const X& lambda) {
+  target = value + lambda * advantage;
+}
+
 // V-trace (Espeholt et al., "IMPALA", 2018), with λ in the trace coefficients as in later libraries. Of w = exp(log π − log μ), clipped:
 //   ρ = min(ρ̄, w), c = λ·min(c̄, w). A NaN stays one.
 template <class X>

@@ -37,15 +37,9 @@ void generate(uint32_t key_low, uint32_t key_high, uint64_t counter, Words& out)
   }
 }
 
-// Box and Muller: two uniform words give two normal values. 1 - u lies in (0, 1], where the logarithm is finite.
 void normal_pair(const uint32_t* __restrict first, const uint32_t* __restrict second, float* __restrict cosines, float* __restrict sines) {
-  float radius[kBlocks], angle[kBlocks];
-  for (int b = 0; b < kBlocks; ++b) {
-    radius[b] = math::sqrt(-2.0f * math::log(1.0f - philox_uniform(first[b])));
-    angle[b] = 6.28318531f * philox_uniform(second[b]);
-  }
-  for (int b = 0; b < kBlocks; ++b) cosines[b] = radius[b] * math::cos(angle[b]);
-  for (int b = 0; b < kBlocks; ++b) sines[b] = radius[b] * math::sin(angle[b]);
+#pragma GCC ivdep
+  for (int b = 0; b < kBlocks; ++b) philox_normal_pair(cosines[b], sines[b], first[b], second[b]);
 }
 
 template <class T, class From>

@@ -1,12 +1,15 @@
-// Tensors of any layout, and the running of one kernel on every instruction set that this CPU has and on 1, 2 and 3 threads.
+// Tensors of any layout, and the running of one kernel on every instruction set that this CPU has, on 1, 2 and 3 threads, and on CUDA.
 #pragma once
+#include <algorithm>
 #include <random>
 #include <string>
 
+#include "../core/backend.h"
 #include "../core/error.h"
 #include "../core/kernels.h"
 #include "../core/math.h"
 #include "../cpu/thread_pool.h"
+#include "devices.h"
 #include "test.h"
 
 namespace vantage::cpu {
@@ -29,9 +32,13 @@ namespace test {
 
 using namespace vantage;
 
+
+
+
 struct Isa {
   std::string name;
   void (*kernels[static_cast<int>(Kernel::count)])(const KernelCall& call);
+  Backend* device = nullptr;  // in place of the kernels
 };
 
 inline std::vector<Isa> available_isas() {
@@ -51,6 +58,7 @@ inline std::vector<Isa> available_isas() {
 #undef VANTAGE_TESTED_ISA
 #endif
 #undef X
+  if (Backend* device = cuda_backend()) isas.push_back({"cuda", {}, device});
   return isas;
 }
 
@@ -99,10 +107,11 @@ struct Tensor {
     base_ = offset * width;
   }
 
-  // The view, with the address that the storage has now.
-  TensorView at() {
+  // The view, with the address that the storage has now, or that of a copy of it.
+  TensorView at() { return at(storage.data()); }
+  TensorView at(char* copy) {
     TensorView v = view;
-    v.data = storage.data() + base_;
+    v.data = copy + base_;
     return v;
   }
 
@@ -167,16 +176,43 @@ inline Tensor integers(std::vector<int64_t> shape, int low, int high, Layout lay
   return t;
 }
 
+// Runs the call on copies of the tensors in the device's memory and brings them back, after a failure too.
+inline void run_on_device(Backend& device, KernelCall call, const std::vector<Tensor*>& tensors) {
+  std::vector<char*> copies;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    // A tensor that is given twice is one piece of memory there too.
+    const size_t same = static_cast<size_t>(std::find(tensors.begin(), tensors.end(), tensors[i]) - tensors.begin());
+    const std::vector<char>& storage = tensors[i]->storage;
+    copies.push_back(same < i ? copies[same] : static_cast<char*>(device.allocate(storage.size())));
+    if (same == i) device.upload(copies[i], storage.data(), storage.size());
+    call.views[i] = tensors[i]->at(copies[i]);
+  }
+  std::string failure;
+  try {
+    device.run(call);
+    device.synchronize();
+  } catch (const Error& error) {
+    failure = error.what();
+  }
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    if (std::find(tensors.begin(), tensors.end(), tensors[i]) != tensors.begin() + static_cast<std::ptrdiff_t>(i)) continue;
+    device.download(tensors[i]->storage.data(), copies[i], tensors[i]->storage.size());
+    device.release(copies[i], tensors[i]->storage.size());
+  }
+  if (!failure.empty()) throw Error(failure);
+}
+
 inline void run_once(Kernel kernel, const std::vector<Tensor*>& tensors, const std::vector<double>& scalars, double attribute = 0) {
   KernelCall call{};
   call.kernel = kernel;
   for (size_t i = 0; i < tensors.size(); ++i) call.views[i] = tensors[i]->at();
   for (size_t i = 0; i < scalars.size(); ++i) call.scalars[i] = scalars[i];
   call.attributes[0] = attribute;
+  if (current_isa()->device) return run_on_device(*current_isa()->device, call, tensors);
   current_isa()->kernels[static_cast<int>(kernel)](call);
 }
 
-// Runs on 1, 2 and 3 threads, from the same contents, and checks that all leave the same bits.
+// Runs on 1, 2 and 3 threads, or as often on a device, from the same contents, and checks that all leave the same bits.
 inline void run(Kernel kernel, const std::vector<Tensor*>& tensors, const std::vector<double>& scalars, double attribute = 0) {
   std::vector<std::vector<char>> before, first;
   for (Tensor* t : tensors) before.push_back(t->storage);

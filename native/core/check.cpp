@@ -1,8 +1,10 @@
 #include "check.h"
 
-#include "../core/error.h"
+#include <string>
 
-namespace vantage::cpu {
+#include "error.h"
+
+namespace vantage {
 namespace {
 
 std::string text_of(const int64_t* shape, int ndim) {
@@ -90,4 +92,4 @@ void fail_text(const char* kernel, const char* text) { fail("%s: %s", kernel, te
 
 void fail_row(const char* kernel, const char* text, int64_t row) { fail("%s: %s %lld", kernel, text, static_cast<long long>(row)); }
 
-}  // namespace vantage::cpu
+}  // namespace vantage
