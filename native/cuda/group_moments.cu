@@ -15,7 +15,7 @@ struct Groups {
   Column<const T> scores;
   Column<const uint8_t> valid;
   Column<const int32_t> rows, starts;
-  Column<T> results[3];  // count, mean, spread
+  Column<double> results[3];  // count, mean, spread
   int64_t count, groups;
   Failure* failure;
 };
@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(kThreads) clear_and_check(const Groups<T> g) {
     report_failure(g.failure, FailureKind::index, "group_moments", text, index, i, limit);
   };
   if (i < g.count) {
-    for (const Column<T>& result : g.results) result[i] = 0;
+    for (const Column<double>& result : g.results) result[i] = 0;
     if (g.rows[i] < 0 || g.rows[i] >= g.count) report("row", g.rows[i], g.count);
   }
   if (i <= g.groups) {
@@ -70,9 +70,9 @@ __global__ void __launch_bounds__(kThreads) moments_of_groups(const Groups<T> g)
   });
   spread = warp_sum(spread);
   each([&](int64_t row) {
-    g.results[0][row] = static_cast<T>(count);
-    g.results[1][row] = static_cast<T>(mean);
-    g.results[2][row] = static_cast<T>(spread);
+    g.results[0][row] = count;
+    g.results[1][row] = mean;
+    g.results[2][row] = spread;
   });
 }
 
@@ -81,7 +81,7 @@ void run(const KernelCall& call) {
   const TensorView* v = call.views;
   const int64_t count = v[0].shape[0], groups = v[3].shape[0] - 1;
   const Groups<T> g = {column<const T>(v[0]), column<const uint8_t>(v[1]), column<const int32_t>(v[2]), column<const int32_t>(v[3]),
-                       {column<T>(v[4]), column<T>(v[5]), column<T>(v[6])}, count, groups, failure_slot()};
+                       {column<double>(v[4]), column<double>(v[5]), column<double>(v[6])}, count, groups, failure_slot()};
   const int64_t checked = std::max(count, groups + 1);
   launch("group_moments", clear_and_check<T>, dim3(static_cast<unsigned>(ceil_div(checked, kThreads))), kThreads, 0, g);
   if (groups > 0) launch("group_moments", moments_of_groups<T>, dim3(static_cast<unsigned>(ceil_div(groups * 32, kThreads))), kThreads, 0, g);
