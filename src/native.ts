@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import nodeGypBuild from 'node-gyp-build';
 import { NativeError } from './errors';
 
-/** A row of the instruction table (native/core/program.h). */
+/** A row of the instruction table (native/core/instructions.h). */
 export interface InstructionInfo {
   name: string;
   operands: number;
@@ -60,6 +60,7 @@ export interface NativeMemory {
 /** The addon's surface. Ids are positive integers; every argument is checked on the native side too. */
 export interface NativeAddon {
   describe(): NativeDescription;
+  /** 'cpu' or 'cuda'. For CUDA it opens the library, which takes a moment. */
   deviceInfo(device: string): DeviceInfo;
   allocate(device: string, bytes: number): number;
   free(id: number): void;

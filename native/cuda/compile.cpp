@@ -145,7 +145,8 @@ std::vector<char> compile_text(const std::string& text, const std::string& archi
     ~Guard() { n.destroy(program); }
   } guard{n, &program};
   // As the interpreter is compiled: both give the same bits.
-  const char* const options[] = {architecture.c_str(), "--std=c++20", "--fmad=false", "--device-as-default-execution-space"};
+  const char* const options[] = {architecture.c_str(), "--std=c++20", "--fmad=false", "--device-as-default-execution-space",
+                                 "--disable-warnings"};
   if (n.compile(program, sizeof options / sizeof *options, options) != 0) {
     size_t size = 0;
     n.log_size(program, &size);

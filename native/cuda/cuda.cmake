@@ -20,10 +20,15 @@ endfunction()
 
 if(NOT VANTAGE_CUDA STREQUAL "OFF")
   find_program(VANTAGE_NVCC nvcc PATHS /usr/local/cuda/bin /opt/cuda/bin ENV CUDA_HOME ENV CUDA_PATH PATH_SUFFIXES bin)
-  if(VANTAGE_NVCC)
-    if(NOT CMAKE_CUDA_COMPILER)
-      set(CMAKE_CUDA_COMPILER ${VANTAGE_NVCC})
-    endif()
+  if(VANTAGE_NVCC AND NOT CMAKE_CUDA_COMPILER)
+    set(CMAKE_CUDA_COMPILER ${VANTAGE_NVCC})
+  endif()
+  if(VANTAGE_CUDA STREQUAL "AUTO")
+    # An nvcc that does not work with this compiler is none.
+    include(CheckLanguage)
+    check_language(CUDA)
+  endif()
+  if(CMAKE_CUDA_COMPILER)
     if(NOT VANTAGE_CUDA_ARCHITECTURES)
       # One architecture: that of the GPU in this machine, or Hopper.
       execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader OUTPUT_VARIABLE found ERROR_QUIET

@@ -20,36 +20,38 @@ constexpr const char* kEntry = R"(
 extern "C" void vantage_emulated(const void* parameters) { vantage_program(*static_cast<const vantage::cuda::Parameters*>(parameters)); }
 )";
 
-// A folder of this process, removed at its end.
-const std::string& folder() {
-  static const std::string path = [] {
+// A folder for one compilation.
+struct Folder {
+  std::string path;
+  Folder() {
     const char* base = std::getenv("TMPDIR");
-    std::string name = std::string(base && *base ? base : "/tmp") + "/vantage-emulated-XXXXXX";
-    if (!mkdtemp(name.data())) fail("cuda emulator: no folder for compiled programs");
-    return name;
-  }();
-  return path;
-}
+    path = std::string(base && *base ? base : "/tmp") + "/vantage-emulated-XXXXXX";
+    if (!mkdtemp(path.data())) fail("cuda emulator: no folder for compiled programs");
+  }
+  ~Folder() {
+    for (const char* name : {"/program.cpp", "/program.so", "/log"}) unlink((path + name).c_str());
+    rmdir(path.c_str());
+  }
+};
 
 void* build(const std::string& source) {
-  static int count = 0;
-  const std::string base = folder() + "/" + std::to_string(count++);
-  std::ofstream(base + ".cpp") << "#include \"" VANTAGE_EMULATOR_HEADER "\"\n" << kPrelude << source << kEntry;
+  const Folder folder;
+  const std::string code = folder.path + "/program.cpp", library = folder.path + "/program.so", log = folder.path + "/log";
+  std::ofstream(code) << "#include \"" VANTAGE_EMULATOR_HEADER "\"\n" << kPrelude << source << kEntry;
+  // Linked with this library, which holds the emulation.
   Dl_info here;
   if (!dladdr(reinterpret_cast<const void*>(&can_compile), &here)) fail("cuda emulator: cannot find itself");
-  const std::string command = std::string(VANTAGE_EMULATOR_COMPILER) + " -std=c++20 -O1 -w -shared -fPIC -ffp-contract=off -fwrapv -o " + base + ".so " +
-                              base + ".cpp " + here.dli_fname + " 2> " + base + ".log";
-  const int code = std::system(command.c_str());
-  if (code != 0) {
-    std::ifstream log(base + ".log");
-    const std::string text{std::istreambuf_iterator<char>(log), std::istreambuf_iterator<char>()};
+  const std::string command = std::string(VANTAGE_EMULATOR_COMPILER) + " -std=c++20 -O1 -w -shared -fPIC -ffp-contract=off -fwrapv -o " + library + " " +
+                              code + " " + here.dli_fname + " > " + log + " 2>&1";
+  if (std::system(command.c_str()) != 0) {
+    std::ifstream file(log);
+    const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
     fail("program: the host's compiler: %.400s", text.c_str());
   }
-  void* library = dlopen((base + ".so").c_str(), RTLD_NOW | RTLD_LOCAL);
-  for (const char* suffix : {".cpp", ".log", ".so"}) unlink((base + suffix).c_str());
-  rmdir(folder().c_str());
-  if (!library) fail("cuda emulator: %s", dlerror());
-  return dlsym(library, "vantage_emulated");
+  void* handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
+  void* entry = handle ? dlsym(handle, "vantage_emulated") : nullptr;
+  if (!entry) fail("cuda emulator: %s", dlerror());
+  return entry;
 }
 
 }  // namespace
