@@ -67,7 +67,7 @@ async function jest(args, environment = {}) {
 
 /** The tests of tensors and estimators on the GPU that native/test/cuda_emulator emulates. */
 async function emulated(args) {
-  const library = join(root, 'build-cmake/libvantage_cuda_emulated.so');
+  const library = join(root, 'build-cmake/Release/libvantage_cuda_emulated.so');
   if (!existsSync(library)) {
     const compiler = await requireToolchain();
     prepareBuildFolder(join(root, 'build-cmake'), compiler);
