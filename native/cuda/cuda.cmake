@@ -52,9 +52,9 @@ if(NOT VANTAGE_CUDA STREQUAL "OFF")
       set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
     endif()
     vantage_cuda_library(vantage_cuda ${cuda_sources} ${cuda_host_sources} native/cuda/compile.cpp)
-    # Sums of products are rounded as in code that is generated at run time: both ways of running a program give the same bits.
-    target_compile_options(vantage_cuda PRIVATE
-      $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false --expt-relaxed-constexpr -Xcompiler=-fvisibility=hidden>)
+    target_compile_options(vantage_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -Xcompiler=-fvisibility=hidden>)
+    # The interpreter rounds sums of products as code that is generated at run time does: both ways of running a program give the same bits.
+    set_source_files_properties(native/cuda/interpreter.cu PROPERTIES COMPILE_OPTIONS --fmad=false)
     target_include_directories(vantage_cuda PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
     set_target_properties(vantage_cuda PROPERTIES CUDA_RUNTIME_LIBRARY Static EXCLUDE_FROM_ALL ON)
   elseif(VANTAGE_CUDA STREQUAL "ON")
