@@ -53,7 +53,7 @@ if(NOT VANTAGE_CUDA STREQUAL "OFF")
     endif()
     vantage_cuda_library(vantage_cuda ${cuda_sources} ${cuda_host_sources} native/cuda/compile.cpp)
     target_compile_options(vantage_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -Xcompiler=-fvisibility=hidden>)
-    # Sums of products are rounded as in code that is generated at run time: both ways of running a program give the same bits.
+    # The interpreter rounds sums of products as code that is generated at run time does: both ways of running a program give the same bits.
     set_source_files_properties(native/cuda/interpreter.cu PROPERTIES COMPILE_OPTIONS --fmad=false)
     target_include_directories(vantage_cuda PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
     set_target_properties(vantage_cuda PROPERTIES CUDA_RUNTIME_LIBRARY Static EXCLUDE_FROM_ALL ON)
@@ -77,7 +77,6 @@ if(VANTAGE_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
     VANTAGE_EMULATOR_HEADER="${CMAKE_CURRENT_SOURCE_DIR}/native/test/cuda_emulator/cuda_emulator.h")
   # Programs that are compiled at run time find the emulation here.
   set_source_files_properties(native/test/cuda_emulator/cuda_emulator.cpp PROPERTIES COMPILE_OPTIONS -fvisibility=default)
-  target_compile_options(vantage_cuda_emulated PRIVATE -O2 -ffp-contract=off -fwrapv -fno-strict-aliasing -Wno-unused-parameter
-    -Wno-unknown-pragmas)
+  target_compile_options(vantage_cuda_emulated PRIVATE -O2 -ffp-contract=off -fwrapv -Wno-unused-parameter -Wno-unknown-pragmas)
   target_link_options(vantage_cuda_emulated PRIVATE ${link_flags})
 endif()

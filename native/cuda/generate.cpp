@@ -85,7 +85,9 @@ class Writer {
     line("};");
     line("}  // namespace vantage::cuda");
     line("using namespace vantage::cuda;");
-    line("extern \"C\" __global__ void __launch_bounds__(kThreads) vantage_program(const __grid_constant__ Parameters parameters) {");
+    // A long row's blocks wait for each other's maps: two of them on a multiprocessor hide that.
+    const std::string bounds = layout_.walk == Walk::wide ? "kThreads, 2" : "kThreads";
+    line("extern \"C\" __global__ void __launch_bounds__(" + bounds + ") vantage_program(const __grid_constant__ Parameters parameters) {");
     line(std::string("  const Body body{") + (inside ? "" : "*") + "parameters.arguments};");
     line("  " + walk() + "(body, body.arguments.geometry);");
     line("}");

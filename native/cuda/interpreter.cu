@@ -4,12 +4,6 @@
 #include "launch.h"
 #include "skeletons.h"
 
-#if defined(__CUDACC__)
-#define VANTAGE_NOINLINE __device__ __noinline__
-#else
-#define VANTAGE_NOINLINE __attribute__((noinline))
-#endif
-
 namespace vantage::cuda {
 namespace {
 

@@ -13,7 +13,7 @@ constexpr int64_t kWarpRow = 2048;       // a warp
 constexpr int64_t kManyRows = 2048;      // so many rows keep the device busy with a warp each
 constexpr int64_t kFewRows = 128;        // fewer, of at least kLongRow elements, are spread over several blocks
 constexpr int64_t kLongRow = 16384;
-constexpr int64_t kBlocks = 512;         // that a launch should have, to keep the device busy
+constexpr int64_t kBlocks = 1024;        // that a launch should have, to keep the device busy
 constexpr int64_t kMostBlocks = 4096;    // beyond that blocks take several pieces
 constexpr int64_t kLeastOfPart = 8;      // elements that a thread of a column reduction folds at least
 

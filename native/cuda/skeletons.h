@@ -9,7 +9,7 @@ VANTAGE_DEVICE void walk_elements(const Body& body, const Geometry& g) {
   Context<Body, Walk::elements, 1, items> c(body, g);
   const long long chunks = g.rows * g.chunks, step = static_cast<long long>(gridDim.x) * kThreads;
   for (long long i = static_cast<long long>(blockIdx.x) * kThreads + threadIdx.x; i < chunks; i += step) {
-    const long long row = quotient(i, g.chunks);
+    const long long row = body.first_dim() == Body::kDims - 1 ? 0 : quotient(i, g.chunks);
     c.locate(0, Body::kDims - 1, row);
     c.place(i - row * g.chunks);
     body.run(c);
