@@ -4,7 +4,7 @@
 #include "../core/kernel_arguments.h"
 #include "../core/philox.h"
 #include "device.h"
-#include "failure.h"
+#include "report.h"
 
 namespace vantage::cuda {
 namespace {
@@ -231,17 +231,17 @@ __device__ int64_t draw(const Row<T>& row, Mass total, const Options& options, d
 
 template <class T>
 __global__ void __launch_bounds__(32 * kMostWarps) sample_rows(const AnyMatrix logits, int64_t n, Column<int32_t> ids, const AnyMatrix log_probs, const Options options,
-                                                       double unit, Failure* failure) {
+                                                       double unit, const Report nan, const Report infinite) {
   __shared__ Shared shared;
   const int64_t r = blockIdx.x;
   int64_t id = largest<T>(logits, r, n, shared);
   if (id < 0) {
-    if (threadIdx.x == 0) report_failure(failure, FailureKind::row, "sample", "logits: expected numbers, got NaN in row", r, r, 0);
+    if (threadIdx.x == 0) nan.row(r);
     return;
   }
   const T max = logits.read<T>(r, id);
   if (!(max - max == 0)) {
-    if (threadIdx.x == 0) report_failure(failure, FailureKind::row, "sample", "logits: expected a finite largest value, got none in row", r, r, 0);
+    if (threadIdx.x == 0) infinite.row(r);
     return;
   }
   const bool greedy = options.temperature == 0;
@@ -282,7 +282,8 @@ void run(const KernelCall& call) {
   const Options options = {s[0], s[1], s[2], static_cast<int64_t>(s[3]), static_cast<uint32_t>(s[4]), static_cast<uint32_t>(s[5]), static_cast<uint64_t>(s[6])};
   const AnyMatrix log_probs = {call.views[2].data, call.views[2].dtype, call.views[2].strides[0], 0};
   launch("sample", sample_rows<T>, dim3(static_cast<unsigned>(rows)), dim3(32 * warps), 0, matrix_of(logits), n, column<int32_t>(call.views[1]), log_probs, options,
-         static_cast<double>(int64_t{1} << (62 - bits)), failure_slot());
+         static_cast<double>(int64_t{1} << (62 - bits)), row_report("sample", "logits: expected numbers, got NaN in row"),
+         row_report("sample", "logits: expected a finite largest value, got none in row"));
 }
 
 }  // namespace
