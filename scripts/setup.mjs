@@ -2,7 +2,7 @@
 // Plain Node without dependencies, because it runs before there are any.
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { withLock } from './lib/lock.mjs';
 import { capture, interruptible } from './lib/process.mjs';
@@ -41,19 +41,36 @@ export function prepareBuildFolder(folder, compiler) {
   writeFileSync(origin, expected);
 }
 
-async function buildNative(compiler) {
+const CUDA_LIBRARY = 'libvantage_cuda.so';
+
+/** Whether the CUDA library is built: where it was asked for, or nvcc and a GPU are here. VANTAGE_CUDA=ON or OFF decides. */
+function wantsCuda() {
+  const wanted = process.env.VANTAGE_CUDA ?? '';
+  if (wanted !== '') return wanted === 'ON';
+  if (process.argv.includes('--cuda') || existsSync(at('build/Release', CUDA_LIBRARY))) return true;
+  const onPath = (process.env.PATH ?? '').split(delimiter).some((folder) => folder !== '' && existsSync(join(folder, 'nvcc')));
+  return existsSync('/dev/nvidia0') && (onPath || existsSync('/usr/local/cuda/bin/nvcc'));
+}
+
+async function buildNative(compiler, cuda) {
   const folder = at('build-cmake');
   prepareBuildFolder(folder, compiler);
   // Not `compile`, which answers a compile error by removing everything and failing a second time. Only the addon: the tests share the folder.
   const cmakeJs = [at('node_modules/cmake-js/bin/cmake-js'), '--out', 'build-cmake', '--config', 'Release'];
   const env = { ...process.env, CXX: compiler };
-  await mustRun(process.execPath, [...cmakeJs, 'configure'], env);
-  await mustRun(process.execPath, [...cmakeJs, 'build', '--target', 'vantage', '--parallel', String(jobs)], env);
+  await mustRun(process.execPath, [...cmakeJs, `--CDVANTAGE_CUDA=${cuda ? 'ON' : 'OFF'}`, 'configure'], env);
+  const targets = cuda ? ['vantage', 'vantage_cuda'] : ['vantage'];
+  for (const target of targets) await mustRun(process.execPath, [...cmakeJs, 'build', '--target', target, '--parallel', String(jobs)], env);
   // Renamed into place: a process that has the old addon mapped keeps it, where overwriting the file would crash it.
   mkdirSync(at('build/Release'), { recursive: true });
-  const draft = at('build/Release', `vantage.${process.pid}.draft`);
-  copyFileSync(join(folder, 'Release/vantage.node'), draft);
-  renameSync(draft, at('build/Release/vantage.node'));
+  const place = (file) => {
+    const draft = at('build/Release', `${file}.${process.pid}.draft`);
+    copyFileSync(join(folder, 'Release', file), draft);
+    renameSync(draft, at('build/Release', file));
+  };
+  place('vantage.node');
+  if (cuda) place(CUDA_LIBRARY);
+  else rmSync(at('build/Release', CUDA_LIBRARY), { force: true });
   await mustRun(process.execPath, ['-e', 'require("./build/Release/vantage.node").describe()']);
 }
 
@@ -83,6 +100,7 @@ export function stages() {
   const nativeFiles = filesUnder([at('CMakeLists.txt'), at('native')], { except: [at('native/test')] });
   const sourceFiles = filesUnder([at('src'), at('tsconfig.json'), at('tsconfig.build.json')]);
   const abi = `${process.platform} ${process.arch}`;
+  const cuda = wantsCuda();
   return {
     dependencies: {
       title: 'dependencies',
@@ -94,8 +112,8 @@ export function stages() {
     native: {
       title: 'native addon',
       stamp: at('build/Release/.vantage-stamp'),
-      inputs: fingerprint(root, [...packageFiles.slice(1), ...nativeFiles], `${abi} ${root} ${process.env.CXX ?? ''}`),
-      products: [at('build/Release/vantage.node')],
+      inputs: fingerprint(root, [...packageFiles.slice(1), ...nativeFiles], `${abi} ${root} ${process.env.CXX ?? ''} ${cuda ? 'cuda' : ''}`),
+      products: [at('build/Release/vantage.node'), ...(cuda ? [at('build/Release', CUDA_LIBRARY)] : [])],
     },
     typescript: {
       title: 'TypeScript',
@@ -125,7 +143,7 @@ export async function setup() {
       const { dependencies, native, typescript } = stages();
       const compiler = isCurrent(native) ? null : await requireToolchain();
       await runStage(dependencies);
-      await runStage({ ...native, build: () => buildNative(compiler) });
+      await runStage({ ...native, build: () => buildNative(compiler, wantsCuda()) });
       await runStage(typescript);
       linkCommand();
     },

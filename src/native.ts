@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import nodeGypBuild from 'node-gyp-build';
 import { NativeError } from './errors';
 
-/** A row of the instruction table (native/core/program.h). */
+/** A row of the instruction table (native/core/instructions.h). */
 export interface InstructionInfo {
   name: string;
   operands: number;
@@ -36,6 +36,19 @@ export interface NativeDescription {
   threads: number;
 }
 
+/** What there is to know of a device. */
+export interface DeviceInfo {
+  available: boolean;
+  /** Why there is none: no library in this build, no driver, no device. */
+  reason?: string;
+  /** The GPU's name; for the CPU the instruction set. */
+  name?: string;
+  computeCapability?: string;
+  memoryBytes?: number;
+  /** The newest CUDA that the driver knows. */
+  driver?: string;
+}
+
 export interface NativeMemory {
   bytes: number;
   buffers: number;
@@ -46,6 +59,8 @@ export interface NativeMemory {
 /** The addon's surface. Ids are positive integers; every argument is checked on the native side too. */
 export interface NativeAddon {
   describe(): NativeDescription;
+  /** 'cpu' or 'cuda'. For CUDA it opens the library, which takes a moment. */
+  deviceInfo(device: string): DeviceInfo;
   allocate(device: string, bytes: number): number;
   free(id: number): void;
   upload(id: number, byteOffset: number, data: ArrayBufferView): void;

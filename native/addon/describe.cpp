@@ -64,7 +64,6 @@ napi_value describe(napi_env raw) {
   result["limits"] = limits;
   Napi::Array devices = Napi::Array::New(env);
   devices[0u] = Napi::String::New(env, "cpu");
-  devices[1u] = Napi::String::New(env, "cuda");
   result["devices"] = devices;
   result["isa"] = Napi::String::New(env, cpu::isa());
   result["threads"] = Napi::Number::New(env, cpu::threads());

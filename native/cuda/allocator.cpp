@@ -93,8 +93,8 @@ size_t cached_bytes() {
   return cache().bytes;
 }
 
-Temporary::Temporary(const char* what, size_t bytes) : memory_(allocate(bytes)), bytes_(bytes) {
-  if (!memory_) fail("%s: out of memory for %zu bytes of intermediate results on cuda", what, bytes);
+Temporary::Temporary(const char* what, size_t bytes) : memory_(bytes > 0 ? allocate(bytes) : nullptr), bytes_(bytes) {
+  if (!memory_ && bytes > 0) fail("%s: out of memory for %zu bytes of intermediate results on cuda", what, bytes);
 }
 
 Temporary::~Temporary() { release(memory_, bytes_); }

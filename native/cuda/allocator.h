@@ -13,7 +13,7 @@ void release(void* memory, size_t bytes);
 void trim();
 size_t cached_bytes();
 
-// Memory for one call's intermediate results: throws vantage::Error, naming the operation, where there is none.
+// Memory for one call's intermediate results, null for 0 bytes: throws vantage::Error, naming the operation, where there is none.
 class Temporary {
  public:
   Temporary(const char* what, size_t bytes);

@@ -2,9 +2,17 @@
 
 set(VANTAGE_CUDA_RELEASE_ARCHITECTURES 75 80 86 89 90 100 120)
 
+set(prelude ${CMAKE_CURRENT_BINARY_DIR}/cuda_prelude.cpp)
+set(prelude_files)
+foreach(file IN LISTS cuda_prelude)
+  list(APPEND prelude_files ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+endforeach()
+add_custom_command(OUTPUT ${prelude} DEPENDS ${prelude_files} native/cuda/embed.cmake VERBATIM
+  COMMAND ${CMAKE_COMMAND} "-DFILES=${prelude_files}" -DOUTPUT=${prelude} -P ${CMAKE_CURRENT_SOURCE_DIR}/native/cuda/embed.cmake)
+
 # Everything but the kernels is plain C++ and the same in both.
 function(vantage_cuda_library name)
-  add_library(${name} SHARED ${ARGN})
+  add_library(${name} SHARED ${ARGN} ${prelude})
   target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${flags}>)
   target_link_options(${name} PRIVATE -Wl,-z,nodelete)
   target_link_libraries(${name} PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
@@ -12,10 +20,15 @@ endfunction()
 
 if(NOT VANTAGE_CUDA STREQUAL "OFF")
   find_program(VANTAGE_NVCC nvcc PATHS /usr/local/cuda/bin /opt/cuda/bin ENV CUDA_HOME ENV CUDA_PATH PATH_SUFFIXES bin)
-  if(VANTAGE_NVCC)
-    if(NOT CMAKE_CUDA_COMPILER)
-      set(CMAKE_CUDA_COMPILER ${VANTAGE_NVCC})
-    endif()
+  if(VANTAGE_NVCC AND NOT CMAKE_CUDA_COMPILER)
+    set(CMAKE_CUDA_COMPILER ${VANTAGE_NVCC})
+  endif()
+  if(VANTAGE_CUDA STREQUAL "AUTO")
+    # An nvcc that does not work with this compiler is none.
+    include(CheckLanguage)
+    check_language(CUDA)
+  endif()
+  if(CMAKE_CUDA_COMPILER)
     if(NOT VANTAGE_CUDA_ARCHITECTURES)
       # One architecture: that of the GPU in this machine, or Hopper.
       execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader OUTPUT_VARIABLE found ERROR_QUIET
@@ -38,9 +51,9 @@ if(NOT VANTAGE_CUDA STREQUAL "OFF")
       set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
       set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
     endif()
-    vantage_cuda_library(vantage_cuda ${cuda_sources} ${cuda_host_sources})
+    vantage_cuda_library(vantage_cuda ${cuda_sources} ${cuda_host_sources} native/cuda/compile.cpp)
     target_compile_options(vantage_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -Xcompiler=-fvisibility=hidden>)
-    # Sums of products are rounded as in code that is generated at run time: both ways of running a program give the same bits.
+    # The interpreter rounds sums of products as code that is generated at run time does: both ways of running a program give the same bits.
     set_source_files_properties(native/cuda/interpreter.cu PROPERTIES COMPILE_OPTIONS --fmad=false)
     target_include_directories(vantage_cuda PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
     set_target_properties(vantage_cuda PROPERTIES CUDA_RUNTIME_LIBRARY Static EXCLUDE_FROM_ALL ON)
@@ -58,11 +71,12 @@ if(VANTAGE_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
     file(CONFIGURE OUTPUT ${wrapper} CONTENT "#include \"@CMAKE_CURRENT_SOURCE_DIR@/@source@\"\n" @ONLY)
     list(APPEND emulated ${wrapper})
   endforeach()
-  vantage_cuda_library(vantage_cuda_emulated ${emulated} ${cuda_host_sources} native/test/cuda_emulator/cuda_emulator.cpp)
-  target_compile_definitions(vantage_cuda_emulated PRIVATE VANTAGE_CUDA_EMULATED)
+  vantage_cuda_library(vantage_cuda_emulated ${emulated} ${cuda_host_sources} native/test/cuda_emulator/compile.cpp
+    native/test/cuda_emulator/cuda_emulator.cpp)
+  target_compile_definitions(vantage_cuda_emulated PRIVATE VANTAGE_CUDA_EMULATED VANTAGE_EMULATOR_COMPILER="${CMAKE_CXX_COMPILER}"
+    VANTAGE_EMULATOR_HEADER="${CMAKE_CURRENT_SOURCE_DIR}/native/test/cuda_emulator/cuda_emulator.h")
+  # Programs that are compiled at run time find the emulation here.
+  set_source_files_properties(native/test/cuda_emulator/cuda_emulator.cpp PROPERTIES COMPILE_OPTIONS -fvisibility=default)
   target_compile_options(vantage_cuda_emulated PRIVATE -O2 -ffp-contract=off -fwrapv -fno-strict-aliasing -Wno-unused-parameter -Wno-unknown-pragmas)
   target_link_options(vantage_cuda_emulated PRIVATE ${link_flags})
-  if(VANTAGE_SANITIZE)
-    target_compile_options(vantage_cuda_emulated PRIVATE -Wno-error)
-  endif()
 endif()

@@ -7,6 +7,11 @@
 namespace vantage::cuda {
 
 #define VANTAGE_DEVICE __device__ __forceinline__
+#if defined(__CUDACC__)
+#define VANTAGE_NOINLINE static __device__ __noinline__
+#else
+#define VANTAGE_NOINLINE static __attribute__((noinline))
+#endif
 
 template <class T>
 struct Is {

@@ -4,12 +4,6 @@
 #include "launch.h"
 #include "skeletons.h"
 
-#if defined(__CUDACC__)
-#define VANTAGE_NOINLINE __device__ __noinline__
-#else
-#define VANTAGE_NOINLINE __attribute__((noinline))
-#endif
-
 namespace vantage::cuda {
 namespace {
 
@@ -80,6 +74,7 @@ VANTAGE_NOINLINE void store_home(Operand from, Piece piece) {
 
 struct Interpreter {
   static constexpr int kDims = kMaxDims;  // the script's are the last ones
+  static constexpr int kUnroll = 1;
   const Interpretation& launch;
   char* memory;  // of this block: slots, then homes
 

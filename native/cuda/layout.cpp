@@ -13,7 +13,7 @@ constexpr int64_t kWarpRow = 2048;       // a warp
 constexpr int64_t kManyRows = 2048;      // so many rows keep the device busy with a warp each
 constexpr int64_t kFewRows = 128;        // fewer, of at least kLongRow elements, are spread over several blocks
 constexpr int64_t kLongRow = 16384;
-constexpr int64_t kBlocks = 512;         // that a launch should have, to keep the device busy
+constexpr int64_t kBlocks = 1024;        // that a launch should have, to keep the device busy
 constexpr int64_t kMostBlocks = 4096;    // beyond that blocks take several pieces
 constexpr int64_t kLeastOfPart = 8;      // elements that a thread of a column reduction folds at least
 
@@ -184,6 +184,20 @@ Layout lay_out(const Program& program) {
   }
   align(program, &layout);
   return layout;
+}
+
+void set_addresses(const Program& program, const Layout& layout, void* const* slots, char** base, unsigned long long* aligned) {
+  aligned[0] = aligned[1] = 0;
+  const int last = layout.dims - 1;
+  for (size_t v = 0; v < program.views.size(); ++v) {
+    const LaidView& view = layout.views[v];
+    const int64_t size = static_cast<int64_t>(byte_size(program.views[v].dtype));
+    base[v] = static_cast<char*>(slots[program.views[v].slot]) + view.offset * size;
+    if (view.alignment == 0) continue;
+    // A backward chunk ends behind the first element that is walked.
+    const char* edge = view.strides[last] < 0 ? base[v] + size : base[v];
+    if (reinterpret_cast<uintptr_t>(edge) % static_cast<uintptr_t>(view.alignment) == 0) aligned[v >> 6] |= 1ull << (v & 63);
+  }
 }
 
 }  // namespace vantage::cuda

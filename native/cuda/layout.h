@@ -36,7 +36,10 @@ struct Layout {
   int slots() const { return folds * (walk == Walk::columns ? items() : 1) + scans + states; }
 };
 
-// A scan of a row that ends in a reverse program begins at its last element: the views are turned round.
+// A reverse program is walked forwards: its views are turned round.
 Layout lay_out(const Program& program);
+
+// The address of each view's first element in `base`, and in `aligned` a bit for each view whose chunks are whole pieces of memory.
+void set_addresses(const Program& program, const Layout& layout, void* const* slots, char** base, unsigned long long* aligned);
 
 }  // namespace vantage::cuda

@@ -2,9 +2,13 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <string>
+#include <unordered_map>
 
 #include "../core/error.h"
 #include "allocator.h"
+#include "compile.h"
+#include "generate.h"
 #include "runtime.h"
 #include "script.h"
 
@@ -28,9 +32,32 @@ Mode& mode() {
   return current;
 }
 
+// One for each text: programs that differ in their sizes alone share it.
+struct Generated {
+  std::string source;
+  void* kernel = nullptr;
+  bool failed = false;
+  int64_t work = 0;  // what was interpreted so far
+};
+
+// A compilation takes some tenths of a second. A program is worth that when it has run often or over much: each run counts its elements and
+// kRunWorth. Both ways of running give the same bits, so that it does not matter when this happens.
+constexpr int64_t kCompileWorth = int64_t{1} << 24;
+constexpr int64_t kRunWorth = int64_t{1} << 18;
+
+Generated& generated_of(const Program& program, const Layout& layout) {
+  static auto* const all = new std::unordered_map<std::string, Generated>;
+  std::string source = generate(program, layout);
+  Generated& found = (*all)[source];
+  if (found.source.empty()) found.source = std::move(source);
+  return found;
+}
+
 // What stays with a program that was run.
 struct Kept {
   Layout layout;
+  int64_t elements = 1;
+  Generated* generated = nullptr;
   WrittenScript script;
   void* script_memory = nullptr;
   int scalars = 0;
@@ -43,6 +70,7 @@ Kept& kept_of(const Program& program) {
     auto kept = std::make_shared<Kept>();
     kept->layout = lay_out(program);
     kept->scalars = scalar_count(program);
+    for (int d = 0; d < program.ndim; ++d) kept->elements *= program.shape[d];
     program.prepared.kept = kept;
   }
   return *static_cast<Kept*>(program.prepared.kept.get());
@@ -79,20 +107,6 @@ Shared shared_of(const Layout& layout) {
     s.tickets = groups;
   }
   return s;
-}
-
-void set_addresses(const Program& program, const Layout& layout, void* const* slots, char** base, unsigned long long* aligned) {
-  aligned[0] = aligned[1] = 0;
-  const int last = layout.dims - 1;
-  for (size_t v = 0; v < program.views.size(); ++v) {
-    const LaidView& view = layout.views[v];
-    const int64_t size = static_cast<int64_t>(byte_size(program.views[v].dtype));
-    base[v] = static_cast<char*>(slots[program.views[v].slot]) + view.offset * size;
-    if (view.alignment == 0) continue;
-    // A backward chunk ends behind the first element that is walked.
-    const char* edge = view.strides[last] < 0 ? base[v] + size : base[v];
-    if (reinterpret_cast<uintptr_t>(edge) % static_cast<uintptr_t>(view.alignment) == 0) aligned[v >> 6] |= 1ull << (v & 63);
-  }
 }
 
 void interpret(const Program& program, Kept& kept, const Geometry& geometry, void* const* slots, const double* scalars) {
@@ -132,6 +146,33 @@ void interpret(const Program& program, Kept& kept, const Geometry& geometry, voi
   launch_interpreter(launch, layout.walk, layout.team, layout.blocks, fits ? bytes : 0);
 }
 
+// The compiled kernel, where this run has one.
+void* kernel_for(const Program& program, Kept& kept) {
+  if (mode() == Mode::interpret || (mode() == Mode::automatic && !can_compile())) return nullptr;
+  if (!kept.generated) kept.generated = &generated_of(program, kept.layout);
+  Generated& generated = *kept.generated;
+  if (generated.kernel) return generated.kernel;
+  if (mode() == Mode::compile) return generated.kernel = compile(generated.source);
+  generated.work += kept.elements + kRunWorth;
+  if (generated.failed || generated.work < kCompileWorth) return nullptr;
+  try {
+    generated.kernel = compile(generated.source);
+  } catch (const Error&) {
+    generated.failed = true;  // a compiler that does not know this device, say: it runs all the same
+  }
+  return generated.kernel;
+}
+
+void run_compiled(const Program& program, const Kept& kept, void* kernel, const Geometry& geometry, void* const* slots, const double* scalars) {
+  const std::vector<uint64_t> arguments = write_arguments(program, kept.layout, geometry, slots, scalars);
+  const size_t bytes = arguments.size() * sizeof(uint64_t);
+  if (bytes <= kMostParameterBytes) return launch_compiled(kernel, arguments.data(), bytes, kept.layout.blocks);
+  const Temporary memory("program", bytes);
+  copy_to_device(memory.as(), arguments.data(), bytes, "program");
+  const void* address = memory.as();
+  launch_compiled(kernel, &address, sizeof address, kept.layout.blocks);
+}
+
 }  // namespace
 
 void set_programs(const char* name) { mode() = mode_of(name); }
@@ -140,6 +181,8 @@ void run_program(const Program& program, void* const* slots, const double* scala
   Kept& kept = kept_of(program);
   const Layout& layout = kept.layout;
   if (layout.blocks == 0) return;
+
+  void* const kernel = kernel_for(program, kept);
 
   const Shared between = shared_of(layout);
   const Temporary memory("program", between.partials * sizeof(Slot) + between.maps * sizeof(Affine) + between.states * sizeof(double));
@@ -156,7 +199,8 @@ void run_program(const Program& program, void* const* slots, const double* scala
     geometry.set = s.set;
   }
   try {
-    interpret(program, kept, geometry, slots, scalars);
+    if (kernel) run_compiled(program, kept, kernel, geometry, slots, scalars);
+    else interpret(program, kept, geometry, slots, scalars);
   } catch (...) {
     if (between.tickets > 0) reset_signals();
     throw;

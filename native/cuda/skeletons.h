@@ -9,7 +9,7 @@ VANTAGE_DEVICE void walk_elements(const Body& body, const Geometry& g) {
   Context<Body, Walk::elements, 1, items> c(body, g);
   const long long chunks = g.rows * g.chunks, step = static_cast<long long>(gridDim.x) * kThreads;
   for (long long i = static_cast<long long>(blockIdx.x) * kThreads + threadIdx.x; i < chunks; i += step) {
-    const long long row = quotient(i, g.chunks);
+    const long long row = body.first_dim() == Body::kDims - 1 ? 0 : quotient(i, g.chunks);
     c.locate(0, Body::kDims - 1, row);
     c.place(i - row * g.chunks);
     body.run(c);
@@ -35,6 +35,7 @@ VANTAGE_DEVICE void walk_rows(const Body& body, const Geometry& g) {
       c.first = done == 0;
       body.run(c);
     }
+#pragma unroll Body::kUnroll
     for (int k = 0; k < body.outputs(); ++k) {
       const OutputInfo out = body.output(k);
       if (out.reduction == Reduction::store) continue;
@@ -89,6 +90,7 @@ VANTAGE_DEVICE void walk_wide(const Body& body, const Geometry& g) {
   const int folds = body.folds();
   if (folds == 0) return;
   Slot* const partials = g.partials + c.row * g.parts * folds;
+#pragma unroll Body::kUnroll
   for (int k = 0; k < body.outputs(); ++k) {
     const OutputInfo out = body.output(k);
     if (out.reduction == Reduction::store) continue;
@@ -96,6 +98,7 @@ VANTAGE_DEVICE void walk_wide(const Body& body, const Geometry& g) {
     if (threadIdx.x == 0) partials[c.part * folds + out.fold] = total;
   }
   if (!is_last(g.tickets + c.row, g.parts)) return;
+#pragma unroll Body::kUnroll
   for (int k = 0; k < body.outputs(); ++k) {
     const OutputInfo out = body.output(k);
     if (out.reduction == Reduction::store) continue;
@@ -153,6 +156,7 @@ VANTAGE_DEVICE void walk_columns(const Body& body, const Geometry& g) {
   }
   const int folds = body.folds();
   const auto partial = [&](long long p, int fold, int k) { return g.partials + ((p * folds + fold) * items + k) * groups * lanes + unit; };
+#pragma unroll Body::kUnroll
   for (int k = 0; k < body.outputs(); ++k) {
     const OutputInfo out = body.output(k);
     if (out.reduction == Reduction::store) continue;
@@ -168,6 +172,7 @@ VANTAGE_DEVICE void walk_columns(const Body& body, const Geometry& g) {
     }
   }
   if (g.parts == 1 || folds == 0 || !is_last(g.tickets + group, g.parts)) return;
+#pragma unroll Body::kUnroll
   for (int k = 0; k < body.outputs(); ++k) {
     const OutputInfo out = body.output(k);
     if (out.reduction == Reduction::store) continue;

@@ -39,8 +39,8 @@ struct Composition {
   double initial;  // that thread 0 gave
 };
 
-// For the whole block, with barriers.
-VANTAGE_DEVICE Composition composed_block(Affine map, double initial) {
+// For the whole block, with barriers. Not inlined: a scan over several blocks calls it twice.
+VANTAGE_NOINLINE Composition composed_block(Affine map, double initial) {
   __shared__ double factors[kWarps], terms[kWarps], first;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const Affine inclusive = composed_lanes<32>(map);

@@ -180,6 +180,7 @@ struct Context {
     }
   }
   VANTAGE_DEVICE void reset_folds() {
+#pragma unroll Body::kUnroll
     for (int k = 0; k < body.outputs(); ++k) {
       const OutputInfo out = body.output(k);
       if (out.reduction == Reduction::store) continue;

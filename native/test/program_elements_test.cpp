@@ -70,12 +70,45 @@ TEST(every_instruction_and_type) {
   }
 }
 
+// The same in one program for each type, so that it can be compiled.
+TEST(all_instructions_in_one_program) {
+  for (RegisterType type : {f32, f64, i32}) {
+    Builder b({5, 67});
+    const DType dtype = type == f32 ? DType::f32 : type == f64 ? DType::f64 : DType::i32;
+    const double low = type == i32 ? 1 : 0.25, high = type == i32 ? 30 : 3;
+    const int x = b.input(low, high, dtype, type), y = b.input(low, high, dtype, type), flag = b.input(0, 2, DType::boolean, i32);
+    for (int r = 0; kFirstInstruction + r < static_cast<int>(Op::count); ++r) {
+      const Kind kind = kInstructionRows[r].kind;
+      if (!defined(kind, type)) continue;
+      const Op op = static_cast<Op>(kFirstInstruction + r);
+      const int result = kind == Kind::select ? b.emit(op, type, flag, x, y) : b.emit(op, type, x, y, x);
+      if (kind == Kind::compare) b.store(result, i32, DType::u8);
+      else b.store(result, type, dtype);
+    }
+    b.check("all instructions", type == f64 ? 1e-13 : 2e-6, type == f64 ? 1e-13 : 1e-5, true);
+  }
+}
+
+TEST(all_conversions_in_one_program) {
+  const DType dtypes[] = {DType::f32, DType::f64, DType::bf16, DType::i32, DType::u8, DType::boolean};
+  for (RegisterType type : {f32, f64, i32}) {
+    Builder b({3, 41});
+    for (DType from : dtypes) {
+      const int x = b.input(-300, 300, from, type);
+      for (DType to : dtypes) b.store(x, type, to);
+    }
+    const int y = b.input(-9, 9, DType::f64, f64);
+    b.store(b.emit(Op::cast, type, y, static_cast<int>(f64)), type, DType::f64);
+    b.check("all conversions", 0, 0, true);
+  }
+}
+
 TEST(all_operands_uniform) {
   Builder b({1000});
   const int x = b.constant(2), y = b.constant(5);
   b.store(b.emit(Op::fma, f32, b.emit(Op::mul, f32, x, y), y, b.emit(Op::exp, f32, x)));
   b.store(y);
-  b.check("uniform");
+  b.check("uniform", 2e-6, 1e-6, true);
 }
 
 TEST(every_conversion) {
@@ -116,14 +149,14 @@ TEST(strides) {
           const int sum = b.emit(Op::fma, f32, b.load(x), b.load(y), b.load(z));
           b.store(sum, f32, b.view(DType::f32, order, 0, flip, 1));
           b.store(sum, f32, b.view(DType::f32));
-          b.check("strides");
+          b.check("strides", 2e-6, 1e-6, order[0] == 1 && broadcast == 2 && flip == 5);
         }
       }
     }
   }
   Builder scalar({});
   scalar.store(scalar.emit(Op::exp, f32, scalar.input(1, 2)));
-  scalar.check("no dimensions");
+  scalar.check("no dimensions", 2e-6, 1e-6, true);
 }
 
 // An output may be the memory of an input, element by element; what is read later is not what was stored.
@@ -137,7 +170,7 @@ TEST(in_place) {
     b.store(ry, f32, x);
     b.store(b.emit(Op::sub, f32, rx, ry), f32, y);
     b.store(b.emit(Op::mul, f32, b.load(x), rx));
-    b.check("in place");
+    b.check("in place", 2e-6, 1e-6, true);
   }
 }
 
@@ -152,5 +185,5 @@ TEST(many_registers) {
   b.p.instructions.push_back({Op::square, f32, x, x, 0, 0});
   b.p.instructions.push_back({Op::neg, f32, x, x, 0, 0});
   b.store(b.emit(Op::add, f32, sum, x));
-  b.check("many registers", 1e-5);
+  b.check("many registers", 1e-5, 1e-6, true);
 }

@@ -15,7 +15,9 @@ TEST(reductions) {
       {{300, 700}, 0, 1}, {{9, 100, 40}, 1, 1}, {{3, 4, 5, 6}, 1, 2}, {{3, 400, 5, 60}, 1, 2}, {{2, 3, 1500, 7, 3}, 2, 1},
       {{65, 2000}, 0, 1}, {{20'000, 1}, 0, 1},  {{9, 1, 5}, 1, 1},    {{100, 100, 100}, 0, 3}, {{64, 33, 3}, 1, 2},
   };
+  int number = 0;
   for (const Case& one : all) {
+    ++number;
     for (int variant = 0; variant < 4; ++variant) {
       Builder b(one.shape);
       b.reduce(one.outer, one.reduced);
@@ -33,7 +35,7 @@ TEST(reductions) {
       b.fold(Reduction::maximum, value, type);
       b.fold(Reduction::minimum, value, type);
       b.store(value, type, DType::f32);
-      b.check("reduction", 1e-6, 1e-9);
+      b.check("reduction", 1e-6, 1e-9, variant == 1 && number % 3 == 0);
     }
   }
 }
@@ -47,7 +49,7 @@ TEST(products) {
     b.fill(signs, [&] { return b.random() % 2 ? 1 : -1; });
     b.fold(Reduction::product, b.load(x, f64), f64, DType::f64);
     b.fold(Reduction::product, b.load(signs, i32), i32, DType::i32);
-    b.check("product", 1e-10);
+    b.check("product", 1e-10, 1e-6, true);
   }
 }
 
@@ -64,7 +66,7 @@ TEST(extremes_keep_nan) {
         b.fold(Reduction::maximum, value, type);
         b.fold(Reduction::minimum, value, type);
         b.fold(Reduction::sum, value, type);
-        b.check("nan");
+        b.check("nan", 2e-6, 1e-6, type == f32);
       }
     }
   }

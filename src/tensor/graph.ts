@@ -9,7 +9,7 @@ import { rounded, type DType } from './dtype';
 import type { DeviceBuffer } from './memory';
 import { contiguousStrides, formatShape, reshapeStrides, sameShape, sizeOf, type Shape } from './shape';
 
-/** Arithmetic on elements: the rows of the table in native/core/program.h. */
+/** Arithmetic on elements: the rows of the table in native/core/instructions.h. */
 export const elementwiseOps = [
   'add', 'sub', 'mul', 'div', 'mod', 'maximum', 'minimum', 'neg', 'abs', 'sign', 'square', 'fma', 'pow', 'exp', 'expm1', 'log', 'log1p', 'sqrt',
   'rsqrt', 'sin', 'cos', 'tanh', 'sigmoid', 'softplus', 'floor', 'ceil', 'round', 'eq', 'ne', 'lt', 'le', 'gt', 'ge', 'isnan', 'isfinite',

@@ -1,6 +1,11 @@
 #include "cuda_emulator.h"
 
 #include <sys/mman.h>
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_UNPOISON_MEMORY_REGION(memory, bytes)
+#endif
 
 #include <map>
 #include <memory>
@@ -136,6 +141,8 @@ void prepare(Fiber& fiber) {
     fiber.stack = mmap(nullptr, kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (fiber.stack == MAP_FAILED) die("no memory for a stack");
   }
+  // The thread that ran here before left without returning.
+  ASAN_UNPOISON_MEMORY_REGION(fiber.stack, kStack);
   void** top = reinterpret_cast<void**>(static_cast<char*>(fiber.stack) + kStack);
   *--top = nullptr;  // the return address of run_fiber, which never returns; keeps the stack aligned as at a call
   *--top = reinterpret_cast<void*>(run_fiber);

@@ -1,0 +1,18 @@
+# cmake -DFILES=... -DOUTPUT=... -P embed.cmake: writes headers as one C++ string, in the order given, without their includes.
+set(text "")
+foreach(file IN LISTS FILES)
+  file(READ ${file} content)
+  string(REGEX REPLACE "#include [^\n]*\n" "" content "${content}")
+  string(REPLACE "#pragma once\n" "" content "${content}")
+  string(APPEND text "${content}")
+endforeach()
+string(LENGTH "${text}" length)
+# A compiler takes literals of 64 KiB at least; neighbouring ones are one.
+set(literals "")
+set(at 0)
+while(at LESS length)
+  string(SUBSTRING "${text}" ${at} 8000 piece)
+  string(APPEND literals "R\"vantage(${piece})vantage\"\n")
+  math(EXPR at "${at} + 8000")
+endwhile()
+file(WRITE ${OUTPUT} "namespace vantage::cuda {\nextern const char* const kPrelude;\nconst char* const kPrelude =\n${literals};\n}\n")
