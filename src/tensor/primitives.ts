@@ -117,8 +117,8 @@ export function writeAt(cache: Tensor, values: Tensor, position: number): Tensor
 
 /**
  * Generalised advantage estimation in one pass over memory: A_t = r_t + γV_{t+1} − V_t + γλA_{t+1} and A + V, both [B,T]. Positions where the mask (uint8 or bool) is 0
- * are passed through, and give 0, whatever they hold. Rows run in parallel, each from its end: for few and long rows the same recurrence as a
- * `scan` is faster. Not differentiable; the scan is.
+ * are passed through, and give 0, whatever they hold. Rows run in parallel; few and long ones are cut into segments. Not differentiable; the same
+ * recurrence as a `scan` is.
  */
 export function generalizedAdvantage(rewards: Tensor, values: Tensor, mask: Tensor, options: { gamma: number; lambda: number }): { advantages: Tensor; returns: Tensor } {
   const { gamma, lambda } = checkOptions('generalizedAdvantage', options);
