@@ -139,8 +139,10 @@ TEST(sample_large_vocabulary) {
   for (const Settings& s : {Settings{1, 0.5, 0, 0}, {0.7, 1, 0, 40}, {1, 0.95, 0.01, 200}}) {
     const std::vector<double> expected = reference(row, s);
     for_each_isa([&] {
+      const int64_t rows = current_isa()->device ? 30 : 300;
+      for (Tensor* t : {&x, &ids, &log_probs}) t->view.shape[0] = rows;
       run(Kernel::sample, {&x, &ids, &log_probs}, {s.temperature, s.top_p, s.min_p, s.top_k, 1, 2, 3});
-      for (int64_t r = 0; r < 300; ++r) CHECK(expected[static_cast<int64_t>(ids[r])] > 0);
+      for (int64_t r = 0; r < rows; ++r) CHECK(expected[static_cast<int64_t>(ids[r])] > 0);
     });
   }
 }
