@@ -118,12 +118,14 @@ __device__ __forceinline__ void write_tile(const Rows<T>& to, const T (&sums)[kE
   }
 }
 
-// Columns of a result that a block has in registers; wider heads are cut among blocks. Calls body with a constant.
+// Columns of a result that a block has in registers, and of a tile in shared memory; wider heads are cut among blocks. Calls body with a constant.
 template <class T, class Body>
 void with_columns(int64_t D, const Body& body) {
-  if (D <= 32) return body(std::integral_constant<int, 32>());
-  if (D <= 64 || sizeof(T) == 8) return body(std::integral_constant<int, 64>());
-  body(std::integral_constant<int, 128>());
+  if constexpr (sizeof(T) == 4) {
+    if (D > 64) return body(std::integral_constant<int, 128>());
+    if (D > 32) return body(std::integral_constant<int, 64>());
+  }
+  body(std::integral_constant<int, 32>());
 }
 
 }  // namespace vantage::cuda

@@ -77,6 +77,6 @@ if(VANTAGE_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
     VANTAGE_EMULATOR_HEADER="${CMAKE_CURRENT_SOURCE_DIR}/native/test/cuda_emulator/cuda_emulator.h")
   # Programs that are compiled at run time find the emulation here.
   set_source_files_properties(native/test/cuda_emulator/cuda_emulator.cpp PROPERTIES COMPILE_OPTIONS -fvisibility=default)
-  target_compile_options(vantage_cuda_emulated PRIVATE -O2 -ffp-contract=off -fwrapv -Wno-unused-parameter -Wno-unknown-pragmas)
+  target_compile_options(vantage_cuda_emulated PRIVATE -O2 -ffp-contract=off -fwrapv -fno-strict-aliasing -Wno-unused-parameter -Wno-unknown-pragmas)
   target_link_options(vantage_cuda_emulated PRIVATE ${link_flags})
 endif()

@@ -1,7 +1,7 @@
 // gather along one axis, as torch.gather; an embedding is a gather of whole rows.
 #include "../core/kernel_arguments.h"
-#include "failure.h"
 #include "positions.h"
+#include "report.h"
 
 namespace vantage::cuda {
 namespace {
@@ -16,7 +16,7 @@ struct Gather {
   U* out;
   int64_t step, limit, unit;
   Positions<3> positions;
-  Failure* failure;
+  Report bad_index;
 };
 
 template <class U>
@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(kThreads) gather_elements(const Gather<U> g) {
   g.positions.offsets(i, offset);
   const int64_t index = g.index[offset[1]];
   if (index < 0 || index >= g.limit) {
-    report_failure(g.failure, FailureKind::index, "gather", "index", index, i * g.unit, g.limit);
+    g.bad_index.index(index, i * g.unit, g.limit);
     return;
   }
   g.out[offset[2]] = g.x[offset[0] + index * g.step];
@@ -47,7 +47,7 @@ void gather(const KernelCall& call) {
   for (int d = 0; d < index.ndim; ++d) positions.append(out.shape[d], {d == axis ? 0 : x.strides[d], index.strides[d], out.strides[d]});
   with_unit(unit * static_cast<int64_t>(byte_size(x.dtype)), [&](auto* type) {
     using U = std::remove_pointer_t<decltype(type)>;
-    const Gather<U> g = {x.as<const U>(), index.as<const int32_t>(), out.as<U>(), x.strides[axis], limit, unit, positions, failure_slot()};
+    const Gather<U> g = {x.as<const U>(), index.as<const int32_t>(), out.as<U>(), x.strides[axis], limit, unit, positions, index_report("gather", "index")};
     launch("gather", gather_elements<U>, dim3(static_cast<unsigned>(ceil_div(positions.size, kThreads))), kThreads, 0, g);
   });
 }

@@ -3,7 +3,7 @@
 
 #include "../core/kernel_arguments.h"
 #include "device.h"
-#include "failure.h"
+#include "report.h"
 
 namespace vantage::cuda {
 namespace {
@@ -17,25 +17,20 @@ struct Groups {
   Column<const int32_t> rows, starts;
   Column<double> results[3];  // count, mean, spread
   int64_t count, groups;
-  Failure* failure;
+  Report bad_row, bad_start, falling;
 };
 
 // Rows of no group keep the zeros. What is wrong with the arguments is reported here and left out below.
 template <class T>
 __global__ void __launch_bounds__(kThreads) clear_and_check(const Groups<T> g) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  const auto report = [&](const char* text, int64_t index, int64_t limit) {
-    report_failure(g.failure, FailureKind::index, "group_moments", text, index, i, limit);
-  };
   if (i < g.count) {
     for (const Column<double>& result : g.results) result[i] = 0;
-    if (g.rows[i] < 0 || g.rows[i] >= g.count) report("row", g.rows[i], g.count);
+    if (g.rows[i] < 0 || g.rows[i] >= g.count) g.bad_row.index(g.rows[i], i, g.count);
   }
   if (i <= g.groups) {
-    if (g.starts[i] < 0 || g.starts[i] > g.count) report("start", g.starts[i], g.count + 1);
-    else if (i > 0 && g.starts[i] < g.starts[i - 1]) {
-      report_failure(g.failure, FailureKind::row, "group_moments", "starts: expected numbers that do not fall, got a smaller one at position", i, i, 0);
-    }
+    if (g.starts[i] < 0 || g.starts[i] > g.count) g.bad_start.index(g.starts[i], i, g.count + 1);
+    else if (i > 0 && g.starts[i] < g.starts[i - 1]) g.falling.row(i);
   }
 }
 
@@ -81,7 +76,9 @@ void run(const KernelCall& call) {
   const TensorView* v = call.views;
   const int64_t count = v[0].shape[0], groups = v[3].shape[0] - 1;
   const Groups<T> g = {column<const T>(v[0]), column<const uint8_t>(v[1]), column<const int32_t>(v[2]), column<const int32_t>(v[3]),
-                       {column<double>(v[4]), column<double>(v[5]), column<double>(v[6])}, count, groups, failure_slot()};
+                       {column<double>(v[4]), column<double>(v[5]), column<double>(v[6])}, count, groups, index_report("group_moments", "row"),
+                       index_report("group_moments", "start"),
+                       row_report("group_moments", "starts: expected numbers that do not fall, got a smaller one at position")};
   const int64_t checked = std::max(count, groups + 1);
   launch("group_moments", clear_and_check<T>, dim3(static_cast<unsigned>(ceil_div(checked, kThreads))), kThreads, 0, g);
   if (groups > 0) launch("group_moments", moments_of_groups<T>, dim3(static_cast<unsigned>(ceil_div(groups * 32, kThreads))), kThreads, 0, g);

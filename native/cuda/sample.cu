@@ -1,13 +1,15 @@
 // Draws one token for each row of logits. The same steps as on the CPU, with masses as whole numbers: their sums are the same in any order.
+#include <algorithm>
+
 #include "../core/kernel_arguments.h"
 #include "../core/philox.h"
 #include "device.h"
-#include "failure.h"
+#include "report.h"
 
 namespace vantage::cuda {
 namespace {
 
-constexpr int kThreads = 512, kWarps = kThreads / 32, kItems = 4, kTile = kThreads * kItems;
+constexpr int kMostWarps = 16, kItems = 4;  // of a block; tokens that a thread takes at a time
 constexpr int kDigit = 8, kBins = 1 << kDigit;
 
 using Mass = unsigned long long;
@@ -19,13 +21,17 @@ struct Options {
   uint64_t counter;
 };
 
+// The threads of a block: as many as a row has work for.
+__device__ __forceinline__ int threads() { return static_cast<int>(blockDim.x); }
+__device__ __forceinline__ int warps() { return threads() / 32; }
+
 // What the threads of a block share.
 struct Shared {
   Mass masses[kBins];
   Mass counts[kBins];
-  Mass warps[kWarps];
-  double sums[kWarps];
-  int64_t ids[kWarps];
+  Mass warps[kMostWarps];
+  double sums[kMostWarps];
+  int64_t ids[kMostWarps];
   uint64_t prefix;  // of the bits of the weight that is searched
   double count, mass;
   int64_t ties, id;
@@ -70,7 +76,7 @@ __device__ __forceinline__ Mass block_sum_before(Mass x, Mass* total, Shared& sh
   if (lane == 31) shared.warps[warp] = sum;
   __syncthreads();
   Mass before = 0, all = 0;
-  for (int w = 0; w < kWarps; ++w) {
+  for (int w = 0; w < warps(); ++w) {
     if (w == warp) before = all;
     all += shared.warps[w];
   }
@@ -85,7 +91,7 @@ __device__ __forceinline__ int64_t largest(const AnyMatrix& logits, int64_t row,
   T best = low;
   int64_t at = n;
   bool nan = false;
-  for (int64_t i = threadIdx.x; i < n; i += kThreads) {
+  for (int64_t i = threadIdx.x; i < n; i += threads()) {
     const T x = logits.read<T>(row, i);
     nan = nan || x != x;
     if (x > best || at == n) best = x, at = i;
@@ -98,7 +104,7 @@ __device__ __forceinline__ int64_t largest(const AnyMatrix& logits, int64_t row,
   nan = __syncthreads_or(nan);
   if (threadIdx.x % 32 == 0) shared.ids[threadIdx.x / 32] = at;
   __syncthreads();
-  for (int w = 0; w < kWarps; ++w) {
+  for (int w = 0; w < warps(); ++w) {
     const int64_t i = shared.ids[w];
     if (i < n) choose(logits.read<T>(row, i), i);
   }
@@ -120,10 +126,10 @@ __device__ Cut<T> find_cut(const Row<T>& row, int64_t count, double mass, Shared
   if (threadIdx.x == 0) shared.prefix = 0, shared.count = static_cast<double>(count), shared.mass = mass;
   uint64_t mask = 0;
   for (int shift = kBitsOf - kDigit; shift >= 0; shift -= kDigit) {
-    for (int bin = threadIdx.x; bin < kBins; bin += kThreads) shared.masses[bin] = 0, shared.counts[bin] = 0;
+    for (int bin = threadIdx.x; bin < kBins; bin += threads()) shared.masses[bin] = 0, shared.counts[bin] = 0;
     __syncthreads();
     const uint64_t prefix = shared.prefix;
-    for (int64_t i = threadIdx.x; i < row.n; i += kThreads) {
+    for (int64_t i = threadIdx.x; i < row.n; i += threads()) {
       const T weight = row.weight(i);
       const uint64_t bits = bits_of(weight);
       if ((bits & mask) != prefix) continue;
@@ -191,7 +197,7 @@ __device__ int64_t draw(const Row<T>& row, Mass total, const Options& options, d
   if (cut_k || cut_p) cut = find_cut(row, cut_k ? options.top_k : row.n, cut_p ? options.top_p * static_cast<double>(total) : __builtin_inf(), shared);
   const T least = static_cast<T>(options.min_p < 1 ? options.min_p : 1);  // the largest weight is 1
   Mass kept = 0, tied = 0;
-  for (int64_t start = 0; start < row.n; start += kTile) {
+  for (int64_t start = 0; start < row.n; start += threads() * kItems) {
     Mass masses[kItems];
     kept_masses(masses, row, start + threadIdx.x * kItems, cut, least, tied, shared);
     for (Mass mass : masses) kept += mass;
@@ -203,7 +209,7 @@ __device__ int64_t draw(const Row<T>& row, Mass total, const Options& options, d
   target = target < all ? target : all - 1;
   Mass before = 0;
   tied = 0;
-  for (int64_t start = 0; start < row.n; start += kTile) {
+  for (int64_t start = 0; start < row.n; start += threads() * kItems) {
     const int64_t first = start + threadIdx.x * kItems;
     Mass masses[kItems], mine = 0, whole;
     kept_masses(masses, row, first, cut, least, tied, shared);
@@ -224,18 +230,18 @@ __device__ int64_t draw(const Row<T>& row, Mass total, const Options& options, d
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) sample_rows(const AnyMatrix logits, int64_t n, Column<int32_t> ids, const AnyMatrix log_probs, const Options options,
-                                                       double unit, Failure* failure) {
+__global__ void __launch_bounds__(32 * kMostWarps) sample_rows(const AnyMatrix logits, int64_t n, Column<int32_t> ids, const AnyMatrix log_probs, const Options options,
+                                                       double unit, const Report nan, const Report infinite) {
   __shared__ Shared shared;
   const int64_t r = blockIdx.x;
   int64_t id = largest<T>(logits, r, n, shared);
   if (id < 0) {
-    if (threadIdx.x == 0) report_failure(failure, FailureKind::row, "sample", "logits: expected numbers, got NaN in row", r, r, 0);
+    if (threadIdx.x == 0) nan.row(r);
     return;
   }
   const T max = logits.read<T>(r, id);
   if (!(max - max == 0)) {
-    if (threadIdx.x == 0) report_failure(failure, FailureKind::row, "sample", "logits: expected a finite largest value, got none in row", r, r, 0);
+    if (threadIdx.x == 0) infinite.row(r);
     return;
   }
   const bool greedy = options.temperature == 0;
@@ -243,7 +249,7 @@ __global__ void __launch_bounds__(kThreads) sample_rows(const AnyMatrix logits, 
   const Row<T> row = {logits, r, n, max, static_cast<T>(1 / temperature), unit};
   double sum = 0;
   Mass mass = 0, total;
-  for (int64_t i = threadIdx.x; i < n; i += kThreads) {
+  for (int64_t i = threadIdx.x; i < n; i += threads()) {
     const T weight = row.weight(i);
     sum += static_cast<double>(weight);
     mass += row.mass(weight);
@@ -254,7 +260,7 @@ __global__ void __launch_bounds__(kThreads) sample_rows(const AnyMatrix logits, 
   if (threadIdx.x % 32 == 0) shared.sums[threadIdx.x / 32] = sum;
   __syncthreads();
   sum = 0;
-  for (int w = 0; w < kWarps; ++w) sum += shared.sums[w];
+  for (int w = 0; w < warps(); ++w) sum += shared.sums[w];
   if (!greedy) {
     const PhiloxBlock block = vantage::philox(options.key_low, options.key_high, options.counter + static_cast<uint64_t>(r));
     id = draw(row, total, options, philox_uniform53(block.words[0], block.words[1]), shared);
@@ -269,13 +275,15 @@ void run(const KernelCall& call) {
   const TensorView& logits = call.views[0];
   const double* s = call.scalars;
   const int64_t rows = logits.shape[0], n = logits.shape[1];
+  const unsigned warps = static_cast<unsigned>(std::clamp<int64_t>(n / (32 * kItems), 1, kMostWarps));
   // The sum of n masses of at most 1 fits in 62 bits.
   int bits = 0;
   while (int64_t{1} << bits < n) ++bits;
   const Options options = {s[0], s[1], s[2], static_cast<int64_t>(s[3]), static_cast<uint32_t>(s[4]), static_cast<uint32_t>(s[5]), static_cast<uint64_t>(s[6])};
   const AnyMatrix log_probs = {call.views[2].data, call.views[2].dtype, call.views[2].strides[0], 0};
-  launch("sample", sample_rows<T>, dim3(static_cast<unsigned>(rows)), kThreads, 0, matrix_of(logits), n, column<int32_t>(call.views[1]), log_probs, options,
-         static_cast<double>(int64_t{1} << (62 - bits)), failure_slot());
+  launch("sample", sample_rows<T>, dim3(static_cast<unsigned>(rows)), dim3(32 * warps), 0, matrix_of(logits), n, column<int32_t>(call.views[1]), log_probs, options,
+         static_cast<double>(int64_t{1} << (62 - bits)), row_report("sample", "logits: expected numbers, got NaN in row"),
+         row_report("sample", "logits: expected a finite largest value, got none in row"));
 }
 
 }  // namespace

@@ -327,7 +327,12 @@ void launch_segments(const char* what, const F& f, const Fours& fours) {
   const Temporary memory(what, static_cast<size_t>(16 * slots + 24 * partials));
   const Segments s = {segments, groups, signals(slots, fours.rows, fours.rows * segments), memory.as<double2>(),
                       reinterpret_cast<double*>(memory.as<double2>() + slots)};
-  launch(what, scan_segments<F, kChunks>, dim3(static_cast<unsigned>(fours.rows * segments)), kSegmentThreads, 0, f, fours, s);
+  try {
+    launch(what, scan_segments<F, kChunks>, dim3(static_cast<unsigned>(fours.rows * segments)), kSegmentThreads, 0, f, fours, s);
+  } catch (...) {
+    reset_signals();
+    throw;
+  }
 }
 
 // Runs the recurrence over all rows. The numbers here are to be measured.

@@ -2,8 +2,8 @@
 #include "../core/error.h"
 #include "../core/kernel_arguments.h"
 #include "allocator.h"
-#include "failure.h"
 #include "positions.h"
+#include "report.h"
 #include "sort.h"
 
 namespace vantage::cuda {
@@ -21,7 +21,7 @@ struct Scatter {
   uint32_t* keys;
   uint32_t* places;
   int* broken;               // an index is wrong: out stays as it is
-  Failure* failure;
+  Report bad_index;
 };
 
 __global__ void __launch_bounds__(kThreads) find_keys(const Scatter s) {
@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kThreads) find_keys(const Scatter s) {
   const int64_t index = s.index[offset[0]];
   if (index < 0 || index >= s.limit) {
     *s.broken = 1;
-    report_failure(s.failure, FailureKind::index, "scatter_add", "index", index, i * s.unit, s.limit);
+    s.bad_index.index(index, i * s.unit, s.limit);
     return;
   }
   s.keys[i] = static_cast<uint32_t>(offset[2] + index * s.step);
@@ -104,7 +104,7 @@ void run(const KernelCall& call) {
   uint32_t* const base = memory.as<uint32_t>();
   uint32_t *keys[2] = {base, base + n}, *places[2] = {base + 2 * n, base + 3 * n};
   s.index = index.as<const int32_t>(), s.step = steps[axis], s.limit = out.shape[axis], s.unit = s.columns.size;
-  s.keys = keys[0], s.places = places[0], s.broken = reinterpret_cast<int*>(base + 4 * n + histogram), s.failure = failure_slot();
+  s.keys = keys[0], s.places = places[0], s.broken = reinterpret_cast<int*>(base + 4 * n + histogram), s.bad_index = index_report(what, "index");
   check(cudaMemsetAsync(s.broken, 0, sizeof(int), stream()), what);
   launch(what, find_keys, grid(n), kThreads, 0, s);
   launch(what, clear<T>, grid(all.size), kThreads, 0, out.as<T>(), all, s.broken);

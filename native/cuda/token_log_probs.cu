@@ -5,7 +5,7 @@
 #include "../core/kernel_arguments.h"
 #include "allocator.h"
 #include "exponential.h"
-#include "failure.h"
+#include "report.h"
 #include "vectors.h"
 
 namespace vantage::cuda {
@@ -93,13 +93,13 @@ struct Forward {
   int64_t parts;          // blocks of a row
   Totals<T>* partials;    // [N][parts]
   unsigned* tickets;      // a row's, 0
-  Failure* failure;
+  Report bad_id;
 };
 
 template <class S, class T>
 __device__ void write_row(const Forward<S>& f, int64_t row, const Totals<T>& t) {
   const int64_t id = f.ids[row];
-  if (id < 0 || id >= f.vocabulary) return report_failure(f.failure, FailureKind::index, "token_log_probs", "id", id, row, f.vocabulary);
+  if (id < 0 || id >= f.vocabulary) return f.bad_id.index(id, row, f.vocabulary);
   // Back to natural units.
   const double unit = Exponent<T>::kUnit, max = static_cast<double>(t.max) * unit, log_sum = math::log(t.sum);
   const double x = static_cast<double>(load_as_computed(f.logits.at(row, id))) * static_cast<double>(f.scale) * unit;
@@ -184,7 +184,7 @@ void forward(const KernelCall& call) {
   const Temporary memory("token_log_probs", parts > 1 ? static_cast<size_t>(rows * parts) * sizeof(Totals<T>) : 0);
   const Forward<S> f = {vectors_of<const S>(v[0]), vocabulary, column<const int32_t>(v[1]), column<T>(v[2]), column<T>(v[3]), column<T>(v[4]),
                         static_cast<T>(call.scalars[0] / Exponent<T>::kUnit), parts, memory.as<Totals<T>>(), signals(0, rows, 0).tickets,
-                        failure_slot()};
+                        index_report("token_log_probs", "id")};
   launch("token_log_probs", forward_rows<S>, dim3(static_cast<unsigned>(rows * parts)), kThreads, 0, f);
 }
 
@@ -198,7 +198,7 @@ struct Backward {
   Vectors<D> d_logits;
   T scale;
   int64_t parts;
-  Failure* failure;
+  Report bad_id;
 };
 
 // Reads and writes the same elements, so that the gradient may take the place of the logits.
@@ -210,7 +210,7 @@ __global__ void __launch_bounds__(kThreads) backward_rows(const Backward<S, D> f
   const int thread = static_cast<int>(threadIdx.x);
   const int64_t id = f.ids[row];
   if (id < 0 || id >= f.vocabulary) {
-    if (thread == 0) report_failure(f.failure, FailureKind::index, "token_log_probs_backward", "id", id, row, f.vocabulary);
+    if (thread == 0) f.bad_id.index(id, row, f.vocabulary);
     return;
   }
   const T g_log_prob = f.d_log_probs[row], g_entropy = f.d_entropy[row], lse = f.lse[row], entropy = f.entropy[row];
@@ -262,7 +262,8 @@ void backward_to(const KernelCall& call) {
   if (rows == 0) return;
   const int64_t parts = parts_of(rows, vocabulary, Vectors<S>::kWidth);
   const Backward<S, D> f = {vectors_of<const S>(v[0]), vocabulary, column<const int32_t>(v[1]), column<const T>(v[2]), column<const T>(v[3]),
-                            column<const T>(v[4]), column<const T>(v[5]), vectors_of<D>(v[6]), static_cast<T>(call.scalars[0]), parts, failure_slot()};
+                            column<const T>(v[4]), column<const T>(v[5]), vectors_of<D>(v[6]), static_cast<T>(call.scalars[0]), parts,
+                            index_report("token_log_probs_backward", "id")};
   launch("token_log_probs_backward", backward_rows<S, D>, dim3(static_cast<unsigned>(rows * parts)), kThreads, 0, f);
 }
 

@@ -11,11 +11,6 @@
 namespace test {
 namespace {
 
-bool wanted(const char* device) {
-  const char* only = std::getenv("VANTAGE_TEST_DEVICES");
-  return !only || !*only || std::strcmp(only, device) == 0;
-}
-
 void select_programs(const std::string& name) {
   char error[vantage::cuda::kErrorBytes];
   const std::string mode = name.substr(name.rfind(' ') + 1);
@@ -41,6 +36,11 @@ std::vector<Device> find_devices() {
 }
 
 }  // namespace
+
+bool wanted(const char* device) {
+  const char* only = std::getenv("VANTAGE_TEST_DEVICES");
+  return !only || !*only || std::strcmp(only, device) == 0;
+}
 
 vantage::Backend* cuda_backend() {
 #ifdef VANTAGE_TEST_CUDA_LIBRARY

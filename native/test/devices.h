@@ -18,6 +18,9 @@ struct Device {
 
 const std::vector<Device>& devices();
 
+// Whether the tests run on "cpu" or "cuda".
+bool wanted(const char* device);
+
 // CUDA's backend, or null where the tests run without.
 vantage::Backend* cuda_backend();
 

@@ -48,6 +48,8 @@ void for_each_layout(const Body& body) {
     for (DType dtype : {DType::f32, DType::f64}) {
       for (int64_t rows : {0, 1, 7, 33}) {
         for (int64_t time : {0, 1, 7, 8, 15, 16, 17, 100, 203}) {
+          // A device may be an emulation, which is slow: the lengths around its own blocks.
+          if (current_isa()->device && (rows == 1 || rows == 7 || time == 8 || time == 15 || time == 100)) continue;
           for (Holes holes : {Holes::none, Holes::some, Holes::padded}) body(Sample{dtype, rows, time, layout, holes});
         }
       }
@@ -65,6 +67,7 @@ void for_each_layout(const Body& body) {
 template <class Body>
 void for_each_case(const Body& body) {
   for (int64_t cache : {int64_t{-1}, int64_t{0}}) {
+    if (cache == 0 && current_isa()->device) continue;
     cpu::set_last_level_cache(cache);
     for_each_layout(body);
   }
@@ -191,6 +194,22 @@ TEST(discounted_return_values) {
   for_each_isa([&] {
     CHECK_THROWS(run_once(Kernel::discounted_return, {&x, &mask, &other, &no_moments}, {1}), "discounted_return: returns: expected shape [2,3], got [2,4]");
     CHECK_THROWS(run_once(Kernel::discounted_return, {&x, &x, &x, &no_moments}, {1}), "discounted_return: mask: expected uint8 or bool, got float32");
+  });
+}
+
+// A row so long that CUDA cuts it into several groups of segments.
+TEST(discounted_return_of_a_long_row) {
+  const int64_t time = 1080001;
+  Tensor rewards(DType::f32, {1, time}), mask(DType::u8, {1, time}), returns(rewards), moments(DType::f64, {1, 3});
+  for (int64_t i = 0; i < time; ++i) mask.set(i, i % 7 != 3), rewards.set(i, i % 7 != 3 ? std::sin(i * 0.37) : kNaN);
+  for_each_isa([&] {
+    run_once(Kernel::discounted_return, {&rewards, &mask, &returns, &moments}, {0.99999});
+    double expected = 0;
+    for (int64_t t = time - 1; t >= 0; --t) {
+      if (mask[t] != 0) expected = rewards[t] + 0.99999 * expected;
+      CHECK_CLOSE(returns[t], mask[t] != 0 ? expected : 0, 1e-5, 1e-5);
+    }
+    expect_moments(moments, 0, returns, mask);
   });
 }
 
