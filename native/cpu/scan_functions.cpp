@@ -75,7 +75,8 @@ void scan_in_double(const ScanCall& call) {
 //
 // The state is carried in double from run to run of kRun steps. Within a run it stands as s_0, rounded to float32, times the product of
 // the factors, and a part y that starts as what the rounding left: s_t = y_t + p_t·s_0. What the products lose by rounding is kept in
-// a second float (where factors are close to 1 their error would grow from run to run).
+// a second float (where factors are close to 1 their error would grow from run to run). That takes a multiply-add with one rounding.
+#if defined(__FMA__)
 
 constexpr int64_t kRun = 16;
 // Runs that begin with a larger state, or leave the range of float32, are taken in double.
@@ -145,12 +146,15 @@ VANTAGE_INLINE void scan_floats(const ScanCall& call, int64_t first) {
           x = valid != 0 ? x : one;
           term = valid != 0 ? term : f32x8{};
         }
-        if constexpr (Form::previous) store_vector(out + i + 8 * k, y[k] + p[k] * before[k]);
-        y[k] = term + x * y[k];
+        f32x8 state, error;
+        if constexpr (Form::previous) multiply_add(state, p[k], before[k], y[k]);
+        multiply_add(y[k], x, y[k], term);
         const f32x8 product = p[k] * x;
-        lost[k] = lost[k] * x + (p[k] * x - product);  // one multiply-add where the CPU has it; else 0
+        multiply_add(error, p[k], x, -product);
+        multiply_add(lost[k], lost[k], x, error);
         p[k] = product;
-        if constexpr (!Form::previous) store_vector(out + i + 8 * k, y[k] + p[k] * before[k]);
+        if constexpr (!Form::previous) multiply_add(state, p[k], before[k], y[k]);
+        store_vector(out + i + 8 * k, state);
       }
     }
 #pragma GCC unroll 2
@@ -184,6 +188,15 @@ void scan_of(const ScanCall& call) {
   for (; r + 16 <= call.width; r += 16) scan_floats<2, Form>(call, r);
   for (; r < call.width; r += 8) scan_floats<1, Form>(call, r);
 }
+
+#else
+
+template <class Form>
+void scan_of(const ScanCall& call) {
+  scan_in_double<float, Form>(call);
+}
+
+#endif
 
 template <class T>
 void scan(const ScanCall& call) {

@@ -64,6 +64,13 @@ VANTAGE_INLINE void narrow_doubles(f32x4& to, const f64x4& from) {
 #endif
 }
 
+#if defined(__FMA__)
+// a·b + c, rounded once. As an expression the compiler may round twice, or see that a·b is there already, rounded.
+VANTAGE_INLINE void multiply_add(f32x8& to, const f32x8& a, const f32x8& b, const f32x8& c) {
+  to = (f32x8)__builtin_ia32_vfmaddps256(a, b, c);
+}
+#endif
+
 // Eight bytes, widened. Through 16 bits: GCC takes a vector of eight bytes apart.
 VANTAGE_INLINE void load_bytes(i32x8& to, const void* from) {
   uint64_t bytes;

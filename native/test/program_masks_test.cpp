@@ -47,6 +47,17 @@ TEST(masked_scans) {
   }
 }
 
+// Factors so close to 1 that an error of every product of factors would be seen at the end of a long row.
+TEST(factors_close_to_one) {
+  for (double factor : {0.99995, 0.9999, 1.00001}) {
+    Builder b({17, 20'000});
+    b.sequential(true);
+    const int x = b.input(0.5, 1);
+    b.store(b.emit(Op::scan, f32, b.constant(factor), x, b.constant(3)));
+    b.check("factors close to one", 5e-7);
+  }
+}
+
 // Outputs that no cache holds are stored past it, in rows that are aligned and in rows that are not.
 TEST(large_outputs) {
   for (int64_t columns : {131'072, 131'075}) {
