@@ -207,7 +207,7 @@ TEST(discounted_return_of_a_long_row) {
     double expected = 0;
     for (int64_t t = time - 1; t >= 0; --t) {
       if (mask[t] != 0) expected = rewards[t] + 0.99999 * expected;
-      CHECK_CLOSE(returns[t], mask[t] != 0 ? expected : 0, 1e-5, 1e-5);
+      CHECK_CLOSE(returns[t], mask[t] != 0 ? expected : 0, 1e-5, 1e-4);  // small numbers are differences of large ones
     }
     expect_moments(moments, 0, returns, mask);
   });
