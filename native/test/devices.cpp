@@ -13,7 +13,7 @@ namespace {
 
 bool wanted(const char* device) {
   const char* only = std::getenv("VANTAGE_TEST_DEVICES");
-  return !only || !*only || std::strcmp(only, device) == 0;
+  return !only || !*only || std::strstr(device, only) == device;
 }
 
 void select_programs(const std::string& name) {
@@ -34,8 +34,8 @@ std::vector<Device> find_devices() {
     }
   }
   if (vantage::Backend* cuda = cuda_backend()) {
-    all.push_back({"cuda interpret", cuda, false, false, select_programs});
-    all.push_back({"cuda compile", cuda, false, true, select_programs});
+    if (wanted("cuda interpret")) all.push_back({"cuda interpret", cuda, false, false, select_programs});
+    if (wanted("cuda compile")) all.push_back({"cuda compile", cuda, false, true, select_programs});
   }
   return all;
 }
@@ -44,7 +44,7 @@ std::vector<Device> find_devices() {
 
 vantage::Backend* cuda_backend() {
 #ifdef VANTAGE_TEST_CUDA_LIBRARY
-  if (!wanted("cuda")) return nullptr;
+  if (!wanted("cuda interpret") && !wanted("cuda compile")) return nullptr;
   setenv("VANTAGE_CUDA_LIBRARY", VANTAGE_TEST_CUDA_LIBRARY, 0);
   const vantage::addon::Cuda& cuda = vantage::addon::cuda_library();
   if (!cuda.backend) {
