@@ -1,5 +1,6 @@
 #include "devices.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -29,8 +30,8 @@ std::vector<Device> find_devices() {
     }
   }
   if (vantage::Backend* cuda = cuda_backend()) {
-    all.push_back({"cuda interpret", cuda, false, false, select_programs});
-    all.push_back({"cuda compile", cuda, false, true, select_programs});
+    if (wanted("cuda interpret")) all.push_back({"cuda interpret", cuda, false, false, select_programs});
+    if (wanted("cuda compile")) all.push_back({"cuda compile", cuda, false, true, select_programs});
   }
   return all;
 }
@@ -39,12 +40,13 @@ std::vector<Device> find_devices() {
 
 bool wanted(const char* device) {
   const char* only = std::getenv("VANTAGE_TEST_DEVICES");
-  return !only || !*only || std::strcmp(only, device) == 0;
+  // Either may be the more exact one: "cuda" and "cuda interpret".
+  return !only || !*only || std::strncmp(only, device, std::min(std::strlen(only), std::strlen(device))) == 0;
 }
 
 vantage::Backend* cuda_backend() {
 #ifdef VANTAGE_TEST_CUDA_LIBRARY
-  if (!wanted("cuda")) return nullptr;
+  if (!wanted("cuda interpret") && !wanted("cuda compile")) return nullptr;
   setenv("VANTAGE_CUDA_LIBRARY", VANTAGE_TEST_CUDA_LIBRARY, 0);
   const vantage::addon::Cuda& cuda = vantage::addon::cuda_library();
   if (!cuda.backend) {

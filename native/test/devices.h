@@ -1,5 +1,5 @@
 // The devices that the tests run on: every instruction set of this CPU, and CUDA: the emulated one, or that of a GPU (-DVANTAGE_TEST_CUDA=real).
-// VANTAGE_TEST_DEVICES (cpu or cuda) limits them.
+// VANTAGE_TEST_DEVICES limits them: cpu, cuda, cuda interpret or cuda compile.
 #pragma once
 #include <string>
 #include <vector>

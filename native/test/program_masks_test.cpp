@@ -14,6 +14,8 @@ TEST(masked_scans) {
         Builder b(shape);
         b.sequential(reverse);
         const int64_t time = shape[1];
+        // What grows beyond all bounds is infinite step by step, and NaN where maps are composed first.
+        b.cpu_only = time > 10'000 && factor < -1;
         const int r = b.view(DType::f32), v = b.view(DType::f32), m = b.view(DType::u8);
         b.fill_uniform(r, -1, 1);
         b.fill_uniform(v, -1, 1);
@@ -63,6 +65,7 @@ TEST(large_outputs) {
   for (int64_t columns : {131'072, 131'075}) {
     for (bool scan : {false, true}) {
       Builder b({33, columns});
+      b.cpu_only = true;
       if (scan) b.sequential(true);
       const int x = b.input(-1, 1, DType::bf16), c = b.constant(0.5);
       const int y = scan ? b.emit(Op::scan, f32, c, x, c) : b.emit(Op::mul, f32, x, c);
