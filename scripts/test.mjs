@@ -3,7 +3,7 @@
 //   jest      everything else, on the CPU                              emulated  the tests of tensors and estimators on the emulated GPU
 //   cuda      the tests that touch a device on the GPU, if there is one
 // Not among them, for their time:
-//   sanitize  the C++ tests under address and undefined-behaviour sanitizers
+//   sanitize  the C++ tests of the CPU under address and undefined-behaviour sanitizers
 //   compile   the CUDA library for every architecture of a release
 //   gpu       all there is to test on a GPU: `npm run test:gpu`
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
@@ -27,13 +27,13 @@ async function native(args, { folder = 'build-cmake', options = [] } = {}) {
     await mustRun('cmake', ['-S', '.', '-B', folder, '-DVANTAGE_TESTS=ON', '-DCMAKE_BUILD_TYPE=Release', ...options], env);
     await mustRun('cmake', ['--build', folder, '--parallel', String(jobs)], env);
   });
-  const ctest = ['--test-dir', folder, '--verbose', '--no-tests=error', '--timeout', '900', ...args];
+  const ctest = ['--test-dir', folder, '--parallel', String(jobs), '--verbose', '--no-tests=error', '--timeout', '900', ...args];
   const { code, output } = await timed('ctest', () => capture('ctest', ctest, { cwd: root }));
   console.log(code === 0 ? resultLines(output).join('\n') : output);
   return { code, ...countCtest(output) };
 }
 
-const sanitize = (args) => native(args, { folder: 'build-sanitize', options: ['-DVANTAGE_SANITIZE=address,undefined'] });
+const sanitize = (args) => native(args, { folder: 'build-sanitize', options: ['-DVANTAGE_SANITIZE=address,undefined', '-DVANTAGE_TEST_CUDA=none'] });
 
 /** Each TypeScript project that is only checked: the sources with examples and benchmarks, and the tests. */
 async function types() {
