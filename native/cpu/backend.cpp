@@ -18,9 +18,11 @@ extern const KernelTable table;
 namespace avx2 {
 extern const KernelTable table;
 }
+#ifndef VANTAGE_WITHOUT_AVX512
 namespace avx512 {
 extern const KernelTable table;
 }
+#endif
 #endif
 
 namespace {
@@ -28,14 +30,19 @@ namespace {
 bool usable(const KernelTable* table) {
 #if defined(__x86_64__)
   if (table == &avx2::table) return __builtin_cpu_supports("x86-64-v3");
+#ifndef VANTAGE_WITHOUT_AVX512
   if (table == &avx512::table) return __builtin_cpu_supports("x86-64-v4");
+#endif
 #endif
   return table == &baseline::table;
 }
 
 const KernelTable* const kTables[] = {
 #if defined(__x86_64__)
-    &avx512::table, &avx2::table,
+#ifndef VANTAGE_WITHOUT_AVX512
+    &avx512::table,
+#endif
+    &avx2::table,
 #endif
     &baseline::table};
 

@@ -5,8 +5,8 @@ import { capture } from './process.mjs';
 /** Folders whose tests make tensors: each of these tests runs on every device there is. */
 export const DEVICE_TESTS = ['test/tensor', 'test/advantages', 'test/losses', 'test/models', 'test/trainer'];
 
-/** Those of them that also run on the emulated GPU, whose threads take turns on a core: what models and trainers add is only size. */
-export const EMULATED_TESTS = ['test/tensor', 'test/advantages', 'test/losses'];
+/** Those of them that also run on the emulated GPU, whose threads take turns on a core: every operation and estimator; what the rest adds is size. */
+export const EMULATED_TESTS = ['test/tensor/(arithmetic|devices|linear|primitives|random|recurrences|reductions|views)', 'test/advantages', 'test/losses'];
 
 /** The GPU that the built addon finds: {available, name, …}, or {available: false, reason}. */
 export async function findGpu(root, env = process.env) {
