@@ -11,6 +11,7 @@ TEST(masked_scans) {
   for (const std::vector<int64_t>& shape : {std::vector<int64_t>{40, 700}, {96, 16}, {21, 13}, {3, 90'000}}) {
     for (bool reverse : {false, true}) {
       for (double factor : {0.9405, 1.0, -1.25}) {
+        if (shape[1] > 10'000 && reverse != (factor == 1)) continue;  // long rows cost seconds
         Builder b(shape);
         b.sequential(reverse);
         const int64_t time = shape[1];
@@ -62,18 +63,16 @@ TEST(factors_close_to_one) {
 
 // Outputs that no cache holds are stored past it, in rows that are aligned and in rows that are not.
 TEST(large_outputs) {
-  for (int64_t columns : {131'072, 131'075}) {
-    for (bool scan : {false, true}) {
-      Builder b({33, columns});
-      b.cpu_only = true;
-      if (scan) b.sequential(true);
-      const int x = b.input(-1, 1, DType::bf16), c = b.constant(0.5);
-      const int y = scan ? b.emit(Op::scan, f32, c, x, c) : b.emit(Op::mul, f32, x, c);
-      b.store(y);
-      b.p.views.back().offset = 0;
-      b.store(b.emit(Op::add, f32, y, x));
-      b.check("large output", 1e-5, 1e-5);
-    }
+  for (bool scan : {false, true}) {
+    Builder b({33, scan ? 131'075 : 131'072});
+    b.cpu_only = true;
+    if (scan) b.sequential(true);
+    const int x = b.input(-1, 1, DType::bf16), c = b.constant(0.5);
+    const int y = scan ? b.emit(Op::scan, f32, c, x, c) : b.emit(Op::mul, f32, x, c);
+    b.store(y);
+    b.p.views.back().offset = 0;
+    b.store(b.emit(Op::add, f32, y, x));
+    b.check("large output", 1e-5, 1e-5);
   }
 }
 
