@@ -48,15 +48,20 @@ async function types() {
   return { code: failed, passed: projects.length - failed, failed, skipped: 0 };
 }
 
+/** No change to the environment: on the CPU, unless the caller's says otherwise. */
+const CPU = {};
+
 /** The report of the last run of Jest on the CPU. */
 let cpuReport = null;
 
-async function jest(args, environment = {}) {
+async function jest(args, environment = CPU) {
   const folder = mkdtempSync(join(tmpdir(), 'vantage-jest-'));
   const report = join(folder, 'report.json');
   try {
-    const code = await attach(process.execPath, [tool('jest/bin/jest.js'), '--json', `--outputFile=${report}`, ...args], { cwd: root });
+    const command = [tool('jest/bin/jest.js'), '--json', `--outputFile=${report}`, ...args];
+    const code = await attach(process.execPath, command, { cwd: root, env: { ...process.env, ...environment } });
     const result = JSON.parse(readFileSync(report, 'utf8'));
+    if (environment === CPU) cpuReport = result;
     // A file that does not load has no tests to count: it counts as one that failed.
     const failed = result.numFailedTests + result.numRuntimeErrorTestSuites;
     return { code, passed: result.numPassedTests, failed, skipped: result.numPendingTests + result.numTodoTests };
