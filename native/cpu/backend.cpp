@@ -15,9 +15,11 @@ namespace baseline {
 extern const KernelTable table;
 }
 #if defined(__x86_64__)
+#ifndef VANTAGE_WITHOUT_AVX2
 namespace avx2 {
 extern const KernelTable table;
 }
+#endif
 #ifndef VANTAGE_WITHOUT_AVX512
 namespace avx512 {
 extern const KernelTable table;
@@ -29,7 +31,9 @@ namespace {
 
 bool usable(const KernelTable* table) {
 #if defined(__x86_64__)
+#ifndef VANTAGE_WITHOUT_AVX2
   if (table == &avx2::table) return __builtin_cpu_supports("x86-64-v3");
+#endif
 #ifndef VANTAGE_WITHOUT_AVX512
   if (table == &avx512::table) return __builtin_cpu_supports("x86-64-v4");
 #endif
@@ -42,7 +46,9 @@ const KernelTable* const kTables[] = {
 #ifndef VANTAGE_WITHOUT_AVX512
     &avx512::table,
 #endif
+#ifndef VANTAGE_WITHOUT_AVX2
     &avx2::table,
+#endif
 #endif
     &baseline::table};
 

@@ -18,12 +18,16 @@ namespace baseline {
 VANTAGE_KERNELS(X)
 }
 #ifdef __x86_64__
+#ifndef VANTAGE_WITHOUT_AVX2
 namespace avx2 {
 VANTAGE_KERNELS(X)
 }
+#endif
+#ifndef VANTAGE_WITHOUT_AVX512
 namespace avx512 {
 VANTAGE_KERNELS(X)
 }
+#endif
 #endif
 #undef X
 }  // namespace vantage::cpu
@@ -44,15 +48,19 @@ inline std::vector<Isa> available_isas() {
   std::vector<Isa> isas = {{"baseline", {VANTAGE_KERNELS(X)}}};
 #undef VANTAGE_TESTED_ISA
 #ifdef __x86_64__
+#ifndef VANTAGE_WITHOUT_AVX2
 #define VANTAGE_TESTED_ISA avx2
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) isas.push_back({"avx2", {VANTAGE_KERNELS(X)}});
 #undef VANTAGE_TESTED_ISA
+#endif
+#ifndef VANTAGE_WITHOUT_AVX512
 #define VANTAGE_TESTED_ISA avx512
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd")) {
     isas.push_back({"avx512", {VANTAGE_KERNELS(X)}});
   }
 #undef VANTAGE_TESTED_ISA
+#endif
 #endif
 #undef X
   if (!wanted("cpu")) isas.clear();
