@@ -25,7 +25,7 @@ export class GeneralizedAdvantageEstimation extends AdvantageEstimator {
       const { advantages, returns } = overEverything(rewards, values!, context);
       return { advantages: this.options.whiten ? maskedWhiten(advantages, masks) : advantages, returns };
     }
-    const { advantages, returns, moments } = generalizedAdvantage(rewards, values!, masks, { ...context, moments: true });
+    const { advantages, returns, moments } = generalizedAdvantage(rewards, values!, masks, { gamma: context.gamma, lambda: context.lambda, moments: true });
     return { advantages: this.options.whiten ? maskedWhiten(advantages, masks, 1e-8, moments) : advantages, returns, moments: moments! };
   }
 }
