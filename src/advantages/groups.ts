@@ -20,6 +20,7 @@ export class Groups {
   private readonly rows: Tensor;
   private readonly starts: Tensor;
   private readonly everyRow: Tensor;
+  private last: { scores: Tensor; valid: Tensor; result: ReturnType<typeof groupMoments> } | null = null;
 
   constructor(ids: GroupIds, batch: number, device?: Device) {
     const index = numbered(ids, batch);
@@ -68,7 +69,12 @@ export class Groups {
     if (scores.ndim !== 1 || scores.shape[0] !== this.index.shape[0]) {
       throw new EstimatorError(`groups: expected one number a row, shape [${this.index.shape[0]}], got [${scores.shape.join(',')}]`);
     }
-    return groupMoments(scores, valid, this.rows, this.starts);
+    // Mean and spread of the same scores, asked for one after the other, are one call of the kernel.
+    const { last } = this;
+    if (last && last.scores === scores && last.valid === valid && Object.values(last.result).every((tensor) => !tensor.isDisposed)) return last.result;
+    const result = groupMoments(scores, valid, this.rows, this.starts);
+    this.last = { scores, valid, result };
+    return result;
   }
 }
 
