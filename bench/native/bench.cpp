@@ -7,9 +7,11 @@
 //   copy BYTES CALLS                          seconds a call of a copy of so many bytes, on all threads
 //   job SETS                                  forgets the job before; the arrays of the next one stand in memory so many times
 //   array DTYPE GIVEN NDIM EXTENT…            an array, followed by its bytes where GIVEN is 1, else zeros
+//   random DTYPE LOW HIGH NDIM EXTENT…        an array of uniform numbers
 //   call KERNEL N VIEW… N SCALAR… N ATTRIBUTE…   a call of the job, by the rows of native/core/kernels.h; views count arrays from 0
 //   ready                                     the job is complete: allocates and fills the sets
 //   time CALLS ROTATE                         seconds a run of the job; the sets take turns where ROTATE is 1
+//   device CALLS ROTATE                       seconds of the device alone: the launches are queued behind other work before any of them begins
 //   read ARRAY                                `ok BYTES`, then the bytes of an array of the first set
 #include <algorithm>
 #include <chrono>
@@ -24,6 +26,7 @@
 #include "../../native/addon/cuda_library.h"
 #include "../../native/core/backend.h"
 #include "../../native/core/error.h"
+#include "../../native/core/math.h"
 #include "../../native/cpu/backend.h"
 #include "../../native/cpu/thread_pool.h"
 #include "copy.h"
@@ -46,6 +49,28 @@ struct Call {
   std::vector<size_t> views;
   std::vector<double> scalars, attributes;
 };
+
+// Uniform in [low, high) (integers too), from a linear congruence; repeated with a period that no power of two meets.
+void fill_uniform(char* data, DType dtype, int64_t size, double low, double high, uint64_t seed) {
+  constexpr int64_t kPeriod = 1048573;
+  const size_t width = byte_size(dtype);
+  uint64_t state = seed + 1;
+  for (int64_t i = 0; i < std::min(size, kPeriod); ++i) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    const double x = low + (high - low) * static_cast<double>(state >> 11) / 9007199254740992.0;
+    char* at = data + static_cast<size_t>(i) * width;
+    const auto put = [at](auto value) { std::memcpy(at, &value, sizeof value); };
+    switch (dtype) {
+      case DType::f32: put(static_cast<float>(x)); break;
+      case DType::f64: put(x); break;
+      case DType::bf16: put(math::to_bfloat16(static_cast<float>(x))); break;
+      case DType::i32: put(static_cast<int32_t>(x)); break;
+      default: put(static_cast<uint8_t>(x));
+    }
+  }
+  const size_t bytes = static_cast<size_t>(size) * width;
+  for (size_t filled = static_cast<size_t>(kPeriod) * width; filled < bytes; filled *= 2) std::memcpy(data + filled, data, std::min(filled, bytes - filled));
+}
 
 // Memory of a device, freed with its holder.
 class Block {
@@ -75,9 +100,11 @@ class Harness {
     if (command == "copy") return say_seconds(copy(words));
     if (command == "job") return start(read<int>(words, "sets"));
     if (command == "array") return add_array(words);
+    if (command == "random") return add_random(words);
     if (command == "call") return add_call(words);
     if (command == "ready") return fill();
     if (command == "time") return time(words);
+    if (command == "device") return time_on_device(words);
     if (command == "read") return send(read<size_t>(words, "array"));
     fail("unknown command \"%s\"", command.c_str());
   }
@@ -130,14 +157,17 @@ class Harness {
     say("");
   }
 
-  void add_array(std::istringstream& words) {
+  static DType read_dtype(std::istringstream& words) {
     const std::string dtype = read<std::string>(words, "a dtype");
-    const bool given = read<int>(words, "0 or 1") != 0;
-    Array array;
     int kind = 0;
     while (kind < kDTypes && dtype != name_of(static_cast<DType>(kind))) ++kind;
     if (kind == kDTypes) fail("unknown dtype \"%s\"", dtype.c_str());
-    array.view.dtype = static_cast<DType>(kind);
+    return static_cast<DType>(kind);
+  }
+
+  static Array read_array(std::istringstream& words, DType dtype) {
+    Array array;
+    array.view.dtype = dtype;
     array.view.ndim = read<int>(words, "the number of dimensions");
     if (array.view.ndim < 0 || array.view.ndim > kMaxDims) fail("expected 0 to %d dimensions", kMaxDims);
     for (int d = 0; d < array.view.ndim; ++d) array.view.shape[d] = read<int64_t>(words, "an extent");
@@ -146,10 +176,27 @@ class Harness {
       array.view.strides[d] = stride;
       stride *= array.view.shape[d];
     }
+    return array;
+  }
+
+  void add_array(std::istringstream& words) {
+    const DType dtype = read_dtype(words);
+    const bool given = read<int>(words, "0 or 1") != 0;
+    Array array = read_array(words, dtype);
     if (given) {
       array.given.resize(array.bytes());
       std::cin.read(array.given.data(), static_cast<std::streamsize>(array.given.size()));
     }
+    arrays_.push_back(std::move(array));
+    say("");
+  }
+
+  void add_random(std::istringstream& words) {
+    const DType dtype = read_dtype(words);
+    const double low = read<double>(words, "a number"), high = read<double>(words, "a number");
+    Array array = read_array(words, dtype);
+    array.given.resize(array.bytes());
+    fill_uniform(array.given.data(), dtype, array.view.size(), low, high, arrays_.size());
     arrays_.push_back(std::move(array));
     say("");
   }
@@ -214,6 +261,16 @@ class Harness {
     for (int i = 0; i < calls; ++i) run(i % sets);
     backend_.synchronize();
     say_seconds(seconds_since(start) / calls);
+  }
+
+  void time_on_device(std::istringstream& words) {
+    const int calls = std::max(1, read<int>(words, "calls"));
+    const int sets = read<int>(words, "0 or 1") != 0 ? sets_ : 1;
+    if (memory_.empty()) fail("no job is ready");
+    if (std::string(backend_.name()) != "cuda") fail("device: expected cuda, got %s", backend_.name());
+    say_seconds(time_device([&] {
+      for (int i = 0; i < calls; ++i) run(i % sets);
+    }) / calls);
   }
 
   void send(size_t index) {

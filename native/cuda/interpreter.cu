@@ -297,7 +297,7 @@ Kernel kernel_of(Walk walk, int team) {
 
 void launch_interpreter(const Interpretation& interpretation, Walk walk, int team, long long blocks, size_t shared) {
   const Kernel kernel = kernel_of(walk, team);
-  if (shared > 48 * 1024) check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)), "program");
+  if (shared + kOwnShared > kFreeShared) check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)), "program");
   launch("program", kernel, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), shared, interpretation);
 }
 

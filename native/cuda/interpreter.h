@@ -42,6 +42,9 @@ struct Interpretation {
 };
 static_assert(sizeof(Interpretation) <= 4096);
 
+// What a block's skeletons and reductions need of shared memory at most, besides the homes.
+constexpr size_t kOwnShared = 12 * 1024;
+
 // `shared`: bytes of shared memory, 0 where the homes are elsewhere.
 void launch_interpreter(const Interpretation& launch, Walk walk, int team, long long blocks, size_t shared);
 

@@ -7,12 +7,15 @@ namespace vantage::cuda {
 // Most blocks that a grid may have along x; kernels that walk more than that stride by the grid.
 constexpr int64_t kMaxGrid = 0x7fffffff;
 
+// Shared memory that a block has without asking: a kernel's own and what the launch adds. More has to be allowed with cudaFuncSetAttribute.
+constexpr size_t kFreeShared = 48 * 1024;
+
 // kernel<<<grid, block, shared>>>(arguments...) on the stream; `what` names the operation in errors. Arguments are converted to the parameters' types.
 template <class... Parameters, class... Arguments>
 void launch(const char* what, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, Arguments... arguments) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
 #ifdef VANTAGE_CUDA_EMULATED
-  if (shared > 48 * 1024 && shared > cuda_emulator::allowed_dynamic_shared(reinterpret_cast<const void*>(kernel))) {
+  if (shared > kFreeShared && shared > cuda_emulator::allowed_dynamic_shared(reinterpret_cast<const void*>(kernel))) {
     check(cudaErrorInvalidValue, what);
   }
   cuda_emulator::launch([&] { kernel(static_cast<Parameters>(arguments)...); }, grid, block, shared, (sizeof(Parameters) + ... + 0));

@@ -111,8 +111,11 @@ bool library_set_programs(const char* mode, char* error) noexcept {
   });
 }
 
+void* library_stream() noexcept { return stream(); }
+
 constexpr Library table = {fingerprint(),   library_open,     library_allocate,    library_release,    library_trim,        library_cached_bytes,
-                           library_upload, library_download, library_run_program, library_run_kernel, library_synchronize, library_set_programs};
+                           library_upload, library_download, library_run_program, library_run_kernel, library_synchronize, library_set_programs,
+                           library_stream};
 
 }  // namespace
 }  // namespace vantage::cuda

@@ -31,6 +31,8 @@ struct Library {
   bool (*synchronize)(char* error) noexcept;
   // How programs run: "interpret", "compile" or "auto". The environment's VANTAGE_CUDA_PROGRAMS, or auto, until it is called.
   bool (*set_programs)(const char* mode, char* error) noexcept;
+  // The CUstream that everything runs on, for whoever measures it. Only after open().
+  void* (*stream)() noexcept;
 };
 
 // Differs where the two sides would understand a program or a call differently.

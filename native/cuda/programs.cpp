@@ -138,8 +138,7 @@ void interpret(const Program& program, Kept& kept, const Geometry& geometry, voi
   const size_t bytes = static_cast<size_t>(kThreads) *
                        (static_cast<size_t>(layout.slots()) * sizeof(Slot) +
                         static_cast<size_t>(kept.script.homes * layout.items() * launch.script.home_bytes));
-  // Some of a block's shared memory is the skeletons' own.
-  const bool fits = bytes + 12 * 1024 <= device().most_shared;
+  const bool fits = bytes + kOwnShared <= device().most_shared;
   const Temporary homes("program", fits ? 0 : bytes * static_cast<size_t>(layout.blocks));
   launch.homes = fits ? nullptr : homes.as<char>();
   launch.homes_bytes = static_cast<long long>(bytes);

@@ -148,7 +148,7 @@ describe('Transformer', () => {
     expect(() => model.hidden(int32([new Array<number>(65).fill(1)]), int32([0]))).toThrow(
       'at most maxPositionEmbeddings = 64 columns, got 65',
     );
-    expect(() => model.hidden(int32([[3, 11]]), int32([0])).realize()).toThrow(/index 11 .*\[0, 11\)/);
+    expect(() => model.hidden(int32([[3, 11]]), int32([0])).toArray()).toThrow(/index 11 .*\[0, 11\)/);
     const without = new Map(model.parameters);
     without.delete('model.norm.weight');
     expect(() => new Transformer(tiny(), without)).toThrow("parameter 'model.norm.weight': expected shape [16], got none");
