@@ -37,6 +37,12 @@ template <class X>
 VANTAGE_HD void gae_target(X& target, const X& advantage, const X& value, const X& lambda) {
   target = value + lambda * advantage;
 }
+// What U_t is without U': the addend of its recurrence.
+template <class X>
+VANTAGE_HD void gae_addend(X& addend, const X& reward, const X& value, const X& lambda) {
+  const X advantage = reward - value;
+  gae_target(addend, advantage, value, lambda);
+}
 
 // V-trace (Espeholt et al., "IMPALA", 2018), with λ in the trace coefficients as in later libraries. Of w = exp(log π − log μ), clipped:
 //   ρ = min(ρ̄, w), c = λ·min(c̄, w). A NaN stays one.

@@ -1,6 +1,6 @@
 // y_t = a_t·y + b_t along rows, in either direction.
 #include "../core/kernel_arguments.h"
-#include "scan.h"
+#include "scan_segments.h"
 
 namespace vantage::cuda {
 namespace {
@@ -8,7 +8,7 @@ namespace {
 template <class S, bool reverse>
 struct AffineScan {
   using Type = ComputedIn<S>;
-  static constexpr bool kReverse = reverse, kNext = false, kMoments = false;
+  static constexpr bool kReverse = reverse, kNext = false, kMoments = false, kCuts = false, kConstant = false;
 
   struct Chunk {
     S a[4], b[4];  // b becomes y
@@ -23,15 +23,15 @@ struct AffineScan {
   __device__ __forceinline__ void load(Chunk& c, const Four& at) const {
     cuda::load(c.a, a, at);
     cuda::load(c.b, b, at);
-    c.valid = 0;
+    c.valid = 0x01010101u;
+    if (at.whole) return;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) c.valid |= at.holds(i) ? 1u << (8 * i) : 0;
+    for (int i = 0; i < 4; ++i) c.valid &= at.holds(i) ? ~0u : ~(0xffu << (8 * i));
   }
-  __device__ __forceinline__ Map map(const Chunk& c, int i) const {
-    return {static_cast<double>(load_as_computed(c.a[i])), static_cast<double>(load_as_computed(c.b[i]))};
-  }
+  __device__ __forceinline__ double factor(const Chunk& c, int i) const { return static_cast<double>(load_as_computed(c.a[i])); }
+  __device__ __forceinline__ double addend(const Chunk& c, int i) const { return static_cast<double>(load_as_computed(c.b[i])); }
   __device__ __forceinline__ void finish(Chunk& c, int i, double& state) const {
-    state = map(c, i).apply(state);
+    recurrences::affine_step(state, factor(c, i), addend(c, i));
     c.b[i] = store_as<S>(state);
   }
   __device__ __forceinline__ void clear(Chunk&, int) const {}

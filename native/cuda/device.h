@@ -1,4 +1,4 @@
-// What the kernels share on the device: rows of strided arrays read four elements at a time, affine maps and moments over a warp.
+// What the kernels share on the device: rows of strided arrays read four elements at a time, and moments over a warp or a block.
 #pragma once
 #include <cstdint>
 #include <initializer_list>
@@ -131,15 +131,21 @@ struct Four {
   __device__ __forceinline__ bool holds(int i) const { return t + i >= 0 && t + i < time; }
 };
 
+// The first element of a whole four, whose elements are neighbours.
+template <class S>
+__device__ __forceinline__ S* first_of(const Rows<S>& rows, const Four& at) {
+  return rows.data + at.row * rows.row + at.t;
+}
+
 template <class S, class From>
 __device__ __forceinline__ void load(S (&x)[4], const Rows<From>& from, const Four& at) {
-  if (at.whole) return load4(x, &from.at(at.row, at.t));
+  if (at.whole) return load4(x, first_of(from, at));
 #pragma unroll
   for (int i = 0; i < 4; ++i) x[i] = at.holds(i) ? from.at(at.row, at.t + i) : S{};
 }
 template <class S>
 __device__ __forceinline__ void store(const Rows<S>& to, const Four& at, const S (&x)[4]) {
-  if (at.whole) return store4(&to.at(at.row, at.t), x);
+  if (at.whole) return store4(first_of(to, at), x);
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     if (at.holds(i)) to.at(at.row, at.t + i) = x[i];
@@ -148,13 +154,17 @@ __device__ __forceinline__ void store(const Rows<S>& to, const Four& at, const S
 
 // Four bytes, the first in the lowest bits; 0 outside of the row.
 __device__ __forceinline__ uint32_t load_bytes(const Rows<uint8_t>& from, const Four& at) {
-  if (at.whole) return *reinterpret_cast<const uint32_t*>(&from.at(at.row, at.t));
+  if (at.whole) return *reinterpret_cast<const uint32_t*>(first_of(from, at));
   uint32_t word = 0;
 #pragma unroll
   for (int i = 0; i < 4; ++i) word |= at.holds(i) ? uint32_t{from.at(at.row, at.t + i)} << (8 * i) : 0;
   return word;
 }
 __device__ __forceinline__ uint32_t byte_of(uint32_t word, int i) { return word >> (8 * i) & 0xff; }
+__device__ __forceinline__ bool has_byte(uint32_t word, int i) { return (word & 0xffu << (8 * i)) != 0; }
+__device__ __forceinline__ bool has_all_bytes(uint32_t word) { return ((word - 0x01010101u) & ~word & 0x80808080u) == 0; }
+// 1 in each byte that is not 0.
+__device__ __forceinline__ uint32_t ones_of(uint32_t word) { return (((word & 0x7f7f7f7fu) + 0x7f7f7f7fu) | word) >> 7 & 0x01010101u; }
 
 // How arrays of equal shape are read in fours: where they all lie along memory and rows start alike, fours begin at the same multiples of four elements in
 // each, so that a row may start anywhere. `phase` is the row stride modulo 4.
@@ -170,6 +180,12 @@ struct Fours {
     const int64_t t = index * 4 - lead(row);
     return {row, t, time, along && t >= 0 && t + 4 <= time};
   }
+  // Whether `fours` of them from the index on are whole, and the one at an index where that is known.
+  __device__ __forceinline__ bool whole(int64_t row, int64_t index, int64_t fours) const {
+    const int64_t t = index * 4 - lead(row);
+    return along && t >= 0 && t + 4 * fours <= time;
+  }
+  __device__ __forceinline__ Four whole_at(int64_t row, int64_t index) const { return {row, index * 4 - lead(row), time, true}; }
   // Outside of every row: nothing is read or written.
   __device__ __forceinline__ Four nowhere() const { return {0, 0, 0, false}; }
 };
@@ -180,43 +196,7 @@ TensorView flat(const TensorView& view);
 // Of the first array and all others that are not empty. [B,T] all of them.
 Fours fours_of(const TensorView& first, std::initializer_list<const TensorView*> others);
 
-// ---- Warps ----------------------------------------------------------------------------------------------------------------
-
-// y = b + a·y_in. Where a is −0 nothing comes in, not even a NaN: so a step that ends an episode is told from a product that became too small.
-struct Map {
-  double a, b;
-
-  __device__ __forceinline__ bool cut() const { return __double_as_longlong(a) == INT64_MIN; }
-  __device__ __forceinline__ double apply(double y) const {
-    if (cut()) return b;
-    recurrences::affine_step(y, a, b);
-    return y;
-  }
-  // This map after an earlier one.
-  __device__ __forceinline__ void after(const Map& earlier) {
-    if (!cut()) recurrences::compose(a, b, earlier.a, earlier.b);
-  }
-};
-
-// Replaces the map of each lane by that of all lanes up to it, in teams of `kLanes` neighbours.
-template <int kLanes>
-__device__ __forceinline__ void scan_maps(Map& map, int lane) {
-#pragma unroll
-  for (int d = 1; d < kLanes; d *= 2) {
-    const Map earlier = {__shfl_up_sync(kAllLanes, map.a, d, kLanes), __shfl_up_sync(kAllLanes, map.b, d, kLanes)};
-    if (lane >= d) map.after(earlier);
-  }
-}
-template <int kLanes>
-__device__ __forceinline__ Map map_of(const Map& map, int lane) {
-  return {__shfl_sync(kAllLanes, map.a, lane, kLanes), __shfl_sync(kAllLanes, map.b, lane, kLanes)};
-}
-// What the lanes before this one do together, from the scanned maps.
-template <int kLanes>
-__device__ __forceinline__ Map map_before(const Map& scanned, int lane) {
-  const Map before = {__shfl_up_sync(kAllLanes, scanned.a, 1, kLanes), __shfl_up_sync(kAllLanes, scanned.b, 1, kLanes)};
-  return lane == 0 ? Map{1, 0} : before;
-}
+// ---- Moments --------------------------------------------------------------------------------------------------------------
 
 // Sums from which a thread's moments come: over the differences to the first number that it sees.
 struct MomentSums {

@@ -20,6 +20,8 @@ struct State {
   int64_t flag_count = 0;
   unsigned* tickets = nullptr;
   int64_t ticket_count = 0;
+  Letter* letters = nullptr;
+  int64_t letter_count = 0;
   unsigned* counter = nullptr;
   unsigned counted = 0, launches = 0;
 };
@@ -40,14 +42,15 @@ int wanted_device(int count) {
   return static_cast<int>(index);
 }
 
-// Zeroed memory for `count` numbers, in place of an array that is too small. What still runs may use the old one: it is freed behind it.
-void grow(unsigned** memory, int64_t* held, int64_t count, const char* what) {
+// Zeroed memory for `count` of them, in place of an array that is too small. What still runs may use the old one: it is freed behind it.
+template <class T>
+void grow(T** memory, int64_t* held, int64_t count, const char* what) {
   if (count <= *held) return;
   int64_t size = 1024;
   while (size < count) size *= 2;
-  unsigned* larger = nullptr;
-  check(cudaMalloc(reinterpret_cast<void**>(&larger), static_cast<size_t>(size) * sizeof(unsigned)), what);
-  check(cudaMemsetAsync(larger, 0, static_cast<size_t>(size) * sizeof(unsigned), opened->stream), what);
+  T* larger = nullptr;
+  check(cudaMalloc(reinterpret_cast<void**>(&larger), static_cast<size_t>(size) * sizeof(T)), what);
+  check(cudaMemsetAsync(larger, 0, static_cast<size_t>(size) * sizeof(T), opened->stream), what);
   if (*memory) cudaFree(*memory);
   *memory = larger;
   *held = size;
@@ -134,18 +137,20 @@ void throw_failure() {
   fail("%s: %s %lld", found.kernel, found.text, found.index);
 }
 
-Signals signals(int64_t flag_count, int64_t ticket_count, int64_t blocks) {
+Signals signals(int64_t flag_count, int64_t ticket_count, int64_t blocks, int64_t letter_count) {
   State& s = *opened;
   // After 2^32 launches the numbers come again: flags that old would seem set.
   if (++s.launches == 0) {
     if (s.flags) check(cudaMemsetAsync(s.flags, 0, static_cast<size_t>(s.flag_count) * sizeof(unsigned), s.stream), "cuda");
+    if (s.letters) check(cudaMemsetAsync(s.letters, 0, static_cast<size_t>(s.letter_count) * sizeof(Letter), s.stream), "cuda");
     s.launches = 1;
   }
   int64_t counters = s.counter ? 1 : 0;
   grow(&s.counter, &counters, 1, "cuda");
   grow(&s.flags, &s.flag_count, flag_count, "cuda");
   grow(&s.tickets, &s.ticket_count, ticket_count, "cuda");
-  const Signals result = {s.flags, s.launches, s.counter, s.counted, s.tickets};
+  grow(&s.letters, &s.letter_count, letter_count, "cuda");
+  const Signals result = {s.flags, s.launches, s.counter, s.counted, s.tickets, s.letters};
   s.counted += static_cast<unsigned>(blocks);
   return result;
 }

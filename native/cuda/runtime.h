@@ -39,17 +39,24 @@ void synchronize(const char* what);
 // Copies from ordinary host memory, which may be changed as soon as this returns.
 void copy_to_device(void* to, const void* from, size_t bytes, const char* what);
 
+// Memory through which a block tells others a number or two, in words that each carry the number of the launch in their upper half. Never cleared: what
+// is there from earlier launches is of another number.
+struct alignas(32) Letter {
+  unsigned long long words[4];
+};
+
 // Counters and flags that kernels keep between the blocks of one launch. They are never cleared between launches: a flag is set when it holds the
 // number of the launch, and a counter is read from where the last launch left it.
 struct Signals {
   unsigned* flags;      // `count` of them
-  unsigned set;         // what a flag of this launch holds
+  unsigned set;         // the number of the launch: what its flags hold, and its letters in their words' upper halves
   unsigned* counter;    // every block of the launch adds 1
   unsigned counted;     // what the counter holds before the launch
   unsigned* tickets;    // `ticket_count` of them, 0; whoever completes one puts it back to 0
+  Letter* letters;      // `letter_count` of them
 };
 // For one launch of `blocks` blocks on the stream, which has to follow; where it fails, reset_signals() is called.
-Signals signals(int64_t flag_count, int64_t ticket_count, int64_t blocks);
+Signals signals(int64_t flag_count, int64_t ticket_count, int64_t blocks, int64_t letter_count = 0);
 void reset_signals();
 
 }  // namespace vantage::cuda

@@ -1,6 +1,6 @@
 // V-trace targets and advantages.
 #include "../core/kernel_arguments.h"
-#include "scan.h"
+#include "scan_segments.h"
 
 namespace vantage::cuda {
 namespace {
@@ -8,7 +8,7 @@ namespace {
 template <class T>
 struct Vtrace {
   using Type = T;
-  static constexpr bool kReverse = true, kNext = true, kMoments = false;
+  static constexpr bool kReverse = true, kNext = true, kMoments = false, kCuts = false, kConstant = false;
 
   // w = exp(log π − log μ); `next` is V'. Targets take the place of w, advantages of rewards.
   struct Chunk {
@@ -39,17 +39,18 @@ struct Vtrace {
     recurrences::vtrace_clip(weight, static_cast<double>(c.w[i]), limit);
     return weight;
   }
-  __device__ __forceinline__ Map map(const Chunk& c, int i) const {
-    Map map = {gamma * lambda * clipped(c, i, clip_c), 0};
-    recurrences::vtrace_difference(map.b, static_cast<double>(c.r[i]), static_cast<double>(c.v[i]), static_cast<double>(c.next[i]),
+  __device__ __forceinline__ double factor(const Chunk& c, int i) const { return gamma * lambda * clipped(c, i, clip_c); }
+  __device__ __forceinline__ double addend(const Chunk& c, int i) const {
+    double difference;
+    recurrences::vtrace_difference(difference, static_cast<double>(c.r[i]), static_cast<double>(c.v[i]), static_cast<double>(c.next[i]),
                                    clipped(c, i, clip_rho), gamma);
-    return map;
+    return difference;
   }
   __device__ __forceinline__ void finish(Chunk& c, int i, double& difference) const {
     const double value = static_cast<double>(c.v[i]), next_target = static_cast<double>(c.next[i]) + difference;
     double advantage;
     recurrences::vtrace_advantage(advantage, static_cast<double>(c.r[i]), value, next_target, clipped(c, i, clip_pg_rho), gamma);
-    difference = map(c, i).apply(difference);
+    recurrences::affine_step(difference, factor(c, i), addend(c, i));
     c.w[i] = static_cast<T>(value + difference);
     c.r[i] = static_cast<T>(advantage);
   }

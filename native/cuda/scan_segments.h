@@ -1,0 +1,210 @@
+// Long rows in a single pass: blocks that each take a segment of a row and learn from memory what the segments before it do. All maps of the segments before are composed
+// in a tree whose shape depends on the row's length alone, so that the same input gives the same bits whatever the timing (a look-back with a window that depends
+// on what is ready would not).
+#pragma once
+#include "allocator.h"
+#include "scan.h"
+
+namespace vantage::cuda {
+
+constexpr int kSegmentThreads = 256, kSegmentWarps = kSegmentThreads / 32;
+// Segments whose maps one block composes at once. Longer rows have groups of them, whose last segment makes the group's map known.
+constexpr int kGroup = kSegmentThreads;
+
+// What the blocks of a launch tell each other. Two rounds, the second for the states: the first is for the values V' where they are needed.
+struct Segments {
+  int64_t segments, groups;  // a row's
+  Signals signals;           // letters: [2][rows][segments + groups]
+  double* moments;           // [rows][segments][3]
+};
+
+// A map comes in four words of eight bytes, each of which says by itself whether it is of this launch: no fence, and one journey to memory.
+template <class M>
+__device__ __forceinline__ void publish(const Segments& s, int64_t slot, const M& map) {
+  const unsigned long long a = static_cast<unsigned long long>(__double_as_longlong(map.a)), b = static_cast<unsigned long long>(__double_as_longlong(map.b));
+  const unsigned long long set = static_cast<unsigned long long>(s.signals.set) << 32;
+  volatile unsigned long long* const words = s.signals.letters[slot].words;
+  words[0] = set | a >> 32, words[1] = set | (a & 0xffffffffu), words[2] = set | b >> 32, words[3] = set | (b & 0xffffffffu);
+}
+template <class M>
+__device__ __forceinline__ M wait_for(const Segments& s, int64_t slot) {
+  const volatile unsigned long long* const words = s.signals.letters[slot].words;
+  for (;;) {
+    const unsigned long long w[4] = {words[0], words[1], words[2], words[3]};
+    const auto set = [&](int i) { return static_cast<unsigned>(w[i] >> 32) == s.signals.set; };
+    if (set(0) && set(1) && set(2) && set(3)) {
+      return {__longlong_as_double(static_cast<long long>(w[0] << 32 | (w[1] & 0xffffffffu))),
+              __longlong_as_double(static_cast<long long>(w[2] << 32 | (w[3] & 0xffffffffu)))};
+    }
+    __nanosleep(20);
+  }
+}
+
+// The maps of a block's threads in order, in all threads. `shared` may be used again after a barrier.
+template <class M>
+__device__ __forceinline__ M compose_block(const M& map, M* shared) {
+  const M warp = compose_warp(map);
+  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = warp;
+  __syncthreads();
+  M all = shared[0];
+  for (int w = 1; w < kSegmentWarps; ++w) all = shared[w].after(all);
+  return all;
+}
+
+// Makes the map of this block's segment known and returns the state before it. `first` is the row's first slot.
+template <class M>
+__device__ __forceinline__ double state_before(const Segments& s, int64_t first, int64_t segment, const M& own, double initial, M* shared) {
+  if (s.segments == 1) return initial;
+  if (threadIdx.x == 0) publish(s, first + segment, own);
+  const int64_t group = segment / kGroup;
+  const int position = static_cast<int>(segment % kGroup), thread = static_cast<int>(threadIdx.x);
+  M before = {1, 0};
+  if (position > 0) before = compose_block(thread < position ? wait_for<M>(s, first + group * kGroup + thread) : M{1, 0}, shared);
+  if (thread == 0 && position == kGroup - 1) publish(s, first + s.segments + group, own.after(before));
+  double state = initial;
+  for (int64_t start = 0; start < group; start += kGroup) {
+    __syncthreads();
+    state = compose_block(start + thread < group ? wait_for<M>(s, first + s.segments + start + thread) : M{1, 0}, shared).apply(state);
+  }
+  return before.apply(state);
+}
+
+// A row's moments from those of its segments, by the block that finishes last; always in the same order.
+__device__ __forceinline__ void segment_moments(const Segments& s, int64_t row, int64_t segment, const MomentSums& sums, const Rows<double>& moments) {
+  __shared__ double shared[kSegmentWarps][3];
+  __shared__ bool last;
+  const Moments own = block_moments<kSegmentThreads>(sums.result(), shared);
+  const Rows<double> partials = {s.moments + 3 * row * s.segments, 3, 1};
+  if (threadIdx.x == 0) {
+    if (s.segments == 1) write_moments(moments, row, own);
+    else write_moments(partials, segment, own);
+    __threadfence();
+    last = s.segments > 1 && atomicAdd(s.signals.tickets + row, 1u) == static_cast<unsigned>(s.segments - 1);
+  }
+  __syncthreads();
+  if (!last) return;
+  __threadfence();
+  Moments m;
+  for (int64_t i = threadIdx.x; i < s.segments; i += kSegmentThreads) combine(m, read_moments(partials, i));
+  m = block_moments<kSegmentThreads>(m, shared);
+  if (threadIdx.x != 0) return;
+  write_moments(moments, row, m);
+  s.signals.tickets[row] = 0;
+}
+
+// A block a segment of kChunks·4·kSegmentThreads elements, which stay in registers while it learns the state before them.
+template <class F, int kChunks>
+__global__ void __launch_bounds__(kSegmentThreads) scan_segments(const __grid_constant__ F f, const __grid_constant__ Fours fours,
+                                                                const __grid_constant__ Segments s) {
+  using M = MapOf<F>;
+  __shared__ int64_t place;
+  __shared__ double shared_maps[2][kSegmentWarps][2];
+  __shared__ typename F::Type shared_values[kSegmentWarps];
+  __shared__ bool shared_seen[kSegmentWarps];
+  // Blocks take their places in the order in which they start, so that those which a block waits for have started.
+  if (s.segments > 1) {
+    if (threadIdx.x == 0) place = atomicAdd(s.signals.counter, 1u) - s.signals.counted;
+    __syncthreads();
+  }
+  const int64_t mine = s.segments > 1 ? place : blockIdx.x, row = s.segments > 1 ? mine / s.segments : mine, segment = mine - row * s.segments;
+  const int64_t count = fours.count(row);
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int64_t slots = s.segments + s.groups, first_slot = row * slots;
+
+  typename F::Chunk chunks[kChunks];
+  Four at[kChunks];
+  load_chunks<32>(f, fours, row, (segment * kSegmentWarps + warp) * kChunks * 32, count, lane, chunks, at);
+
+  M* const exchange = reinterpret_cast<M*>(shared_maps[0]);
+  if constexpr (F::kNext) {
+    // The values first: those of a segment without a valid step pass through it, which is an affine map too.
+    typename F::Type last = 0;
+    bool seen = false;
+#pragma unroll
+    for (int k = 0; k < kChunks; ++k) {
+      const typename F::Type own = last_value(f, chunks[k]);
+      const unsigned valid = __ballot_sync(kAllLanes, chunks[k].valid != 0);
+      const typename F::Type value = __shfl_sync(kAllLanes, own, valid ? 31 - __clz(static_cast<int>(valid)) : 0);
+      last = valid ? value : last;
+      seen = seen || valid != 0;
+    }
+    if (lane == 0) shared_values[warp] = last, shared_seen[warp] = seen;
+    __syncthreads();
+    M whole = {1, 0};
+    for (int w = 0; w < kSegmentWarps; ++w) {
+      if (shared_seen[w]) whole = {0, static_cast<double>(shared_values[w])};
+    }
+    const double given = state_before(s, fours.rows * slots + first_slot, segment, whole, static_cast<double>(f.initial_next(row)), exchange);
+    typename F::Type next = static_cast<typename F::Type>(given);
+    for (int w = 0; w < warp; ++w) next = shared_seen[w] ? shared_values[w] : next;
+#pragma unroll
+    for (int k = 0; k < kChunks; ++k) team_next<32>(f, chunks[k], lane, next);
+  }
+
+  const double power = power_before(f, lane);
+  M before[kChunks], all = {1, 0};  // before[k]: of the warp's elements before this lane's chunk k
+#pragma unroll
+  for (int k = 0; k < kChunks; ++k) {
+    M team;
+    scan_chunks<32>(f, chunks[k], lane, power, before[k], team);
+    before[k] = before[k].after(all);
+    all = team.after(all);
+  }
+  M* const warps = reinterpret_cast<M*>(shared_maps[1]);
+  if (lane == 0) warps[warp] = all;
+  __syncthreads();
+  M earlier = {1, 0}, whole = {1, 0};
+  for (int w = 0; w < kSegmentWarps; ++w) {
+    if (w == warp) earlier = whole;
+    whole = warps[w].after(whole);
+  }
+  const double state = earlier.apply(state_before(s, first_slot, segment, whole, f.initial(row), exchange));
+  MomentSums sums;
+#pragma unroll
+  for (int k = 0; k < kChunks; ++k) {
+    finish_chunk(f, chunks[k], before[k].apply(state), sums);
+    f.store(chunks[k], at[k]);
+  }
+  if constexpr (F::kMoments) {
+    if (f.moments.data) segment_moments(s, row, segment, sums, f.moments);
+  }
+}
+
+template <int kChunks>
+int64_t segments_of(const Fours& fours) {
+  return std::max<int64_t>(1, ceil_div(fours.most(), int64_t{kChunks} * kSegmentThreads));
+}
+
+template <int kChunks, class F>
+void launch_segments(const char* what, const F& f, const Fours& fours) {
+  const int64_t segments = segments_of<kChunks>(fours), groups = segments / kGroup;
+  const int64_t slots = segments == 1 ? 0 : fours.rows * (segments + groups) * (F::kNext ? 2 : 1), partials = F::kMoments && segments > 1 ? fours.rows * segments : 0;
+  const Temporary memory(what, static_cast<size_t>(24 * partials));
+  const Segments s = {segments, groups, signals(0, fours.rows, segments == 1 ? 0 : fours.rows * segments, slots),
+                      memory.as<double>()};
+  try {
+    launch(what, scan_segments<F, kChunks>, dim3(static_cast<unsigned>(fours.rows * segments)), kSegmentThreads, 0, f, fours, s);
+  } catch (...) {
+    reset_signals();
+    throw;
+  }
+}
+
+// Runs the recurrence over all rows.
+template <class F>
+void scan_rows(const char* what, const F& f, const Fours& fours) {
+  if (fours.rows == 0) return;
+  // Fewer warps than this on each multiprocessor leave memory idle: then several share a row, if it is long.
+  constexpr int64_t kWarps = 16, kLong = 512;
+  // Blocks that run at once on a multiprocessor. Work that all of them hold together is spread over as many as there are.
+  constexpr int64_t kBlocks = 4;
+  const int64_t processors = device().multiprocessors;
+  if (fours.time <= kLong || fours.rows >= kWarps * processors) return scan_in_teams(what, f, fours);
+  constexpr int kMost = sizeof(typename F::Type) == 8 || F::kNext ? 2 : 4;  // what registers hold
+  const auto enough = [&](int64_t segments) { return segments == 1 || fours.rows * segments <= kBlocks * processors; };
+  if (enough(segments_of<1>(fours))) return launch_segments<1>(what, f, fours);
+  if (enough(segments_of<2>(fours))) return launch_segments<2>(what, f, fours);
+  launch_segments<kMost>(what, f, fours);
+}
+
+}  // namespace vantage::cuda
