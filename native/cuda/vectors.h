@@ -2,6 +2,7 @@
 #pragma once
 #include <type_traits>
 
+#include "bfloat16.h"
 #include "device.h"
 
 namespace vantage::cuda {
@@ -52,6 +53,30 @@ __device__ __forceinline__ Vector<std::remove_const_t<S>> load_vector(S* from) {
 template <class S>
 __device__ __forceinline__ void store_vector(S* to, const Vector<S>& v) {
   *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(&v);
+}
+
+// The elements of a vector as they are computed with, and back.
+template <class S>
+__device__ __forceinline__ void unpack(ComputedIn<S> (&to)[16 / sizeof(S)], const Vector<S>& v) {
+  if constexpr (std::is_same_v<S, bf16>) {
+    const uint32_t* pairs = reinterpret_cast<const uint32_t*>(&v);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) to[2 * i] = __uint_as_float(pairs[i] << 16), to[2 * i + 1] = __uint_as_float(pairs[i] & 0xffff0000u);
+  } else {
+#pragma unroll
+    for (int i = 0; i < static_cast<int>(16 / sizeof(S)); ++i) to[i] = v.x[i];
+  }
+}
+template <class S>
+__device__ __forceinline__ Vector<S> pack(const ComputedIn<S> (&from)[16 / sizeof(S)]) {
+  Vector<S> v;
+  if constexpr (std::is_same_v<S, bf16>) {
+    pack_bfloat16(*reinterpret_cast<uint32_t(*)[4]>(&v), from);
+  } else {
+#pragma unroll
+    for (int i = 0; i < static_cast<int>(16 / sizeof(S)); ++i) v.x[i] = from[i];
+  }
+  return v;
 }
 
 }  // namespace vantage::cuda
