@@ -163,7 +163,8 @@ export function mean(node: Node, axes: number[], mask: Node | null, keepDims = t
 export function variance(node: Node, axes: number[], mask: Node | null, ddof: number, keepDims = true): Node {
   const x = floating(node);
   const n = count(x, axes, mask, keepDims);
-  const centred = masked(binary('sub', x, mean(x, axes, mask)), mask, 0);
+  // Of everything, the mean is a scalar, as it is where somebody asks for it: then both are computed once.
+  const centred = masked(binary('sub', x, mean(x, axes, mask, axes.length < x.shape.length)), mask, 0);
   const folded = (values: Node) => dropAxes(sum(values, axes), axes, keepDims);
   const shift = folded(centred);
   const spread = binary('sub', folded(unary('square', centred)), binary('div', unary('square', shift), n));

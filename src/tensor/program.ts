@@ -83,12 +83,12 @@ export class ProgramWriter {
   write(): WrittenProgram {
     const { nodes } = this.context;
     for (const i of this.step.nodes) this.compute(nodes[i]!);
-    for (const { value, target, region } of this.step.sinks) {
+    for (const { value, target, region, axes } of this.step.sinks) {
       const node = nodes[value]!;
       const register = this.operand(node);
       const receiver = nodes[target]!;
       const reduction = receiver.op === 'reduce' ? receiver.attributes.reduction! : 'store';
-      const own = receiver.op === 'reduce' ? foldedStrides(receiver.shape, receiver.attributes.axes!) : contiguousStrides(node.shape);
+      const own = receiver.op === 'reduce' ? foldedStrides(receiver.shape, axes ?? receiver.attributes.axes!) : contiguousStrides(node.shape);
       const place = { slot: this.context.slotOf(target), dtype: receiver.dtype, offset: region?.offset ?? 0, strides: region?.strides ?? own };
       this.outputs.push({ reduction, type: dtypes[node.dtype].register, register, view: this.view(place) });
     }

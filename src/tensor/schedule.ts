@@ -7,12 +7,17 @@
  */
 import { dtypes } from './dtype';
 import { windowOf, type Node } from './graph';
-import type { Shape } from './shape';
+import { sizeOf, type Shape } from './shape';
 import { split, type Numbered } from './split';
 import type { ProgramStep, Sink, Step } from './steps';
 
 /** Operations cheap enough to repeat wherever their result is used, if their operand is in memory. */
 const cheap = new Set(['cast', 'add', 'sub', 'mul', 'neg', 'not_', 'eq', 'ne', 'lt', 'le', 'gt', 'ge', 'square']);
+
+/** An operand that is so many times smaller than the result (a mean, say) costs nothing to read again. */
+const SMALL_OPERAND = 16;
+/** Sums of so many partial results, and arithmetic on single numbers, cost a launch and no more: those of one level share it. */
+const SMALL = 65536;
 
 type Mode = 'none' | 'forward' | 'reverse' | `axes:${string}`;
 
@@ -46,6 +51,7 @@ export class Scheduler {
     this.classify();
     for (let i = 0; i < this.nodes.length; i++) this.assignLevel(i);
     this.sink();
+    this.repeat();
     return this.steps();
   }
 
@@ -198,6 +204,21 @@ export class Scheduler {
     return stored <= 0;
   }
 
+  /**
+   * Repeats cheap arithmetic on later levels instead of storing it, where what it reads is in memory: a difference to a mean, say, from the array
+   * and the mean. No more than one operand may be of the result's size: reading that one is reading what would have been stored.
+   */
+  private repeat(): void {
+    this.nodes.forEach((node, i) => {
+      if (!cheap.has(node.op) || !this.inFlight(i) || this.mustStore[i] || this.mode[i] !== 'none') return;
+      if (this.users[i]!.every((user) => this.useLevel(user, i) === this.level[i])) return;
+      const operands = this.inputs[i]!.filter((j) => this.nodes[j]!.op !== 'constant');
+      const inRegisters = operands.some((j) => this.inFlight(j) && this.level[j] === this.level[i]);
+      const large = operands.filter((j) => windowOf(this.nodes[j]!).base.size * SMALL_OPERAND > node.size);
+      if (!inRegisters && large.length <= 1) this.inline[i] = true;
+    });
+  }
+
   private useLevel(user: number, value: number): number {
     const node = this.nodes[user]!;
     if (node.op === 'reduce') return this.level[user]! - 1;
@@ -234,7 +255,13 @@ export class Scheduler {
       return groups.find(group);
     };
 
-    const addSink = (level: number, sink: Sink) => sinks.push({ ...sink, level, group: join(level, this.nodes[sink.value]!.shape, sink.value) });
+    const addSink = (level: number, sink: Sink) => {
+      const { shape } = this.nodes[sink.value]!;
+      const group = join(level, shape, sink.value);
+      const size = sizeOf(shape);
+      if (size === 1 || (size <= SMALL && this.inMemory(sink.value) && this.nodes[sink.target]!.op === 'reduce')) groups.union(group, groups.of(`${level}|${shape.join()}|small`));
+      sinks.push({ ...sink, level, group });
+    };
 
     this.nodes.forEach((node, i) => {
       if (node.op === 'kernel') {
@@ -268,10 +295,42 @@ export class Scheduler {
       if (list) list.push(sink);
       else collected.set(group, [sink]);
     }
-    for (const list of collected.values()) for (const step of this.programs(list[0]!.level, list)) put(list[0]!.level, step);
+    const absorbed = new Set<number>();
+    for (const list of collected.values()) this.foldAtOnce(list, absorbed);
+    for (const [group, list] of collected) collected.set(group, list.filter(({ target, axes }) => axes !== undefined || !absorbed.has(target)));
+    for (const list of collected.values()) if (list.length > 0) for (const step of this.programs(list[0]!.level, list)) put(list[0]!.level, step);
     const order = { fill: 0, program: 1, kernel: 2 };
     for (const steps of byLevel) steps?.sort((a, b) => order[a.kind] - order[b.kind]);
     return [...byLevel.flatMap((steps) => steps ?? []), ...last];
+  }
+
+  /**
+   * Takes sums of sums (see `sum` in operations.ts) in one step, where no sum of the group is wanted for each row by itself and none goes with a
+   * scan: then everything that is folded over all axes is one program. What is taken along is recorded in `absorbed`.
+   */
+  private foldAtOnce(sinks: Sink[], absorbed: Set<number>): void {
+    const { shape } = this.nodes[sinks[0]!.value]!;
+    const partial = sinks.filter((sink) => this.nodes[sink.target]!.op === 'reduce' && this.foldsTime(this.nodes[sink.target]!));
+    const whole = partial.map((sink) => this.sumOf(sink.target, shape));
+    const recurs = sinks.some((sink) => ['forward', 'reverse'].includes(this.sinkMode(sink)));
+    if (recurs || whole.includes(null)) return;
+    partial.forEach((sink, k) => {
+      const { target, axes } = whole[k]!;
+      absorbed.add(target);
+      Object.assign(sink, { target, axes });
+    });
+  }
+
+  /** The one fold that a sum over the last axis is made for, if together they fold the trailing axes of `shape`; and these axes. */
+  private sumOf(partial: number, shape: Shape): { target: number; axes: number[] } | null {
+    const users = this.users[partial]!;
+    if (users.length !== 1 || this.mustStore[partial]) return null;
+    const user = this.nodes[users[0]!]!;
+    const part = this.nodes[partial]!;
+    if (user.op !== 'reduce' || user.attributes.reduction !== part.attributes.reduction || user.dtype !== part.dtype) return null;
+    const axes = [...user.attributes.axes!, ...part.attributes.axes!];
+    const trailing = axes.every((axis, k) => axis === shape.length - axes.length + k);
+    return trailing ? { target: users[0]!, axes } : null;
   }
 
   /** The programs of one group: one for each way of walking its index space. */
@@ -294,11 +353,13 @@ export class Scheduler {
     byMode.delete('none');
     const steps: ProgramStep[] = [];
     for (const [mode, own] of byMode) steps.push(this.program(level, shape, mode, own));
-    // Plain stores go with the first program that computes their value anyway.
+    // Plain stores go with the program that computes the most of what they need anyway.
     const rest: Sink[] = [];
     const computed = steps.map((step) => new Set(step.nodes));
     for (const sink of plain) {
-      const home = steps.find((_, k) => computed[k]!.has(sink.value)) ?? (steps.length === 1 ? steps[0] : undefined);
+      const needed = steps.length > 1 ? this.closure(level, [sink]) : [];
+      const shared = computed.map((nodes) => needed.filter((i) => nodes.has(i)).length);
+      const home = steps.length > 1 && Math.max(...shared) === 0 ? undefined : steps[shared.indexOf(Math.max(...shared))];
       if (home) home.sinks.push(sink);
       else rest.push(sink);
     }
@@ -310,6 +371,7 @@ export class Scheduler {
 
   private sinkMode(sink: Sink): Mode {
     const target = this.nodes[sink.target]!;
+    if (sink.axes) return `axes:${sink.axes.join()}`;
     if (target.op === 'reduce') return this.mode[sink.target]!;
     return this.inFlight(sink.value) ? this.mode[sink.value]! : 'none';
   }

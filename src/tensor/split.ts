@@ -75,6 +75,6 @@ function cut(step: ProgramStep, graph: Numbered, length: number): ProgramStep[] 
 /** How a piece walks its index space: along time only where it holds a recurrence, folding only where something is folded. */
 function passOf(step: ProgramStep, { nodes, sinks }: { nodes: number[]; sinks: Sink[] }, graph: Numbered): Pick<ProgramStep, 'axes' | 'scan'> {
   const recurs = step.scan !== null && nodes.some((i) => ['scan', 'scan_prev', 'loop'].includes(graph.nodes[i]!.op));
-  const folded = sinks.map((sink) => graph.nodes[sink.target]!).find((target) => target.op === 'reduce');
-  return { scan: recurs ? step.scan : null, axes: recurs ? null : (folded?.attributes.axes ?? null) };
+  const folded = sinks.find((sink) => graph.nodes[sink.target]!.op === 'reduce');
+  return { scan: recurs ? step.scan : null, axes: recurs || !folded ? null : (folded.axes ?? graph.nodes[folded.target]!.attributes.axes!) };
 }

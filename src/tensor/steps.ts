@@ -9,6 +9,8 @@ export interface Sink {
   /** The node whose buffer receives it: the value itself, an `assemble`, or a `reduce`. */
   target: number;
   region?: Region;
+  /** The axes of `value` that are folded, where they are not those of the target: a sum of sums, taken at once. */
+  axes?: number[];
 }
 
 export interface ProgramStep {
