@@ -1,6 +1,7 @@
 // The functions that TypeScript calls (src/native.ts types them). Each checks its arguments; a C++ exception becomes a JavaScript Error.
 #include <node_api.h>
 
+#include <chrono>
 #include <cstdio>
 #include <exception>
 #include <limits>
@@ -24,9 +25,19 @@ napi_value number(const Arguments& call, double value) {
   return result;
 }
 
-void adjust_external_memory(const Arguments& call, int64_t change) {
+// V8 collects garbage whenever it is told of some tens of megabytes more. Memory that a loop takes and gives back in each step is not garbage: V8 is told when there is
+// more than ever, and of less only where less than half has been enough for a while.
+void tell_of_memory(const Arguments& call, Environment& environment) {
+  using Clock = std::chrono::steady_clock;
+  int64_t& told = environment.told_bytes;
+  if (environment.bytes > told) {
+    environment.told_at = Clock::now();
+  } else if (environment.bytes >= told / 2 || Clock::now() - environment.told_at < std::chrono::seconds(1)) {
+    return;
+  }
   int64_t total;
-  napi_adjust_external_memory(call.env(), change, &total);
+  napi_adjust_external_memory(call.env(), environment.bytes - told, &total);
+  told = environment.bytes;
 }
 
 // describe() → see describe.cpp
@@ -50,7 +61,7 @@ napi_value allocate(const Arguments& call) {
     throw;
   }
   environment.bytes += bytes;
-  adjust_external_memory(call, bytes);
+  tell_of_memory(call, environment);
   return number(call, id);
 }
 
@@ -62,7 +73,7 @@ napi_value free_buffer(const Arguments& call) {
   environment.buffers.erase(id);
   environment.bytes -= buffer.bytes;
   buffer.backend->release(buffer.memory, static_cast<size_t>(buffer.bytes));
-  adjust_external_memory(call, -buffer.bytes);
+  tell_of_memory(call, environment);
   return nullptr;
 }
 

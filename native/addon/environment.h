@@ -2,6 +2,7 @@
 #pragma once
 #include <node_api.h>
 
+#include <chrono>
 #include <memory>
 
 #include "../core/backend.h"
@@ -28,6 +29,8 @@ class Environment {
   HandleTable<Buffer> buffers;
   HandleTable<std::unique_ptr<LoadedPlan>> plans;
   int64_t bytes = 0;  // of all buffers
+  int64_t told_bytes = 0;  // what V8 knows of them, and since when
+  std::chrono::steady_clock::time_point told_at{};
 
   // Throw vantage::Error where the id stands for nothing.
   Buffer& buffer(int32_t id, const char* function);

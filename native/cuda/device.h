@@ -101,26 +101,27 @@ struct AnyMatrix {
 };
 inline AnyMatrix matrix_of(const TensorView& view) { return {view.data, view.dtype, view.strides[0], view.strides[1]}; }
 
-// Four neighbouring elements, in as few accesses as there can be: 16 bytes each (4 and 8 for the narrow types).
+// Four neighbouring elements, in as few accesses as there can be: 16 bytes each (4 and 8 for the narrow types). What passes by once is not kept in the
+// caches in place of what comes again.
 __device__ __forceinline__ void load4(float (&x)[4], const float* from) {
-  const float4 v = *reinterpret_cast<const float4*>(from);
+  const float4 v = __ldcs(reinterpret_cast<const float4*>(from));
   x[0] = v.x, x[1] = v.y, x[2] = v.z, x[3] = v.w;
 }
 __device__ __forceinline__ void load4(double (&x)[4], const double* from) {
-  const double2 low = reinterpret_cast<const double2*>(from)[0], high = reinterpret_cast<const double2*>(from)[1];
+  const double2 low = __ldcs(reinterpret_cast<const double2*>(from)), high = __ldcs(reinterpret_cast<const double2*>(from) + 1);
   x[0] = low.x, x[1] = low.y, x[2] = high.x, x[3] = high.y;
 }
 __device__ __forceinline__ void load4(bf16 (&x)[4], const bf16* from) {
-  const ushort4 v = *reinterpret_cast<const ushort4*>(from);
+  const ushort4 v = __ldcs(reinterpret_cast<const ushort4*>(from));
   x[0] = {v.x}, x[1] = {v.y}, x[2] = {v.z}, x[3] = {v.w};
 }
-__device__ __forceinline__ void store4(float* to, const float (&x)[4]) { *reinterpret_cast<float4*>(to) = make_float4(x[0], x[1], x[2], x[3]); }
+__device__ __forceinline__ void store4(float* to, const float (&x)[4]) { __stcs(reinterpret_cast<float4*>(to), make_float4(x[0], x[1], x[2], x[3])); }
 __device__ __forceinline__ void store4(double* to, const double (&x)[4]) {
-  reinterpret_cast<double2*>(to)[0] = make_double2(x[0], x[1]);
-  reinterpret_cast<double2*>(to)[1] = make_double2(x[2], x[3]);
+  __stcs(reinterpret_cast<double2*>(to), make_double2(x[0], x[1]));
+  __stcs(reinterpret_cast<double2*>(to) + 1, make_double2(x[2], x[3]));
 }
 __device__ __forceinline__ void store4(bf16* to, const bf16 (&x)[4]) {
-  *reinterpret_cast<ushort4*>(to) = make_ushort4(x[0].bits, x[1].bits, x[2].bits, x[3].bits);
+  __stcs(reinterpret_cast<ushort4*>(to), make_ushort4(x[0].bits, x[1].bits, x[2].bits, x[3].bits));
 }
 
 // Where four neighbouring elements of a row are: `whole` if all of them are in the row and aligned, else each that is in it is read alone.
@@ -154,7 +155,7 @@ __device__ __forceinline__ void store(const Rows<S>& to, const Four& at, const S
 
 // Four bytes, the first in the lowest bits; 0 outside of the row.
 __device__ __forceinline__ uint32_t load_bytes(const Rows<uint8_t>& from, const Four& at) {
-  if (at.whole) return *reinterpret_cast<const uint32_t*>(first_of(from, at));
+  if (at.whole) return __ldcs(reinterpret_cast<const uint32_t*>(first_of(from, at)));
   uint32_t word = 0;
 #pragma unroll
   for (int i = 0; i < 4; ++i) word |= at.holds(i) ? uint32_t{from.at(at.row, at.t + i)} << (8 * i) : 0;
@@ -203,12 +204,21 @@ struct MomentSums {
   int count = 0;
   double shift = 0, sum = 0, squares = 0;
 
-  __device__ __forceinline__ void add(double x) {
-    shift = count == 0 ? x : shift;
-    ++count;
-    const double d = x - shift;
-    sum += d;
-    squares += d * d;
+  // Those of four numbers whose byte in `valid` is not 0.
+  template <class T>
+  __device__ __forceinline__ void add(const T (&x)[4], uint32_t valid) {
+    if (valid == 0) return;
+    if (count == 0) {
+#pragma unroll
+      for (int i = 3; i >= 0; --i) shift = has_byte(valid, i) ? static_cast<double>(x[i]) : shift;
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const double d = has_byte(valid, i) ? static_cast<double>(x[i]) - shift : 0;
+      sum += d;
+      squares += d * d;
+    }
+    count += __popc(ones_of(valid));
   }
   __device__ __forceinline__ Moments result() const { return moments_of(count, shift, sum, squares); }
 };

@@ -53,7 +53,7 @@ struct Gae {
     c.v[i] += c.r[i];
   }
   __device__ __forceinline__ void clear(Chunk& c, int i) const { c.r[i] = 0, c.v[i] = 0; }
-  __device__ __forceinline__ double observed(const Chunk& c, int i) const { return static_cast<double>(c.r[i]); }
+  __device__ __forceinline__ const T (&observed(const Chunk& c) const)[4] { return c.r; }
   __device__ __forceinline__ void store(const Chunk& c, const Four& at) const {
     cuda::store(advantages, at, c.r);
     if (returns.data) cuda::store(returns, at, c.v);

@@ -22,10 +22,13 @@ namespace vantage::cuda {
 //   finish(chunk, i, state)       leaves the outputs of the valid element i in the chunk; state is that before it, and becomes that after it
 //   clear(chunk, i)               leaves the outputs of a masked element
 //   initial(row)                  the state before the first step
-//   kMoments       moments may be wanted: `moments` are rows f64 [B,3] or have no data, and observed(chunk, i) is the output that they are of
+//   kMoments       moments may be wanted: `moments` are rows f64 [B,3] or have no data, and observed(chunk) the four outputs that they are of
 //   with kNext: value(chunk, i), set_next(chunk, i, value), initial_next(row)
 
 constexpr int kTeamThreads = 128;
+// Blocks that a multiprocessor shall hold at once: more of them hide each other's waits, with fewer registers each.
+template <class F>
+constexpr int kTeamBlocks = sizeof(typename F::Type) == 8 || F::kNext ? 5 : 8;
 constexpr uint32_t kCut = 2;  // in a byte of `valid`
 
 template <class F>
@@ -168,12 +171,12 @@ __device__ __forceinline__ void finish_chunk(const F& f, typename F::Chunk& chun
     const int i = item_of<F>(s);
     if (has_byte(chunk.valid, i)) {
       f.finish(chunk, i, state);
-      if constexpr (F::kMoments) {
-        if (f.moments.data) sums.add(f.observed(chunk, i));
-      }
     } else {
       f.clear(chunk, i);
     }
+  }
+  if constexpr (F::kMoments) {
+    if (f.moments.data) sums.add(f.observed(chunk), chunk.valid);
   }
 }
 
@@ -185,7 +188,7 @@ __device__ __forceinline__ double power_before(const F& f, int lane) {
 
 // A team of lanes a row. kChunks fours a lane are asked for before the first is used.
 template <class F, int kLanes, int kChunks>
-__global__ void __launch_bounds__(kTeamThreads) scan_teams(const __grid_constant__ F f, const __grid_constant__ Fours fours) {
+__global__ void __launch_bounds__(kTeamThreads, kTeamBlocks<F>) scan_teams(const __grid_constant__ F f, const __grid_constant__ Fours fours) {
   const int lane = threadIdx.x % kLanes;
   const int64_t mine = (int64_t{blockIdx.x} * kTeamThreads + threadIdx.x) / kLanes;
   const bool exists = mine < fours.rows;
@@ -229,9 +232,7 @@ void scan_in_teams(const char* what, const F& f, const Fours& fours) {
   if (most <= 4) return launch_teams<4, 1>(what, f, fours);
   if (most <= 8) return launch_teams<8, 1>(what, f, fours);
   if (most <= 32) return launch_teams<32, 1>(what, f, fours);
-  constexpr int kMost = sizeof(typename F::Type) == 8 ? 2 : 4;  // what registers hold
-  if (most <= 64) return launch_teams<32, 2>(what, f, fours);
-  launch_teams<32, kMost>(what, f, fours);
+  launch_teams<32, 2>(what, f, fours);
 }
 
 }  // namespace vantage::cuda

@@ -1,6 +1,8 @@
 // Long rows in a single pass: blocks that each take a segment of a row and learn from memory what the segments before it do. All maps of the segments before are composed
 // in a tree whose shape depends on the row's length alone, so that the same input gives the same bits whatever the timing (a look-back with a window that depends
 // on what is ready would not).
+//
+// While a block waits it keeps nothing but the maps: the elements are read again then, from the cache, so that registers for more blocks are there.
 #pragma once
 #include "allocator.h"
 #include "scan.h"
@@ -8,6 +10,9 @@
 namespace vantage::cuda {
 
 constexpr int kSegmentThreads = 256, kSegmentWarps = kSegmentThreads / 32;
+// That a multiprocessor shall hold at once.
+template <class F>
+constexpr int kSegmentBlocks = sizeof(typename F::Type) == 8 || F::kNext ? 2 : 3;
 // Segments whose maps one block composes at once. Longer rows have groups of them, whose last segment makes the group's map known.
 constexpr int kGroup = kSegmentThreads;
 
@@ -54,7 +59,6 @@ __device__ __forceinline__ M compose_block(const M& map, M* shared) {
 // Makes the map of this block's segment known and returns the state before it. `first` is the row's first slot.
 template <class M>
 __device__ __forceinline__ double state_before(const Segments& s, int64_t first, int64_t segment, const M& own, double initial, M* shared) {
-  if (s.segments == 1) return initial;
   if (threadIdx.x == 0) publish(s, first + segment, own);
   const int64_t group = segment / kGroup;
   const int position = static_cast<int>(segment % kGroup), thread = static_cast<int>(threadIdx.x);
@@ -92,51 +96,56 @@ __device__ __forceinline__ void segment_moments(const Segments& s, int64_t row, 
   s.signals.tickets[row] = 0;
 }
 
-// A block a segment of kChunks·4·kSegmentThreads elements, which stay in registers while it learns the state before them.
+// The last valid value of a block's chunks: each warp's and whether it has one are left in shared memory.
 template <class F, int kChunks>
-__global__ void __launch_bounds__(kSegmentThreads) scan_segments(const __grid_constant__ F f, const __grid_constant__ Fours fours,
-                                                                const __grid_constant__ Segments s) {
+__device__ __forceinline__ void share_last_values(const F& f, const typename F::Chunk (&chunks)[kChunks], typename F::Type* values, bool* seen) {
+  typename F::Type last = 0;
+  bool any = false;
+#pragma unroll
+  for (int k = 0; k < kChunks; ++k) {
+    const typename F::Type own = last_value(f, chunks[k]);
+    const unsigned valid = __ballot_sync(kAllLanes, chunks[k].valid != 0);
+    const typename F::Type value = __shfl_sync(kAllLanes, own, valid ? 31 - __clz(static_cast<int>(valid)) : 0);
+    last = valid ? value : last;
+    any = any || valid != 0;
+  }
+  if (threadIdx.x % 32 == 0) values[threadIdx.x / 32] = last, seen[threadIdx.x / 32] = any;
+  __syncthreads();
+}
+
+// A block a segment of kChunks·4·kSegmentThreads elements, which is a whole row where it is `alone`. Blocks start in the order of their numbers: those
+// which a block waits for have started.
+template <class F, int kChunks, bool alone>
+__global__ void __launch_bounds__(kSegmentThreads, kSegmentBlocks<F>) scan_segments(const __grid_constant__ F f, const __grid_constant__ Fours fours,
+                                                                                  const __grid_constant__ Segments s) {
   using M = MapOf<F>;
-  __shared__ int64_t place;
   __shared__ double shared_maps[2][kSegmentWarps][2];
   __shared__ typename F::Type shared_values[kSegmentWarps];
   __shared__ bool shared_seen[kSegmentWarps];
-  // Blocks take their places in the order in which they start, so that those which a block waits for have started.
-  if (s.segments > 1) {
-    if (threadIdx.x == 0) place = atomicAdd(s.signals.counter, 1u) - s.signals.counted;
-    __syncthreads();
-  }
-  const int64_t mine = s.segments > 1 ? place : blockIdx.x, row = s.segments > 1 ? mine / s.segments : mine, segment = mine - row * s.segments;
-  const int64_t count = fours.count(row);
+  const int64_t row = blockIdx.x / s.segments, segment = blockIdx.x - row * s.segments, count = fours.count(row);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int64_t slots = s.segments + s.groups, first_slot = row * slots;
+  const int64_t slots = s.segments + s.groups, first_slot = row * slots, start = (segment * kSegmentWarps + warp) * kChunks * 32;
+  M* const exchange = reinterpret_cast<M*>(shared_maps[0]);
+  M* const warps = reinterpret_cast<M*>(shared_maps[1]);
 
   typename F::Chunk chunks[kChunks];
   Four at[kChunks];
-  load_chunks<32>(f, fours, row, (segment * kSegmentWarps + warp) * kChunks * 32, count, lane, chunks, at);
-
-  M* const exchange = reinterpret_cast<M*>(shared_maps[0]);
+  load_chunks<32>(f, fours, row, start, count, lane, chunks, at);
+  typename F::Type first_next = 0;
   if constexpr (F::kNext) {
     // The values first: those of a segment without a valid step pass through it, which is an affine map too.
-    typename F::Type last = 0;
-    bool seen = false;
-#pragma unroll
-    for (int k = 0; k < kChunks; ++k) {
-      const typename F::Type own = last_value(f, chunks[k]);
-      const unsigned valid = __ballot_sync(kAllLanes, chunks[k].valid != 0);
-      const typename F::Type value = __shfl_sync(kAllLanes, own, valid ? 31 - __clz(static_cast<int>(valid)) : 0);
-      last = valid ? value : last;
-      seen = seen || valid != 0;
-    }
-    if (lane == 0) shared_values[warp] = last, shared_seen[warp] = seen;
-    __syncthreads();
+    share_last_values(f, chunks, shared_values, shared_seen);
     M whole = {1, 0};
     for (int w = 0; w < kSegmentWarps; ++w) {
       if (shared_seen[w]) whole = {0, static_cast<double>(shared_values[w])};
     }
-    const double given = state_before(s, fours.rows * slots + first_slot, segment, whole, static_cast<double>(f.initial_next(row)), exchange);
-    typename F::Type next = static_cast<typename F::Type>(given);
-    for (int w = 0; w < warp; ++w) next = shared_seen[w] ? shared_values[w] : next;
+    first_next = f.initial_next(row);
+    if constexpr (!alone) {
+      const double given = state_before(s, fours.rows * slots + first_slot, segment, whole, static_cast<double>(first_next), exchange);
+      first_next = static_cast<typename F::Type>(given);
+    }
+    for (int w = 0; w < warp; ++w) first_next = shared_seen[w] ? shared_values[w] : first_next;
+    typename F::Type next = first_next;
 #pragma unroll
     for (int k = 0; k < kChunks; ++k) team_next<32>(f, chunks[k], lane, next);
   }
@@ -150,7 +159,6 @@ __global__ void __launch_bounds__(kSegmentThreads) scan_segments(const __grid_co
     before[k] = before[k].after(all);
     all = team.after(all);
   }
-  M* const warps = reinterpret_cast<M*>(shared_maps[1]);
   if (lane == 0) warps[warp] = all;
   __syncthreads();
   M earlier = {1, 0}, whole = {1, 0};
@@ -158,7 +166,16 @@ __global__ void __launch_bounds__(kSegmentThreads) scan_segments(const __grid_co
     if (w == warp) earlier = whole;
     whole = warps[w].after(whole);
   }
-  const double state = earlier.apply(state_before(s, first_slot, segment, whole, f.initial(row), exchange));
+  double state = f.initial(row);
+  if constexpr (!alone) {
+    state = state_before(s, first_slot, segment, whole, state, exchange);
+    load_chunks<32>(f, fours, row, start, count, lane, chunks, at);
+    if constexpr (F::kNext) {
+#pragma unroll
+      for (int k = 0; k < kChunks; ++k) team_next<32>(f, chunks[k], lane, first_next);
+    }
+  }
+  state = earlier.apply(state);
   MomentSums sums;
 #pragma unroll
   for (int k = 0; k < kChunks; ++k) {
@@ -175,19 +192,13 @@ int64_t segments_of(const Fours& fours) {
   return std::max<int64_t>(1, ceil_div(fours.most(), int64_t{kChunks} * kSegmentThreads));
 }
 
-template <int kChunks, class F>
+template <int kChunks, bool alone, class F>
 void launch_segments(const char* what, const F& f, const Fours& fours) {
-  const int64_t segments = segments_of<kChunks>(fours), groups = segments / kGroup;
-  const int64_t slots = segments == 1 ? 0 : fours.rows * (segments + groups) * (F::kNext ? 2 : 1), partials = F::kMoments && segments > 1 ? fours.rows * segments : 0;
+  const int64_t segments = alone ? 1 : segments_of<kChunks>(fours), groups = segments / kGroup;
+  const int64_t slots = alone ? 0 : fours.rows * (segments + groups) * (F::kNext ? 2 : 1), partials = F::kMoments && !alone ? fours.rows * segments : 0;
   const Temporary memory(what, static_cast<size_t>(24 * partials));
-  const Segments s = {segments, groups, signals(0, fours.rows, segments == 1 ? 0 : fours.rows * segments, slots),
-                      memory.as<double>()};
-  try {
-    launch(what, scan_segments<F, kChunks>, dim3(static_cast<unsigned>(fours.rows * segments)), kSegmentThreads, 0, f, fours, s);
-  } catch (...) {
-    reset_signals();
-    throw;
-  }
+  const Segments s = {segments, groups, signals(0, fours.rows, 0, slots), memory.as<double>()};
+  launch(what, scan_segments<F, kChunks, alone>, dim3(static_cast<unsigned>(fours.rows * segments)), kSegmentThreads, 0, f, fours, s);
 }
 
 // Runs the recurrence over all rows.
@@ -195,16 +206,19 @@ template <class F>
 void scan_rows(const char* what, const F& f, const Fours& fours) {
   if (fours.rows == 0) return;
   // Fewer warps than this on each multiprocessor leave memory idle: then several share a row, if it is long.
-  constexpr int64_t kWarps = 16, kLong = 512;
-  // Blocks that run at once on a multiprocessor. Work that all of them hold together is spread over as many as there are.
-  constexpr int64_t kBlocks = 4;
+  constexpr int64_t kWarps = 16, kLong = 256;
   const int64_t processors = device().multiprocessors;
   if (fours.time <= kLong || fours.rows >= kWarps * processors) return scan_in_teams(what, f, fours);
-  constexpr int kMost = sizeof(typename F::Type) == 8 || F::kNext ? 2 : 4;  // what registers hold
-  const auto enough = [&](int64_t segments) { return segments == 1 || fours.rows * segments <= kBlocks * processors; };
-  if (enough(segments_of<1>(fours))) return launch_segments<1>(what, f, fours);
-  if (enough(segments_of<2>(fours))) return launch_segments<2>(what, f, fours);
-  launch_segments<kMost>(what, f, fours);
+  constexpr bool wide = sizeof(typename F::Type) == 8 || F::kNext;  // more registers
+  // A block alone with its row waits for nobody.
+  if (segments_of<1>(fours) == 1) return launch_segments<1, true>(what, f, fours);
+  if (segments_of<2>(fours) == 1) return launch_segments<2, true>(what, f, fours);
+  if constexpr (!wide) {
+    if (segments_of<4>(fours) == 1 && fours.rows >= processors) return launch_segments<4, true>(what, f, fours);
+    // Work that all multiprocessors hold together is spread over as many blocks as they hold.
+    if (fours.rows * segments_of<2>(fours) > kSegmentBlocks<F> * processors) return launch_segments<4, false>(what, f, fours);
+  }
+  launch_segments<2, false>(what, f, fours);
 }
 
 }  // namespace vantage::cuda

@@ -33,12 +33,7 @@ __global__ void __launch_bounds__(kThreads) moments_of_pieces(const Rows<const T
       valid[k] = load_bytes(mask, at);
     }
 #pragma unroll
-    for (int k = 0; k < kAhead; ++k) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        if (byte_of(valid[k], i) != 0) sums.add(static_cast<double>(values[k][i]));
-      }
-    }
+    for (int k = 0; k < kAhead; ++k) sums.add(values[k], valid[k]);
   }
   if constexpr (kLanes == 32) {
     const Moments m = team_moments<32>(sums.result());

@@ -1,5 +1,5 @@
 /** Steps of the real loop: which metrics they leave, that they are finite, and that a seed gives them again. */
-import { memory } from '../../src/tensor';
+import { defaultDevice, memory } from '../../src/tensor';
 import { Experiment, Trainer, type TrainerParts } from '../../src/trainer';
 import { history, smallConfig, withoutClock } from './helpers';
 
@@ -59,7 +59,7 @@ describe('a run', () => {
     expect(await run(8)).not.toEqual(first);
   });
 
-  it('begins each batch at a ratio of exactly 1', async () => {
+  it('begins each batch at a ratio of 1: exactly on the CPU, to rounding where a matrix product depends on the number of rows', async () => {
     const records = await history([
       'trainer.policy_mini_batch_size=8',
       'trainer.micro_train_batch_size_per_gpu=8',
@@ -67,7 +67,9 @@ describe('a run', () => {
     ]);
     for (const record of records.slice(1)) {
       const of = (name: string) => record[`policy/loss_metrics/${name}`];
-      expect([of('clip_ratio'), of('approx_kl'), of('ratio_min'), of('ratio_mean'), of('ratio_max')]).toEqual([0, 0, 1, 1, 1]);
+      const ratios = [of('clip_ratio'), of('approx_kl'), of('ratio_min'), of('ratio_mean'), of('ratio_max')] as number[];
+      if (defaultDevice() === 'cpu') expect(ratios).toEqual([0, 0, 1, 1, 1]);
+      else for (const [i, one] of [0, 0, 1, 1, 1].entries()) expect(Math.abs(ratios[i]! - one)).toBeLessThan(1e-5);
     }
   });
 
