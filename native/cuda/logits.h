@@ -57,6 +57,58 @@ __device__ __forceinline__ void add(Totals<T>& t, T scale, const Read& x) {
   t.weighted += static_cast<double>(weighted);
 }
 
+// The totals of what a thread of a block of `kThreads` sees of the elements [first, last) of a row.
+template <int kThreads, class S, class T>
+__device__ __forceinline__ Totals<T> totals_of(const Vectors<const S>& logits, int64_t row, int64_t first, int64_t last, T scale) {
+  constexpr int kWidth = Vectors<const S>::kWidth;
+  constexpr int kAhead = 4;     // vectors of 16 bytes that a thread asks for before it uses the first
+  constexpr int kElements = 8;  // likewise elements, where there are no vectors
+  const Span span = span_of(logits, row, first, last);
+  const int thread = static_cast<int>(threadIdx.x);
+  Totals<T> t = no_totals<T>();
+  const S* const vectors = &logits.at(row, span.count > 0 ? span.start : 0);
+  int64_t v = thread;
+  for (; v - thread + kThreads * kAhead <= span.count; v += kThreads * kAhead) {
+    Vector<S> raw[kAhead];
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) raw[k] = load_vector(vectors + (v + k * kThreads) * kWidth);
+    T x[kAhead][kWidth];
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) unpack(x[k], raw[k]);
+    add<kAhead * kWidth>(t, scale, [&](int i) { return x[i / kWidth][i % kWidth]; });
+  }
+  if (v - thread < span.count) {
+    Vector<S> raw[kAhead];
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      if (v + k * kThreads < span.count) raw[k] = load_vector(vectors + (v + k * kThreads) * kWidth);
+    }
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      if (v + k * kThreads >= span.count) continue;
+      T x[kWidth];
+      unpack(x, raw[k]);
+      add<kWidth>(t, scale, [&](int i) { return x[i]; });
+    }
+  }
+  // As good as nothing, whatever the sign of the scale.
+  const T nothing = scale < 0 ? Exponent<T>::infinity() : -Exponent<T>::infinity();
+  const auto elements = [&](int64_t from, int64_t to) {
+    for (int64_t start = from; start < to; start += kThreads * kElements) {
+      T x[kElements];
+#pragma unroll
+      for (int k = 0; k < kElements; ++k) {
+        const int64_t i = start + k * kThreads + thread;
+        x[k] = i < to ? load_as_computed(logits.at(row, i)) : nothing;
+      }
+      add<kElements>(t, scale, [&](int i) { return x[i]; });
+    }
+  };
+  elements(span.first, span.count > 0 ? span.start : span.last);
+  elements(span.stop(kWidth), span.last);
+  return t;
+}
+
 template <class T>
 __device__ __forceinline__ void join(Totals<T>& t, Totals<T> other) {
   raise(t, other.offset);
@@ -100,6 +152,63 @@ __device__ __forceinline__ RowResult<T> result_of(const Totals<T>& t, T x, T sca
   const double unit = Exponent<T>::kUnit, offset = static_cast<double>(t.offset) * unit, log_sum = math::log(t.sum);
   const double y = static_cast<double>(x) * static_cast<double>(scale) * unit;
   return {static_cast<T>((y - offset) - log_sum), static_cast<T>(log_sum - t.weighted * unit / t.sum), static_cast<T>(offset + log_sum)};
+}
+
+// Which thread of a block handles an element of a span, where vectors and what is beside them are dealt out in turn.
+template <int kThreads>
+__device__ __forceinline__ int owner_of(int64_t i, const Span& span, int width) {
+  if (i < span.first || i >= span.last) return -1;
+  const int64_t stop = span.stop(width);
+  return static_cast<int>((span.count == 0 || i < span.start ? i - span.first : i < stop ? (i - span.start) / width : i - stop) % kThreads);
+}
+
+// Writes f(x) for the elements [first, last) of a row, and g(x) for the element `special` if it is one of them; a block of `kThreads`. A thread reads and
+// writes the same elements, so that `to` may be the memory of `from`.
+template <int kThreads, class S, class D, class F, class G>
+__device__ __forceinline__ void map_row(const Vectors<const S>& from, const Vectors<D>& to, int64_t row, int64_t first, int64_t last, const F& f,
+                                        int64_t special, const G& g) {
+  constexpr int kWidth = Vectors<const S>::kWidth, kAhead = 2;
+  const int thread = static_cast<int>(threadIdx.x);
+  Span span = {first, last, last, 0};
+  if constexpr (sizeof(S) == sizeof(D)) {
+    if (to.step == 1 && to.to_boundary(row, first) == from.to_boundary(row, first)) span = span_of(from, row, first, last);
+  }
+  const bool owner = owner_of<kThreads>(special, span, kWidth) == thread;
+  const ComputedIn<S> kept = owner ? load_as_computed(from.at(row, special)) : ComputedIn<S>(0);
+  if constexpr (sizeof(S) == sizeof(D)) {
+    const S* source = &from.at(row, span.count > 0 ? span.start : 0) + thread * kWidth;
+    D* target = &to.at(row, span.count > 0 ? span.start : 0) + thread * kWidth;
+    for (int64_t v = thread; v < span.count; v += kThreads * kAhead, source += kThreads * kAhead * kWidth, target += kThreads * kAhead * kWidth) {
+      Vector<S> raw[kAhead];
+#pragma unroll
+      for (int k = 0; k < kAhead; ++k) {
+        if (v + k * kThreads < span.count) raw[k] = load_vector(source + k * kThreads * kWidth);
+      }
+#pragma unroll
+      for (int k = 0; k < kAhead; ++k) {
+        if (v + k * kThreads >= span.count) continue;
+        ComputedIn<S> x[kWidth];
+        unpack(x, raw[k]);
+#pragma unroll
+        for (int i = 0; i < kWidth; ++i) x[i] = f(x[i]);
+        store_vector(target + k * kThreads * kWidth, pack<D>(x));
+      }
+    }
+  }
+  const auto elements = [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin + thread; i < end; i += kThreads) to.at(row, i) = store_as<D>(f(load_as_computed(from.at(row, i))));
+  };
+  elements(span.first, span.count > 0 ? span.start : span.last);
+  elements(span.stop(kWidth), span.last);
+  if (owner) to.at(row, special) = store_as<D>(g(kept));
+}
+template <int kThreads, class D>
+__device__ __forceinline__ void clear_row(const Vectors<D>& to, int64_t row, int64_t first, int64_t last) {
+  const Span span = span_of(to, row, first, last);
+  const int thread = static_cast<int>(threadIdx.x);
+  for (int64_t v = thread; v < span.count; v += kThreads) store_vector(&to.at(row, span.start + v * Vectors<D>::kWidth), Vector<D>{});
+  for (int64_t i = span.first + thread; i < (span.count > 0 ? span.start : span.last); i += kThreads) to.at(row, i) = D{};
+  for (int64_t i = span.stop(Vectors<D>::kWidth) + thread; i < span.last; i += kThreads) to.at(row, i) = D{};
 }
 
 // d_x_j = s·( g_l·([j=id] - p_j) - g_H·p_j·(log p_j + H) ), all but the part of the token's own: p_j·(constant + slope·log p_j), and `token` there.

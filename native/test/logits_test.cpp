@@ -46,6 +46,34 @@ TEST(softmax_values) {
   }
 }
 
+// Rows that a block holds, and longer ones; that begin anywhere; in place, and to rows that begin elsewhere.
+TEST(softmax_long_rows) {
+  for (DType dtype : {DType::f32, DType::f64, DType::bf16}) {
+    for (int64_t n : {1025, 2048, 9001, 40000, 120003}) {
+      const int64_t rows = n < 10000 ? 9 : 3;
+      Tensor x = normal(dtype, {rows, n}, Layout::contiguous, 3), out(dtype, {rows, n + 1});
+      out.view.shape[1] = n;  // rows one element further apart than those of x
+      for (int64_t i = 0; i < n; ++i) {
+        x.set(i, x[i] + (dtype == DType::bf16 ? 100 : 2000));
+        x.set(n + i, i % 7 == 3 ? -kInfinity : x[n + i] + static_cast<double>(i) / 1000);
+      }
+      std::vector<double> logs, probabilities;
+      for (int64_t r = 0; r < rows; ++r) {
+        for (double v : log_softmax(row_of(x, r))) logs.push_back(v), probabilities.push_back(std::exp(v));
+      }
+      for_each_isa([&] {
+        run(Kernel::softmax, {&x, &out}, {}, 0);
+        for (int64_t i = 0; i < out.size(); ++i) CHECK_CLOSE(out[i], probabilities[i], tolerance(dtype), 1e-30);
+        run(Kernel::softmax, {&x, &out}, {}, 1);
+        check_close(out, logs, tolerance(dtype), "log-softmax");
+        Tensor in_place = x;
+        run(Kernel::softmax, {&in_place, &in_place}, {}, 1);
+        check_close(in_place, logs, tolerance(dtype), "log-softmax in place");
+      });
+    }
+  }
+}
+
 struct Expected {
   std::vector<double> log_probs, entropy, lse;
 };
