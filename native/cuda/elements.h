@@ -159,6 +159,13 @@ VANTAGE_DEVICE T folded(T total, T x, Reduction reduction) {
   }
 }
 
+// What the largest or the smallest of elements begins with.
+template <class T>
+VANTAGE_DEVICE T lowest(Reduction reduction) {
+  if constexpr (Is<T>::whole) return reduction == Reduction::maximum ? -2147483647 - 1 : 2147483647;
+  else return static_cast<T>(reduction == Reduction::maximum ? -__builtin_inf() : __builtin_inf());
+}
+
 // Totals are float64, those of integers int64.
 VANTAGE_DEVICE Slot identity(Reduction reduction, bool whole) {
   Slot slot;

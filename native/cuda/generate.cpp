@@ -41,14 +41,16 @@ class Writer {
     line("};");
     line("struct Body {");
     line("  static constexpr int kDims = " + dims + ", kUnroll = 64;");
+    line("  static constexpr bool kTwice = true;");
+    line(std::string("  using Index = ") + (layout_.narrow ? "int;" : "long long;"));
     line("  const Arguments& arguments;");
     line("  struct Slots {");
     line("    Slot at[" + std::to_string(std::max(1, layout_.slots())) + "];");
     line("    VANTAGE_DEVICE explicit Slots(const Body&) {}");
     line("    VANTAGE_DEVICE Slot& operator[](int i) { return at[i]; }");
     line("  };");
-    line("  VANTAGE_DEVICE long long shape(int d) const { return arguments.shape[d]; }");
-    line("  VANTAGE_DEVICE long long stride(int view, int d) const { return arguments.strides[view][d]; }");
+    line("  VANTAGE_DEVICE Index shape(int d) const { return static_cast<Index>(arguments.shape[d]); }");
+    strides();
     line("  VANTAGE_DEVICE char* base(int view) const { return arguments.base[view]; }");
     line("  VANTAGE_DEVICE bool aligned(int view) const { return arguments.aligned[view >> 6] >> (view & 63) & 1; }");
     number("first_dim", 0);
@@ -95,6 +97,27 @@ class Writer {
   }
 
  private:
+  // Views that move alike share their strides, so that the compiler sees that their positions are one, and strides of 0 are written as such.
+  void strides() {
+    const int dims = layout_.dims;
+    line("  VANTAGE_DEVICE Index stride(int view, int d) const {");
+    line("    switch (view * " + std::to_string(dims) + " + d) {");
+    const auto same = [&](size_t v, size_t w) { return std::equal(layout_.views[v].strides, layout_.views[v].strides + dims, layout_.views[w].strides); };
+    for (size_t v = 0; v < layout_.views.size(); ++v) {
+      size_t first = 0;
+      while (!same(v, first)) ++first;
+      for (int d = 0; d < dims; ++d) {
+        const bool still = layout_.views[v].strides[d] == 0;
+        if (first == v && !still) continue;
+        const std::string value = still ? "0" : "static_cast<Index>(arguments.strides[" + std::to_string(first) + "][" + std::to_string(d) + "])";
+        line("      case " + std::to_string(static_cast<int>(v) * dims + d) + ": return " + value + ";");
+      }
+    }
+    line("      default: return static_cast<Index>(arguments.strides[view][d]);");
+    line("    }");
+    line("  }");
+  }
+
   struct Value {
     std::string name;
     bool uniform;  // one value for all elements of the thread
@@ -214,7 +237,7 @@ class Writer {
                      value_[all[i].a].name + "[k]);");
     }
     line("    _Pragma(\"unroll\") for (int k = 0; k < n; ++k) {");
-    line("      if (k >= c.count) continue;");
+    line("      if (!c.exists(k)) continue;");
     for (const std::string& text : body) line(text);
     for (const std::string& text : next) line(text);
     line("    }");
@@ -231,18 +254,17 @@ class Writer {
 
 std::string generate(const Program& program, const Layout& layout) { return Writer(program, layout).write(); }
 
-std::vector<uint64_t> write_arguments(const Program& program, const Layout& layout, const Geometry& geometry, void* const* slots,
-                                      const double* scalars) {
+std::vector<uint64_t> write_arguments(const Program& program, const Layout& layout, Geometry geometry, void* const* slots, const double* scalars) {
   static_assert(sizeof(Geometry) % 8 == 0 && sizeof(Slot) == 8 && sizeof(long long) == 8 && sizeof(char*) == 8);
   const size_t views = std::max<size_t>(1, program.views.size()), dims = static_cast<size_t>(layout.dims);
   const size_t constants = static_cast<size_t>(std::max(1, scalar_count(program)));
   std::vector<uint64_t> words(argument_words(program, layout));
   uint64_t* at = words.data();
-  std::memcpy(at, &geometry, sizeof geometry);
-  at += sizeof geometry / 8;
   char* base[kMaxViews] = {};
   unsigned long long aligned[2];
-  set_addresses(program, layout, slots, base, aligned);
+  geometry.whole = set_addresses(program, layout, slots, base, aligned);
+  std::memcpy(at, &geometry, sizeof geometry);
+  at += sizeof geometry / 8;
   *at++ = aligned[0];
   *at++ = aligned[1];
   for (size_t v = 0; v < views; ++v) *at++ = reinterpret_cast<uint64_t>(base[v]);

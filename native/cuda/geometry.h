@@ -7,6 +7,7 @@ namespace vantage::cuda {
 
 constexpr int kThreads = 256;  // of every block of a program
 constexpr int kWarps = kThreads / 32;
+constexpr int kMaxFolds = 64;  // of a program: its outputs
 
 // Eight bytes that one thread keeps from one piece of its row to the next: a total, the state of a scan or of a loop, or a run-time scalar.
 union Slot {
@@ -48,10 +49,12 @@ struct Geometry {
   unsigned* tickets;   // of the rows or groups
   unsigned* counter;
   unsigned counted, set;
+  long long whole;  // every view that moves along the last dimension is aligned: chunks of `items` elements are whole pieces of memory in all of them
 };
 
-// The elements that a thread takes at a time.
-constexpr int items_of(Walk walk) { return walk == Walk::wide ? 8 : 4; }
+// The elements that a thread takes at a time: with 16 bytes a thread a warp reads memory in one piece. A scan over several blocks composes more of
+// them, since each step of its blocks has to be waited for.
+constexpr int items_of(Walk walk, bool scans) { return walk == Walk::wide && scans ? 8 : 4; }
 
 struct OutputInfo {
   Reduction reduction;

@@ -75,6 +75,8 @@ VANTAGE_NOINLINE void store_home(Operand from, Piece piece) {
 struct Interpreter {
   static constexpr int kDims = kMaxDims;  // the script's are the last ones
   static constexpr int kUnroll = 1;
+  static constexpr bool kTwice = false;  // its code is long enough
+  using Index = long long;
   const Interpretation& launch;
   char* memory;  // of this block: slots, then homes
 
@@ -265,11 +267,11 @@ struct Interpreter {
   }
 };
 
-template <Walk walk, int team>
+template <Walk walk, int team, bool scans = false>
 __global__ void __launch_bounds__(kThreads) interpret(const __grid_constant__ Interpretation launch) {
   char* memory = launch.homes ? launch.homes + blockIdx.x * launch.homes_bytes : dynamic_shared();
   const Interpreter body{launch, memory};
-  constexpr int items = items_of(walk);
+  constexpr int items = items_of(walk, scans);
   if constexpr (walk == Walk::elements) walk_elements<Interpreter, items>(body, launch.geometry);
   else if constexpr (walk == Walk::rows) walk_rows<Interpreter, team, items>(body, launch.geometry);
   else if constexpr (walk == Walk::wide) walk_wide<Interpreter, items>(body, launch.geometry);
@@ -278,10 +280,10 @@ __global__ void __launch_bounds__(kThreads) interpret(const __grid_constant__ In
 
 using Kernel = void (*)(Interpretation);
 
-Kernel kernel_of(Walk walk, int team) {
+Kernel kernel_of(Walk walk, int team, bool scans) {
   switch (walk) {
     case Walk::elements: return interpret<Walk::elements, 1>;
-    case Walk::wide: return interpret<Walk::wide, kThreads>;
+    case Walk::wide: return scans ? interpret<Walk::wide, kThreads, true> : interpret<Walk::wide, kThreads>;
     case Walk::columns: return interpret<Walk::columns, 1>;
     default: break;
   }
@@ -296,7 +298,7 @@ Kernel kernel_of(Walk walk, int team) {
 }  // namespace
 
 void launch_interpreter(const Interpretation& interpretation, Walk walk, int team, long long blocks, size_t shared) {
-  const Kernel kernel = kernel_of(walk, team);
+  const Kernel kernel = kernel_of(walk, team, interpretation.script.scans > 0);
   if (shared + kOwnShared > kFreeShared) check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)), "program");
   launch("program", kernel, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), shared, interpretation);
 }

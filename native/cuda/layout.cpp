@@ -69,6 +69,21 @@ void align(const Program& program, Layout* layout) {
   }
 }
 
+// Whether 32 bits are enough, with room for what lies beyond the last chunk.
+bool is_narrow(const Layout& layout) {
+  constexpr int64_t kMost = int64_t{1} << 30;
+  // Sizes of 2^62 and more do not occur: a view's elements are counted in 64 bits.
+  double elements = 1;
+  for (int d = 0; d < layout.dims; ++d) elements *= static_cast<double>(std::max<int64_t>(1, layout.shape[d]));
+  if (elements >= static_cast<double>(kMost)) return false;
+  for (const LaidView& view : layout.views) {
+    double reach = 0;
+    for (int d = 0; d < layout.dims; ++d) reach += static_cast<double>(std::abs(view.strides[d])) * static_cast<double>(layout.shape[d]);
+    if (reach >= static_cast<double>(kMost)) return false;
+  }
+  return true;
+}
+
 // Whether the time lies across memory: neighbouring rows are neighbours there.
 bool across(const Layout& layout) {
   const int last = layout.dims - 1;
@@ -183,12 +198,20 @@ Layout lay_out(const Program& program) {
     layout.blocks = std::min(divide_up(g.rows * g.chunks, kThreads), kMostBlocks);
   }
   align(program, &layout);
+  layout.narrow = is_narrow(layout);
   return layout;
 }
 
-void set_addresses(const Program& program, const Layout& layout, void* const* slots, char** base, unsigned long long* aligned) {
+bool set_addresses(const Program& program, const Layout& layout, void* const* slots, char** base, unsigned long long* aligned) {
   aligned[0] = aligned[1] = 0;
   const int last = layout.dims - 1;
+  uint64_t moving[2] = {};  // the views whose chunks are moved
+  for (size_t v = 0; v < program.views.size(); ++v) {
+    if (std::abs(layout.views[v].strides[last]) == 1) moving[v >> 6] |= uint64_t{1} << (v & 63);
+  }
+  for (const Output& out : program.outputs) {
+    if (out.reduction != Reduction::store) moving[out.view >> 6] &= ~(uint64_t{1} << (out.view & 63));
+  }
   for (size_t v = 0; v < program.views.size(); ++v) {
     const LaidView& view = layout.views[v];
     const int64_t size = static_cast<int64_t>(byte_size(program.views[v].dtype));
@@ -198,6 +221,7 @@ void set_addresses(const Program& program, const Layout& layout, void* const* sl
     const char* edge = view.strides[last] < 0 ? base[v] + size : base[v];
     if (reinterpret_cast<uintptr_t>(edge) % static_cast<uintptr_t>(view.alignment) == 0) aligned[v >> 6] |= 1ull << (v & 63);
   }
+  return (moving[0] & ~aligned[0]) == 0 && (moving[1] & ~aligned[1]) == 0;
 }
 
 }  // namespace vantage::cuda

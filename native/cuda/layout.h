@@ -24,10 +24,11 @@ struct Layout {
   std::vector<LaidView> views;
   int scans = 0, states = 0, folds = 0;
   bool loops = false;
+  bool narrow = false;  // 32 bits hold every position in the index space and in the views
   Geometry geometry;  // but for the pointers
   int64_t blocks;
 
-  int items() const { return items_of(walk); }
+  int items() const { return items_of(walk, scans > 0); }
   // A view's way along the last dimension, as it is read or written.
   Access read_access(int view) const;
   Access write_access(int view) const;
@@ -39,7 +40,8 @@ struct Layout {
 // A reverse program is walked forwards: its views are turned round.
 Layout lay_out(const Program& program);
 
-// The address of each view's first element in `base`, and in `aligned` a bit for each view whose chunks are whole pieces of memory.
-void set_addresses(const Program& program, const Layout& layout, void* const* slots, char** base, unsigned long long* aligned);
+// The address of each view's first element in `base`, and in `aligned` a bit for each view whose chunks are whole pieces of memory. Returns whether
+// they are in all that move along the last dimension by single elements.
+bool set_addresses(const Program& program, const Layout& layout, void* const* slots, char** base, unsigned long long* aligned);
 
 }  // namespace vantage::cuda

@@ -121,7 +121,7 @@ void interpret(const Program& program, Kept& kept, const Geometry& geometry, voi
   launch.script.shape = reinterpret_cast<const long long*>(memory + kept.script.shape);
   launch.script.strides = reinterpret_cast<const long long*>(memory + kept.script.strides);
   launch.geometry = geometry;
-  set_addresses(program, layout, slots, launch.base, launch.aligned);
+  launch.geometry.whole = set_addresses(program, layout, slots, launch.base, launch.aligned);
 
   const size_t many = kept.scalars > kInlineScalars ? static_cast<size_t>(kept.scalars) * sizeof(Slot) : 0;
   const Temporary many_scalars("program", many);

@@ -6,35 +6,48 @@ namespace vantage::cuda {
 
 template <class Body, int items>
 VANTAGE_DEVICE void walk_elements(const Body& body, const Geometry& g) {
+  using Index = typename Body::Index;
   Context<Body, Walk::elements, 1, items> c(body, g);
-  const long long chunks = g.rows * g.chunks, step = static_cast<long long>(gridDim.x) * kThreads;
-  for (long long i = static_cast<long long>(blockIdx.x) * kThreads + threadIdx.x; i < chunks; i += step) {
-    const long long row = body.first_dim() == Body::kDims - 1 ? 0 : quotient(i, g.chunks);
+  const Index of_row = static_cast<Index>(g.chunks), chunks = static_cast<Index>(g.rows * g.chunks), step = static_cast<Index>(gridDim.x) * kThreads;
+  for (Index i = static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x; i < chunks; i += step) {
+    const Index row = body.first_dim() == Body::kDims - 1 ? 0 : quotient(i, of_row);
     c.locate(0, Body::kDims - 1, row);
-    c.place(i - row * g.chunks);
-    body.run(c);
+    c.place(i - row * of_row);
+    c.run(g.whole && c.count == items);
   }
+}
+
+// The chunks of a row that a team takes side by side, from `done` on.
+template <class C>
+VANTAGE_DEVICE void take_chunks(C& c, typename C::Index done, int member, int team, bool exists) {
+  using Index = typename C::Index;
+  const Geometry& g = c.geometry;
+  const Index chunk = done + member, inner = c.body.outer() == C::kDims - 1 ? 0 : quotient(chunk, static_cast<Index>(g.chunks));
+  const bool inside = exists && inner < static_cast<Index>(g.inner);
+  c.locate(c.body.outer(), C::kDims - 1, inside ? inner : 0);
+  c.place(inside ? chunk - inner * static_cast<Index>(g.chunks) : static_cast<Index>(g.chunks));
+  c.first = done == 0;
+  // Threads that compute together take the same way: where a scan is, the whole team does, and its chunks follow one another.
+  bool is_whole = g.whole;
+  if (c.body.outer() == C::kDims - 1 && team >= 32) is_whole = is_whole && exists && (done + team) * C::kItems <= static_cast<Index>(g.columns);
+  else if (team > 1) is_whole = is_whole && __all_sync(0xffffffffu, c.count == C::kItems);
+  else is_whole = is_whole && c.count == C::kItems;
+  c.run(is_whole);
 }
 
 template <class Body, int team, int items>
 VANTAGE_DEVICE void walk_rows(const Body& body, const Geometry& g) {
+  using Index = typename Body::Index;
   Context<Body, Walk::rows, team, items> c(body, g);
   constexpr int kTeams = kThreads / team;
   const int member = threadIdx.x % team;
-  const long long chunks = g.inner * g.chunks;
-  for (long long block = blockIdx.x; block * kTeams < g.rows; block += gridDim.x) {
-    const long long row = block * kTeams + threadIdx.x / team;
-    const bool exists = row < g.rows;  // a row that does not is walked without elements: its threads take part in what the warp does
+  const Index rows = static_cast<Index>(g.rows), chunks = static_cast<Index>(g.inner * g.chunks);
+  for (Index block = blockIdx.x; block * kTeams < rows; block += gridDim.x) {
+    const Index row = block * kTeams + static_cast<int>(threadIdx.x) / team;
+    const bool exists = row < rows;  // a row that does not is walked without elements: its threads take part in what the warp does
     c.locate(0, body.outer(), exists ? row : 0);
     c.reset_folds();
-    for (long long done = 0; done < chunks; done += team) {
-      const long long chunk = done + member;
-      const long long inner = g.inner == 1 ? 0 : quotient(chunk, g.chunks);
-      c.locate(body.outer(), Body::kDims - 1, inner < g.inner ? inner : 0);
-      c.place(exists && inner < g.inner ? chunk - inner * g.chunks : g.chunks);
-      c.first = done == 0;
-      body.run(c);
-    }
+    for (Index done = 0; done < chunks; done += team) take_chunks(c, done, member, team, exists);
 #pragma unroll Body::kUnroll
     for (int k = 0; k < body.outputs(); ++k) {
       const OutputInfo out = body.output(k);
@@ -67,48 +80,76 @@ VANTAGE_DEVICE Slot partial_of(const Slot* at) {
   return slot;
 }
 
+// The block's totals of all folds, each in thread 0's slots. Two barriers for all of them.
+template <class C>
+VANTAGE_DEVICE void block_totals(C& c) {
+  __shared__ long long shared[kMaxFolds][kWarps];
+#pragma unroll C::kUnroll
+  for (int k = 0; k < c.body.outputs(); ++k) {
+    const OutputInfo out = c.body.output(k);
+    if (out.reduction == Reduction::store) continue;
+    const Slot total = team_total<32>(c.slots[out.fold], out.reduction, out.type == RegisterType::i32);
+    if (threadIdx.x % 32 == 0) shared[out.fold][threadIdx.x / 32] = total.whole;
+  }
+  __syncthreads();
+  if (threadIdx.x == 0) {
+#pragma unroll C::kUnroll
+    for (int k = 0; k < c.body.outputs(); ++k) {
+      const OutputInfo out = c.body.output(k);
+      if (out.reduction == Reduction::store) continue;
+      Slot total;
+      total.whole = shared[out.fold][0];
+#pragma unroll
+      for (int w = 1; w < kWarps; ++w) {
+        Slot other;
+        other.whole = shared[out.fold][w];
+        total = combined(total, other, out.reduction, out.type == RegisterType::i32);
+      }
+      c.slots[out.fold] = total;
+    }
+  }
+  __syncthreads();
+}
+
 template <class Body, int items>
 VANTAGE_DEVICE void walk_wide(const Body& body, const Geometry& g) {
+  using Index = typename Body::Index;
   // A block takes its place by a ticket: the parts before its own are then running or done, whatever the order in which blocks start.
   __shared__ unsigned ticket;
   if (threadIdx.x == 0) ticket = atomicAdd(g.counter, 1u) - g.counted;
   __syncthreads();
   Context<Body, Walk::wide, kThreads, items> c(body, g);
-  c.part = quotient(ticket, g.rows);
-  c.row = ticket - c.part * g.rows;
+  const Index place = static_cast<Index>(ticket), rows = static_cast<Index>(g.rows);
+  c.part = quotient(place, rows);
+  c.row = place - c.part * rows;
   c.locate(0, body.outer(), c.row);
   c.reset_folds();
-  const long long chunks = g.inner * g.chunks, begin = c.part * g.length * kThreads, end = begin + g.length * kThreads;
-  for (long long done = begin; done < end && done < chunks; done += kThreads) {
-    const long long chunk = done + threadIdx.x;
-    const long long inner = g.inner == 1 ? 0 : quotient(chunk, g.chunks);
-    c.locate(body.outer(), Body::kDims - 1, inner < g.inner ? inner : 0);
-    c.place(inner < g.inner ? chunk - inner * g.chunks : g.chunks);
-    c.first = done == 0;
-    body.run(c);
-  }
+  const Index chunks = static_cast<Index>(g.inner * g.chunks), length = static_cast<Index>(g.length) * kThreads, begin = c.part * length;
+  const Index end = begin + length < chunks ? begin + length : chunks;
+  for (Index done = begin; done < end; done += kThreads) take_chunks(c, done, threadIdx.x, kThreads, true);
   const int folds = body.folds();
   if (folds == 0) return;
   Slot* const partials = g.partials + c.row * g.parts * folds;
-#pragma unroll Body::kUnroll
-  for (int k = 0; k < body.outputs(); ++k) {
-    const OutputInfo out = body.output(k);
-    if (out.reduction == Reduction::store) continue;
-    const Slot total = team_total<kThreads>(c.slots[out.fold], out.reduction, out.type == RegisterType::i32);
-    if (threadIdx.x == 0) partials[c.part * folds + out.fold] = total;
+  block_totals(c);
+  if (threadIdx.x == 0) {
+    for (int f = 0; f < folds; ++f) partials[c.part * static_cast<long long>(folds) + f] = c.slots[f];
   }
   if (!is_last(g.tickets + c.row, g.parts)) return;
+  c.reset_folds();
+  for (long long p = threadIdx.x; p < g.parts; p += kThreads) {
+#pragma unroll Body::kUnroll
+    for (int k = 0; k < body.outputs(); ++k) {
+      const OutputInfo out = body.output(k);
+      if (out.reduction == Reduction::store) continue;
+      c.slots[out.fold] = combined(c.slots[out.fold], partial_of(partials + p * folds + out.fold), out.reduction, out.type == RegisterType::i32);
+    }
+  }
+  block_totals(c);
+  if (threadIdx.x != 0) return;
 #pragma unroll Body::kUnroll
   for (int k = 0; k < body.outputs(); ++k) {
     const OutputInfo out = body.output(k);
-    if (out.reduction == Reduction::store) continue;
-    const bool whole = out.type == RegisterType::i32;
-    Slot total = identity(out.reduction, whole);
-    for (long long p = threadIdx.x; p < g.parts; p += kThreads) {
-      total = combined(total, partial_of(partials + p * folds + out.fold), out.reduction, whole);
-    }
-    total = team_total<kThreads>(total, out.reduction, whole);
-    if (threadIdx.x == 0) c.leave_total(out, total, 0);
+    if (out.reduction != Reduction::store) c.leave_total(out, c.slots[out.fold], 0);
   }
 }
 
@@ -135,6 +176,7 @@ VANTAGE_DEVICE void lane_totals(Slot (&totals)[items], int lanes, Reduction redu
 
 template <class Body, int items>
 VANTAGE_DEVICE void walk_columns(const Body& body, const Geometry& g) {
+  using Index = typename Body::Index;
   Context<Body, Walk::columns, 1, items> c(body, g);
   const int lanes = static_cast<int>(g.lanes), lane = threadIdx.x & (lanes - 1), line = threadIdx.x / lanes, lines = kThreads / lanes;
   const int kept = body.outer() + body.reduced();  // the first kept dimension
@@ -143,16 +185,17 @@ VANTAGE_DEVICE void walk_columns(const Body& body, const Geometry& g) {
   const long long unit = group * lanes + lane;
   const bool exists = unit < units;
   {
-    const long long above = quotient(exists ? unit : 0, g.chunks), outer = quotient(above, g.inner);
+    const Index of_row = static_cast<Index>(g.chunks), inner = static_cast<Index>(g.inner), mine = exists ? static_cast<Index>(unit) : 0;
+    const Index above = quotient(mine, of_row), outer = quotient(above, inner);
     c.locate(0, body.outer(), outer);
-    c.locate(kept, Body::kDims - 1, above - outer * g.inner);
-    c.place(exists ? unit - above * g.chunks : g.chunks);
+    c.locate(kept, Body::kDims - 1, above - outer * inner);
+    c.place(exists ? mine - above * of_row : of_row);
   }
   c.reset_folds();
   const long long begin = part * g.length, end = begin + g.length < g.reduced ? begin + g.length : g.reduced;
   for (long long r = begin + line; r < end; r += lines) {
-    c.locate(body.outer(), kept, r);
-    body.run(c);
+    c.locate(body.outer(), kept, static_cast<Index>(r));
+    c.run(g.whole && c.count == items);
   }
   const int folds = body.folds();
   const auto partial = [&](long long p, int fold, int k) { return g.partials + ((p * folds + fold) * items + k) * groups * lanes + unit; };

@@ -16,13 +16,35 @@ VANTAGE_DEVICE double applied(Affine map, double state) {
 }
 VANTAGE_DEVICE Affine composed(Affine first, Affine then) { return {times(then.factor, first.factor), applied(then, first.term)}; }
 
+// The same without a look at what overflows. Where something did, the result is not a number, and so is all that is composed with it: one look at
+// the end tells whether everything has to be composed anew.
+VANTAGE_DEVICE Affine quickly_composed(Affine first, Affine then) {
+  return {then.factor * first.factor, __builtin_fma(then.factor, first.term, then.term)};
+}
+VANTAGE_DEVICE bool is_number(Affine map) {
+  const double sum = map.factor + map.term;
+  return sum == sum;
+}
+
+// Of the elements of a thread.
+template <int items, class A, class B>
+VANTAGE_DEVICE Affine composed_items(const A& a, const B& b) {
+  Affine map = {static_cast<double>(a[0]), static_cast<double>(b[0])};
+#pragma unroll
+  for (int k = 1; k < items; ++k) map = quickly_composed(map, {static_cast<double>(a[k]), static_cast<double>(b[k])});
+  if (is_number(map)) return map;
+  map = {static_cast<double>(a[0]), static_cast<double>(b[0])};
+#pragma unroll
+  for (int k = 1; k < items; ++k) map = composed(map, {static_cast<double>(a[k]), static_cast<double>(b[k])});
+  return map;
+}
+
 VANTAGE_DEVICE Affine shuffled_up(Affine map, int delta, int width) {
   return {__shfl_up_sync(0xffffffffu, map.factor, delta, width), __shfl_up_sync(0xffffffffu, map.term, delta, width)};
 }
 
-// Of the maps of `width` lanes: the composition of a lane's own and those before it.
 template <int width>
-VANTAGE_DEVICE Affine composed_lanes(Affine map) {
+VANTAGE_NOINLINE Affine carefully_composed_lanes(Affine map) {
   const int lane = threadIdx.x % width;
 #pragma unroll
   for (int delta = 1; delta < width; delta *= 2) {
@@ -30,6 +52,18 @@ VANTAGE_DEVICE Affine composed_lanes(Affine map) {
     if (lane >= delta) map = composed(before, map);
   }
   return map;
+}
+// Of the maps of `width` lanes: the composition of a lane's own and those before it.
+template <int width>
+VANTAGE_DEVICE Affine composed_lanes(Affine map) {
+  const int lane = threadIdx.x % width;
+  Affine all = map;
+#pragma unroll
+  for (int delta = 1; delta < width; delta *= 2) {
+    const Affine before = shuffled_up(all, delta, width);
+    if (lane >= delta) all = quickly_composed(before, all);
+  }
+  return __any_sync(0xffffffffu, !is_number(all)) ? carefully_composed_lanes<width>(map) : all;
 }
 
 // What `composed_block` leaves with every thread.

@@ -4,6 +4,7 @@
 
 namespace vantage::cuda {
 
+VANTAGE_DEVICE int quotient(int a, int b) { return static_cast<int>(static_cast<uint32_t>(a) / static_cast<uint32_t>(b)); }
 VANTAGE_DEVICE long long quotient(long long a, long long b) {
   const unsigned long long x = static_cast<unsigned long long>(a), y = static_cast<unsigned long long>(b);
   if ((x | y) >> 32 == 0) return static_cast<uint32_t>(x) / static_cast<uint32_t>(y);
@@ -99,40 +100,56 @@ VANTAGE_DEVICE void announce(unsigned* flag, unsigned set) {
 template <class Body, Walk walk, int team, int items>
 struct Context {
   static constexpr int kItems = items;
-  static constexpr int kDims = Body::kDims;
+  static constexpr int kDims = Body::kDims, kUnroll = Body::kUnroll;
+  using Index = typename Body::Index;
 
   const Body& body;
   const Geometry& geometry;
   typename Body::Slots slots;
-  long long index[kDims] = {};
+  Index index[kDims] = {};
   int count = 0;       // of the elements of the chunk that exist
+  bool whole = false;  // all of them do, and every view's are aligned
   bool first = false;  // the chunk begins at the first element of the row, for the whole team
-  long long row = 0, part = 0;
+  Index row = 0, part = 0;
 
   VANTAGE_DEVICE Context(const Body& body, const Geometry& geometry) : body(body), geometry(geometry), slots(body) {}
+
+  // The program, on this chunk. Where the chunk is whole, it is run by code that asks nothing of the kind again.
+  VANTAGE_DEVICE void run(bool is_whole) {
+    if constexpr (Body::kTwice) {
+      if (is_whole) {
+        whole = true;
+        body.run(*this);
+        return;
+      }
+    }
+    whole = false;
+    body.run(*this);
+  }
+  VANTAGE_DEVICE bool exists(int k) const { return whole || k < count; }
 
   // ---- Position ----------------------------------------------------------------------------------------------------------------
 
   // Sets the index along the dimensions [begin, end) from a flat one.
-  VANTAGE_DEVICE void locate(int begin, int end, long long flat) {
+  VANTAGE_DEVICE void locate(int begin, int end, Index flat) {
 #pragma unroll
     for (int d = kDims - 1; d >= 0; --d) {
       if (d < begin || d >= end || d < body.first_dim()) continue;
-      const long long above = d == begin ? 0 : quotient(flat, body.shape(d));
+      const Index above = d == begin ? 0 : quotient(flat, body.shape(d));
       index[d] = flat - above * body.shape(d);
       flat = above;
     }
   }
-  VANTAGE_DEVICE void place(long long chunk) {
-    const long long left = geometry.columns - chunk * items;
+  VANTAGE_DEVICE void place(Index chunk) {
+    const Index left = static_cast<Index>(geometry.columns) - chunk * items;
     index[kDims - 1] = chunk * items;
     count = left < 0 ? 0 : left < items ? static_cast<int>(left) : items;
   }
-  VANTAGE_DEVICE long long offset(int view, Access access) const {
-    long long total = access == Access::unit       ? index[kDims - 1]
-                      : access == Access::backward ? -index[kDims - 1]
-                      : access == Access::fixed    ? 0
-                                                   : index[kDims - 1] * body.stride(view, kDims - 1);
+  VANTAGE_DEVICE Index offset(int view, Access access) const {
+    Index total = access == Access::unit       ? index[kDims - 1]
+                  : access == Access::backward ? -index[kDims - 1]
+                  : access == Access::fixed    ? 0
+                                               : index[kDims - 1] * body.stride(view, kDims - 1);
 #pragma unroll
     for (int d = 0; d < kDims - 1; ++d) {
       if (d >= body.first_dim()) total += index[d] * body.stride(view, d);
@@ -144,7 +161,7 @@ struct Context {
 
   VANTAGE_DEVICE Piece piece(int view, DType dtype, Access access) const {
     const long long stride = access == Access::strided ? body.stride(view, kDims - 1) : access == Access::backward ? -1 : 1;
-    return {body.base(view), offset(view, access), stride, dtype, access, count, body.aligned(view)};
+    return {body.base(view), offset(view, access), stride, dtype, access, whole ? items : count, whole || body.aligned(view)};
   }
   template <class T, class X>
   VANTAGE_DEVICE void load(X& x, int view, DType dtype, Access access) const {
@@ -159,16 +176,31 @@ struct Context {
   }
   template <class T, class X>
   VANTAGE_DEVICE void leave_fold(const OutputInfo& out, const X& x) {
+    if constexpr (walk == Walk::columns) {
 #pragma unroll
-    for (int k = 0; k < items; ++k) {
-      if (k < count) fold<T>(slots[walk == Walk::columns ? out.fold * items + k : out.fold], x[k], out.reduction);
+      for (int k = 0; k < items; ++k) {
+        if (exists(k)) fold<T>(slots[out.fold * items + k], x[k], out.reduction);
+      }
+    } else if (out.reduction == Reduction::maximum || out.reduction == Reduction::minimum) {
+      // The extreme one of the chunk as it is: what is converted then is one number.
+      T extreme = lowest<T>(out.reduction);
+#pragma unroll
+      for (int k = 0; k < items; ++k) {
+        if (exists(k)) extreme = folded(extreme, static_cast<T>(x[k]), out.reduction);
+      }
+      fold<T>(slots[out.fold], extreme, out.reduction);
+    } else {
+#pragma unroll
+      for (int k = 0; k < items; ++k) {
+        if (exists(k)) fold<T>(slots[out.fold], x[k], out.reduction);
+      }
     }
   }
   // The total of an output, `item` elements behind the present position.
   VANTAGE_DEVICE void leave_total(const OutputInfo& out, Slot total, int item) const {
     const bool whole = out.type == RegisterType::i32;
     const double x = whole ? static_cast<double>(total.whole) : total.real;
-    const long long at = offset(out.view, Access::strided) + item * body.stride(out.view, kDims - 1);
+    const long long at = static_cast<long long>(offset(out.view, Access::strided)) + item * body.stride(out.view, kDims - 1);
     char* base = body.base(out.view);
     switch (out.dtype) {
       case DType::f64: return put(reinterpret_cast<double*>(base)[at], x);
@@ -200,9 +232,7 @@ struct Context {
     if constexpr (team == 1) {
       state = first ? static_cast<double>(initial[0]) : carry;
     } else {
-      Affine map = {static_cast<double>(a[0]), static_cast<double>(b[0])};
-#pragma unroll
-      for (int k = 1; k < items; ++k) map = composed(map, {static_cast<double>(a[k]), static_cast<double>(b[k])});
+      const Affine map = composed_items<items>(a, b);
       const double begin = static_cast<double>(initial[0]);
       if constexpr (team <= 32) {
         if (first) carry = __shfl_sync(0xffffffffu, begin, 0, team);
@@ -232,7 +262,7 @@ struct Context {
   // its own together by itself, in the order of a fixed tree: nobody waits for a neighbour that waits for its own.
   VANTAGE_DEVICE double enter_part(int which, const Composition& block) const {
     const Geometry& g = geometry;
-    const long long line = which * g.rows + row, group = part / kGroup, groups = (g.parts + kGroup - 1) / kGroup;
+    const long long line = which * g.rows + row, group = static_cast<long long>(part) / kGroup, groups = (g.parts + kGroup - 1) / kGroup;
     const long long scans = body.scans();
     unsigned* const state_flags = g.flags + scans * g.rows * g.parts;
     // The first part knows what it begins with: its map is a constant.

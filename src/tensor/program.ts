@@ -162,7 +162,15 @@ export class ProgramWriter {
   private arithmetic(node: Node, operands: number[]): number {
     if (node.op === 'cast') return this.convert(operands[0]!, node.inputs[0]!.dtype, node.dtype);
     const type = dtypes[compares.has(node.op) ? node.inputs[0]!.dtype : node.dtype].register;
-    return this.emit(node.op, type, operands);
+    if ((node.op === 'and_' || node.op === 'or_') && operands[0] === operands[1]) return operands[0]!;
+    if (node.op !== 'where') return this.emit(node.op, type, operands);
+    // Of a choice between choices by the same condition only one side of each counts: masked values are masked again.
+    const [test, ...sides] = operands as [number, number, number];
+    const chosen = sides.map((side, k) => {
+      const { name, operands } = this.instructions[side]!;
+      return name === 'where' && operands[0] === test ? operands[1 + k]! : side;
+    });
+    return chosen[0] === chosen[1] ? chosen[0]! : this.emit('where', type, [test, ...chosen]);
   }
 
   private convert(register: number, from: DType, to: DType): number {
@@ -223,6 +231,28 @@ export class ProgramWriter {
     return name === 'state' ? [operands[0]!, operands[2]!] : operands.slice(0, registers);
   }
 
+  /** Leaves out what nothing reads. The blocks of loops stay as they are. */
+  private removeUnused(): void {
+    const wanted = new Set(this.outputs.map(({ register }) => register));
+    for (let at = this.instructions.length - 1; at >= 0; at--) {
+      const { name } = this.instructions[at]!;
+      if (name === 'loop' || this.blockEnd.has(at)) wanted.add(at);
+      if (wanted.has(at)) for (const register of this.reads(at)) wanted.add(register);
+    }
+    const kept = this.instructions.map((_, at) => at).filter((at) => wanted.has(at));
+    const moved = new Map(kept.map((at, k) => [at, k]));
+    const ends = [...this.blockEnd].map(([at, end]) => [moved.get(at)!, moved.get(end)!] as const);
+    this.blockEnd.clear();
+    for (const [at, end] of ends) this.blockEnd.set(at, end);
+    const rows = kept.map((at) => this.instructions[at]!);
+    this.instructions.splice(0, this.instructions.length, ...rows);
+    for (const row of rows) {
+      if (row.name === 'state') row.operands = [moved.get(row.operands[0]!)!, row.operands[1]!, moved.get(row.operands[2]!)!];
+      else row.operands = row.operands.map((operand, k) => (k < row.registers ? moved.get(operand)! : operand));
+    }
+    for (const output of this.outputs) output.register = moved.get(output.register)!;
+  }
+
   /** Gives each value a register of the machine, used again once its last reader has run. */
   private allocate(): { physical: number[]; count: number } {
     const count = this.instructions.length;
@@ -246,6 +276,7 @@ export class ProgramWriter {
   }
 
   private assemble(): WrittenProgram {
+    this.removeUnused();
     const space = indexSpace(this.step, this.views);
     const { physical, count } = this.allocate();
     const { shape, outer, reduced, strides } = space;
