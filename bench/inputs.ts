@@ -1,5 +1,5 @@
 /** Inputs of the workloads: deterministic, and fast to make in any size. */
-import { product, type HostArray } from './workload';
+import { product, type HostArray, type HostData } from './workload';
 
 /** The period of the numbers: prime, so that no power-of-two stride meets the same ones. */
 const PERIOD = 1_048_573;
@@ -20,16 +20,16 @@ function repeat<T extends Float32Array | Uint8Array | Uint16Array>(array: T, fir
   return array;
 }
 
-function filled<T extends Float32Array | Uint8Array | Uint16Array>(array: T, seed: number, value: (u: number) => number): T {
+function filled(dtype: HostArray['dtype'], array: Float32Array | Uint8Array | Uint16Array, shape: number[], seed: number, value: (u: number) => number): HostArray {
   const numbers = uniforms(seed);
   const first = Math.min(array.length, PERIOD);
   for (let i = 0; i < first; i++) array[i] = value(numbers.next().value);
-  return repeat(array, first);
+  return { dtype, shape, data: repeat(array, first), period: first };
 }
 
 /** float32, uniform in [low, high). */
 export function uniform(seed: number, shape: number[], low = 0, high = 1): HostArray {
-  return { dtype: 'float32', shape, data: filled(new Float32Array(product(shape)), seed, (u) => low + (high - low) * u) };
+  return filled('float32', new Float32Array(product(shape)), shape, seed, (u) => low + (high - low) * u);
 }
 
 /** bfloat16, uniform in [low, high), as its 16 bits. */
@@ -40,7 +40,7 @@ export function uniformBfloat16(seed: number, shape: number[], low: number, high
     scratch[0] = low + (high - low) * u;
     return bits[0]! >>> 16;
   };
-  return { dtype: 'bfloat16', shape, data: filled(new Uint16Array(product(shape)), seed, value) };
+  return filled('bfloat16', new Uint16Array(product(shape)), shape, seed, value);
 }
 
 /** The exact float32 numbers of bfloat16 bits. */
@@ -50,9 +50,14 @@ export function widened(bits: Uint16Array): Float32Array {
   return new Float32Array(words.buffer);
 }
 
+/** What others have to be sent of an array: up to where it repeats. */
+export function beginning({ data, period }: HostArray): HostData {
+  return data.subarray(0, period ?? data.length);
+}
+
 /** 1 with the given probability, else 0. */
 export function flags(seed: number, shape: number[], probability: number): HostArray {
-  return { dtype: 'uint8', shape, data: filled(new Uint8Array(product(shape)), seed, (u) => (u < probability ? 1 : 0)) };
+  return filled('uint8', new Uint8Array(product(shape)), shape, seed, (u) => (u < probability ? 1 : 0));
 }
 
 /** Masks [rows, time] of answers of different lengths: the last `share` of a row and less is padding. */
@@ -66,7 +71,7 @@ export function ragged(shape: [number, number], share = 0.25): HostArray {
 
 /** Every token counts. */
 export function everyToken(shape: number[]): HostArray {
-  return { dtype: 'uint8', shape, data: new Uint8Array(product(shape)).fill(1) };
+  return { dtype: 'uint8', shape, data: new Uint8Array(product(shape)).fill(1), period: 1 };
 }
 
 export function integers(length: number, value: (i: number) => number): HostArray {

@@ -9,9 +9,14 @@ export interface HostArray {
   dtype: DType;
   shape: number[];
   data: HostData;
+  /** The elements repeat after so many: no more have to be sent to another process. */
+  period?: number;
 }
 export type HostArrays = Record<string, HostArray>;
-export type ArrayType = Omit<HostArray, 'data'>;
+export type ArrayType = Pick<HostArray, 'dtype' | 'shape'>;
+
+/** Rows from the first one to before the second one. */
+export type RowRange = readonly [begin: number, end: number];
 
 /** What a contender computed, by the names of the workload's outputs. */
 export type Results = Record<string, ArrayLike<number>>;
@@ -46,12 +51,15 @@ export interface Workload {
   devices?: Device[];
   outputs: Record<string, ArrayType>;
   inputs(): HostArrays;
-  /** Only so many rows of each output are compared, where the reference of all of them would take minutes. Default all. */
+  /**
+   * Only so many rows of each output are compared, half of them at the beginning and half at the end (where an index that is too large for its type
+   * shows), since the reference of all would take minutes. Rows must not depend on others then. Default all.
+   */
   checkedRows?: number;
   /** |got − expected| ≤ absolute + relative · |expected|. Default 1e-5 for both. */
   tolerance?: Tolerance;
-  /** The outputs in float64, from the formula (bench/reference.ts): all rows, or the first `checkedRows`. */
-  reference(inputs: Data): Record<string, Float64Array>;
+  /** The outputs in float64, from the formula (bench/reference.ts). Where not all rows are checked, the inputs are those of the checked `rows`. */
+  reference(inputs: Data, rows: number): Record<string, Float64Array>;
   /** Through the public API. What it returns is evaluated together. */
   ours(tensors: Record<string, Tensor>, host: Data): Record<string, Tensor>;
   /** The same results by another way through the public API: the built-in estimator beside a custom one, the estimator beside its kernel. */
@@ -73,3 +81,34 @@ export const byteSize = ({ dtype, shape }: ArrayType): number => product(shape) 
 
 /** The bytes the floor counts. */
 export const floorBytes = (workload: Workload): number => workload.tokens * workload.bytesPerToken;
+
+/** Tokens whose reference and comparison take some seconds. */
+const MOST_CHECKED = 2 ** 23;
+
+/** `checkedRows` of a workload whose rows do not depend on others, or only on those of a group that this many rows hold wholly. */
+export function checkedRowsOf([rows, time]: readonly [number, number], group = 1): number {
+  const halves = 2 * group;
+  return Math.min(rows, halves * Math.max(1, Math.floor(MOST_CHECKED / time / halves)));
+}
+
+/** The rows that are compared, or undefined for all. */
+export function checkedRanges({ checkedRows, shape }: Workload): RowRange[] | undefined {
+  const rows = shape[0]!;
+  if (checkedRows === undefined || checkedRows >= rows) return undefined;
+  const first = Math.ceil(checkedRows / 2);
+  return [[0, first], [rows - (checkedRows - first), rows]];
+}
+
+/** Those rows of an array with `extent` rows. */
+export function rowsOf<T extends HostData>(data: T, extent: number, ranges: readonly RowRange[] | undefined): T {
+  if (ranges === undefined) return data;
+  const width = data.length / extent;
+  const parts = ranges.map(([begin, end]) => data.subarray(begin * width, end * width) as T);
+  const result = new (data.constructor as new (length: number) => T)(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    result.set(part as never, at);
+    at += part.length;
+  }
+  return result;
+}

@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Child } from '../child';
 import { Skipped, type Contender } from '../contender';
+import { beginning } from '../inputs';
 import type { Device, HostArrays, Results, Workload } from '../workload';
 
 interface Answer {
@@ -21,7 +22,7 @@ function findPython(device: Device): string | undefined {
 
 /** One Python process with all its peers. */
 export class PythonPeers {
-  private constructor(private readonly child: Child, private readonly functions: Record<string, string[]>, readonly version: string) {}
+  private constructor(private readonly child: Child, private readonly device: Device, private readonly functions: Record<string, string[]>, readonly version: string) {}
 
   /** @throws Skipped where there is no Python with torch */
   static async start(device: Device): Promise<PythonPeers> {
@@ -32,7 +33,7 @@ export class PythonPeers {
     const child = new Child(python, ['-B', script, threads]);
     await child.send('{"do":"hello"}');
     const { peers, version } = JSON.parse(await child.line()) as { peers: Record<string, string[]>; version: string };
-    return new PythonPeers(child, peers, version);
+    return new PythonPeers(child, device, peers, version);
   }
 
   private async ask(message: object, ...bytes: ArrayBufferView[]): Promise<Answer> {
@@ -48,8 +49,9 @@ export class PythonPeers {
     const { peer } = workload;
     const names = peer === undefined ? [] : Object.keys(this.functions).filter((name) => this.functions[name]!.includes(peer.name));
     if (names.length === 0) return {};
-    const specs = Object.entries(arrays).map(([name, { dtype, shape, data }]) => ({ name, dtype, shape, bytes: data.byteLength }));
-    await this.ask({ do: 'load', sets, arrays: specs }, ...Object.values(arrays).map(({ data }) => data));
+    const given = Object.values(arrays).map(beginning);
+    const specs = Object.entries(arrays).map(([name, { dtype, shape }], i) => ({ name, dtype, shape, bytes: given[i]!.byteLength }));
+    await this.ask({ do: 'load', sets, arrays: specs }, ...given);
     return Object.fromEntries(names.map((name) => [name, this.contender(name, workload)]));
   }
 
@@ -64,6 +66,12 @@ export class PythonPeers {
         return results;
       },
       time: async (calls, rotate) => (await this.ask({ do: 'time', ...who, calls, rotate })).seconds as number,
+      ...(this.device === 'cuda' && {
+        timeOnDevice: async (calls: number, rotate: boolean) => {
+          const { seconds, queued } = (await this.ask({ do: 'time_on_device', ...who, calls, rotate })) as unknown as { seconds: number; queued: boolean };
+          return queued ? seconds : NaN;
+        },
+      }),
       dispose: () => undefined,
     };
   }

@@ -1,7 +1,7 @@
 /** TensorFlow.js on its WebAssembly backend, on whole tensors. Its threads need a browser: in Node it runs on one. */
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { firstRows, Skipped, type Contender } from '../contender';
+import { checkedPart, Skipped, type Contender } from '../contender';
 import type { HostArrays, Workload } from '../workload';
 
 type Tf = typeof import('@tensorflow/tfjs-core');
@@ -83,7 +83,7 @@ export function tfjsContender(tf: Tf, workload: Workload, arrays: HostArrays, se
   return {
     check: async (rows) => {
       call(0);
-      return firstRows(Object.fromEntries(Object.keys(workload.outputs).map((name) => [name, outputs[0]![name]!.dataSync()])), workload, rows);
+      return checkedPart(Object.fromEntries(Object.keys(workload.outputs).map((name) => [name, outputs[0]![name]!.dataSync()])), workload, rows);
     },
     time: async (calls, rotate) => {
       const start = performance.now();

@@ -2,7 +2,7 @@
 import { affineScan, maskedWhiten, scan } from 'vantage-rl';
 import { ragged, uniform } from '../inputs';
 import * as reference from '../reference';
-import { float32, type Data, type Workload } from '../workload';
+import { checkedRowsOf, float32, type Data, type Workload } from '../workload';
 import { noMoments, whitenInJavaScript } from './gae';
 
 function affine(shape: [number, number]): Workload {
@@ -14,7 +14,8 @@ function affine(shape: [number, number]): Workload {
     bytesPerToken: 12,
     outputs: { out: float32(...shape) },
     inputs: () => ({ a: uniform(1, shape, 0.5, 1), b: uniform(2, shape, -1, 1) }),
-    reference: (inputs) => ({ out: reference.affineScan(inputs, shape) }),
+    checkedRows: checkedRowsOf(shape),
+    reference: (inputs, rows) => ({ out: reference.affineScan(inputs, [rows, shape[1]]) }),
     ours: ({ a, b }) => ({ out: affineScan(a!, b!, { reverse: true }) }),
     variants: { scan: ({ a, b }) => ({ out: scan([a!, b!], { reverse: true }, (y, [a, b]) => a.mul(y).add(b)) }) },
     native: { scratch: { initial: float32(shape[0]) }, calls: [{ kernel: 'affine_scan', views: ['a', 'b', 'initial', 'out'], attributes: [1] }] },

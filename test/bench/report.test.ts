@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { firstDifference } from '../../bench/check';
-import { summary, takeTurns, type Effort } from '../../bench/measure';
+import { summary, takeTurns, takeTurnsOnDevice, type Effort } from '../../bench/measure';
 import { duration, times } from '../../bench/report/format';
 import { caption, readRecording, write, type Recording } from '../../bench/report/record';
 import { svg } from '../../bench/report/svg';
@@ -64,6 +64,15 @@ describe('table', () => {
     expect(lines[0]!.trim().split(/\s{2,}/)).toEqual(['workload', 'ours', 'floor', '×floor', 'one call', 'native', 'estimator', 'javascript', 'tfjs']);
     expect(lines[2]!.trim().split(/\s{2,}/)).toEqual(['gae/8x8', '2.00 µs', '1.00 µs', '2.00×', '3.00 µs', '1.50 µs (0.75×)', '4.00 µs (2.00×)', '9.00 µs (4.50×)', '4.00 ms (2000×)']);
     expect(lines[3]).toContain('in the cache');
+    expect(lines).toHaveLength(5);
+  });
+
+  it('has what a GPU needs for itself, over the floor', () => {
+    const onDevice = { seconds: 1.2e-6, native: 1.1e-6, variants: {}, peers: {} };
+    const lines = table([{ ...rows[0]!, device: 'cuda', onDevice, hot: { ...rows[0]!.hot!, onDevice: { native: 6e-7 } } }, rows[1]!]).split('\n');
+    expect(lines[0]!.trim().split(/\s{2,}/).slice(4, 8)).toEqual(['one call', 'on the GPU', 'kernels there', 'native']);
+    expect(lines[2]!.trim().split(/\s{2,}/).slice(4, 8)).toEqual(['3.00 µs', '1.20 µs (1.20×)', '1.10 µs (1.10×)', '1.50 µs (0.75×)']);
+    expect(lines[3]).toContain('600 ns (1.20×)');
     expect(lines).toHaveLength(5);
   });
 
@@ -149,6 +158,19 @@ describe('takeTurns', () => {
     const broken = { rotate: false, time: async () => { if (++calls === 4) throw new Error('out of memory'); return 1; } };
     const result = await takeTurns({ broken, fine: { rotate: false, time: async () => 1 } }, effort, (name, error) => failures.push(`${name}: ${error.message}`));
     expect([Object.keys(result), failures, calls]).toEqual([['fine'], ['broken: out of memory'], 4]);
+  });
+
+  it('times on the device as many calls as are queued in time, and leaves out who is not', async () => {
+    const asked: number[][] = [[], [], []];
+    const fake = (index: number, seconds: number, samples: number[]) => ({ rotate: true, seconds, timeOnDevice: async (calls: number) => (asked[index]!.push(calls), samples.shift()!) });
+    const failures: string[] = [];
+    const timed = {
+      fine: fake(0, 1e-4, [3, NaN, 1, 2, 2]), late: fake(1, 1, [NaN, NaN, 1, 1, 1]), short: fake(2, 1e-9, [5, 5, 5, 5, 5]),
+      broken: { rotate: false, seconds: 1, timeOnDevice: async () => { throw new Error('no clock'); } },
+    };
+    expect(await takeTurnsOnDevice(timed, 5, (name, error) => failures.push(`${name}: ${error.message}`))).toEqual({ fine: 2, short: 5 });
+    expect(asked).toEqual([[10, 10, 10, 10, 10], [1, 1], [64, 64, 64, 64, 64]]);
+    expect(failures).toEqual(['broken: no clock']);
   });
 
   it('takes the middle of an odd number of samples', () => expect(summary([3, 1, 2])).toEqual({ median: 2, min: 1, max: 3 }));
