@@ -1,7 +1,7 @@
 /** Those who compute a workload within this process: the public API and plain JavaScript. */
 import { concat, evaluate, synchronize, tensor, tidy, type Tensor } from 'vantage-rl';
 import { native } from '../src/native';
-import { rowsOf, type Data, type Device, type HostArray, type HostArrays, type HostData, type Results, type RowRange, type Workload } from './workload';
+import { product, rowsOf, type Data, type Device, type HostArray, type HostArrays, type HostData, type Results, type RowRange, type Workload } from './workload';
 
 /** Somebody who computes a workload. The copies of its inputs and outputs are its sets; a call takes the next one, or always the first. */
 export interface Contender {
@@ -19,7 +19,7 @@ export class Skipped extends Error {}
 
 /** The part of whole outputs that is compared. */
 export function checkedPart(outputs: Data, workload: Workload, rows: readonly RowRange[] | undefined): Results {
-  return Object.fromEntries(Object.entries(outputs).map(([name, data]) => [name, rowsOf(data as HostData, workload.outputs[name]!.shape[0]!, rows)]));
+  return Object.fromEntries(Object.entries(outputs).map(([name, data]) => [name, rowsOf({ shape: workload.outputs[name]!.shape, data: data as HostData }, rows)]));
 }
 
 const now = () => Number(process.hrtime.bigint()) / 1e9;
@@ -32,6 +32,19 @@ function timeCalls(calls: number, sets: number, call: (set: number) => void, fin
   return (now() - start) / calls;
 }
 
+/** An array as a tensor. What repeats is repeated by a GPU itself: gigabytes take seconds to make on the host and to send. */
+function toDevice(array: HostArray, device: Device): Tensor {
+  const { dtype, shape, data } = array;
+  const size = product(shape);
+  if (device === 'cpu' || data.length === size) return tensor(rowsOf(array), { dtype, shape, device });
+  return tidy(() => {
+    const beginning = tensor(data, { dtype, device });
+    const times = Math.floor(size / data.length);
+    const repeated = beginning.expandDims(0).broadcastTo([times, data.length]).reshape([-1]);
+    return concat([repeated, beginning.slice([0], [size - times * data.length])]).reshape(shape).realize();
+  });
+}
+
 /** The inputs as tensors, shared by all who call the public API. */
 export class PublicInputs {
   readonly host: Data;
@@ -39,8 +52,7 @@ export class PublicInputs {
 
   constructor(arrays: HostArrays, sets: number, readonly device: Device) {
     this.host = Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, array.data]));
-    const upload = ({ dtype, shape, data }: HostArray) => tensor(data, { dtype, shape, device });
-    this.sets = Array.from({ length: sets }, () => Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, upload(array)])));
+    this.sets = Array.from({ length: sets }, () => Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, toDevice(array, device)])));
   }
 
   dispose(): void {
@@ -99,9 +111,9 @@ export class JavaScript implements Contender {
 
   constructor(arrays: HostArrays, private readonly workload: Workload, private readonly run: NonNullable<Workload['javascript']>, sets: number) {
     const outputs = () => Object.entries(workload.outputs).map(([name, { shape }]) => [name, new Float32Array(shape.reduce((a, b) => a * b, 1))]);
-    const copy = (data: HostData) => data.slice();
+    const whole = Object.entries(arrays).map(([name, array]) => [name, rowsOf(array)] as const);
     this.sets = Array.from({ length: sets }, (_, set) => ({
-      inputs: Object.fromEntries(Object.entries(arrays).map(([name, { data }]) => [name, set === 0 ? data : copy(data)])),
+      inputs: Object.fromEntries(whole.map(([name, data]) => [name, set === 0 ? data : data.slice()])),
       outputs: Object.fromEntries(outputs()),
     }));
   }

@@ -5,7 +5,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Child } from './child';
 import type { Contender } from './contender';
-import { beginning, widened } from './inputs';
+import { widened } from './inputs';
 import { product, type ArrayType, type Device, type HostArrays, type Results, type RowRange, type Workload } from './workload';
 
 const root = join(__dirname, '..');
@@ -75,7 +75,7 @@ export class Harness {
     const names = Object.keys(all);
     await this.ask(`job ${sets}`);
     for (const [name, array] of Object.entries(all)) {
-      const given = 'data' in array ? [beginning(array as HostArrays[string])] : [];
+      const given = 'data' in array ? [(array as HostArrays[string]).data] : [];
       await this.ask(`array ${array.dtype} ${given[0]?.length ?? 0} ${array.shape.length} ${array.shape.join(' ')}`, ...given).catch((error: Error) => {
         throw new Error(`${name}: ${error.message}`);
       });

@@ -48,7 +48,7 @@ const failure = (workload: Workload, who: string, what: string) => `${workload.n
 function expectedOf(workload: Workload, arrays: HostArrays): Results {
   const ranges = checkedRanges(workload);
   const rows = workload.shape[0]!;
-  const part = ({ shape, data }: HostArrays[string]) => (shape[0] === rows ? rowsOf(data, rows, ranges) : data);
+  const part = (array: HostArrays[string]) => rowsOf(array, array.shape[0] === rows ? ranges : undefined);
   const inputs: Data = Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, part(array)]));
   return workload.reference(inputs, ranges ? workload.checkedRows! : rows);
 }

@@ -8,9 +8,8 @@ export type HostData = Float32Array | Float64Array | Int32Array | Uint8Array | U
 export interface HostArray {
   dtype: DType;
   shape: number[];
+  /** All elements, or the first ones, which repeat to the end: a large array is made where it is used. */
   data: HostData;
-  /** The elements repeat after so many: no more have to be sent to another process. */
-  period?: number;
 }
 export type HostArrays = Record<string, HostArray>;
 export type ArrayType = Pick<HostArray, 'dtype' | 'shape'>;
@@ -60,7 +59,7 @@ export interface Workload {
   tolerance?: Tolerance;
   /** The outputs in float64, from the formula (bench/reference.ts). Where not all rows are checked, the inputs are those of the checked `rows`. */
   reference(inputs: Data, rows: number): Record<string, Float64Array>;
-  /** Through the public API. What it returns is evaluated together. */
+  /** Through the public API, on the inputs as tensors; `host` has the data of the same. What it returns is evaluated together. */
   ours(tensors: Record<string, Tensor>, host: Data): Record<string, Tensor>;
   /** The same results by another way through the public API: the built-in estimator beside a custom one, the estimator beside its kernel. */
   variants?: Record<string, Workload['ours']>;
@@ -99,16 +98,21 @@ export function checkedRanges({ checkedRows, shape }: Workload): RowRange[] | un
   return [[0, first], [rows - (checkedRows - first), rows]];
 }
 
-/** Those rows of an array with `extent` rows. */
-export function rowsOf<T extends HostData>(data: T, extent: number, ranges: readonly RowRange[] | undefined): T {
-  if (ranges === undefined) return data;
-  const width = data.length / extent;
-  const parts = ranges.map(([begin, end]) => data.subarray(begin * width, end * width) as T);
-  const result = new (data.constructor as new (length: number) => T)(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    result.set(part as never, at);
-    at += part.length;
+/** Those rows of an array, or all. */
+export function rowsOf({ shape, data }: Pick<HostArray, 'shape' | 'data'>, ranges?: readonly RowRange[]): HostData {
+  if (ranges === undefined && data.length === product(shape)) return data;
+  const [rows, ...rest] = shape;
+  const width = product(rest);
+  const taken = ranges ?? [[0, rows!]];
+  const result = new (data.constructor as new (length: number) => HostData)(taken.reduce((sum, [begin, end]) => sum + (end - begin) * width, 0));
+  let filled = 0;
+  for (const [begin, end] of taken) {
+    const stop = filled + (end - begin) * width;
+    for (let from = (begin * width) % data.length; filled < stop; from = 0) {
+      const part = data.subarray(from, from + stop - filled);
+      result.set(part as never, filled);
+      filled += part.length;
+    }
   }
   return result;
 }

@@ -4,7 +4,6 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Child } from '../child';
 import { Skipped, type Contender } from '../contender';
-import { beginning } from '../inputs';
 import type { Device, HostArrays, Results, Workload } from '../workload';
 
 interface Answer {
@@ -49,9 +48,8 @@ export class PythonPeers {
     const { peer } = workload;
     const names = peer === undefined ? [] : Object.keys(this.functions).filter((name) => this.functions[name]!.includes(peer.name));
     if (names.length === 0) return {};
-    const given = Object.values(arrays).map(beginning);
-    const specs = Object.entries(arrays).map(([name, { dtype, shape }], i) => ({ name, dtype, shape, bytes: given[i]!.byteLength }));
-    await this.ask({ do: 'load', sets, arrays: specs }, ...given);
+    const specs = Object.entries(arrays).map(([name, { dtype, shape, data }]) => ({ name, dtype, shape, bytes: data.byteLength }));
+    await this.ask({ do: 'load', sets, arrays: specs }, ...Object.values(arrays).map(({ data }) => data));
     return Object.fromEntries(names.map((name) => [name, this.contender(name, workload)]));
   }
 

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { checkedPart, Skipped, type Contender } from '../contender';
-import type { HostArrays, Workload } from '../workload';
+import { rowsOf, type HostArrays, type Workload } from '../workload';
 
 type Tf = typeof import('@tensorflow/tfjs-core');
 type T = import('@tensorflow/tfjs-core').Tensor;
@@ -71,7 +71,7 @@ export function tfjsContender(tf: Tf, workload: Workload, arrays: HostArrays, se
   const compute = peer && functions[peer.name];
   if (compute === undefined) return undefined;
   const load = () => {
-    const load = ([name, { data, shape, dtype }]: [string, HostArrays[string]]) => [name, tf.tensor(data as Float32Array, shape, dtype === 'int32' ? 'int32' : 'float32')] as const;
+    const load = ([name, array]: [string, HostArrays[string]]) => [name, tf.tensor(rowsOf(array) as Float32Array, array.shape, array.dtype === 'int32' ? 'int32' : 'float32')] as const;
     return Object.fromEntries(Object.entries(arrays).map(load));
   };
   const inputs = Array.from({ length: sets }, load);

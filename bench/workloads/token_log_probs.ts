@@ -69,7 +69,7 @@ function loss([rows, vocabulary]: [number, number], devices?: Device[]): Workloa
       const logits = uniformBfloat16(1, [rows, vocabulary], -1, 1);
       const ids = integers(rows, (i) => (i * 7919) % vocabulary);
       const noise = uniform(2, [rows], -0.3, 0.3).data;
-      const chosen = widened(Uint16Array.from({ length: rows }, (_, n) => logits.data[n * vocabulary + ids.data[n]!]!));
+      const chosen = widened(Uint16Array.from({ length: rows }, (_, n) => logits.data[(n * vocabulary + ids.data[n]!) % logits.data.length]!));
       const oldLogProbs = { dtype: 'float32' as const, shape: [rows], data: chosen.map((x, n) => x - logSum + noise[n]!) };
       return { logits, ids, oldLogProbs, advantages: uniform(3, [rows], -1, 1) };
     },
