@@ -76,7 +76,7 @@ describe('table', () => {
     expect(lines).toHaveLength(5);
   });
 
-  it.each([[1.234e-8, '12.3 ns'], [9.99e-7, '999 ns'], [4.56e-5, '45.6 µs'], [0.1, '100 ms'], [12, '12.0 s']])('writes %p as %p', (seconds, text) => expect(duration(seconds)).toBe(text));
+  it.each([[1.234e-8, '12.3 ns'], [9.99e-7, '999 ns'], [4.56e-5, '45.6 µs'], [0.1, '100 ms'], [0.09996, '100 ms'], [12, '12.0 s']])('writes %p as %p', (seconds, text) => expect(duration(seconds)).toBe(text));
   it('writes ratios with three digits', () => expect([0.871, 12.34, 451.2].map(times)).toEqual(['0.87×', '12.3×', '451×']));
 });
 
