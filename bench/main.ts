@@ -34,7 +34,7 @@ move, at the speed of a parallel copy measured in the same minutes. Results are 
   --help
 
 Exit code 1 where a result is wrong. VANTAGE_NUM_THREADS sets the threads, PYTHON the interpreter that has torch, VANTAGE_BENCH_HARNESS the native
-harness where it was built before (cmake --build build-cmake --target vantage_bench), so that no compiler is needed.`;
+harness where it was built before (cmake --build build-cmake --target vantage_bench), so that no compiler is needed, VANTAGE_BENCH_COMMIT the commit of files outside of a clone.`;
 
 const say = (message: string) => process.stderr.write(`${message}\n`);
 

@@ -105,8 +105,8 @@ if triton is not None:
         for block in range(0, tl.cdiv(time, BLOCK)):
             position = time - (block + 1) * BLOCK + offset
             inside = position >= 0
-            a = tl.load(a_at + row + position, mask=inside, other=1.0)
-            b = tl.load(b_at + row + position, mask=inside, other=0.0)
+            a = tl.load(a_at + row + position, mask=inside, other=1.0).to(tl.float32)
+            b = tl.load(b_at + row + position, mask=inside, other=0.0).to(tl.float32)
             factor, addend = tl.associative_scan((a, b), 0, compose, reverse=True)
             y = factor * carry + addend
             tl.store(out_at + row + position, y, mask=inside)

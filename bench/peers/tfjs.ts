@@ -69,7 +69,8 @@ export async function startTfjs(): Promise<Tf> {
 export function tfjsContender(tf: Tf, workload: Workload, arrays: HostArrays, sets: number): Contender | undefined {
   const { peer } = workload;
   const compute = peer && functions[peer.name];
-  if (compute === undefined) return undefined;
+  // It has no bfloat16.
+  if (compute === undefined || workload.dtype === 'bfloat16') return undefined;
   const load = () => {
     const load = ([name, array]: [string, HostArrays[string]]) => [name, tf.tensor(rowsOf(array) as Float32Array, array.shape, array.dtype === 'int32' ? 'int32' : 'float32')] as const;
     return Object.fromEntries(Object.entries(arrays).map(load));

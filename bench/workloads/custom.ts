@@ -2,7 +2,7 @@
 import { AdvantageEstimator, computeAdvantages, registerAdvantageEstimator, scan, where, type AdvantageContext, type AdvantageResult, type Tensor } from 'vantage-rl';
 import { everyToken, ragged, uniform } from '../inputs';
 import * as reference from '../reference';
-import { checkedRowsOf, float32, type Data, type Workload } from '../workload';
+import { checkedRowsOf, float32, type Data, type Device, type Workload } from '../workload';
 import { gaeInJavaScript, whitenInJavaScript } from './gae';
 
 const [gamma, lambda] = [0.99, 0.95];
@@ -79,4 +79,7 @@ function customGae(shape: [number, number]): Workload {
   };
 }
 
-export const workloads: Workload[] = [rewardToGo([1024, 1024]), rewardToGo([4096, 2048]), customGae([1024, 1024]), customGae([4096, 2048])];
+/** The sizes of a CPU, and those of a GPU. */
+const sizes: [[number, number], Device][] = [[[1024, 1024], 'cpu'], [[4096, 2048], 'cpu'], [[16384, 512], 'cuda'], [[8192, 4096], 'cuda']];
+
+export const workloads: Workload[] = [rewardToGo, customGae].flatMap((workload) => sizes.map(([shape, device]) => ({ ...workload(shape), devices: [device] })));

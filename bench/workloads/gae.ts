@@ -160,9 +160,9 @@ function gaeWhiten(shape: [number, number]): Workload {
 }
 
 export const workloads: Workload[] = [
-  gae([256, 1024]),
+  gae([256, 1024], ['cpu']),
   gae([1024, 1024]),
-  gae([4096, 2048]),
+  gae([4096, 2048], ['cpu']),
   gae([32768, 8]),
   gae([32768, 16]),
   gae([4096, 128]),
@@ -170,7 +170,7 @@ export const workloads: Workload[] = [
   gae([1, 1048576]),
   gae([16384, 512], ['cuda']),
   gae([8192, 4096], ['cuda']),
-  gaeWithEnds([1024, 1024]),
+  gaeWithEnds([1024, 1024], ['cpu']),
   gaeWithEnds([16384, 512], ['cuda']),
   gaeWhiten([1024, 1024]),
   gaeWhiten([1024, 8192]),

@@ -31,10 +31,11 @@ function vtraceInJavaScript(inputs: Data, out: Data, [rows, time]: readonly numb
   }
 }
 
-function vtraceWorkload(shape: [number, number]): Workload {
+function vtraceWorkload(shape: [number, number], devices?: Device[]): Workload {
   return {
     name: `vtrace/${shape.join('x')}`,
     shape,
+    devices,
     dtype: 'float32',
     tokens: shape[0] * shape[1],
     bytesPerToken: 25,
@@ -98,4 +99,9 @@ function returns(shape: [number, number], devices?: Device[]): Workload {
   };
 }
 
-export const workloads: Workload[] = [vtraceWorkload([1024, 1024]), vtraceWorkload([16384, 512]), returns([1024, 1024]), returns([16384, 512], ['cuda'])];
+export const workloads: Workload[] = [
+  vtraceWorkload([1024, 1024], ['cpu']),
+  vtraceWorkload([16384, 512]),
+  returns([1024, 1024], ['cpu']),
+  returns([16384, 512], ['cuda']),
+];

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { firstDifference } from '../../bench/check';
 import { summary, takeTurns, takeTurnsOnDevice, type Effort } from '../../bench/measure';
 import { duration, times } from '../../bench/report/format';
-import { caption, readRecording, write, type Recording } from '../../bench/report/record';
+import { caption, fileName, readRecording, write, type Recording } from '../../bench/report/record';
 import { svg } from '../../bench/report/svg';
 import { table } from '../../bench/report/table';
 import type { Row } from '../../bench/row';
@@ -50,6 +50,12 @@ describe('svg', () => {
     const positions = [...picture.matchAll(/(?:cx="|translate\()([\d.-]+)/g)].map(([, x]) => Number(x));
     expect(positions.length).toBeGreaterThan(6);
     for (const x of positions) expect(x >= 0 && x <= Number(width)).toBe(true);
+  });
+
+  it('draws the time on a GPU as one more', () => {
+    const there = svg([{ ...rows[0]!, device: 'cuda', onDevice: { seconds: 1.2e-6 } }], '');
+    expectWellFormed(there);
+    expect(there).toContain('<title>on the GPU: 1.20× the floor, 0.60× ours</title>');
   });
 
   it('draws the same row further right where it is slower', () => {
@@ -102,7 +108,10 @@ describe('recordings', () => {
   it('say where and when', () => {
     expect(caption(recording)).toBe('A CPU, 2 cores, 2026-01-02, commit abc');
     expect(caption({ ...recording, commit: null, load: 3.4 })).toBe('A CPU, 2 cores, 2026-01-02, others at work (load 3.4)');
-    expect(caption({ ...recording, device: 'cuda', machine: { ...recording.machine, gpu: 'A GPU' } })).toBe('A GPU, 2026-01-02, commit abc');
+    const onGpu: Recording = { ...recording, device: 'cuda', programs: 'auto', machine: { ...recording.machine, gpu: 'A GPU' } };
+    expect(caption(onGpu)).toBe('A GPU, 2026-01-02, commit abc');
+    expect(caption({ ...onGpu, programs: 'interpret' })).toBe('A GPU, programs: interpret, 2026-01-02, commit abc');
+    expect([recording, onGpu, { ...onGpu, programs: 'compile' }].map(fileName)).toEqual(['2026-01-02-a-cpu.json', '2026-01-02-a-gpu.json', '2026-01-02-a-gpu-compile.json']);
   });
 });
 
