@@ -1,5 +1,5 @@
 /** Inputs of the workloads: deterministic, and fast to make in any size. */
-import { product, type HostArray } from './workload';
+import { product, type HostArray, type HostData } from './workload';
 
 /** The period of the numbers: prime, so that no power-of-two stride meets the same ones. */
 const PERIOD = 1_048_573;
@@ -15,21 +15,17 @@ function* uniforms(seed: number): Generator<number, never> {
   }
 }
 
-function repeat<T extends Float32Array | Uint8Array | Uint16Array>(array: T, first: number): T {
-  for (let filled = first; filled < array.length; filled *= 2) array.copyWithin(filled, 0, Math.min(filled, array.length - filled));
-  return array;
-}
-
-function filled<T extends Float32Array | Uint8Array | Uint16Array>(array: T, seed: number, value: (u: number) => number): T {
+/** The array's beginning: a period of it, or all where it is shorter. */
+function filled(dtype: HostArray['dtype'], type: new (length: number) => HostData, shape: number[], seed: number, value: (u: number) => number): HostArray {
   const numbers = uniforms(seed);
-  const first = Math.min(array.length, PERIOD);
-  for (let i = 0; i < first; i++) array[i] = value(numbers.next().value);
-  return repeat(array, first);
+  const data = new type(Math.min(product(shape), PERIOD));
+  for (let i = 0; i < data.length; i++) data[i] = value(numbers.next().value);
+  return { dtype, shape, data };
 }
 
 /** float32, uniform in [low, high). */
 export function uniform(seed: number, shape: number[], low = 0, high = 1): HostArray {
-  return { dtype: 'float32', shape, data: filled(new Float32Array(product(shape)), seed, (u) => low + (high - low) * u) };
+  return filled('float32', Float32Array, shape, seed, (u) => low + (high - low) * u);
 }
 
 /** bfloat16, uniform in [low, high), as its 16 bits. */
@@ -40,7 +36,7 @@ export function uniformBfloat16(seed: number, shape: number[], low: number, high
     scratch[0] = low + (high - low) * u;
     return bits[0]! >>> 16;
   };
-  return { dtype: 'bfloat16', shape, data: filled(new Uint16Array(product(shape)), seed, value) };
+  return filled('bfloat16', Uint16Array, shape, seed, value);
 }
 
 /** The exact float32 numbers of bfloat16 bits. */
@@ -52,7 +48,7 @@ export function widened(bits: Uint16Array): Float32Array {
 
 /** 1 with the given probability, else 0. */
 export function flags(seed: number, shape: number[], probability: number): HostArray {
-  return { dtype: 'uint8', shape, data: filled(new Uint8Array(product(shape)), seed, (u) => (u < probability ? 1 : 0)) };
+  return filled('uint8', Uint8Array, shape, seed, (u) => (u < probability ? 1 : 0));
 }
 
 /** Masks [rows, time] of answers of different lengths: the last `share` of a row and less is padding. */
@@ -66,7 +62,7 @@ export function ragged(shape: [number, number], share = 0.25): HostArray {
 
 /** Every token counts. */
 export function everyToken(shape: number[]): HostArray {
-  return { dtype: 'uint8', shape, data: new Uint8Array(product(shape)).fill(1) };
+  return { dtype: 'uint8', shape, data: Uint8Array.of(1) };
 }
 
 export function integers(length: number, value: (i: number) => number): HostArray {

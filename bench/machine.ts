@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { cpus, freemem, totalmem } from 'node:os';
 import { join } from 'node:path';
+import { deviceInfo } from 'vantage-rl';
 import type { Device } from './workload';
 
 export interface Machine {
@@ -28,14 +29,17 @@ function output(command: string, ...args: string[]): string | null {
   return status === 0 ? stdout.trim() : null;
 }
 
-export function machine(): Machine {
-  const [gpu = null, driver = null] = output('nvidia-smi', '--query-gpu=name,driver_version', '--format=csv,noheader')?.split('\n')[0]?.split(', ') ?? [];
+/** @param device the one that was measured: of several GPUs it names the right one */
+export function machine(device: Device): Machine {
+  const [first = null, driver = null] = output('nvidia-smi', '--query-gpu=name,driver_version', '--format=csv,noheader')?.split('\n')[0]?.split(', ') ?? [];
+  const gpu = device === 'cuda' ? (deviceInfo('cuda').name ?? first) : first;
   const memoryGiB = Math.round(totalmem() / 2 ** 30);
   return { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, memoryGiB, gpu, driver, node: process.version, platform: `${process.platform} ${process.arch}` };
 }
 
-/** The commit that is checked out, marked where files differ from it; null outside of a clone. */
+/** The commit that is checked out, marked where files differ from it. Outside of a clone what VANTAGE_BENCH_COMMIT says, or null. */
 export function commit(): string | null {
+  if (process.env.VANTAGE_BENCH_COMMIT) return process.env.VANTAGE_BENCH_COMMIT;
   const head = output('git', 'rev-parse', '--short=12', 'HEAD');
   return head && (output('git', 'status', '--porcelain', '--untracked-files=no') === '' ? head : `${head}+changes`);
 }

@@ -3,7 +3,7 @@ import { loadavg } from 'node:os';
 import { relative } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Skipped } from './contender';
-import { quick, thorough } from './measure';
+import { onGpu, quick, thorough } from './measure';
 import { buildHarness, Harness } from './native';
 import { PythonPeers } from './peers/python';
 import { startTfjs } from './peers/tfjs';
@@ -33,7 +33,8 @@ move, at the speed of a parallel copy measured in the same minutes. Results are 
   --list          the names of the workloads
   --help
 
-Exit code 1 where a result is wrong. VANTAGE_NUM_THREADS sets the threads, PYTHON the interpreter that has torch.`;
+Exit code 1 where a result is wrong. VANTAGE_NUM_THREADS sets the threads, PYTHON the interpreter that has torch, VANTAGE_BENCH_HARNESS the native
+harness where it was built before (cmake --build build-cmake --target vantage_bench), so that no compiler is needed, VANTAGE_BENCH_COMMIT the commit of files outside of a clone.`;
 
 const say = (message: string) => process.stderr.write(`${message}\n`);
 
@@ -73,14 +74,14 @@ async function measure(workloads: readonly Workload[], { device, quick: isQuick,
   const harness = new Harness(buildHarness(), device);
   const python = alone ? undefined : await ifThere(() => PythonPeers.start(device));
   const tfjs = alone || device !== 'cpu' ? undefined : await ifThere(startTfjs);
-  const arena: Arena = { device, effort: isQuick ? quick : thorough, harness, native, python, tfjs, note: (message) => say(`    ${message}`) };
+  const arena: Arena = { device, effort: isQuick ? quick : device === 'cuda' ? onGpu : thorough, harness, native, python, tfjs, note: (message) => say(`    ${message}`) };
   say(`native: ${await harness.describe()}${python ? `; PyTorch ${python.version}` : ''}${tfjs ? `; tfjs ${tfjs.version_core}` : ''}`);
   const rows: Row[] = [];
   const failures: string[] = [];
   try {
     for (const [i, workload] of workloads.entries()) {
       say(`${i + 1}/${workloads.length} ${workload.name}`);
-      const reason = reasonToSkip(workload);
+      const reason = reasonToSkip(workload, device);
       if (reason !== null) {
         say(`    skipped: ${reason}`);
         continue;

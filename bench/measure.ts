@@ -26,6 +26,8 @@ export interface Effort {
   least: number;
 }
 
+/** A GPU that nobody else uses gives the same times again and again. */
+export const onGpu: Effort = { rounds: 11, sample: 0.005, budget: 0.4, least: 3 };
 export const thorough: Effort = { rounds: 21, sample: 0.01, budget: 1.5, least: 3 };
 export const quick: Effort = { rounds: 5, sample: 0.002, budget: 0.3, least: 1 };
 
@@ -67,4 +69,40 @@ export async function takeTurns(contenders: Record<string, Timed>, effort: Effor
     }
   }
   return Object.fromEntries(all.filter(({ out }) => !out).map(({ name, samples }) => [name, summary(samples)]));
+}
+
+/** One whose time is taken on the device; a call takes `seconds` with the host's share. */
+export interface TimedOnDevice {
+  timeOnDevice: NonNullable<Contender['timeOnDevice']>;
+  rotate: boolean;
+  seconds: number;
+}
+
+/** Calls of a sample on the device take so long, half of what the GPU is kept busy for while they are queued (native/cuda/timer.h) … */
+const DEVICE_SAMPLE = 0.001;
+/** … and are not so many that the queue is full. */
+const MOST_QUEUED = 64;
+const DEVICE_ROUNDS = 7;
+
+/** Medians of the seconds a call on the device, in turns; without those whose calls are not queued in time. */
+export async function takeTurnsOnDevice(contenders: Record<string, TimedOnDevice>, rounds: number, failed: (name: string, error: Error) => void): Promise<Record<string, number>> {
+  const all = Object.entries(contenders).map(([name, { timeOnDevice, rotate, seconds }]) => ({
+    name, samples: [] as number[], out: false,
+    sample: () => timeOnDevice(Math.max(1, Math.min(MOST_QUEUED, Math.round(DEVICE_SAMPLE / seconds))), rotate),
+  }));
+  for (let round = 0; round < Math.min(rounds, DEVICE_ROUNDS); round++) {
+    for (const one of all) {
+      if (one.out) continue;
+      try {
+        one.samples.push(await one.sample());
+      } catch (error) {
+        one.out = true;
+        failed(one.name, error as Error);
+      }
+      // Who is never queued in time is not waited for.
+      if (round === 1 && one.samples.every(Number.isNaN)) one.out = true;
+    }
+  }
+  const queued = all.map(({ name, samples, out }) => ({ name, samples: out ? [] : samples.filter((sample) => !Number.isNaN(sample)) }));
+  return Object.fromEntries(queued.filter(({ samples }) => samples.length > 0).map(({ name, samples }) => [name, summary(samples).median]));
 }

@@ -4,14 +4,24 @@ import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Child } from './child';
-import { firstRows, type Contender } from './contender';
-import { byteSize, type Data, type Device, type HostArrays, type Workload } from './workload';
+import type { Contender } from './contender';
+import { widened } from './inputs';
+import { product, type ArrayType, type Device, type HostArrays, type Results, type RowRange, type Workload } from './workload';
 
 const root = join(__dirname, '..');
 const folder = join(root, 'build-cmake');
 
-/** Builds the harness in the folder of the addon, whose objects it shares; returns the program. @throws Error with what the build printed */
+/**
+ * The program: the one that VANTAGE_BENCH_HARNESS names, or one built now in the folder of the addon, whose objects it shares.
+ *
+ * @throws Error with what the build printed
+ */
 export function buildHarness(): string {
+  const built = process.env.VANTAGE_BENCH_HARNESS;
+  if (built) {
+    if (!existsSync(built)) throw new Error(`VANTAGE_BENCH_HARNESS: expected the path of a built vantage_bench, got ${built}`);
+    return built;
+  }
   const run = (...args: string[]) => {
     const { status, stdout, stderr, error } = spawnSync('cmake', args, { cwd: root, encoding: 'utf8' });
     if (status !== 0) throw new Error(error?.message ?? `cmake ${args.join(' ')}\n${stdout}${stderr}`);
@@ -21,6 +31,13 @@ export function buildHarness(): string {
   const found = ['vantage_bench', 'Release/vantage_bench'].map((path) => join(folder, path)).find((path) => existsSync(path));
   if (found === undefined) throw new Error('the build left no vantage_bench');
   return found;
+}
+
+/** The numbers that the bytes of an array stand for. */
+function numbers({ dtype }: ArrayType, bytes: ArrayBuffer): ArrayLike<number> {
+  if (dtype === 'bfloat16') return widened(new Uint16Array(bytes));
+  if (dtype !== 'float32') throw new Error(`expected an output of float32 or bfloat16, got ${dtype}`);
+  return new Float32Array(bytes);
 }
 
 /** The running harness. It holds one job at a time: a list of kernel calls on arrays of its own. */
@@ -59,7 +76,7 @@ export class Harness {
     await this.ask(`job ${sets}`);
     for (const [name, array] of Object.entries(all)) {
       const given = 'data' in array ? [(array as HostArrays[string]).data] : [];
-      await this.ask(`array ${array.dtype} ${given.length} ${array.shape.length} ${array.shape.join(' ')}`, ...given).catch((error: Error) => {
+      await this.ask(`array ${array.dtype} ${given[0]?.length ?? 0} ${array.shape.length} ${array.shape.join(' ')}`, ...given).catch((error: Error) => {
         throw new Error(`${name}: ${error.message}`);
       });
     }
@@ -71,16 +88,25 @@ export class Harness {
     return {
       check: async (rows) => {
         await this.ask('time 1 0');
-        const results: Data = {};
-        for (const [name, output] of Object.entries(workload.outputs)) {
-          await this.ask(`read ${names.indexOf(name)}`);
-          results[name] = new Float32Array(await this.child.bytes(byteSize(output)));
-        }
-        return firstRows(results, workload, rows);
+        const results: Results = {};
+        for (const [name, output] of Object.entries(workload.outputs)) results[name] = await this.read(names.indexOf(name), output, rows);
+        return results;
       },
       time: async (calls, rotate) => Number(await this.ask(`time ${calls} ${rotate ? 1 : 0}`)),
+      timeOnDevice: async (calls, rotate) => {
+        const [seconds, queued] = (await this.ask(`device ${calls} ${rotate ? 1 : 0}`)).split(' ').map(Number);
+        return queued === 1 ? seconds! : NaN;
+      },
       dispose: async () => void (await this.ask('job 0')),
     };
+  }
+
+  /** Rows of an array of the job. */
+  private async read(index: number, array: ArrayType, rows: readonly RowRange[] = [[0, array.shape[0]!]]): Promise<ArrayLike<number>> {
+    const width = product(array.shape.slice(1));
+    const parts: ArrayBuffer[] = [];
+    for (const [begin, end] of rows) parts.push(await this.child.bytes(Number(await this.ask(`read ${index} ${begin * width} ${(end - begin) * width}`))));
+    return numbers(array, await new Blob(parts).arrayBuffer());
   }
 
   close(): void {

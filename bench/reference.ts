@@ -40,7 +40,9 @@ export function whiten(x: Numbers, mask: Numbers): Float64Array {
   const mean = sum / count;
   for (let i = 0; i < x.length; i++) if (mask[i]) squares += (x[i]! - mean) ** 2;
   const scale = 1 / Math.sqrt(squares / Math.max(1, count - 1) + 1e-8);
-  return Float64Array.from(x, (value, i) => (mask[i] ? (value - mean) * scale : 0));
+  const whitened = new Float64Array(x.length);
+  for (let i = 0; i < x.length; i++) if (mask[i]) whitened[i] = (x[i]! - mean) * scale;
+  return whitened;
 }
 
 export interface VTraceParameters {
@@ -126,7 +128,7 @@ function distribution(logits: Numbers, row: number, vocabulary: number): { x: Fl
   return { x, logSum: largest + Math.log(sum), entropy: Math.log(sum) - weighted / sum };
 }
 
-/** log softmax(logits)[id] and the entropy, of the first rows. */
+/** log softmax(logits)[id] and the entropy. */
 export function tokenLogProbs({ logits, ids }: Data, vocabulary: number, rows: number): { logProbs: Float64Array; entropy: Float64Array } {
   const [logProbs, entropies] = [new Float64Array(rows), new Float64Array(rows)];
   for (let n = 0; n < rows; n++) {
@@ -137,7 +139,7 @@ export function tokenLogProbs({ logits, ids }: Data, vocabulary: number, rows: n
   return { logProbs, entropy: entropies };
 }
 
-/** Of the sum over rows of −min(ρA, clip(ρ)A), ρ = exp(log softmax(logits)[id] − old): the gradient in the logits of the first rows. */
+/** Of the sum over rows of −min(ρA, clip(ρ)A), ρ = exp(log softmax(logits)[id] − old): the gradient in the logits. */
 export function logitsLoss({ logits, ids, oldLogProbs, advantages }: Data, vocabulary: number, rows: number, clip: number): { gradient: Float64Array } {
   const gradient = new Float64Array(rows * vocabulary);
   for (let n = 0; n < rows; n++) {

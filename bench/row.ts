@@ -23,6 +23,17 @@ export interface Row {
   variants?: Record<string, number>;
   /** The kernels without Node. */
   native?: Times;
+  /** On a GPU: the device alone. */
+  onDevice?: OnDevice;
   /** The same arrays again and again, where they stay in the cache; the floor is a copy of as many bytes there. */
-  hot?: { seconds: number; floorSeconds: number; floorRatio: number; peers: Record<string, number>; variants?: Record<string, number>; native?: number };
+  hot?: { seconds: number; floorSeconds: number; floorRatio: number; peers: Record<string, number>; variants?: Record<string, number>; native?: number; onDevice?: OnDevice };
+}
+
+/** Medians of a GPU's own time: every call was queued before it began, so that the host has no share. Who cannot be queued in time is missing. */
+export interface OnDevice {
+  /** Ours, through the public API. */
+  seconds?: number;
+  native?: number;
+  variants?: Record<string, number>;
+  peers?: Record<string, number>;
 }

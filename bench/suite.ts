@@ -1,13 +1,15 @@
 /** Runs workloads: inputs, checks, timing. */
+import { deviceInfo } from 'vantage-rl';
 import { firstDifference } from './check';
-import { JavaScript, PublicApi, Skipped, type Contender } from './contender';
+import { native } from '../src/native';
+import { JavaScript, PublicApi, PublicInputs, Skipped, type Contender } from './contender';
 import { availableMemory, cacheBytes } from './machine';
-import { rounded, takeTurns, type Effort, type Timed, type Times } from './measure';
+import { rounded, takeTurns, takeTurnsOnDevice, type Effort, type Timed, type TimedOnDevice, type Times } from './measure';
 import type { Harness } from './native';
 import type { PythonPeers } from './peers/python';
 import { tfjsContender } from './peers/tfjs';
-import type { Row } from './row';
-import { byteSize, floorBytes, type Device, type HostArrays, type Results, type Workload } from './workload';
+import type { OnDevice, Row } from './row';
+import { byteSize, checkedRanges, floorBytes, rowsOf, type Data, type Device, type HostArrays, type Results, type Workload } from './workload';
 
 /** Whom the workloads are run with; what is missing is not there on this machine. */
 export interface Arena {
@@ -42,8 +44,17 @@ const LIBRARY_FACTOR = 10;
 
 const failure = (workload: Workload, who: string, what: string) => `${workload.name}: ${who}: ${what}`;
 
+/** What the results have to be, and of which rows. */
+function expectedOf(workload: Workload, arrays: HostArrays): Results {
+  const ranges = checkedRanges(workload);
+  const rows = workload.shape[0]!;
+  const part = (array: HostArrays[string]) => rowsOf(array, array.shape[0] === rows ? ranges : undefined);
+  const inputs: Data = Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, part(array)]));
+  return workload.reference(inputs, ranges ? workload.checkedRows! : rows);
+}
+
 /** Every contender that exists for a workload. */
-async function enter(workload: Workload, arrays: HostArrays, sets: number, arena: Arena, failures: string[]): Promise<Entrant[]> {
+async function enter(workload: Workload, arrays: HostArrays, inputs: PublicInputs, sets: number, arena: Arena, failures: string[]): Promise<Entrant[]> {
   const entrants: Entrant[] = [];
   const add = async (kind: Kind, name: string, make: () => Contender | undefined | Promise<Contender | undefined>) => {
     try {
@@ -55,8 +66,8 @@ async function enter(workload: Workload, arrays: HostArrays, sets: number, arena
     }
   };
   const names = Object.keys(workload.outputs);
-  await add('ours', 'vantage', () => new PublicApi(arrays, workload.ours, names, sets, arena.device));
-  for (const [name, run] of Object.entries(workload.variants ?? {})) await add('variant', name, () => new PublicApi(arrays, run, names, sets, arena.device));
+  await add('ours', 'vantage', () => new PublicApi(inputs, workload.ours, names));
+  for (const [name, run] of Object.entries(workload.variants ?? {})) await add('variant', name, () => new PublicApi(inputs, run, names));
   if (arena.native && workload.native) await add('native', 'native', () => arena.harness.load(workload, arrays, sets));
   if (workload.javascript && arena.device === 'cpu') await add('peer', 'javascript', () => new JavaScript(arrays, workload, workload.javascript!, sets));
   if (arena.tfjs) await add('peer', 'tfjs', () => tfjsContender(arena.tfjs!, workload, arrays, sets));
@@ -77,7 +88,7 @@ async function passing(workload: Workload, entrants: Entrant[], expected: Result
     const { relative, absolute } = workload.tolerance ?? TOLERANCE;
     const factor = entrant.kind === 'peer' && entrant.name !== 'javascript' ? LIBRARY_FACTOR : 1;
     try {
-      const difference = firstDifference(await entrant.contender.check(workload.checkedRows), expected, { relative: factor * relative, absolute: factor * absolute });
+      const difference = firstDifference(await entrant.contender.check(checkedRanges(workload)), expected, { relative: factor * relative, absolute: factor * absolute });
       if (difference === null) kept.push(entrant);
       else failures.push(failure(workload, entrant.name, difference));
     } catch (error) {
@@ -98,22 +109,29 @@ function setsFor(bytes: number, cache: number): number {
 const MOST_SETS = 64;
 
 /** Why a workload is not run here, or null. */
-export function reasonToSkip(workload: Workload, available = availableMemory()): string | null {
+export function reasonToSkip(workload: Workload, device: Device = 'cpu', available = availableMemory(), onDevice = deviceInfo(device).memoryBytes ?? 0): string | null {
+  const short = (times: number, memory: number, whose: string) => {
+    const needed = times * floorBytes(workload);
+    return needed <= memory ? null : `needs about ${Math.ceil(needed / 2 ** 30)} GiB${whose}, of which ${Math.floor(memory / 2 ** 30)} are free`;
+  };
   // Inputs and outputs: ours, a variant's, JavaScript's, tfjs's, Python's and the harness's; the reference is in float64.
-  const needed = 7 * floorBytes(workload);
-  return needed <= available ? null : `needs about ${Math.ceil(needed / 2 ** 30)} GiB, of which ${Math.floor(available / 2 ** 30)} are free`;
+  if (device === 'cpu') return short(7, available, '');
+  // The host holds the inputs; the GPU those of ours, of Python's and of the harness with what each computes.
+  return short(2, available, '') ?? short(5, onDevice, ' on the GPU');
 }
 
 export async function runWorkload(workload: Workload, arena: Arena): Promise<Outcome> {
   const failures: string[] = [];
   const entrants: Entrant[] = [];
+  let inputs: PublicInputs | undefined;
   try {
     const arrays = workload.inputs();
     const cache = cacheBytes(arena.device);
     const bytes = bytesOf(workload, arrays);
     const sets = Math.min(MOST_SETS, setsFor(bytes, cache));
-    const expected = workload.reference(Object.fromEntries(Object.entries(arrays).map(([name, { data }]) => [name, data])));
-    entrants.push(...(await enter(workload, arrays, sets, arena, failures)));
+    const expected = expectedOf(workload, arrays);
+    inputs = new PublicInputs(arrays, sets, arena.device);
+    entrants.push(...(await enter(workload, arrays, inputs, sets, arena, failures)));
     const right = await passing(workload, entrants, expected, arena, failures);
     if (!right.some(({ kind }) => kind === 'ours')) return { failures };
     const failed = (name: string, error: Error) => void failures.push(failure(workload, name, error.message));
@@ -122,6 +140,9 @@ export async function runWorkload(workload: Workload, arena: Arena): Promise<Out
     return { failures: [...failures, failure(workload, 'stopped', (error as Error).message)] };
   } finally {
     for (const { contender } of entrants) await contender.dispose();
+    inputs?.dispose();
+    // The others use the same GPU.
+    native().trim();
     try {
       await arena.python?.unload();
     } catch {
@@ -161,6 +182,7 @@ async function timeRow(workload: Workload, entrants: Entrant[], { cache, bytes, 
   const copy: Timed = { time: (calls) => arena.harness.copy(large, calls), rotate: false };
   const call: Timed = { time: ours.time.bind(ours), rotate: sets > 1, calls: 1 };
   const times = await race(entrants, copy, sets > 1, { call }, arena, failed);
+  const onDevice = await timeOnDevice(entrants, times, sets > 1, arena, failed);
   const floorSeconds = rounded((moved / (2 * large)) * times.copy!.median);
   const seconds = times.vantage!;
   // Half of the cache: it is shared, and the interpreter lives there, too.
@@ -168,7 +190,25 @@ async function timeRow(workload: Workload, entrants: Entrant[], { cache, bytes, 
   return {
     workload: workload.name, device: arena.device, shape: workload.shape, dtype: workload.dtype, tokens: workload.tokens,
     seconds, floorSeconds, floorRatio: rounded(seconds.median / floorSeconds), peers: medians(entrants, 'peer', times), checked: true, call: times.call!,
-    ...variantsOf(entrants, times), ...(times.native && { native: times.native }), ...hot,
+    ...variantsOf(entrants, times), ...(times.native && { native: times.native }), ...onDevice, ...hot,
+  };
+}
+
+/** What a GPU needs for itself, of everyone who can be asked. */
+async function timeOnDevice(entrants: Entrant[], times: Record<string, Times>, rotate: boolean, arena: Arena, failed: Failed): Promise<{ onDevice?: OnDevice }> {
+  if (arena.device === 'cpu') return {};
+  const timed: Record<string, TimedOnDevice> = {};
+  for (const { name, contender } of entrants) {
+    const seconds = times[name]?.median;
+    if (contender.timeOnDevice && seconds !== undefined) timed[name] = { timeOnDevice: contender.timeOnDevice.bind(contender), rotate, seconds };
+  }
+  const found = await takeTurnsOnDevice(timed, arena.effort.rounds, failed);
+  const of = (kind: Kind) => Object.fromEntries(entrants.filter((one) => one.kind === kind && found[one.name] !== undefined).map(({ name }) => [name, found[name]!]));
+  return {
+    onDevice: {
+      ...(found.vantage !== undefined && { seconds: found.vantage }), ...(found.native !== undefined && { native: found.native }),
+      variants: of('variant'), peers: of('peer'),
+    },
   };
 }
 
@@ -176,8 +216,9 @@ async function timeHot(entrants: Entrant[], moved: number, arena: Arena, failed:
   const copy: Timed = { time: (calls) => arena.harness.copy(moved / 2, calls), rotate: false };
   const times = await race(entrants, copy, false, {}, arena, failed);
   const [seconds, floorSeconds] = [times.vantage!.median, times.copy!.median];
+  const onDevice = await timeOnDevice(entrants, times, false, arena, failed);
   return {
     seconds, floorSeconds, floorRatio: rounded(seconds / floorSeconds), peers: medians(entrants, 'peer', times),
-    ...variantsOf(entrants, times), ...(times.native && { native: times.native.median }),
+    ...variantsOf(entrants, times), ...(times.native && { native: times.native.median }), ...onDevice,
   };
 }

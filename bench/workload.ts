@@ -8,10 +8,14 @@ export type HostData = Float32Array | Float64Array | Int32Array | Uint8Array | U
 export interface HostArray {
   dtype: DType;
   shape: number[];
+  /** All elements, or the first ones, which repeat to the end: a large array is made where it is used. */
   data: HostData;
 }
 export type HostArrays = Record<string, HostArray>;
-export type ArrayType = Omit<HostArray, 'data'>;
+export type ArrayType = Pick<HostArray, 'dtype' | 'shape'>;
+
+/** Rows from the first one to before the second one. */
+export type RowRange = readonly [begin: number, end: number];
 
 /** What a contender computed, by the names of the workload's outputs. */
 export type Results = Record<string, ArrayLike<number>>;
@@ -46,13 +50,16 @@ export interface Workload {
   devices?: Device[];
   outputs: Record<string, ArrayType>;
   inputs(): HostArrays;
-  /** Only so many rows of each output are compared, where the reference of all of them would take minutes. Default all. */
+  /**
+   * Only so many rows of each output are compared, half of them at the beginning and half at the end (where an index that is too large for its type
+   * shows), since the reference of all would take minutes. Rows must not depend on others then. Default all.
+   */
   checkedRows?: number;
   /** |got − expected| ≤ absolute + relative · |expected|. Default 1e-5 for both. */
   tolerance?: Tolerance;
-  /** The outputs in float64, from the formula (bench/reference.ts): all rows, or the first `checkedRows`. */
-  reference(inputs: Data): Record<string, Float64Array>;
-  /** Through the public API. What it returns is evaluated together. */
+  /** The outputs in float64, from the formula (bench/reference.ts). Where not all rows are checked, the inputs are those of the checked `rows`. */
+  reference(inputs: Data, rows: number): Record<string, Float64Array>;
+  /** Through the public API, on the inputs as tensors; `host` has the data of the same. What it returns is evaluated together. */
   ours(tensors: Record<string, Tensor>, host: Data): Record<string, Tensor>;
   /** The same results by another way through the public API: the built-in estimator beside a custom one, the estimator beside its kernel. */
   variants?: Record<string, Workload['ours']>;
@@ -73,3 +80,39 @@ export const byteSize = ({ dtype, shape }: ArrayType): number => product(shape) 
 
 /** The bytes the floor counts. */
 export const floorBytes = (workload: Workload): number => workload.tokens * workload.bytesPerToken;
+
+/** Tokens whose reference and comparison take some seconds. */
+const MOST_CHECKED = 2 ** 23;
+
+/** `checkedRows` of a workload whose rows do not depend on others, or only on those of a group that this many rows hold wholly. */
+export function checkedRowsOf([rows, time]: readonly [number, number], group = 1): number {
+  const halves = 2 * group;
+  return Math.min(rows, halves * Math.max(1, Math.floor(MOST_CHECKED / time / halves)));
+}
+
+/** The rows that are compared, or undefined for all. */
+export function checkedRanges({ checkedRows, shape }: Workload): RowRange[] | undefined {
+  const rows = shape[0]!;
+  if (checkedRows === undefined || checkedRows >= rows) return undefined;
+  const first = Math.ceil(checkedRows / 2);
+  return [[0, first], [rows - (checkedRows - first), rows]];
+}
+
+/** Those rows of an array, or all. */
+export function rowsOf({ shape, data }: Pick<HostArray, 'shape' | 'data'>, ranges?: readonly RowRange[]): HostData {
+  if (ranges === undefined && data.length === product(shape)) return data;
+  const [rows, ...rest] = shape;
+  const width = product(rest);
+  const taken = ranges ?? [[0, rows!]];
+  const result = new (data.constructor as new (length: number) => HostData)(taken.reduce((sum, [begin, end]) => sum + (end - begin) * width, 0));
+  let filled = 0;
+  for (const [begin, end] of taken) {
+    const stop = filled + (end - begin) * width;
+    for (let from = (begin * width) % data.length; filled < stop; from = 0) {
+      const part = data.subarray(from, from + stop - filled);
+      result.set(part as never, filled);
+      filled += part.length;
+    }
+  }
+  return result;
+}

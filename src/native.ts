@@ -69,6 +69,14 @@ export interface NativeAddon {
   createPlan(device: string, words: Float64Array): number;
   destroyPlan(id: number): void;
   execute(plan: number, buffers: Int32Array, scalars: Float64Array): void;
+  /** Waits for all that runs on the device; throws what failed in it. */
+  synchronize(device: string): void;
+  /**
+   * For measuring, on a GPU only: the seconds of the device alone for all that is asked for between the two, the host's share left out as long as it was
+   * `queued` before the device began (native/cuda/timer.h).
+   */
+  startTimer(device: string): void;
+  stopTimer(device: string): { seconds: number; queued: boolean };
   memory(): NativeMemory;
   trim(): void;
   setThreads(count: number): void;

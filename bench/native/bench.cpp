@@ -6,13 +6,13 @@
 //   describe                                  what runs
 //   copy BYTES CALLS                          seconds a call of a copy of so many bytes, on all threads
 //   job SETS                                  forgets the job before; the arrays of the next one stand in memory so many times
-//   array DTYPE GIVEN NDIM EXTENT…            an array, followed by its bytes where GIVEN is 1, else zeros
+//   array DTYPE GIVEN NDIM EXTENT…            an array, followed by the bytes of its first GIVEN elements, which repeat to its end; zeros where GIVEN is 0
 //   random DTYPE LOW HIGH NDIM EXTENT…        an array of uniform numbers
 //   call KERNEL N VIEW… N SCALAR… N ATTRIBUTE…   a call of the job, by the rows of native/core/kernels.h; views count arrays from 0
 //   ready                                     the job is complete: allocates and fills the sets
 //   time CALLS ROTATE                         seconds a run of the job; the sets take turns where ROTATE is 1
-//   device CALLS ROTATE                       seconds of the device alone: the launches are queued behind other work before any of them begins
-//   read ARRAY                                `ok BYTES`, then the bytes of an array of the first set
+//   device CALLS ROTATE                       the same of the device alone, a GPU, and 1 where all calls were queued before it began, 0 where the host was too slow
+//   read ARRAY FIRST COUNT                    `ok BYTES`, then the bytes of so many elements of an array of the first set
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -40,7 +40,7 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 struct Array {
   TensorView view;  // its data is set for each set of the job
-  std::vector<char> given;
+  std::vector<char> given;  // the beginning, which repeats; zeros where it is empty
   size_t bytes() const { return static_cast<size_t>(view.size()) * byte_size(view.dtype); }
 };
 
@@ -50,12 +50,11 @@ struct Call {
   std::vector<double> scalars, attributes;
 };
 
-// Uniform in [low, high) (integers too), from a linear congruence; repeated with a period that no power of two meets.
+// Uniform in [low, high) (integers too), from a linear congruence.
 void fill_uniform(char* data, DType dtype, int64_t size, double low, double high, uint64_t seed) {
-  constexpr int64_t kPeriod = 1048573;
   const size_t width = byte_size(dtype);
   uint64_t state = seed + 1;
-  for (int64_t i = 0; i < std::min(size, kPeriod); ++i) {
+  for (int64_t i = 0; i < size; ++i) {
     state = state * 6364136223846793005u + 1442695040888963407u;
     const double x = low + (high - low) * static_cast<double>(state >> 11) / 9007199254740992.0;
     char* at = data + static_cast<size_t>(i) * width;
@@ -68,9 +67,17 @@ void fill_uniform(char* data, DType dtype, int64_t size, double low, double high
       default: put(static_cast<uint8_t>(x));
     }
   }
-  const size_t bytes = static_cast<size_t>(size) * width;
-  for (size_t filled = static_cast<size_t>(kPeriod) * width; filled < bytes; filled *= 2) std::memcpy(data + filled, data, std::min(filled, bytes - filled));
 }
+
+// Writes the pattern again and again until the memory is full.
+void fill_repeated(Backend& backend, void* memory, size_t bytes, const std::vector<char>& pattern) {
+  const size_t first = std::min(bytes, pattern.size());
+  if (first > 0) backend.upload(memory, pattern.data(), first);
+  for (size_t filled = first; filled < bytes; filled *= 2) copy_within(backend, static_cast<char*>(memory) + filled, memory, std::min(filled, bytes - filled));
+}
+
+// Bytes of a pattern that is repeated: few to upload, many to copy.
+constexpr size_t kPattern = size_t{1} << 20;
 
 // Memory of a device, freed with its holder.
 class Block {
@@ -105,7 +112,7 @@ class Harness {
     if (command == "ready") return fill();
     if (command == "time") return time(words);
     if (command == "device") return time_on_device(words);
-    if (command == "read") return send(read<size_t>(words, "array"));
+    if (command == "read") return send(words);
     fail("unknown command \"%s\"", command.c_str());
   }
 
@@ -141,9 +148,8 @@ class Harness {
       to_ = std::make_unique<Block>(backend_, bytes);
       copied_ = bytes;
       // Pages that were never written are all the same zeros.
-      const std::vector<char> ones(bytes, 1);
-      backend_.upload(from_->data(), ones.data(), bytes);
-      backend_.upload(to_->data(), ones.data(), bytes);
+      const std::vector<char> ones(kPattern, 1);
+      for (Block* block : {from_.get(), to_.get()}) fill_repeated(backend_, block->data(), bytes, ones);
     }
     return time_copy(backend_, to_->data(), from_->data(), bytes, calls);
   }
@@ -181,10 +187,10 @@ class Harness {
 
   void add_array(std::istringstream& words) {
     const DType dtype = read_dtype(words);
-    const bool given = read<int>(words, "0 or 1") != 0;
+    const size_t given = read<size_t>(words, "the number of elements given");
     Array array = read_array(words, dtype);
-    if (given) {
-      array.given.resize(array.bytes());
+    if (given > 0) {
+      array.given.resize(given * byte_size(dtype));
       std::cin.read(array.given.data(), static_cast<std::streamsize>(array.given.size()));
     }
     arrays_.push_back(std::move(array));
@@ -195,8 +201,10 @@ class Harness {
     const DType dtype = read_dtype(words);
     const double low = read<double>(words, "a number"), high = read<double>(words, "a number");
     Array array = read_array(words, dtype);
-    array.given.resize(array.bytes());
-    fill_uniform(array.given.data(), dtype, array.view.size(), low, high, arrays_.size());
+    // A prime period, so that no power-of-two stride meets the same numbers.
+    const int64_t size = std::min(array.view.size(), int64_t{1048573});
+    array.given.resize(static_cast<size_t>(size) * byte_size(dtype));
+    fill_uniform(array.given.data(), dtype, size, low, high, arrays_.size());
     arrays_.push_back(std::move(array));
     say("");
   }
@@ -227,11 +235,11 @@ class Harness {
   }
 
   void fill() {
+    const std::vector<char> zeros(kPattern);
     for (int set = 0; set < sets_; ++set) {
       for (const Array& array : arrays_) {
         memory_.push_back(std::make_unique<Block>(backend_, array.bytes()));
-        const std::vector<char> zeros(array.given.empty() ? array.bytes() : 0);
-        backend_.upload(memory_.back()->data(), array.given.empty() ? zeros.data() : array.given.data(), array.bytes());
+        fill_repeated(backend_, memory_.back()->data(), array.bytes(), array.given.empty() ? zeros : array.given);
       }
     }
     for (Array& array : arrays_) array.given = {};
@@ -268,15 +276,23 @@ class Harness {
     const int sets = read<int>(words, "0 or 1") != 0 ? sets_ : 1;
     if (memory_.empty()) fail("no job is ready");
     if (std::string(backend_.name()) != "cuda") fail("device: expected cuda, got %s", backend_.name());
-    say_seconds(time_device([&] {
-      for (int i = 0; i < calls; ++i) run(i % sets);
-    }) / calls);
+    addon::cuda_start_timer();
+    for (int i = 0; i < calls; ++i) run(i % sets);
+    const addon::CudaTime time = addon::cuda_stop_timer();
+    char text[48];
+    std::snprintf(text, sizeof text, "%.9g %d", time.seconds / calls, time.queued ? 1 : 0);
+    say(text);
   }
 
-  void send(size_t index) {
+  void send(std::istringstream& words) {
+    const auto index = read<size_t>(words, "an array"), first = read<size_t>(words, "the first element"), count = read<size_t>(words, "how many");
     if (index >= arrays_.size() || memory_.empty()) fail("expected an array below %zu, got %zu", arrays_.size(), index);
-    std::vector<char> bytes(arrays_[index].bytes());
-    backend_.download(bytes.data(), memory_[index]->data(), bytes.size());
+    const Array& array = arrays_[index];
+    const auto size = static_cast<size_t>(array.view.size());
+    if (first > size || count > size - first) fail("expected elements within [0, %zu), got %zu from %zu on", size, count, first);
+    const size_t width = byte_size(array.view.dtype);
+    std::vector<char> bytes(count * width);
+    if (count > 0) backend_.download(bytes.data(), static_cast<const char*>(memory_[index]->data()) + first * width, bytes.size());
     say(std::to_string(bytes.size()));
     std::cout.write(bytes.data(), static_cast<std::streamsize>(bytes.size())).flush();
   }

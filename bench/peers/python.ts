@@ -1,5 +1,4 @@
 /** Peers that are Python programs: found, loaded with a workload's inputs, checked and timed like everybody else. */
-import { spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Child } from '../child';
@@ -12,27 +11,30 @@ interface Answer {
   [key: string]: unknown;
 }
 
-/** The first Python that has torch (and sees a GPU, for one): PYTHON from the environment, or the usual names. */
-function findPython(device: Device): string | undefined {
-  const test = device === 'cuda' ? 'import torch; assert torch.cuda.is_available()' : 'import torch';
-  const candidates = process.env.PYTHON ? [process.env.PYTHON] : ['python3', '/usr/bin/python3', 'python'];
-  return candidates.find((python) => spawnSync(python, ['-c', test], { timeout: 120_000 }).status === 0);
-}
+/** The Pythons that may have torch: PYTHON from the environment, or the usual names. */
+const candidates = () => (process.env.PYTHON ? [process.env.PYTHON] : ['python3', '/usr/bin/python3', 'python']);
 
 /** One Python process with all its peers. */
 export class PythonPeers {
-  private constructor(private readonly child: Child, private readonly functions: Record<string, string[]>, readonly version: string) {}
+  private constructor(private readonly child: Child, private readonly device: Device, private readonly functions: Record<string, string[]>, readonly version: string) {}
 
   /** @throws Skipped where there is no Python with torch */
   static async start(device: Device): Promise<PythonPeers> {
-    const python = findPython(device);
-    if (python === undefined) throw new Skipped(`no Python with PyTorch${device === 'cuda' ? ' that sees a GPU' : ''} found (PYTHON names one)`);
     const script = join(__dirname, device === 'cuda' ? 'gpu_peers.py' : 'torch_cpu.py');
     const threads = process.env.VANTAGE_NUM_THREADS ?? String(availableParallelism());
-    const child = new Child(python, ['-B', script, threads]);
-    await child.send('{"do":"hello"}');
-    const { peers, version } = JSON.parse(await child.line()) as { peers: Record<string, string[]>; version: string };
-    return new PythonPeers(child, peers, version);
+    let reason = '';
+    for (const python of candidates()) {
+      const child = new Child(python, ['-B', script, threads]);
+      await child.send('{"do":"hello"}');
+      try {
+        const { peers, version } = JSON.parse(await child.line()) as { peers: Record<string, string[]>; version: string };
+        return new PythonPeers(child, device, peers, version);
+      } catch (error) {
+        child.close();
+        reason = (error as Error).message;
+      }
+    }
+    throw new Skipped(`no Python with PyTorch${device === 'cuda' ? ' that sees a GPU' : ''} found (PYTHON names one): ${reason}`);
   }
 
   private async ask(message: object, ...bytes: ArrayBufferView[]): Promise<Answer> {
@@ -64,6 +66,12 @@ export class PythonPeers {
         return results;
       },
       time: async (calls, rotate) => (await this.ask({ do: 'time', ...who, calls, rotate })).seconds as number,
+      ...(this.device === 'cuda' && {
+        timeOnDevice: async (calls: number, rotate: boolean) => {
+          const { seconds, queued } = (await this.ask({ do: 'time_on_device', ...who, calls, rotate })) as unknown as { seconds: number; queued: boolean };
+          return queued ? seconds : NaN;
+        },
+      }),
       dispose: () => undefined,
     };
   }

@@ -1,8 +1,8 @@
 /** TensorFlow.js on its WebAssembly backend, on whole tensors. Its threads need a browser: in Node it runs on one. */
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { firstRows, Skipped, type Contender } from '../contender';
-import type { HostArrays, Workload } from '../workload';
+import { checkedPart, Skipped, type Contender } from '../contender';
+import { rowsOf, type HostArrays, type Workload } from '../workload';
 
 type Tf = typeof import('@tensorflow/tfjs-core');
 type T = import('@tensorflow/tfjs-core').Tensor;
@@ -69,9 +69,10 @@ export async function startTfjs(): Promise<Tf> {
 export function tfjsContender(tf: Tf, workload: Workload, arrays: HostArrays, sets: number): Contender | undefined {
   const { peer } = workload;
   const compute = peer && functions[peer.name];
-  if (compute === undefined) return undefined;
+  // It has no bfloat16.
+  if (compute === undefined || workload.dtype === 'bfloat16') return undefined;
   const load = () => {
-    const load = ([name, { data, shape, dtype }]: [string, HostArrays[string]]) => [name, tf.tensor(data as Float32Array, shape, dtype === 'int32' ? 'int32' : 'float32')] as const;
+    const load = ([name, array]: [string, HostArrays[string]]) => [name, tf.tensor(rowsOf(array) as Float32Array, array.shape, array.dtype === 'int32' ? 'int32' : 'float32')] as const;
     return Object.fromEntries(Object.entries(arrays).map(load));
   };
   const inputs = Array.from({ length: sets }, load);
@@ -83,7 +84,7 @@ export function tfjsContender(tf: Tf, workload: Workload, arrays: HostArrays, se
   return {
     check: async (rows) => {
       call(0);
-      return firstRows(Object.fromEntries(Object.keys(workload.outputs).map((name) => [name, outputs[0]![name]!.dataSync()])), workload, rows);
+      return checkedPart(Object.fromEntries(Object.keys(workload.outputs).map((name) => [name, outputs[0]![name]!.dataSync()])), workload, rows);
     },
     time: async (calls, rotate) => {
       const start = performance.now();

@@ -10,6 +10,6 @@ export function duration(seconds: number): string {
 export const times = (ratio: number): string => `${threeDigits(ratio)}×`;
 
 function threeDigits(value: number): string {
-  if (value >= 100) return value.toFixed(0);
-  return value.toFixed(value >= 10 ? 1 : 2);
+  const rounded = Number(value.toPrecision(3));
+  return rounded.toFixed(rounded >= 100 ? 0 : rounded >= 10 ? 1 : 2);
 }

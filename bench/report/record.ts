@@ -10,13 +10,15 @@ export interface Recording {
   commit: string | null;
   machine: Machine;
   device: Device;
+  /** On a GPU: how fused programs run, `auto`, `interpret` or `compile` (VANTAGE_CUDA_PROGRAMS). */
+  programs?: string;
   /** The average of a minute before the run began: what else the machine was doing. */
   load: number;
   rows: Row[];
 }
 
 export function recordingOf(rows: Row[], device: Device, load: number, date = new Date()): Recording {
-  return { date: date.toISOString().slice(0, 10), commit: commit(), machine: machine(), device, load: Number(load.toFixed(1)), rows };
+  return { date: date.toISOString().slice(0, 10), commit: commit(), machine: machine(device), device, ...(device === 'cuda' && { programs: process.env.VANTAGE_CUDA_PROGRAMS || 'auto' }), load: Number(load.toFixed(1)), rows };
 }
 
 const processor = ({ device, machine }: Recording) => (device === 'cuda' ? (machine.gpu ?? 'gpu') : machine.cpu);
@@ -28,7 +30,8 @@ const BUSY = 1;
 export function caption(recording: Recording): string {
   const cores = recording.device === 'cpu' ? `, ${recording.machine.cores} cores` : '';
   const busy = recording.load >= BUSY ? `, others at work (load ${recording.load})` : '';
-  return `${processor(recording)}${cores}, ${recording.date}${recording.commit ? `, commit ${recording.commit}` : ''}${busy}`;
+  const programs = (recording.programs ?? 'auto') === 'auto' ? '' : `, programs: ${recording.programs}`;
+  return `${processor(recording)}${cores}${programs}, ${recording.date}${recording.commit ? `, commit ${recording.commit}` : ''}${busy}`;
 }
 
 export function write(path: string, text: string): void {
@@ -36,10 +39,16 @@ export function write(path: string, text: string): void {
   writeFileSync(path, text);
 }
 
-/** Writes bench/results/<date>-<processor>.json; returns its path. */
+/** <date>-<processor>.json, or <date>-<GPU>[-<programs>].json where it was not left to the library how programs run. */
+export function fileName(recording: Recording): string {
+  const programs = (recording.programs ?? 'auto') === 'auto' ? '' : ` ${recording.programs}`;
+  const slug = `${processor(recording)}${programs}`.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '');
+  return `${recording.date}-${slug}.json`;
+}
+
+/** Writes bench/results/<name>; returns its path. */
 export function record(recording: Recording): string {
-  const slug = processor(recording).toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '');
-  const path = join(__dirname, '../results', `${recording.date}-${slug}.json`);
+  const path = join(__dirname, '../results', fileName(recording));
   write(path, `${JSON.stringify(recording, null, 2)}\n`);
   return path;
 }

@@ -41,7 +41,7 @@ function mark(kind: number, x: number, y: number, name: string): string {
 
 /** @param caption where and when the rows were measured */
 export function svg(rows: readonly Row[], caption: string): string {
-  const others = (row: Row) => ({ ...row.variants, ...row.peers });
+  const others = (row: Row): Record<string, number> => ({ ...(row.onDevice?.seconds && { 'on the GPU': row.onDevice.seconds }), ...row.variants, ...row.peers });
   const names = [...new Set(rows.flatMap((row) => Object.keys(others(row))))];
   const ratios = rows.flatMap((row) => [row.floorRatio, ...Object.values(others(row)).map((seconds) => seconds / row.floorSeconds)]);
   const low = Math.min(0, Math.floor(Math.log10(Math.min(1, ...ratios))));

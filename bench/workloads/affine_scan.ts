@@ -1,8 +1,8 @@
 /** The recurrence that every temporal estimator is made of, y_t = a_t·y_{t+1} + b_t, and masked whitening by itself. */
 import { affineScan, maskedWhiten, scan } from 'vantage-rl';
-import { ragged, uniform } from '../inputs';
+import { ragged, uniform, uniformBfloat16, widened } from '../inputs';
 import * as reference from '../reference';
-import { float32, type Data, type Workload } from '../workload';
+import { checkedRowsOf, float32, type Data, type Device, type Workload } from '../workload';
 import { noMoments, whitenInJavaScript } from './gae';
 
 function affine(shape: [number, number]): Workload {
@@ -14,7 +14,8 @@ function affine(shape: [number, number]): Workload {
     bytesPerToken: 12,
     outputs: { out: float32(...shape) },
     inputs: () => ({ a: uniform(1, shape, 0.5, 1), b: uniform(2, shape, -1, 1) }),
-    reference: (inputs) => ({ out: reference.affineScan(inputs, shape) }),
+    checkedRows: checkedRowsOf(shape),
+    reference: (inputs, rows) => ({ out: reference.affineScan(inputs, [rows, shape[1]]) }),
     ours: ({ a, b }) => ({ out: affineScan(a!, b!, { reverse: true }) }),
     variants: { scan: ({ a, b }) => ({ out: scan([a!, b!], { reverse: true }, (y, [a, b]) => a.mul(y).add(b)) }) },
     native: { scratch: { initial: float32(shape[0]) }, calls: [{ kernel: 'affine_scan', views: ['a', 'b', 'initial', 'out'], attributes: [1] }] },
@@ -50,4 +51,21 @@ function whiten(shape: [number, number]): Workload {
   };
 }
 
-export const workloads: Workload[] = [affine([12288, 1024]), affine([12288, 65536]), whiten([1024, 8192])];
+/** The same in bfloat16; each number is rounded once, when it is written. */
+function affineBfloat16(shape: [number, number], devices?: Device[]): Workload {
+  const { name, javascript, ...rest } = affine(shape);
+  return {
+    ...rest,
+    name: `${name}-bf16`,
+    dtype: 'bfloat16',
+    bytesPerToken: 6,
+    devices,
+    tolerance: { relative: 2 ** -8, absolute: 1e-3 },
+    outputs: { out: { dtype: 'bfloat16', shape } },
+    inputs: () => ({ a: uniformBfloat16(1, shape, 0.5, 1), b: uniformBfloat16(2, shape, -1, 1) }),
+    reference: ({ a, b }, rows) => ({ out: reference.affineScan({ a: widened(a), b: widened(b) }, [rows, shape[1]]) }),
+    native: { ...rest.native!, scratch: { initial: { dtype: 'bfloat16', shape: [shape[0]] } } },
+  };
+}
+
+export const workloads: Workload[] = [affine([12288, 1024]), affine([12288, 65536]), affineBfloat16([12288, 65536], ['cuda']), whiten([1024, 8192])];

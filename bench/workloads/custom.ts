@@ -2,7 +2,7 @@
 import { AdvantageEstimator, computeAdvantages, registerAdvantageEstimator, scan, where, type AdvantageContext, type AdvantageResult, type Tensor } from 'vantage-rl';
 import { everyToken, ragged, uniform } from '../inputs';
 import * as reference from '../reference';
-import { float32, type Data, type Workload } from '../workload';
+import { checkedRowsOf, float32, type Data, type Device, type Workload } from '../workload';
 import { gaeInJavaScript, whitenInJavaScript } from './gae';
 
 const [gamma, lambda] = [0.99, 0.95];
@@ -71,11 +71,15 @@ function customGae(shape: [number, number]): Workload {
     bytesPerToken: 17,
     outputs: { advantages: float32(...shape), returns: float32(...shape) },
     inputs: () => ({ rewards: uniform(1, shape), values: uniform(2, shape), mask: ragged(shape) }),
-    reference: (inputs) => reference.gae(inputs, shape, gamma, lambda),
+    checkedRows: checkedRowsOf(shape),
+    reference: (inputs, rows) => reference.gae(inputs, [rows, shape[1]], gamma, lambda),
     ours: estimate('bench_gae', {}),
     variants: { 'built-in': estimate('gae', { whiten: false }) },
     javascript: (inputs, outputs) => gaeInJavaScript(inputs, outputs, shape),
   };
 }
 
-export const workloads: Workload[] = [rewardToGo([1024, 1024]), rewardToGo([4096, 2048]), customGae([1024, 1024]), customGae([4096, 2048])];
+/** The sizes of a CPU, and those of a GPU. */
+const sizes: [[number, number], Device][] = [[[1024, 1024], 'cpu'], [[4096, 2048], 'cpu'], [[16384, 512], 'cuda'], [[8192, 4096], 'cuda']];
+
+export const workloads: Workload[] = [rewardToGo, customGae].flatMap((workload) => sizes.map(([shape, device]) => ({ ...workload(shape), devices: [device] })));

@@ -2,7 +2,7 @@
 import { computeAdvantages, generalizedAdvantage } from 'vantage-rl';
 import { everyToken, flags, ragged, uniform } from '../inputs';
 import * as reference from '../reference';
-import { float32, type ArrayType, type Data, type Device, type NativeJob, type Workload } from '../workload';
+import { checkedRowsOf, float32, type ArrayType, type Data, type Device, type NativeJob, type Workload } from '../workload';
 
 const [gamma, lambda] = [0.99, 0.95];
 
@@ -85,7 +85,8 @@ function gae(shape: [number, number], devices?: Device[]): Workload {
     bytesPerToken: 17,
     devices,
     inputs: () => ({ ...critic(shape), mask: ragged(shape) }),
-    reference: (inputs) => reference.gae(inputs, shape, gamma, lambda),
+    checkedRows: checkedRowsOf(shape),
+    reference: (inputs, rows) => reference.gae(inputs, [rows, shape[1]], gamma, lambda),
     ours: ({ rewards, values, mask }) => {
       const { advantages, returns } = generalizedAdvantage(rewards!, values!, mask!, { gamma, lambda });
       return { advantages, returns };
@@ -113,7 +114,8 @@ function gaeWithEnds(shape: [number, number], devices?: Device[]): Workload {
     bytesPerToken: 18,
     devices,
     inputs: () => ({ ...critic(shape), mask: everyToken(shape), ends: flags(3, shape, 0.05) }),
-    reference: (inputs) => reference.gae(inputs, shape, gamma, lambda),
+    checkedRows: checkedRowsOf(shape),
+    reference: (inputs, rows) => reference.gae(inputs, [rows, shape[1]], gamma, lambda),
     ours: ({ rewards, values, mask, ends }) => {
       const { advantages, returns } = generalizedAdvantage(rewards!, values!, mask!, { gamma, lambda, ends: ends! });
       return { advantages, returns };
@@ -158,9 +160,9 @@ function gaeWhiten(shape: [number, number]): Workload {
 }
 
 export const workloads: Workload[] = [
-  gae([256, 1024]),
+  gae([256, 1024], ['cpu']),
   gae([1024, 1024]),
-  gae([4096, 2048]),
+  gae([4096, 2048], ['cpu']),
   gae([32768, 8]),
   gae([32768, 16]),
   gae([4096, 128]),
@@ -168,7 +170,7 @@ export const workloads: Workload[] = [
   gae([1, 1048576]),
   gae([16384, 512], ['cuda']),
   gae([8192, 4096], ['cuda']),
-  gaeWithEnds([1024, 1024]),
+  gaeWithEnds([1024, 1024], ['cpu']),
   gaeWithEnds([16384, 512], ['cuda']),
   gaeWhiten([1024, 1024]),
   gaeWhiten([1024, 8192]),

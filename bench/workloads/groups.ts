@@ -2,7 +2,7 @@
 import { computeAdvantages, type Tensor } from 'vantage-rl';
 import { integers, ragged, uniform } from '../inputs';
 import * as reference from '../reference';
-import { float32, type Data, type Workload } from '../workload';
+import { checkedRowsOf, float32, type Data, type Workload } from '../workload';
 
 const GROUP = 8;
 
@@ -35,7 +35,8 @@ function grouped(name: 'grpo' | 'rloo', shape: [number, number]): Workload {
     bytesPerToken: 10,
     outputs: { advantages: float32(...shape) },
     inputs: () => ({ rewards: uniform(1, shape, -1, 1), mask: ragged(shape), groups: integers(shape[0], (b) => Math.floor(b / GROUP)) }),
-    reference: (inputs) => ({ advantages: reference[name](inputs, shape) }),
+    checkedRows: checkedRowsOf(shape, GROUP),
+    reference: (inputs, rows) => ({ advantages: reference[name](inputs, [rows, shape[1]]) }),
     ours: ({ rewards, mask: masks }: Record<string, Tensor>, { groups: groupIds }) => ({
       advantages: computeAdvantages(name, { rewards: rewards!, masks: masks!, groupIds }).advantages,
     }),

@@ -30,7 +30,6 @@ function inJavaScript({ logits, ids }: Data, out: Data, [rows, vocabulary]: read
 
 function tokens([rows, vocabulary]: [number, number], devices?: Device[]): Workload {
   const shape = [rows, vocabulary];
-  const checkedRows = Math.min(rows, 512);
   return {
     name: `token-log-probs/${rows}x${vocabulary}-bf16`,
     shape,
@@ -40,8 +39,8 @@ function tokens([rows, vocabulary]: [number, number], devices?: Device[]): Workl
     devices,
     outputs: { logProbs: float32(rows), entropy: float32(rows) },
     inputs: () => ({ logits: uniformBfloat16(1, shape, -8, 8), ids: integers(rows, (i) => (i * 7919) % vocabulary) }),
-    checkedRows,
-    reference: (inputs) => reference.tokenLogProbs(inputs, vocabulary, checkedRows),
+    checkedRows: Math.min(rows, 256),
+    reference: (inputs, checked) => reference.tokenLogProbs(inputs, vocabulary, checked),
     ours: ({ logits, ids }) => tokenLogProbs(logits!, ids!),
     native: { scratch: { lse: float32(rows) }, calls: [{ kernel: 'token_log_probs', views: ['logits', 'ids', 'logProbs', 'entropy', 'lse'], scalars: [1] }] },
     javascript: (inputs, outputs) => inJavaScript(inputs, outputs, shape),
@@ -53,7 +52,6 @@ const clip = 0.2;
 
 /** The clipped policy loss of the sampled tokens, and its gradient in the logits. */
 function loss([rows, vocabulary]: [number, number], devices?: Device[]): Workload {
-  const checkedRows = Math.min(rows, 64);
   // Of so many logits, uniform in ±1, log Σ exp is V·sinh 1 but for a few thousandths: near enough for ratios around 1.
   const logSum = Math.log(vocabulary * Math.sinh(1));
   return {
@@ -64,18 +62,18 @@ function loss([rows, vocabulary]: [number, number], devices?: Device[]): Workloa
     bytesPerToken: 4 * vocabulary,
     devices,
     outputs: { gradient: { dtype: 'bfloat16', shape: [rows, vocabulary] } },
-    checkedRows,
+    checkedRows: Math.min(rows, 64),
     // Gradients are as small as probabilities, and rounded to eight bits.
     tolerance: { relative: 2 ** -8, absolute: 1e-9 },
     inputs: () => {
       const logits = uniformBfloat16(1, [rows, vocabulary], -1, 1);
       const ids = integers(rows, (i) => (i * 7919) % vocabulary);
       const noise = uniform(2, [rows], -0.3, 0.3).data;
-      const chosen = widened(Uint16Array.from({ length: rows }, (_, n) => logits.data[n * vocabulary + ids.data[n]!]!));
+      const chosen = widened(Uint16Array.from({ length: rows }, (_, n) => logits.data[(n * vocabulary + ids.data[n]!) % logits.data.length]!));
       const oldLogProbs = { dtype: 'float32' as const, shape: [rows], data: chosen.map((x, n) => x - logSum + noise[n]!) };
       return { logits, ids, oldLogProbs, advantages: uniform(3, [rows], -1, 1) };
     },
-    reference: (inputs) => reference.logitsLoss(inputs, vocabulary, checkedRows, clip),
+    reference: (inputs, checked) => reference.logitsLoss(inputs, vocabulary, checked, clip),
     ours: ({ logits, ids, oldLogProbs, advantages }) => {
       const { logProbs } = tokenLogProbs(logits!, ids!);
       const ratio = logProbs.sub(oldLogProbs!).exp();

@@ -2,7 +2,7 @@
 import { discountedReturn, vtrace } from 'vantage-rl';
 import { ragged, uniform } from '../inputs';
 import * as reference from '../reference';
-import { float32, type Data, type Device, type Workload } from '../workload';
+import { checkedRowsOf, float32, type Data, type Device, type Workload } from '../workload';
 import { noMoments } from './gae';
 
 const parameters = { gamma: 0.99, lambda: 0.95, clipRho: 1, clipC: 1, clipPgRho: 1 };
@@ -31,10 +31,11 @@ function vtraceInJavaScript(inputs: Data, out: Data, [rows, time]: readonly numb
   }
 }
 
-function vtraceWorkload(shape: [number, number]): Workload {
+function vtraceWorkload(shape: [number, number], devices?: Device[]): Workload {
   return {
     name: `vtrace/${shape.join('x')}`,
     shape,
+    devices,
     dtype: 'float32',
     tokens: shape[0] * shape[1],
     bytesPerToken: 25,
@@ -43,7 +44,8 @@ function vtraceWorkload(shape: [number, number]): Workload {
       targetLogProbs: uniform(1, shape, -3, 0), behaviourLogProbs: uniform(2, shape, -3, 0), rewards: uniform(3, shape), values: uniform(4, shape),
       mask: ragged(shape), bootstrap: uniform(5, [shape[0]]),
     }),
-    reference: (inputs) => reference.vtrace(inputs, shape, parameters),
+    checkedRows: checkedRowsOf(shape),
+    reference: (inputs, rows) => reference.vtrace(inputs, [rows, shape[1]], parameters),
     ours: ({ targetLogProbs, behaviourLogProbs, rewards, values, mask, bootstrap }) => ({
       ...vtrace(
         { targetLogProbs: targetLogProbs!, behaviourLogProbs: behaviourLogProbs!, rewards: rewards!, values: values!, mask: mask!, bootstrap: bootstrap! },
@@ -74,7 +76,8 @@ function returns(shape: [number, number], devices?: Device[]): Workload {
     devices,
     outputs: { returns: float32(...shape) },
     inputs: () => ({ rewards: uniform(1, shape), mask: ragged(shape) }),
-    reference: (inputs) => ({ returns: reference.discountedReturn(inputs, shape, gamma) }),
+    checkedRows: checkedRowsOf(shape),
+    reference: (inputs, rows) => ({ returns: reference.discountedReturn(inputs, [rows, shape[1]], gamma) }),
     ours: ({ rewards, mask }) => ({ returns: discountedReturn(rewards!, mask!, { gamma }).returns }),
     native: { scratch: { noMoments }, calls: [{ kernel: 'discounted_return', views: ['rewards', 'mask', 'returns', 'noMoments'], scalars: [gamma] }] },
     javascript: ({ rewards, mask }: Data, { returns }: Data) => {
@@ -96,4 +99,9 @@ function returns(shape: [number, number], devices?: Device[]): Workload {
   };
 }
 
-export const workloads: Workload[] = [vtraceWorkload([1024, 1024]), vtraceWorkload([16384, 512]), returns([1024, 1024]), returns([16384, 512], ['cuda'])];
+export const workloads: Workload[] = [
+  vtraceWorkload([1024, 1024], ['cpu']),
+  vtraceWorkload([16384, 512]),
+  returns([1024, 1024], ['cpu']),
+  returns([16384, 512], ['cuda']),
+];

@@ -179,6 +179,36 @@ napi_value set_isa(const Arguments& call) {
   return nullptr;
 }
 
+// synchronize(device): waits for all that runs there; throws what failed in it.
+napi_value synchronize(const Arguments& call) {
+  find_backend(call.text(0, "device").c_str(), call.function()).synchronize();
+  return nullptr;
+}
+
+void expect_gpu(const Arguments& call) {
+  const std::string name = find_backend(call.text(0, "device").c_str(), call.function()).name();
+  if (name != "cuda") fail("%s: expected a GPU, which works while the host goes on, got %s", call.function(), name.c_str());
+}
+
+// startTimer(device): the device's time for all that is asked for until stopTimer
+napi_value start_timer(const Arguments& call) {
+  expect_gpu(call);
+  cuda_start_timer();
+  return nullptr;
+}
+
+// stopTimer(device) → {seconds, queued}, see native/cuda/timer.h. Waits.
+napi_value stop_timer(const Arguments& call) {
+  expect_gpu(call);
+  const CudaTime time = cuda_stop_timer();
+  napi_value result, queued;
+  check(napi_create_object(call.env(), &result), call.function());
+  check(napi_get_boolean(call.env(), time.queued, &queued), call.function());
+  check(napi_set_named_property(call.env(), result, "seconds", number(call, time.seconds)), call.function());
+  check(napi_set_named_property(call.env(), result, "queued", queued), call.function());
+  return result;
+}
+
 struct Export {
   const char* name;
   size_t arguments;
@@ -189,7 +219,7 @@ constexpr Export kExports[] = {
     {"describe", 0, describe_all}, {"allocate", 2, allocate},         {"free", 1, free_buffer},       {"upload", 3, upload},
     {"download", 3, download},     {"createPlan", 2, create_plan},    {"destroyPlan", 1, destroy_plan}, {"execute", 3, execute_plan},
     {"memory", 0, memory},         {"trim", 0, trim},                 {"setThreads", 1, set_threads}, {"setIsa", 1, set_isa},
-    {"deviceInfo", 1, device_info},
+    {"deviceInfo", 1, device_info}, {"synchronize", 1, synchronize},  {"startTimer", 1, start_timer}, {"stopTimer", 1, stop_timer},
 };
 
 // Nothing that C++ throws may pass through Node.

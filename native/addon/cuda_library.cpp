@@ -16,6 +16,12 @@ constexpr const char* kFileName = "libvantage_cuda.dylib";
 constexpr const char* kFileName = "libvantage_cuda.so";
 #endif
 
+template <class Call>
+void checked(const Call& call) {
+  char error[cuda::kErrorBytes];
+  if (!call(error)) throw Error(error);
+}
+
 class CudaBackend final : public Backend {
  public:
   explicit CudaBackend(const cuda::Library& library) : library_(library) {}
@@ -46,12 +52,6 @@ class CudaBackend final : public Backend {
   }
 
  private:
-  template <class Call>
-  static void checked(const Call& call) {
-    char error[cuda::kErrorBytes];
-    if (!call(error)) throw Error(error);
-  }
-
   const cuda::Library& library_;
 };
 
@@ -90,6 +90,12 @@ Cuda open_library() {
   return result;
 }
 
+const cuda::Library& open_or_throw() {
+  const Cuda& cuda = cuda_library();
+  if (!cuda.library) fail("cuda: %s", cuda.reason.c_str());
+  return *cuda.library;
+}
+
 }  // namespace
 
 const Cuda& cuda_library() {
@@ -109,6 +115,20 @@ size_t cuda_cached_bytes() {
 void cuda_trim() {
   const Cuda* cuda = found.load(std::memory_order_acquire);
   if (cuda && cuda->backend) cuda->backend->trim();
+}
+
+void cuda_copy(void* to, const void* from, size_t bytes) {
+  checked([&, &library = open_or_throw()](char* error) { return library.copy(to, from, bytes, error); });
+}
+
+void cuda_start_timer() {
+  checked([&library = open_or_throw()](char* error) { return library.start_timer(error); });
+}
+
+CudaTime cuda_stop_timer() {
+  CudaTime time;
+  checked([&, &library = open_or_throw()](char* error) { return library.stop_timer(&time.seconds, &time.queued, error); });
+  return time;
 }
 
 }  // namespace vantage::addon

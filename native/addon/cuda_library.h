@@ -20,4 +20,14 @@ const Cuda& cuda_library();
 size_t cuda_cached_bytes();
 void cuda_trim();
 
+// For measuring; all three throw vantage::Error where there is no CUDA. A copy from one place of the device's memory to another:
+void cuda_copy(void* to, const void* from, size_t bytes);
+// The time of the device alone for what is launched between the two, see native/cuda/timer.h.
+void cuda_start_timer();
+struct CudaTime {
+  double seconds = 0;
+  bool queued = false;
+};
+CudaTime cuda_stop_timer();
+
 }  // namespace vantage::addon

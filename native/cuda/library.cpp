@@ -9,6 +9,7 @@
 #include "kernel_list.h"
 #include "programs.h"
 #include "runtime.h"
+#include "timer.h"
 
 namespace vantage::cuda {
 namespace {
@@ -111,11 +112,25 @@ bool library_set_programs(const char* mode, char* error) noexcept {
   });
 }
 
-void* library_stream() noexcept { return stream(); }
+bool library_copy(void* to, const void* from, size_t bytes, char* error) noexcept {
+  return on_device(error, [&] { check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()), "copy"); });
+}
+
+bool library_start_timer(char* error) noexcept {
+  return on_device(error, [] { start_timer(); });
+}
+
+bool library_stop_timer(double* seconds, bool* queued, char* error) noexcept {
+  return on_device(error, [&] {
+    const Elapsed elapsed = stop_timer();
+    *seconds = elapsed.seconds;
+    *queued = elapsed.queued;
+  });
+}
 
 constexpr Library table = {fingerprint(),   library_open,     library_allocate,    library_release,    library_trim,        library_cached_bytes,
                            library_upload, library_download, library_run_program, library_run_kernel, library_synchronize, library_set_programs,
-                           library_stream};
+                           library_copy,   library_start_timer, library_stop_timer};
 
 }  // namespace
 }  // namespace vantage::cuda

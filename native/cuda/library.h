@@ -31,8 +31,11 @@ struct Library {
   bool (*synchronize)(char* error) noexcept;
   // How programs run: "interpret", "compile" or "auto". The environment's VANTAGE_CUDA_PROGRAMS, or auto, until it is called.
   bool (*set_programs)(const char* mode, char* error) noexcept;
-  // The CUstream that everything runs on, for whoever measures it. Only after open().
-  void* (*stream)() noexcept;
+  // From one place of the device's memory to another, queued behind all before it.
+  bool (*copy)(void* to, const void* from, size_t bytes, char* error) noexcept;
+  // The time of the device alone for what is launched between the two (see timer.h); `queued` is false where the host's share is in it.
+  bool (*start_timer)(char* error) noexcept;
+  bool (*stop_timer)(double* seconds, bool* queued, char* error) noexcept;
 };
 
 // Differs where the two sides would understand a program or a call differently.

@@ -23,7 +23,8 @@ function dtypeOption(operation: string, dtype: unknown, otherwise: DType): DType
 
 /**
  * A tensor of the given values: a number, nested arrays, or a typed array. Nested arrays give their own shape; `shape` shows the values under another one.
- * The dtype is that of a typed array (Float32Array, Float64Array, Int32Array, Uint8Array), bool for booleans, else float32.
+ * The dtype is that of a typed array (Float32Array, Float64Array, Int32Array, Uint8Array), bool for booleans, else float32. A Uint16Array with the dtype
+ * bfloat16 holds the numbers' bits, the upper halves of float32, and is stored as it is.
  *
  * @throws TensorError where rows differ in length, a value is no number, or the shape does not hold the values
  * @example
@@ -54,7 +55,7 @@ export function tensor(data: TensorData, options?: TensorOptions & { shape?: rea
     if (sizeOf(wanted) !== values.length) throw new TensorError(`tensor: shape ${formatShape(wanted)} holds ${sizeOf(wanted)} values, got ${values.length}`);
     shape = wanted;
   }
-  const direct = ArrayBuffer.isView(values) && values.constructor.name === dtypes[dtype].stored.name && dtype !== 'bool' && dtype !== 'bfloat16';
+  const direct = ArrayBuffer.isView(values) && values.constructor.name === dtypes[dtype].stored.name && dtype !== 'bool';
   return storedTensor(direct ? (values as unknown as NumericArray) : toStored(values, dtype), dtype, shape, device);
 }
 

@@ -2,7 +2,7 @@
 export { gradients, stopGradient, type GradientOptions } from './autograd';
 export { arange, concat, full, ones, onesLike, stack, tensor, where, zeros, zerosLike, type TensorData, type TensorOptions } from './creation';
 export type { DType } from './dtype';
-export { defaultDevice, keep, memory, setDefaultDevice, tidy, type Device, type MemoryInfo } from './memory';
+export { defaultDevice, keep, memory, setDefaultDevice, synchronize, tidy, type Device, type MemoryInfo } from './memory';
 export { deviceInfo, type DeviceInfo } from '../native';
 export {
   attention, evaluate, explain, sampleTokens, tokenLogProbs, UpdateList, writeAt, type AdamWScalars, type AttentionOptions, type SamplingOptions,

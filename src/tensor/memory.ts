@@ -37,6 +37,21 @@ export function checkDevice(operation: string, device: unknown): Device {
   return device as Device;
 }
 
+/**
+ * Waits until everything that was queued on a device is done. A GPU works while the program goes on: before a clock is read, wait for it. Reading a value waits
+ * by itself; on the CPU all is done already.
+ *
+ * @param device default: the default device
+ * @throws NativeError that says what failed in the queued work, such as an index out of range
+ * @example
+ * const y = tensor([1, 2, 3]).exp().realize();
+ * synchronize();
+ */
+export function synchronize(device?: Device): void {
+  const place = checkDevice('synchronize', device);
+  callNative((addon) => addon.synchronize(place));
+}
+
 /** A block of device memory, freed when the last node that holds it lets go. */
 export class DeviceBuffer {
   readonly id: number;

@@ -2,9 +2,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { firstDifference } from '../../bench/check';
-import { summary, takeTurns, type Effort } from '../../bench/measure';
+import { summary, takeTurns, takeTurnsOnDevice, type Effort } from '../../bench/measure';
 import { duration, times } from '../../bench/report/format';
-import { caption, readRecording, write, type Recording } from '../../bench/report/record';
+import { caption, fileName, readRecording, write, type Recording } from '../../bench/report/record';
 import { svg } from '../../bench/report/svg';
 import { table } from '../../bench/report/table';
 import type { Row } from '../../bench/row';
@@ -52,6 +52,12 @@ describe('svg', () => {
     for (const x of positions) expect(x >= 0 && x <= Number(width)).toBe(true);
   });
 
+  it('draws the time on a GPU as one more', () => {
+    const there = svg([{ ...rows[0]!, device: 'cuda', onDevice: { seconds: 1.2e-6 } }], '');
+    expectWellFormed(there);
+    expect(there).toContain('<title>on the GPU: 1.20× the floor, 0.60× ours</title>');
+  });
+
   it('draws the same row further right where it is slower', () => {
     const at = (ratio: number) => Number(/<circle[^>]*cx="([\d.]+)" cy="108\.0"/.exec(svg([{ ...rows[0]!, floorRatio: ratio }], ''))![1]);
     expect(at(8)).toBeGreaterThan(at(2));
@@ -67,7 +73,16 @@ describe('table', () => {
     expect(lines).toHaveLength(5);
   });
 
-  it.each([[1.234e-8, '12.3 ns'], [9.99e-7, '999 ns'], [4.56e-5, '45.6 µs'], [0.1, '100 ms'], [12, '12.0 s']])('writes %p as %p', (seconds, text) => expect(duration(seconds)).toBe(text));
+  it('has what a GPU needs for itself, over the floor', () => {
+    const onDevice = { seconds: 1.2e-6, native: 1.1e-6, variants: {}, peers: {} };
+    const lines = table([{ ...rows[0]!, device: 'cuda', onDevice, hot: { ...rows[0]!.hot!, onDevice: { native: 6e-7 } } }, rows[1]!]).split('\n');
+    expect(lines[0]!.trim().split(/\s{2,}/).slice(4, 8)).toEqual(['one call', 'on the GPU', 'kernels there', 'native']);
+    expect(lines[2]!.trim().split(/\s{2,}/).slice(4, 8)).toEqual(['3.00 µs', '1.20 µs (1.20×)', '1.10 µs (1.10×)', '1.50 µs (0.75×)']);
+    expect(lines[3]).toContain('600 ns (1.20×)');
+    expect(lines).toHaveLength(5);
+  });
+
+  it.each([[1.234e-8, '12.3 ns'], [9.99e-7, '999 ns'], [4.56e-5, '45.6 µs'], [0.1, '100 ms'], [0.09996, '100 ms'], [12, '12.0 s']])('writes %p as %p', (seconds, text) => expect(duration(seconds)).toBe(text));
   it('writes ratios with three digits', () => expect([0.871, 12.34, 451.2].map(times)).toEqual(['0.87×', '12.3×', '451×']));
 });
 
@@ -93,7 +108,10 @@ describe('recordings', () => {
   it('say where and when', () => {
     expect(caption(recording)).toBe('A CPU, 2 cores, 2026-01-02, commit abc');
     expect(caption({ ...recording, commit: null, load: 3.4 })).toBe('A CPU, 2 cores, 2026-01-02, others at work (load 3.4)');
-    expect(caption({ ...recording, device: 'cuda', machine: { ...recording.machine, gpu: 'A GPU' } })).toBe('A GPU, 2026-01-02, commit abc');
+    const onGpu: Recording = { ...recording, device: 'cuda', programs: 'auto', machine: { ...recording.machine, gpu: 'A GPU' } };
+    expect(caption(onGpu)).toBe('A GPU, 2026-01-02, commit abc');
+    expect(caption({ ...onGpu, programs: 'interpret' })).toBe('A GPU, programs: interpret, 2026-01-02, commit abc');
+    expect([recording, onGpu, { ...onGpu, programs: 'compile' }].map(fileName)).toEqual(['2026-01-02-a-cpu.json', '2026-01-02-a-gpu.json', '2026-01-02-a-gpu-compile.json']);
   });
 });
 
@@ -149,6 +167,19 @@ describe('takeTurns', () => {
     const broken = { rotate: false, time: async () => { if (++calls === 4) throw new Error('out of memory'); return 1; } };
     const result = await takeTurns({ broken, fine: { rotate: false, time: async () => 1 } }, effort, (name, error) => failures.push(`${name}: ${error.message}`));
     expect([Object.keys(result), failures, calls]).toEqual([['fine'], ['broken: out of memory'], 4]);
+  });
+
+  it('times on the device as many calls as are queued in time, and leaves out who is not', async () => {
+    const asked: number[][] = [[], [], []];
+    const fake = (index: number, seconds: number, samples: number[]) => ({ rotate: true, seconds, timeOnDevice: async (calls: number) => (asked[index]!.push(calls), samples.shift()!) });
+    const failures: string[] = [];
+    const timed = {
+      fine: fake(0, 1e-4, [3, NaN, 1, 2, 2]), late: fake(1, 1, [NaN, NaN, 1, 1, 1]), short: fake(2, 1e-9, [5, 5, 5, 5, 5]),
+      broken: { rotate: false, seconds: 1, timeOnDevice: async () => { throw new Error('no clock'); } },
+    };
+    expect(await takeTurnsOnDevice(timed, 5, (name, error) => failures.push(`${name}: ${error.message}`))).toEqual({ fine: 2, short: 5 });
+    expect(asked).toEqual([[10, 10, 10, 10, 10], [1, 1], [64, 64, 64, 64, 64]]);
+    expect(failures).toEqual(['broken: no clock']);
   });
 
   it('takes the middle of an odd number of samples', () => expect(summary([3, 1, 2])).toEqual({ median: 2, min: 1, max: 3 }));

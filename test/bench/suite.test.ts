@@ -7,12 +7,15 @@ import type { Harness } from '../../bench/native';
 import type { PythonPeers } from '../../bench/peers/python';
 import type { Row } from '../../bench/row';
 import { reasonToSkip, runWorkload, type Arena } from '../../bench/suite';
-import { floorBytes, product, type Workload } from '../../bench/workload';
+import { checkedRanges, checkedRowsOf, floorBytes, product, rowsOf, type Workload } from '../../bench/workload';
 import { suite } from '../../bench/workloads';
 import { nativeDescription } from '../../src/native';
-import { everyToken, ragged, uniform } from '../../bench/inputs';
+import { everyToken, flags, ragged, uniform, uniformBfloat16 } from '../../bench/inputs';
 
 const root = join(__dirname, '../..');
+
+const effort: Effort = { rounds: 2, sample: 0.0001, budget: 0.01, least: 1 };
+const arena: Arena = { device: 'cpu', effort, native: false, harness: { copy: async (bytes: number) => bytes / 1e10 } as unknown as Harness, note: () => undefined };
 
 /** Rows as `--json` promises them. */
 function expectRow(row: Row): void {
@@ -45,8 +48,10 @@ describe('the suite', () => {
 
   it('leaves out what does not fit into memory', () => {
     const workload = suite.find(({ name }) => name === 'affine-scan/12288x65536')!;
-    expect(reasonToSkip(workload, 2 ** 30)).toMatch(/^needs about \d+ GiB, of which 1 are free$/);
-    expect(reasonToSkip(workload, 2 ** 40)).toBeNull();
+    expect(reasonToSkip(workload, 'cpu', 2 ** 30)).toMatch(/^needs about \d+ GiB, of which 1 are free$/);
+    expect(reasonToSkip(workload, 'cpu', 2 ** 40)).toBeNull();
+    expect(reasonToSkip(workload, 'cuda', 2 ** 35, 2 ** 34)).toMatch(/^needs about \d+ GiB on the GPU, of which 16 are free$/);
+    expect(reasonToSkip(workload, 'cuda', 2 ** 35, 2 ** 37)).toBeNull();
   });
 });
 
@@ -65,17 +70,53 @@ describe('inputs', () => {
     expect(data.every((x) => x >= -2 && x < 3)).toBe(true);
     expect((data as Float32Array).reduce((a, b) => a + b, 0) / data.length).toBeCloseTo(0.5, 1);
   });
+  it('are no more than a period, which repeats to the end', () => {
+    const shape = [3, 1_000_000];
+    for (const array of [uniform(1, shape), uniformBfloat16(1, shape, -1, 1), flags(1, shape, 0.5), everyToken(shape), ragged([4, 8])]) {
+      expect(array.data.length).toBeLessThan(2 ** 20);
+      const whole = rowsOf(array);
+      expect(whole.length).toBe(product(array.shape));
+      expect(whole.every((value, i) => value === array.data[i % array.data.length])).toBe(true);
+      const [first, last] = [whole.slice(0, whole.length / array.shape[0]!), whole.slice(-whole.length / array.shape[0]!)];
+      const rows = rowsOf(array, [[0, 1], [array.shape[0]! - 1, array.shape[0]!]]);
+      expect([rows.slice(0, first.length), rows.slice(first.length)]).toEqual([first, last]);
+    }
+  });
   it('pad rows on the right', () => {
     const { data } = ragged([8, 16], 0.5);
     for (let i = 0; i < data.length; i++) if (i % 16 > 0 && data[i] === 1) expect(data[i - 1]).toBe(1);
     expect(data.includes(0)).toBe(true);
-    expect(everyToken([4]).data).toEqual(new Uint8Array([1, 1, 1, 1]));
+    expect(rowsOf(everyToken([4]))).toEqual(new Uint8Array([1, 1, 1, 1]));
+  });
+});
+
+describe('checked rows', () => {
+  const workload = suite.find(({ name }) => name === 'gae/32768x8')!;
+
+  it('are the first and the last ones', () => {
+    expect(checkedRanges({ ...workload, checkedRows: 5 })).toEqual([[0, 3], [32766, 32768]]);
+    expect(checkedRanges({ ...workload, checkedRows: 32768 })).toBeUndefined();
+    expect(rowsOf({ shape: [4, 2], data: Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8) }, [[0, 1], [3, 4]])).toEqual(Uint8Array.of(1, 2, 7, 8));
+  });
+
+  it('are all of what is quickly compared, and hold groups wholly', () => {
+    expect(checkedRowsOf([16384, 512])).toBe(16384);
+    expect(checkedRowsOf([8192, 4096])).toBe(2048);
+    expect(checkedRowsOf([12288, 65536], 8)).toBe(128);
+    expect(checkedRowsOf([2, 2 ** 25])).toBe(2);
+  });
+
+  it('are those that every contender gives and the reference is told of', async () => {
+    const some = { ...workload, checkedRows: 6 };
+    const { row, failures } = await runWorkload(some, arena);
+    expect([failures, Object.keys(row!.peers)]).toEqual([[], ['javascript']]);
+    // Wrong in the last row only.
+    const wrong: Workload = { ...some, javascript: (inputs, out) => (workload.javascript!(inputs, out), (out.returns[out.returns.length - 3] += 1)) };
+    expect((await runWorkload(wrong, arena)).failures).toEqual([expect.stringMatching(/^gae\/32768x8: javascript: returns\[45\]: expected /)]);
   });
 });
 
 describe('runWorkload', () => {
-  const effort: Effort = { rounds: 2, sample: 0.0001, budget: 0.01, least: 1 };
-  const arena: Arena = { device: 'cpu', effort, native: false, harness: { copy: async (bytes: number) => bytes / 1e10 } as unknown as Harness, note: () => undefined };
   const small = suite.find(({ name }) => name === 'gae/32768x8')!;
 
   it('gives a row with every contender that was right', async () => {

@@ -251,4 +251,15 @@ describe('logic, choice, conversion', () => {
     stored.slice(0, 5).forEach((value, i) => expect(value).toBe(expected[i]));
     expect(stored.slice(6)).toEqual(expected.slice(6));
   });
+
+  test('a Uint16Array with the dtype bfloat16 holds bits; with none, or another, numbers', () => {
+    const bits = Uint16Array.of(0x3f80, 0xbf80, 0x4049, 0x0000, 0x8000, 0x7f80, 0x7fc0, 0x0001);
+    const x = tensor(bits, { dtype: 'bfloat16', shape: [2, 4] });
+    expect([x.dtype, x.shape]).toEqual(['bfloat16', [2, 4]]);
+    expect(Array.from(x.dataSync())).toEqual([1, -1, 3.140625, 0, -0, Infinity, NaN, 2 ** -133]);
+    expect(tensor(bits.subarray(1, 3), { dtype: 'bfloat16' }).mul(2).toArray()).toEqual([-2, 6.28125]);
+    expect(tensor(Uint16Array.of(1, 16256)).toArray()).toEqual([1, 16256]);
+    expect(tensor(Uint16Array.of(1, 16256), { dtype: 'int32' }).toArray()).toEqual([1, 16256]);
+    expect(() => tensor(bits, { dtype: 'bfloat16', shape: [3] })).toThrow('tensor: shape [3] holds 3 values, got 8');
+  });
 });

@@ -1,5 +1,6 @@
 /** Where tensors live. What a GPU adds runs where there is one. */
-import { defaultDevice, deviceInfo, evaluate, full, gradients, memory, ones, randomKey, randomUniform, setDefaultDevice, tensor, zeros, zerosLike, type Device } from '../../src/tensor';
+import { native } from '../../src/native';
+import { defaultDevice, deviceInfo, evaluate, full, gradients, memory, ones, randomKey, randomUniform, setDefaultDevice, synchronize, tensor, zeros, zerosLike, type Device } from '../../src/tensor';
 
 const cuda = deviceInfo('cuda');
 const onBoth = cuda.available ? test : test.skip;
@@ -22,6 +23,18 @@ test('a GPU that is not there is refused with the reason', () => {
 test('an unknown device is refused', () => {
   expect(() => tensor([1], { device: 'tpu' as never })).toThrow("tensor: expected device 'cpu' or 'cuda', got 'tpu'");
   expect(() => setDefaultDevice(3 as never)).toThrow("setDefaultDevice: expected device 'cpu' or 'cuda', got 3");
+  expect(() => synchronize('tpu' as never)).toThrow("synchronize: expected device 'cpu' or 'cuda', got 'tpu'");
+});
+
+test('synchronize waits for a device, and leaves values as they are', () => {
+  const y = tensor([1, 2, 3]).mul(2).realize();
+  expect(synchronize()).toBeUndefined();
+  synchronize('cpu');
+  expect(y.toArray()).toEqual([2, 4, 6]);
+});
+
+test('the clock of a device: none on the CPU', () => {
+  for (const call of [() => native().startTimer('cpu'), () => native().stopTimer('cpu')]) expect(call).toThrow('expected a GPU, which works while the host goes on, got cpu');
 });
 
 test('tensors are made on the default device', () => {
@@ -42,6 +55,29 @@ test('tensors are made on the default device', () => {
 test('to() the device a tensor is on gives the tensor itself', () => {
   const x = tensor([1, 2]);
   expect(x.to(x.device)).toBe(x);
+});
+
+onBoth('the clock of a GPU counts what is asked for while it runs', () => {
+  const x = full([1 << 14], 2, { device: 'cuda' }).exp().realize();
+  const time = (calls: number) => {
+    native().startTimer('cuda');
+    for (let i = 0; i < calls; i++) x.exp().realize().dispose();
+    return native().stopTimer('cuda');
+  };
+  time(1);
+  const [one, many] = [time(1), time(50)];
+  expect(one.queued).toBe(true);
+  expect(one.seconds).toBeGreaterThan(0);
+  expect(many.seconds).toBeGreaterThan(one.seconds);
+  expect(() => native().stopTimer('cuda')).toThrow('timer: expected a timer that was started');
+});
+
+onBoth('synchronize throws what failed in the queued work', () => {
+  const x = tensor([1, 2, 3], { device: 'cuda' });
+  const picked = x.gather(tensor([7], { dtype: 'int32', device: 'cuda' })).realize();
+  expect(() => synchronize('cuda')).toThrow(/gather: .* 7 /);
+  picked.dispose();
+  synchronize('cuda');
 });
 
 describe('between the CPU and a GPU', () => {
