@@ -1,11 +1,12 @@
-// The size of the CPU's last cache. It decides how results are stored, never what they are.
+// When results are worth writing past the caches. It decides how they are stored, never what they are.
 #pragma once
 #include <cstdint>
 
 namespace vantage::cpu {
 
-int64_t last_level_cache();
-// For tests: 0 makes every kernel that can write past the caches do so. A negative number: the measured size again.
-void set_last_level_cache(int64_t bytes);
+// Whether a kernel that moves so many bytes, and whose results are not read at once, should write them past the caches.
+bool worth_streaming(int64_t bytes);
+// For tests: what the caches hold. 0 makes every kernel that can write past them do so. A negative number: the measured size again.
+void set_cache_size(int64_t bytes);
 
 }  // namespace vantage::cpu

@@ -12,9 +12,6 @@
 
 namespace vantage::cpu::VANTAGE_ISA {
 
-// Whether a kernel that moves so many bytes should write past the caches: nothing of it would be found there afterwards.
-static inline bool worth_streaming(int64_t bytes) { return bytes > last_level_cache() / 4 * 3; }
-
 // Whole lines of 64 bytes, so that none is read first; what lies before and after them is stored as usual.
 template <class T>
 void stream_row(T* to, const T* from, int64_t n) {

@@ -47,9 +47,9 @@ void for_each_case(const Body& body) {
     }
     for (int holes : {0, 1, 3}) body(Masked(dtype, 40, 1500, Layout::contiguous, holes, 1e4));
     body(Masked(dtype, 3000, 7, Layout::contiguous, 5, -3));  // more rows than one sum takes
-    cpu::set_last_level_cache(0);  // stores past the caches
+    cpu::set_cache_size(0);  // stores past the caches
     for (int64_t time : {5, 700}) body(Masked(dtype, 9, time, Layout::contiguous, 4, 1e4));
-    cpu::set_last_level_cache(-1);
+    cpu::set_cache_size(-1);
   }
 }
 

@@ -68,10 +68,10 @@ template <class Body>
 void for_each_case(const Body& body) {
   for (int64_t cache : {int64_t{-1}, int64_t{0}}) {
     if (cache == 0 && current_isa()->device) continue;
-    cpu::set_last_level_cache(cache);
+    cpu::set_cache_size(cache);
     for_each_layout(body);
   }
-  cpu::set_last_level_cache(-1);
+  cpu::set_cache_size(-1);
 }
 
 // `scale`: the size of the numbers of the row.
