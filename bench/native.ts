@@ -5,6 +5,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Child } from './child';
 import { firstRows, type Contender } from './contender';
+import { widened } from './inputs';
 import { byteSize, type Data, type Device, type HostArrays, type Workload } from './workload';
 
 const root = join(__dirname, '..');
@@ -74,7 +75,8 @@ export class Harness {
         const results: Data = {};
         for (const [name, output] of Object.entries(workload.outputs)) {
           await this.ask(`read ${names.indexOf(name)}`);
-          results[name] = new Float32Array(await this.child.bytes(byteSize(output)));
+          const bytes = await this.child.bytes(byteSize(output));
+          results[name] = output.dtype === 'bfloat16' ? widened(new Uint16Array(bytes)) : new Float32Array(bytes);
         }
         return firstRows(results, workload, rows);
       },
