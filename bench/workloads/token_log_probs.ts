@@ -1,6 +1,6 @@
 /** Log-probability of the sampled token and entropy, from bfloat16 logits; a policy loss with its gradient in the logits. */
-import { gradients, tokenLogProbs } from 'vantage-rl';
-import { integers, uniform, uniformBfloat16, widened } from '../inputs';
+import { gradients, logitsPolicyLoss, tokenLogProbs } from 'vantage-rl';
+import { everyToken, integers, uniform, uniformBfloat16, widened } from '../inputs';
 import * as reference from '../reference';
 import { float32, type Data, type Device, type Workload } from '../workload';
 
@@ -71,15 +71,36 @@ function loss([rows, vocabulary]: [number, number], devices?: Device[]): Workloa
       const noise = uniform(2, [rows], -0.3, 0.3).data;
       const chosen = widened(Uint16Array.from({ length: rows }, (_, n) => logits.data[(n * vocabulary + ids.data[n]!) % logits.data.length]!));
       const oldLogProbs = { dtype: 'float32' as const, shape: [rows], data: chosen.map((x, n) => x - logSum + noise[n]!) };
-      return { logits, ids, oldLogProbs, advantages: uniform(3, [rows], -1, 1) };
+      const weights = { dtype: 'float32' as const, shape: [rows], data: new Float32Array(rows).fill(1) };
+      return { logits, ids, oldLogProbs, advantages: uniform(3, [rows], -1, 1), mask: everyToken([rows]), weights };
     },
     reference: (inputs, checked) => reference.logitsLoss(inputs, vocabulary, checked, clip),
-    ours: ({ logits, ids, oldLogProbs, advantages }) => {
-      const { logProbs } = tokenLogProbs(logits!, ids!);
-      const ratio = logProbs.sub(oldLogProbs!).exp();
-      const total = ratio.mul(advantages!).minimum(ratio.clamp(1 - clip, 1 + clip).mul(advantages!)).neg().sum();
+    ours: ({ logits, ids, oldLogProbs, advantages, mask }) => {
+      const { loss: total } = logitsPolicyLoss(logits!, ids!, { oldLogProbs: oldLogProbs!, advantages: advantages!, mask: mask! }, { epsClipLow: clip, epsClipHigh: clip });
       const [gradient] = gradients(total, [logits!]);
       return { total, gradient: gradient! };
+    },
+    variants: {
+      // Log-probs, loss and gradient one after the other: the logits are read twice.
+      composed: ({ logits, ids, oldLogProbs, advantages }) => {
+        const { logProbs } = tokenLogProbs(logits!, ids!);
+        const ratio = logProbs.sub(oldLogProbs!).exp();
+        const total = ratio.mul(advantages!).minimum(ratio.clamp(1 - clip, 1 + clip).mul(advantages!)).neg().sum();
+        const [gradient] = gradients(total, [logits!]);
+        return { total, gradient: gradient! };
+      },
+    },
+    native: {
+      scratch: { noReference: float32(0), losses: float32(rows), logProbs: float32(rows), entropy: float32(rows) },
+      calls: [
+        {
+          kernel: 'token_policy_gradient',
+          views: ['logits', 'ids', 'oldLogProbs', 'advantages', 'weights', 'noReference', 'losses', 'logProbs', 'entropy', 'gradient'],
+          // Neither a bound of the dual clip nor one of the ratio.
+          scalars: [1, clip, clip, 1e30, 1e30, 0, 0],
+          attributes: [0],
+        },
+      ],
     },
     peer: { name: 'logits_loss', parameters: { clip } },
   };

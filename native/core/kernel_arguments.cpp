@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "check.h"
+#include "policy_loss.h"
 
 namespace vantage {
 namespace {
@@ -89,6 +90,24 @@ void check_token_log_probs_backward(const char* kernel, const KernelCall& call) 
   check_logits(kernel, call, {"lse", "entropy", "d_log_probs", "d_entropy"});
   check_dtype(kernel, "d_logits", call.views[6], kFloating);
   check_shape_of(kernel, "d_logits", call.views[6], call.views[0]);
+}
+
+void check_token_policy_gradient(const char* kernel, const KernelCall& call) {
+  const TensorView &logits = call.views[0], &d_logits = call.views[9];
+  const unsigned computed = bit(computed_in(logits.dtype));
+  check_logits(kernel, call, {"old_log_probs", "advantages", "weights"});
+  const TensorView& reference = call.views[5];
+  check_dtype(kernel, "ref_log_probs", reference, computed);
+  check_ndim(kernel, "ref_log_probs", reference, 1, 1);
+  if (reference.shape[0] != 0) check_shape(kernel, "ref_log_probs", reference, {logits.shape[0]});
+  constexpr const char* names[] = {"losses", "log_probs", "entropy"};
+  for (int i = 0; i < 3; ++i) {
+    check_dtype(kernel, names[i], call.views[6 + i], computed);
+    check_shape(kernel, names[i], call.views[6 + i], {logits.shape[0]});
+  }
+  check_dtype(kernel, "d_logits", d_logits, bit(logits.dtype));
+  check_optional(kernel, "d_logits", d_logits, logits);
+  check_integer(kernel, "kl", call.attributes[0], 0, static_cast<int>(policy::Kl::count) - 1);
 }
 
 void check_random_stream(const char* kernel, const double* key_low_high_counter) {

@@ -18,6 +18,10 @@ namespace vantage {
 //                   lse = log Σ exp(s·x), log_prob = s·x[id] - lse, entropy = -Σ p log p; one read of the logits
 // token_log_probs_backward  logits, ids, lse, entropy, d_log_probs[N], d_entropy[N], d_logits[N,V] (may be the logits' own memory); scalar s
 //                   d_x_j = s·( g_l·([j=id] - p_j) - g_H·p_j·(log p_j + H) )
+// token_policy_gradient  logits[N,V], ids i32[N], old_log_probs[N], advantages[N], weights[N], ref_log_probs[N] or [0], losses[N], log_probs[N], entropy[N],
+//                   d_logits[N,V] (may be the logits' own memory) or [0,0]: not wanted; scalars s = 1/temperature, eps_low, eps_high, bound, cap, entropy_coef,
+//                   kl_coef; attribute kl, the divergence. log_probs and entropy as token_log_probs gives them, the loss of each token and the gradient of
+//                   their sum: formulas in policy_loss.h. One read of the logits where a row fits on chip. Rows of weight 0 are not read: all is 0 there
 // sample            logits[B,V], ids i32[B], log_probs[B]; scalars temperature, top_p, min_p, top_k, key_low, key_high, counter
 //                   temperature 0 takes the largest (the first of equals). log_prob is that of softmax(logits/temperature) before
 //                   top-k, top-p and min-p cut it (temperature 0: of softmax(logits)). Row b draws from Philox block counter + b.
@@ -52,6 +56,7 @@ namespace vantage {
   X(attention_backward, 10, 2, 0)   \
   X(token_log_probs, 5, 1, 0)       \
   X(token_log_probs_backward, 7, 1, 0) \
+  X(token_policy_gradient, 10, 7, 1) \
   X(sample, 3, 7, 0)                \
   X(gather, 3, 0, 1)                \
   X(scatter_add, 3, 0, 1)           \

@@ -34,14 +34,16 @@ class HeldRow {
   static constexpr int kWidth = static_cast<int>(16 / sizeof(S));
   static constexpr int kStages = 4;  // in which a row arrives: the first pass begins with the first
 
-  // A part of a row. What lies beside its whole vectors, less than one on each side, is a thread's or none.
+  // A part of a row: `count` whole vectors from element `start` on, and what lies beside them, less than a vector on each side and a thread's or nobody's.
   struct Place {
-    int64_t row;
-    Span span;
+    int row, start, count, leading, trailing;
     S before, after;
 
-    __device__ __forceinline__ bool has_before() const { return threadIdx.x < (span.count > 0 ? span.start : span.last) - span.first; }
-    __device__ __forceinline__ bool has_after() const { return threadIdx.x < span.last - span.stop(kWidth); }
+    __device__ __forceinline__ int stop() const { return start + count * kWidth; }
+    __device__ __forceinline__ bool has_before() const { return static_cast<int>(threadIdx.x) < leading; }
+    __device__ __forceinline__ bool has_after() const { return static_cast<int>(threadIdx.x) < trailing; }
+    __device__ __forceinline__ int place_before() const { return start - leading + static_cast<int>(threadIdx.x); }
+    __device__ __forceinline__ int place_after() const { return stop() + static_cast<int>(threadIdx.x); }
   };
 
   // `memory`: of the block, for as many vectors as a part has; `vectors`: that number.
@@ -50,9 +52,11 @@ class HeldRow {
 
   // The place of a part whose vectors are then fetched stage by stage.
   __device__ __forceinline__ Place find(const Vectors<const S>& rows, int64_t row, int64_t first, int64_t last) const {
-    Place place = {row, span_of(rows, row, first, last), S{}, S{}};
-    if (place.has_before()) place.before = rows.at(row, first + threadIdx.x);
-    if (place.has_after()) place.after = rows.at(row, place.span.stop(kWidth) + threadIdx.x);
+    const Span span = span_of(rows, row, first, last);
+    Place place = {static_cast<int>(row), static_cast<int>(span.start), static_cast<int>(span.count), static_cast<int>(span.start - span.first),
+                   static_cast<int>(span.last - span.stop(kWidth)), S{}, S{}};
+    if (place.has_before()) place.before = rows.at(row, place.place_before());
+    if (place.has_after()) place.after = rows.at(row, place.place_after());
     return place;
   }
   __device__ __forceinline__ void fetch(const Vectors<const S>& rows, const Place& place) const {
@@ -77,14 +81,18 @@ class HeldRow {
     if (place.has_after()) one(load_as_computed(place.after));
   }
 
-  // Writes f(x) to the same places of `to`, which may be the memory that the row was read from, and fetches the next row (of no elements where there is none).
-  template <class F>
-  __device__ __forceinline__ void last_pass(const Place& place, const Vectors<S>& to, const F& f, const Vectors<const S>& rows, const Place& next) const {
-    const bool whole = to.step == 1 && place.span.count > 0 && to.to_boundary(place.row, place.span.start) == 0;
-    S* const target = &to.at(place.row, place.span.count > 0 ? place.span.start : 0);
+  // Writes f(x), and g(x) for the element `special` if it is one of them, to the same places of `to`, which may be the memory that the row was read from, and
+  // fetches the next row (of no elements where there is none).
+  template <class F, class G>
+  __device__ __forceinline__ void last_pass(const Place& place, const Vectors<S>& to, const F& f, int64_t special, const G& g, const Vectors<const S>& rows,
+                                            const Place& next) const {
+    const bool owner = owns(place, special);
+    const S kept = owner ? held(place, static_cast<int>(special)) : S{};
+    const bool whole = to.step == 1 && place.count > 0 && to.to_boundary(place.row, place.start) == 0;
+    S* const target = &to.at(place.row, place.count > 0 ? place.start : 0);
     for (int stage = 0; stage < kStages; ++stage) {
       for_own(stage, [&](int v) {
-        if (v < place.span.count) {
+        if (v < place.count) {
           ComputedIn<S> x[kWidth];
           unpack(x, slots_[v]);
 #pragma unroll
@@ -94,15 +102,16 @@ class HeldRow {
             store_vector(target + v * kWidth, y);
           } else {
 #pragma unroll
-            for (int i = 0; i < kWidth; ++i) to.at(place.row, place.span.start + v * kWidth + i) = y.x[i];
+            for (int i = 0; i < kWidth; ++i) to.at(place.row, place.start + v * kWidth + i) = y.x[i];
           }
         }
         fetch(rows, next, v);
       });
       end_copies();
     }
-    if (place.has_before()) to.at(place.row, place.span.first + threadIdx.x) = store_as<S>(f(load_as_computed(place.before)));
-    if (place.has_after()) to.at(place.row, place.span.stop(kWidth) + threadIdx.x) = store_as<S>(f(load_as_computed(place.after)));
+    if (place.has_before()) to.at(place.row, place.place_before()) = store_as<S>(f(load_as_computed(place.before)));
+    if (place.has_after()) to.at(place.row, place.place_after()) = store_as<S>(f(load_as_computed(place.after)));
+    if (owner) to.at(place.row, special) = store_as<S>(g(load_as_computed(kept)));
   }
 
  private:
@@ -113,17 +122,28 @@ class HeldRow {
   __device__ __forceinline__ void for_own(int stage, const Use& use) const {
     for (int round = 0; round < rounds_; ++round) use((stage * rounds_ + round) * kThreads + static_cast<int>(threadIdx.x));
   }
+  // Whether an element is this thread's.
+  __device__ __forceinline__ bool owns(const Place& place, int64_t i) const {
+    if (i < place.start - place.leading || i >= place.stop() + place.trailing) return false;
+    const int thread = static_cast<int>(threadIdx.x);
+    if (i < place.start) return i == place.place_before();
+    return i < place.stop() ? static_cast<int>(i - place.start) / kWidth % kThreads == thread : i == place.place_after();
+  }
+  __device__ __forceinline__ S held(const Place& place, int i) const {
+    if (i < place.start) return place.before;
+    return i < place.stop() ? slots_[(i - place.start) / kWidth].x[(i - place.start) % kWidth] : place.after;
+  }
   template <class Use>
   __device__ __forceinline__ void read_stage(const Place& place, int stage, const Use& use) const {
     for_own(stage, [&](int v) {
-      if (v >= place.span.count) return;
+      if (v >= place.count) return;
       ComputedIn<S> x[kWidth];
       unpack(x, slots_[v]);
       use([&](int i) { return x[i]; });
     });
   }
   __device__ __forceinline__ void fetch(const Vectors<const S>& rows, const Place& place, int v) const {
-    if (v < place.span.count) copy_ahead(slots_ + v, &rows.at(place.row, place.span.start) + int64_t{v} * kWidth);
+    if (v < place.count) copy_ahead(slots_ + v, &rows.at(place.row, place.start) + v * kWidth);
   }
 };
 

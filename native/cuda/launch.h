@@ -25,6 +25,55 @@ void launch(const char* what, void (*kernel)(Parameters...), dim3 grid, dim3 blo
   check(cudaGetLastError(), what);
 }
 
+#ifndef VANTAGE_CUDA_EMULATED
+inline cudaLaunchConfig_t cluster_configuration(cudaLaunchAttribute& attribute, unsigned size, dim3 grid, dim3 block, size_t shared) {
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim = {size, 1, 1};
+  cudaLaunchConfig_t configuration = {};
+  configuration.gridDim = grid, configuration.blockDim = block;
+  configuration.dynamicSmemBytes = shared;
+  configuration.stream = stream();
+  configuration.attrs = &attribute, configuration.numAttrs = 1;
+  return configuration;
+}
+#endif
+
+// The same, in clusters of `size` blocks that run together (compute capability 9.0). The grid is a multiple of it.
+template <class... Parameters, class... Arguments>
+void launch_clusters(const char* what, void (*kernel)(Parameters...), unsigned size, dim3 grid, dim3 block, size_t shared, Arguments... arguments) {
+  if (size == 1) return launch(what, kernel, grid, block, shared, arguments...);
+  if (grid.x == 0) return;
+#ifdef VANTAGE_CUDA_EMULATED
+  if (shared > kFreeShared && shared > cuda_emulator::allowed_dynamic_shared(reinterpret_cast<const void*>(kernel))) {
+    check(cudaErrorInvalidValue, what);
+  }
+  cuda_emulator::launch([&] { kernel(static_cast<Parameters>(arguments)...); }, grid, block, shared, (sizeof(Parameters) + ... + 0), size);
+#else
+  cudaLaunchAttribute attribute;
+  const cudaLaunchConfig_t configuration = cluster_configuration(attribute, size, grid, block, shared);
+  check(cudaLaunchKernelEx(&configuration, kernel, static_cast<Parameters>(arguments)...), what);
+#endif
+  check(cudaGetLastError(), what);
+}
+
+// Clusters that the device runs at a time; 0 where it has none of that size.
+template <class... Parameters>
+int resident_clusters(const char* what, void (*kernel)(Parameters...), unsigned size, dim3 block, size_t shared) {
+  int count = 0;
+  if (size == 1) {
+    check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&count, kernel, static_cast<int>(block.x), shared), what);
+    return count * device().multiprocessors;
+  }
+#ifdef VANTAGE_CUDA_EMULATED
+  return std::max(1, device().multiprocessors / static_cast<int>(size));
+#else
+  cudaLaunchAttribute attribute;
+  const cudaLaunchConfig_t configuration = cluster_configuration(attribute, size, dim3(size), block, shared);
+  check(cudaOccupancyMaxActiveClusters(&count, kernel, &configuration), what);
+  return count;
+#endif
+}
+
 // The block's dynamic shared memory, aligned to 16 bytes.
 #ifdef VANTAGE_CUDA_EMULATED
 inline char* dynamic_shared() { return cuda_emulator::dynamic_shared(); }

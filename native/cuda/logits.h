@@ -216,6 +216,7 @@ template <class T>
 struct RowGradient {
   T scale, lse, constant, slope, token;
 
+  RowGradient() = default;
   __device__ __forceinline__ RowGradient(T scale, T lse, T entropy, T g_log_prob, T g_entropy)
       : scale(scale), lse(lse), constant(-scale * fma(g_entropy, entropy, g_log_prob)), slope(-scale * g_entropy), token(scale * g_log_prob) {}
 

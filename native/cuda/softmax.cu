@@ -101,7 +101,7 @@ __global__ void __launch_bounds__(kThreads) softmax_held(const Vectors<const S> 
     });
     const Softmax<T> softmax(totals_in_all<kThreads / 32>(t), log);
     const typename Held::Place next = find(row + gridDim.x);
-    held.last_pass(place, out, softmax, x, next);
+    held.last_pass(place, out, softmax, -1, softmax, x, next);
     place = next;
   }
 }

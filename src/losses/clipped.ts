@@ -44,7 +44,7 @@ export class DualClipPolicyLoss extends PolicyLoss {
 }
 
 /** The tokens' losses, [B,T], and the metrics. */
-function clippedSurrogate({ logProbs, oldLogProbs, advantages, mask }: PolicyLossInputs, low: number, high: number) {
+export function clippedSurrogate({ logProbs, oldLogProbs, advantages, mask }: PolicyLossInputs, low: number, high: number) {
   const valid = mask.notEqual(0);
   // Masked positions get ratio 1, so that neither value nor gradient can come from what they hold.
   const logRatio = where(valid, logProbs.sub(oldLogProbs), 0).clamp(-logRatioLimit, logRatioLimit);

@@ -3,6 +3,7 @@ import { registerPolicyLoss } from './policy_loss';
 
 export { DualClipPolicyLoss, RegularPolicyLoss } from './clipped';
 export { klDivergence, type KlEstimator, klEstimators } from './kl';
+export { logitsPolicyLoss, type LogitsPolicyLossInputs, type LogitsPolicyLossOptions, type LogitsPolicyLossResult } from './logits_policy_loss';
 export {
   computePolicyLoss,
   getPolicyLoss,

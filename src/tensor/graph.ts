@@ -58,6 +58,8 @@ export interface KernelCall {
   aliases?: (number | null)[];
   /** Output i may take the memory of input reuses[i] (alike in shape and dtype), where nothing reads that one afterwards. */
   reuses?: (number | null)[];
+  /** Outputs that are computed only where something reads them; the kernel gets an empty array for them otherwise. */
+  optional?: number[];
   /** Runs after everything else in its evaluation (optimizer updates: others may still read what it changes). */
   last?: boolean;
 }
@@ -151,7 +153,7 @@ function structure(attributes: Attributes): string {
   if (regions) return `${regions.map((r) => `${r.offset}:${r.strides.join()}`).join(';')}|${attributes.fill}`;
   if (kernel) {
     const outputs = kernel.outputs.map((o) => `${o.dtype}:${o.shape.join()}`).join(';');
-    return `${kernel.name}|${outputs}|${kernel.attributes.join()}|${kernel.aliases?.join()}|${kernel.reuses?.join()}|${kernel.last}`;
+    return `${kernel.name}|${outputs}|${kernel.attributes.join()}|${kernel.aliases?.join()}|${kernel.reuses?.join()}|${kernel.optional?.join()}|${kernel.last}`;
   }
   if (loop) return `${attributes.reverse}|${loopStructure(loop)}`;
   if (attributes.reduction) return `${attributes.reduction}|${attributes.axes!.join()}`;

@@ -1,5 +1,6 @@
 /** The gradients of the tuned kernels: for each, the gradients of its inputs given those of its results (undefined where none arrives). */
-import { constant, kernel, outputOf, permute, reduce, windowOf, type Node } from './graph';
+import { TensorError } from '../errors';
+import { cast, constant, kernel, outputOf, permute, reduce, reshape, windowOf, type Node } from './graph';
 import * as ops from './operations';
 import type { Shape } from './shape';
 
@@ -54,6 +55,16 @@ export const kernelGradients: Record<string, Rule> = {
     const outputs = [{ shape: logits.shape, dtype: logits.dtype }];
     const call = { name: 'token_log_probs_backward', outputs, scalars: node.attributes.kernel!.scalars, attributes: [], reuses: [0] };
     return [...kernel(call, [logits, ids, outputOf(node, 2), outputOf(node, 1), given(node, gradients, 0), given(node, gradients, 1)]), null];
+  },
+
+  token_policy_gradient(node, [g, ...others]) {
+    if (others.some((other) => other)) throw new TensorError('gradients: of token_policy_gradient only the losses have a gradient, and no second one');
+    const gradient = outputOf(node, 3);
+    const constants = node.inputs.slice(1).map(() => null);
+    // The kernel's is that of the sum of the losses.
+    if (g!.op === 'constant' && g!.attributes.value === 1) return [gradient, ...constants];
+    const factor = ops.expandNode(reshape(g!, [g!.size, 1]), gradient.shape);
+    return [cast(ops.binary('mul', cast(gradient, factor.dtype), factor), gradient.dtype), ...constants];
   },
 
   gather(node, [g]) {

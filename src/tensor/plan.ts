@@ -331,6 +331,11 @@ class PlanWriter implements PlanContext {
     const views = node.inputs.map((input) => ({ place: this.place(input), shape: input.shape }));
     call.outputs.forEach(({ shape, dtype }, k) => {
       if ((call.aliases?.[k] ?? null) !== null) return;
+      if (call.optional?.includes(k) && !this.reads(node, k)) {
+        const none = shape.map(() => 0);
+        views.push({ place: { ...views[0]!.place, dtype, offset: 0, strides: none }, shape: none });
+        return;
+      }
       const slot = this.slotFor(`${index}:${k}`, sizeOf(shape) * dtypes[dtype].bytes);
       const reused = call.reuses?.[k] ?? null;
       if (reused !== null && wholeArray(node.inputs[reused]!)) this.takeovers.push({ result: this.slots[slot]!, input: this.slots[views[reused]!.place.slot]! });
@@ -339,6 +344,11 @@ class PlanWriter implements PlanContext {
     this.steps.push(`${call.name} ${views.map((view) => `${view.place.dtype}[${view.shape.join()}]`).join(' ')}`);
     const first = this.scalarOf(node);
     return this.kernelRecord(call.name, views, call.scalars.map((_, i) => first + i), call.attributes);
+  }
+
+  /** Whether a kernel's output is part of the plan. */
+  private reads(kernel: Node, index: number): boolean {
+    return this.nodes.some((node) => node.op === 'output' && node.inputs[0] === kernel && node.attributes.index === index);
   }
 
   private kernelRecord(name: string, views: { place: Place; shape: readonly number[] }[], scalars: number[], attributes: number[]): number[] {

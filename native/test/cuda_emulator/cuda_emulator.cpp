@@ -51,7 +51,7 @@ namespace cuda_emulator {
 namespace {
 
 constexpr size_t kStack = 256 * 1024;
-constexpr size_t kMostThreads = 1024, kMostShared = 227 * 1024, kMostParameters = 4096;
+constexpr size_t kMostThreads = 1024, kMostShared = 227 * 1024, kMostParameters = 4096, kMostCluster = 8;
 
 struct Barrier {
   unsigned mask = 0, arrived = 0, generation = 0;
@@ -83,13 +83,21 @@ struct Block {
   uint64_t progress = 0;
   const std::function<void()>* thread = nullptr;
   std::vector<char> shared;
-} block_state;
+  uint3 index = {};
+};
+
+// The blocks that run together.
+struct Cluster {
+  std::vector<Block> blocks;
+  unsigned size = 1, running = 0;
+  unsigned arrived = 0, generation = 0;
+} cluster;
 
 std::mutex one_launch;
 cudaError_t last_error = cudaSuccess;
 std::map<const void*, size_t> shared_limits;
 
-Block& state() { return block_state; }
+Block& state() { return cluster.blocks[cluster.running]; }
 Warp& warp() { return state().warps[state().current / 32]; }
 
 [[noreturn]] void die(const char* text) {
@@ -116,6 +124,14 @@ void complete_block_barrier() {
   ++b.generation;
   ++b.progress;
 }
+void complete_cluster_barrier() {
+  unsigned live = 0;
+  for (unsigned i = 0; i < cluster.size; ++i) live += cluster.blocks[i].live;
+  if (cluster.arrived == 0 || cluster.arrived < live) return;
+  cluster.arrived = 0;
+  ++cluster.generation;
+  ++state().progress;
+}
 void complete_warp_barrier(Warp& w, Barrier& barrier) {
   if (barrier.arrived == 0 || (barrier.mask & w.live & ~barrier.arrived) != 0) return;
   barrier.arrived = 0;
@@ -132,6 +148,7 @@ void run_fiber() {
   ++b.progress;
   w.live &= ~(1u << lane());
   complete_block_barrier();
+  complete_cluster_barrier();
   for (Barrier& barrier : w.barriers) complete_warp_barrier(w, barrier);
   leave();
   die("a finished thread was resumed");
@@ -158,9 +175,10 @@ unsigned seed() {
   return text ? static_cast<unsigned>(std::strtoul(text, nullptr, 10)) : 0;
 }
 
-void run_block(const std::vector<unsigned>& order) {
-  Block& b = state();
-  const unsigned threads = static_cast<unsigned>(order.size());
+void start(Block& b, unsigned threads, uint3 index, size_t dynamic_shared) {
+  if (b.fibers.size() < threads) b.fibers.resize(threads);
+  b.index = index;
+  b.shared.assign(dynamic_shared + 16, static_cast<char>(0xff));
   b.live = threads;
   b.arrived = b.counting = 0;
   b.warps.assign((threads + 31) / 32, {});
@@ -169,36 +187,52 @@ void run_block(const std::vector<unsigned>& order) {
     b.fibers[i].index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
     b.warps[i / 32].live |= 1u << (i % 32);
   }
-  while (b.live > 0) {
-    const uint64_t before = b.progress;
-    bool yielded = false;
-    for (unsigned i : order) {
-      Fiber& fiber = b.fibers[i];
-      if (fiber.done || (fiber.generation && *fiber.generation == fiber.expected)) continue;
-      fiber.generation = nullptr;
-      b.current = i;
-      threadIdx = fiber.index;
-      vantage_switch_fiber(&b.scheduler, fiber.context);
-      yielded = yielded || (!fiber.done && !fiber.generation);
+}
+
+// A turn of each thread of the running block that waits for nothing; whether one of them only yielded.
+bool run_threads(const std::vector<unsigned>& order) {
+  Block& b = state();
+  blockIdx = b.index;
+  bool yielded = false;
+  for (unsigned i : order) {
+    Fiber& fiber = b.fibers[i];
+    if (fiber.done || (fiber.generation && *fiber.generation == fiber.expected)) continue;
+    fiber.generation = nullptr;
+    b.current = i;
+    threadIdx = fiber.index;
+    vantage_switch_fiber(&b.scheduler, fiber.context);
+    yielded = yielded || (!fiber.done && !fiber.generation);
+  }
+  return yielded;
+}
+
+void run_cluster(const std::vector<unsigned>& order) {
+  for (bool live = true; live;) {
+    bool moved = live = false;
+    for (unsigned i = 0; i < cluster.size; ++i) {
+      cluster.running = i;
+      const uint64_t before = state().progress;
+      moved |= run_threads(order) || state().progress != before;
+      live |= state().live > 0;
     }
-    if (b.progress == before && !yielded) die("deadlock: a barrier or a warp function that not every thread it names reaches");
+    if (live && !moved) die("deadlock: a barrier or a warp function that not every thread it names reaches");
   }
 }
 
 }  // namespace
 
-void launch(const std::function<void()>& thread, dim3 grid, dim3 block, size_t dynamic_shared, size_t parameter_bytes) {
+void launch(const std::function<void()>& thread, dim3 grid, dim3 block, size_t dynamic_shared, size_t parameter_bytes, unsigned blocks_of_cluster) {
   const std::lock_guard<std::mutex> guard(one_launch);
   const size_t threads = size_t{block.x} * block.y * block.z;
   const bool valid = threads > 0 && threads <= kMostThreads && block.z <= 64 && grid.x <= 0x7fffffffu && grid.y <= 65535 && grid.z <= 65535 &&
-                     dynamic_shared <= kMostShared && parameter_bytes <= kMostParameters;
+                     dynamic_shared <= kMostShared && parameter_bytes <= kMostParameters && blocks_of_cluster > 0 &&
+                     blocks_of_cluster <= kMostCluster && grid.x % blocks_of_cluster == 0;
   if (!valid) {
     last_error = cudaErrorInvalidConfiguration;
     return;
   }
-  Block& b = state();
-  if (b.fibers.size() < threads) b.fibers.resize(threads);
-  b.thread = &thread;
+  cluster.size = blocks_of_cluster;
+  if (cluster.blocks.size() < cluster.size) cluster.blocks.resize(cluster.size);
   gridDim = grid;
   blockDim = block;
   std::vector<unsigned> order(threads);
@@ -206,10 +240,13 @@ void launch(const std::function<void()>& thread, dim3 grid, dim3 block, size_t d
   if (const unsigned s = seed()) std::shuffle(order.begin(), order.end(), std::mt19937(s));
   for (unsigned z = 0; z < grid.z; ++z) {
     for (unsigned y = 0; y < grid.y; ++y) {
-      for (unsigned x = 0; x < grid.x; ++x) {
-        blockIdx = {x, y, z};
-        b.shared.assign(dynamic_shared + 16, static_cast<char>(0xff));
-        run_block(order);
+      for (unsigned x = 0; x < grid.x; x += cluster.size) {
+        cluster.arrived = 0;
+        for (unsigned i = 0; i < cluster.size; ++i) {
+          cluster.blocks[i].thread = &thread;
+          start(cluster.blocks[i], static_cast<unsigned>(threads), {x + i, y, z}, dynamic_shared);
+        }
+        run_cluster(order);
       }
     }
   }
@@ -218,9 +255,23 @@ void launch(const std::function<void()>& thread, dim3 grid, dim3 block, size_t d
 unsigned lane() { return state().current % 32; }
 unsigned live_lanes() { return warp().live; }
 void* lane_slot(unsigned lane) { return warp().slots[lane]; }
-char* dynamic_shared() {
-  char* first = state().shared.data();
+char* shared_of(Block& block) {
+  char* first = block.shared.data();
   return first + (16 - reinterpret_cast<uintptr_t>(first) % 16) % 16;
+}
+char* dynamic_shared() { return shared_of(state()); }
+unsigned cluster_rank() { return cluster.running; }
+void* shared_of_rank(void* mine, unsigned rank) {
+  if (rank >= cluster.size) die("there is no such block in the cluster");
+  const ptrdiff_t offset = static_cast<char*>(mine) - dynamic_shared();
+  if (offset < 0 || offset >= static_cast<ptrdiff_t>(state().shared.size())) die("an address for another block is not in the dynamic shared memory");
+  return shared_of(cluster.blocks[rank]) + offset;
+}
+void cluster_barrier() {
+  ++cluster.arrived;
+  const unsigned before = cluster.generation;
+  complete_cluster_barrier();
+  if (cluster.generation == before) wait(cluster.generation);
 }
 void yield() { leave(); }
 

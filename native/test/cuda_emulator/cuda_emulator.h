@@ -4,7 +4,8 @@
 //
 // What it cannot show: timing, memory ordering between blocks, and races that need two threads inside of the same instruction. The order of the fibers
 // is shuffled by the seed in VANTAGE_EMULATOR_SEED, so that a missing barrier changes results.
-// Blocks run in order, one at a time: a block may wait for an earlier one, never for a later one (no grid-wide barrier).
+// Blocks run in order, one at a time: a block may wait for an earlier one, never for a later one (no grid-wide barrier). The blocks of a cluster run
+// together; __shared__ variables are then theirs in common, so that kernels for clusters keep what they share in the dynamic memory.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -59,7 +60,7 @@ constexpr int warpSize = 32;
 namespace cuda_emulator {
 
 // One launch. Throws nothing; a launch that a GPU would refuse sets the last error, a deadlock ends the process with a message.
-void launch(const std::function<void()>& thread, dim3 grid, dim3 block, size_t dynamic_shared, size_t parameter_bytes);
+void launch(const std::function<void()>& thread, dim3 grid, dim3 block, size_t dynamic_shared, size_t parameter_bytes, unsigned blocks_of_cluster = 1);
 void block_barrier();
 void warp_barrier(unsigned mask);
 // Where a lane of the running thread's warp leaves a value for the others.
@@ -67,6 +68,10 @@ void* lane_slot(unsigned lane);
 unsigned lane();
 unsigned live_lanes();
 char* dynamic_shared();
+unsigned cluster_rank();
+void cluster_barrier();
+// Where another block of the cluster has what stands at an address of this block's dynamic memory.
+void* shared_of_rank(void* mine, unsigned rank);
 int count_across_block(bool predicate);  // also a barrier
 // Lets other threads of the block run, in a loop that waits for one of them.
 void yield();
