@@ -70,7 +70,7 @@ async function ifThere<T>(start: () => Promise<T>): Promise<T | undefined> {
 }
 
 async function measure(workloads: readonly Workload[], { device, quick: isQuick, native, 'no-peers': alone }: ReturnType<typeof options>) {
-  say('building the native harness …');
+  say(process.env.VANTAGE_BENCH_HARNESS ? 'starting …' : 'building the native harness …');
   const harness = new Harness(buildHarness(), device);
   const python = alone ? undefined : await ifThere(() => PythonPeers.start(device));
   const tfjs = alone || device !== 'cpu' ? undefined : await ifThere(startTfjs);

@@ -81,7 +81,7 @@ export interface TimedOnDevice {
 /** Calls of a sample on the device take so long, half of what the GPU is kept busy for while they are queued (native/cuda/timer.h) … */
 const DEVICE_SAMPLE = 0.001;
 /** … and are not so many that the queue is full. */
-const MOST_QUEUED = 64;
+const MOST_QUEUED = 32;
 const DEVICE_ROUNDS = 7;
 
 /** Medians of the seconds a call on the device, in turns; without those whose calls are not queued in time. */

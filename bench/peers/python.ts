@@ -22,7 +22,7 @@ export class PythonPeers {
   static async start(device: Device): Promise<PythonPeers> {
     const script = join(__dirname, device === 'cuda' ? 'gpu_peers.py' : 'torch_cpu.py');
     const threads = process.env.VANTAGE_NUM_THREADS ?? String(availableParallelism());
-    let reason = '';
+    const reasons: string[] = [];
     for (const python of candidates()) {
       const child = new Child(python, ['-B', script, threads]);
       await child.send('{"do":"hello"}');
@@ -31,10 +31,10 @@ export class PythonPeers {
         return new PythonPeers(child, device, peers, version);
       } catch (error) {
         child.close();
-        reason = (error as Error).message;
+        reasons.push((error as Error).message);
       }
     }
-    throw new Skipped(`no Python with PyTorch${device === 'cuda' ? ' that sees a GPU' : ''} found (PYTHON names one): ${reason}`);
+    throw new Skipped(`no Python with PyTorch${device === 'cuda' ? ' that sees a GPU' : ''} found (PYTHON names one): ${reasons.join('; ')}`);
   }
 
   private async ask(message: object, ...bytes: ArrayBufferView[]): Promise<Answer> {

@@ -178,7 +178,7 @@ describe('takeTurns', () => {
       broken: { rotate: false, seconds: 1, timeOnDevice: async () => { throw new Error('no clock'); } },
     };
     expect(await takeTurnsOnDevice(timed, 5, (name, error) => failures.push(`${name}: ${error.message}`))).toEqual({ fine: 2, short: 5 });
-    expect(asked).toEqual([[10, 10, 10, 10, 10], [1, 1], [64, 64, 64, 64, 64]]);
+    expect(asked).toEqual([[10, 10, 10, 10, 10], [1, 1], [32, 32, 32, 32, 32]]);
     expect(failures).toEqual(['broken: no clock']);
   });
 
