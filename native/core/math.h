@@ -52,6 +52,16 @@ VANTAGE_HD int32_t modulo(int32_t a, int32_t b) {
   return r != 0 && (r < 0) != (b < 0) ? r + b : r;
 }
 
+// a·b + c. GPUs are told not to contract products and sums, so that a program computes the same whether it is interpreted or compiled; within a
+// function they round once.
+VANTAGE_HD float multiply_add(float a, float b, float c) {
+#ifdef __CUDA_ARCH__
+  return __fmaf_rn(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
 // A NaN on either side is the result.
 template <class T>
 VANTAGE_HD T maximum(T a, T b) {
@@ -61,6 +71,19 @@ template <class T>
 VANTAGE_HD T minimum(T a, T b) {
   return (a < b) | (a != a) ? a : b;
 }
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+// One instruction.
+VANTAGE_HD float maximum(float a, float b) {
+  float result;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+  return result;
+}
+VANTAGE_HD float minimum(float a, float b) {
+  float result;
+  asm("min.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+  return result;
+}
+#endif
 
 VANTAGE_HD float absolute(float a) { return __builtin_fabsf(a); }
 VANTAGE_HD double absolute(double a) { return __builtin_fabs(a); }
@@ -94,40 +117,46 @@ VANTAGE_HD double power(double a, double b) { return __builtin_pow(a, b); }
 
 // x = n·ln 2 + r with |r| <= ln 2 / 2, for |x| below about 10^4. Adding 1.5·2^23 rounds to an integer, which is then in the low bits.
 VANTAGE_HD int32_t reduce_exponent(float x, float* r) {
-  const float shifted = x * 1.44269504088896341f + 12582912.0f;
+  const float shifted = multiply_add(x, 1.44269504088896341f, 12582912.0f);
   const float n = shifted - 12582912.0f;
-  *r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  *r = multiply_add(n, 2.12194440e-4f, multiply_add(n, -0.693359375f, x));
   return static_cast<int32_t>(bits_of(shifted) - 0x4B400000u);
+}
+// x between two bounds; a NaN stays.
+VANTAGE_HD float limited(float x, float least, float most) {
+#ifdef __CUDA_ARCH__
+  return maximum(minimum(x, most), least);
+#else
+  return x > most ? most : x < least ? least : x;
+#endif
 }
 VANTAGE_HD float power_of_two(int32_t n) { return float_of(static_cast<uint32_t>(n + 127) << 23); }
 
 // (e^r - 1 - r) / r² for |r| <= ln 2 / 2.
 VANTAGE_HD float exp_tail(float r) {
   float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  return p * r + 5.0000001201e-1f;
+  p = multiply_add(p, r, 1.3981999507e-3f);
+  p = multiply_add(p, r, 8.3334519073e-3f);
+  p = multiply_add(p, r, 4.1665795894e-2f);
+  p = multiply_add(p, r, 1.6666665459e-1f);
+  return multiply_add(p, r, 5.0000001201e-1f);
 }
 
 VANTAGE_HD float exp(float x) {
-  x = x > 89.0f ? 89.0f : x;  // a NaN stays
-  x = x < -105.0f ? -105.0f : x;
+  x = limited(x, -105.0f, 89.0f);
   float r;
   const int32_t n = reduce_exponent(x, &r);
   const int32_t half = n >> 1;  // 2^n in two factors: n may be 128, or below -126
-  return (exp_tail(r) * (r * r) + r + 1.0f) * power_of_two(half) * power_of_two(n - half);
+  return (multiply_add(exp_tail(r), r * r, r) + 1.0f) * power_of_two(half) * power_of_two(n - half);
 }
 VANTAGE_HD double exp(double x) { return __builtin_exp(x); }
 
 VANTAGE_HD float expm1(float x) {
-  const float limited = x > 89.0f ? 89.0f : x < -20.0f ? -20.0f : x;
   float r;
-  const int32_t n = reduce_exponent(limited, &r);
+  const int32_t n = reduce_exponent(limited(x, -20.0f, 89.0f), &r);
   const float half_scale = power_of_two(n - 1);
-  const float result = 2.0f * (half_scale * (exp_tail(r) * (r * r) + r) + (half_scale - 0.5f));
-  return x == 0.0f ? x : result;
+  const float result = 2.0f * multiply_add(half_scale, multiply_add(exp_tail(r), r * r, r), half_scale - 0.5f);
+  return __builtin_copysignf(result, x);  // of -0, too
 }
 VANTAGE_HD double expm1(double x) { return __builtin_expm1(x); }
 
@@ -138,17 +167,17 @@ VANTAGE_HD float log(float x) {
   const float f = float_of(bits - (static_cast<uint32_t>(e) << 23)) - 1.0f;
   const float n = static_cast<float>(e) - (tiny ? 23.0f : 0.0f);
   float p = 7.0376836292e-2f;
-  p = p * f - 1.1514610310e-1f;
-  p = p * f + 1.1676998740e-1f;
-  p = p * f - 1.2420140846e-1f;
-  p = p * f + 1.4249322787e-1f;
-  p = p * f - 1.6668057665e-1f;
-  p = p * f + 2.0000714765e-1f;
-  p = p * f - 2.4999993993e-1f;
-  p = p * f + 3.3333331174e-1f;
+  p = multiply_add(p, f, -1.1514610310e-1f);
+  p = multiply_add(p, f, 1.1676998740e-1f);
+  p = multiply_add(p, f, -1.2420140846e-1f);
+  p = multiply_add(p, f, 1.4249322787e-1f);
+  p = multiply_add(p, f, -1.6668057665e-1f);
+  p = multiply_add(p, f, 2.0000714765e-1f);
+  p = multiply_add(p, f, -2.4999993993e-1f);
+  p = multiply_add(p, f, 3.3333331174e-1f);
   const float square = f * f;
-  const float tail = p * f * square - n * 2.12194440e-4f - 0.5f * square;
-  const float result = (f + tail) + n * 0.693359375f;
+  const float tail = multiply_add(p * f, square, n * -2.12194440e-4f) - 0.5f * square;
+  const float result = multiply_add(n, 0.693359375f, f + tail);
   const float infinity = __builtin_inff();
   // Zero, infinity, and what has no logarithm.
   return x > 0.0f ? (x < infinity ? result : infinity) : (x == 0.0f ? -infinity : __builtin_nanf(""));

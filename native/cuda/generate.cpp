@@ -20,7 +20,8 @@ std::string access(Access how) { return std::string("Access::") + kAccessNames[s
 
 size_t argument_words(const Program& program, const Layout& layout) {
   const size_t views = std::max<size_t>(1, program.views.size()), dims = static_cast<size_t>(layout.dims);
-  return sizeof(Geometry) / 8 + 2 + views + static_cast<size_t>(std::max(1, scalar_count(program))) + dims + views * dims;
+  const size_t scalars = static_cast<size_t>(std::max(1, scalar_count(program)));
+  return sizeof(Geometry) / 8 + 2 + views + (layout.scans > 0 ? 2 : 1) * scalars + dims + views * dims;
 }
 
 class Writer {
@@ -36,6 +37,7 @@ class Writer {
     line("  unsigned long long aligned[2];");
     line("  char* base[" + views + "];");
     line("  Slot scalars[" + scalars + "];");
+    if (layout_.scans > 0) line("  double reals[" + scalars + "];");
     line("  long long shape[" + dims + "];");
     line("  long long strides[" + views + "][" + dims + "];");
     line("};");
@@ -77,7 +79,9 @@ class Writer {
     instructions();
     for (size_t k = 0; k < program_.outputs.size(); ++k) {
       const Output& out = program_.outputs[k];
-      line("    c.template leave<" + std::string(type_of(out.type)) + ">(" + std::to_string(k) + ", " + value_[out.reg].name + ");");
+      const bool bits = out.reduction == Reduction::sum && value_[out.reg].bit;
+      line("    c." + (bits ? "leave_bits" : "template leave<" + std::string(type_of(out.type)) + ">") + "(" + std::to_string(k) + ", " +
+           value_[out.reg].name + ");");
     }
     line("  }");
     line("};");
@@ -87,9 +91,7 @@ class Writer {
     line("};");
     line("}  // namespace vantage::cuda");
     line("using namespace vantage::cuda;");
-    // A long row's blocks wait for each other's maps: two of them on a multiprocessor hide that.
-    const std::string bounds = layout_.walk == Walk::wide ? "kThreads, 2" : "kThreads";
-    line("extern \"C\" __global__ void __launch_bounds__(" + bounds + ") vantage_program(const __grid_constant__ Parameters parameters) {");
+    line("extern \"C\" __global__ void __launch_bounds__(kThreads" + blocks() + ") vantage_program(const __grid_constant__ Parameters parameters) {");
     line(std::string("  const Body body{") + (inside ? "" : "*") + "parameters.arguments};");
     line("  " + walk() + "(body, body.arguments.geometry);");
     line("}");
@@ -121,11 +123,23 @@ class Writer {
   struct Value {
     std::string name;
     bool uniform;  // one value for all elements of the thread
+    std::string real;  // of a constant: the same in double
+    // A choice between two constants: its condition, and the sides in double.
+    std::string condition, sides[2];
+    bool bit = false;  // 0 or 1
   };
 
   void line(const std::string& text) { text_ += text + "\n"; }
   void number(const char* name, int value) {
     line("  VANTAGE_DEVICE int " + std::string(name) + "() const { return " + std::to_string(value) + "; }");
+  }
+
+  // How many blocks a multiprocessor should hold at once, as far as registers go: enough to hide each other's waiting, in shuffles and for memory.
+  // Where values are many, fewer blocks without spilling are faster.
+  std::string blocks() const {
+    if (layout_.walk == Walk::wide) return layout_.scans > 0 ? ", 2" : ", 3";
+    const bool few = program_.instructions.size() <= 64 && program_.views.size() <= 12;
+    return layout_.walk == Walk::rows && layout_.scans > 0 && few ? ", 4" : "";
   }
 
   std::string walk() const {
@@ -142,7 +156,23 @@ class Writer {
   std::string declare(const Instruction& one, RegisterType type, bool uniform) {
     const std::string name = "v" + std::to_string(values_++);
     line(std::string("    ") + (uniform ? "One<" + std::string(type_of(type)) + "> " + name + ";" : type_of(type) + (" " + name) + "[n];"));
-    value_[one.dst] = {name, uniform};
+    value_[one.dst] = {};
+    value_[one.dst].name = name;
+    value_[one.dst].uniform = uniform;
+    const bool table = static_cast<int>(one.op) >= kFirstInstruction;
+    value_[one.dst].bit = (table && (row_of(one.op).kind == Kind::compare || row_of(one.op).kind == Kind::logical)) ||
+                          (one.op == Op::load && type == RegisterType::i32 && program_.views[one.a].dtype == DType::boolean);
+    return name;
+  }
+
+  // The value of a scan's operand, in double where it is a choice between constants: nothing has to be converted then.
+  std::string wide(int reg) {
+    const Value value = value_[reg];
+    if (value.condition.empty()) return value.name;
+    const std::string name = "d" + value.name;
+    line("    double " + name + "[n];");
+    line("    _Pragma(\"unroll\") for (int k = 0; k < n; ++k) " + name + "[k] = " + value.condition + "[k] != 0 ? " + value.sides[0] + " : " +
+         value.sides[1] + ";");
     return name;
   }
 
@@ -164,8 +194,12 @@ class Writer {
     return value_[one.a].uniform && (operands < 2 || value_[one.b].uniform) && (operands < 3 || value_[one.c].uniform);
   }
 
+  // Everything that is read comes first, so that all of it is under way before the first of it is used.
   void instructions() {
     const auto& all = program_.instructions;
+    for (const Instruction& one : all) {
+      if (one.op == Op::load) loaded_.push_back(load(one));
+    }
     for (size_t i = 0; i < all.size();) {
       if (all[i].op != Op::loop) {
         add(all[i++]);
@@ -180,25 +214,31 @@ class Writer {
     }
   }
 
+  Value load(const Instruction& one) {
+    const Access how = layout_.read_access(one.a);
+    const std::string name = declare(one, one.type, how == Access::fixed);
+    line("    c.template load<" + std::string(type_of(one.type)) + ">(" + name + ", " + std::to_string(one.a) + ", " +
+         dtype(program_.views[one.a].dtype) + ", " + access(how) + ");");
+    return value_[one.dst];
+  }
+
   void add(const Instruction& one) {
     const std::string type = type_of(one.type);
     switch (one.op) {
       case Op::constant: {
         const std::string name = declare(one, one.type, true);
         const char* field = one.type == RegisterType::f64 ? ".real" : one.type == RegisterType::i32 ? ".whole" : ".single";
+        if (layout_.scans > 0 && one.type == RegisterType::f32) value_[one.dst].real = "arguments.reals[" + std::to_string(scalars_) + "]";
         line("    " + name + ".value = static_cast<" + type + ">(arguments.scalars[" + std::to_string(scalars_++) + "]" + field + ");");
         return;
       }
-      case Op::load: {
-        const Access how = layout_.read_access(one.a);
-        const std::string name = declare(one, one.type, how == Access::fixed);
-        line("    c.template load<" + type + ">(" + name + ", " + std::to_string(one.a) + ", " + dtype(program_.views[one.a].dtype) + ", " +
-             access(how) + ");");
+      case Op::load:
+        value_[one.dst] = loaded_[loads_++];
         return;
-      }
       case Op::scan:
       case Op::scan_prev: {
-        const std::string operands = value_[one.a].name + ", " + value_[one.b].name + ", " + value_[one.c].name;
+        const std::string a = wide(one.a), b = wide(one.b);
+        const std::string operands = a + ", " + b + ", " + value_[one.c].name;
         const std::string name = declare(one, one.type, false);
         line("    c.template scan<" + type + ">(" + std::to_string(scans_++) + ", " + operands + ", " + name + ", " +
              (one.op == Op::scan_prev ? "true" : "false") + ");");
@@ -207,7 +247,13 @@ class Writer {
       default: {
         const std::string right = expression(one);
         const bool uniform = all_uniform(one);
+        const Value a = value_[one.a], b = one.op == Op::where ? value_[one.b] : Value{}, c = one.op == Op::where ? value_[one.c] : Value{};
         const std::string name = declare(one, result_type(one), uniform);
+        if (!b.real.empty() && !c.real.empty()) {
+          value_[one.dst].condition = a.name;
+          value_[one.dst].sides[0] = b.real;
+          value_[one.dst].sides[1] = c.real;
+        }
         if (uniform) line("    { constexpr int k = 0; " + name + "[k] = " + right + "; }");
         else line("    _Pragma(\"unroll\") for (int k = 0; k < n; ++k) " + name + "[k] = " + right + ";");
       }
@@ -246,7 +292,9 @@ class Writer {
   const Program& program_;
   const Layout& layout_;
   std::string text_;
-  std::vector<Value> value_;  // of each register
+  std::vector<Value> value_;   // of each register
+  std::vector<Value> loaded_;  // by each load, in order
+  size_t loads_ = 0;
   int values_ = 0, scalars_ = 0, scans_ = 0, states_ = 0;
 };
 
@@ -268,8 +316,15 @@ std::vector<uint64_t> write_arguments(const Program& program, const Layout& layo
   *at++ = aligned[0];
   *at++ = aligned[1];
   for (size_t v = 0; v < views; ++v) *at++ = reinterpret_cast<uint64_t>(base[v]);
-  read_scalars(program, scalars, reinterpret_cast<Slot*>(at));
+  Slot* const slots_of_scalars = reinterpret_cast<Slot*>(at);
+  read_scalars(program, scalars, slots_of_scalars);
   at += constants;
+  if (layout.scans > 0) {
+    for (size_t i = 0; i < constants; ++i) {
+      const double real = static_cast<double>(slots_of_scalars[i].single);
+      std::memcpy(at++, &real, sizeof real);
+    }
+  }
   for (size_t d = 0; d < dims; ++d) *at++ = static_cast<uint64_t>(layout.shape[d]);
   for (const LaidView& view : layout.views) {
     for (size_t d = 0; d < dims; ++d) *at++ = static_cast<uint64_t>(view.strides[d]);

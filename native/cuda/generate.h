@@ -6,8 +6,8 @@
 
 namespace vantage::cuda {
 
-// The arguments of a generated kernel as the host writes them, in 8-byte words: Geometry, aligned[2], base[views], scalars, shape[dims],
-// strides[views][dims].
+// The arguments of a generated kernel as the host writes them, in 8-byte words: Geometry, aligned[2], base[views], scalars, with scans
+// the float ones of them in double, shape[dims], strides[views][dims].
 std::vector<uint64_t> write_arguments(const Program& program, const Layout& layout, Geometry geometry, void* const* slots, const double* scalars);
 
 // Up to so many bytes they are the kernel's parameter; beyond that the parameter is their address in device memory.

@@ -15,6 +15,7 @@ constexpr int64_t kFewRows = 128;        // fewer, of at least kLongRow elements
 constexpr int64_t kLongRow = 16384;
 constexpr int64_t kBlocks = 1024;        // that a launch should have, to keep the device busy
 constexpr int64_t kMostBlocks = 4096;    // beyond that blocks take several pieces
+constexpr int64_t kTilesOfPart = 4;      // of a long row at least, where it is for the blocks alone: many short parts end at about the same time
 constexpr int64_t kLeastOfPart = 8;      // elements that a thread of a column reduction folds at least
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -113,7 +114,7 @@ void choose_rows(Layout* layout) {
   }
   const int64_t tiles = divide_up(g.inner * g.chunks, kThreads);
   // The state of a scan goes from part to part, a tile each.
-  const int64_t parts = layout->scans > 0 ? tiles : std::clamp<int64_t>(kBlocks / g.rows, 1, tiles);
+  const int64_t parts = layout->scans > 0 ? tiles : std::clamp<int64_t>(divide_up(tiles, kTilesOfPart), 1, std::max<int64_t>(1, kMostBlocks / g.rows));
   g.length = divide_up(tiles, parts);
   g.parts = divide_up(tiles, g.length);
   layout->blocks = g.rows * g.parts;

@@ -196,6 +196,16 @@ struct Context {
       }
     }
   }
+  // A sum of truth values: those of a chunk add up in one register.
+  template <class X>
+  VANTAGE_DEVICE void leave_bits(int which, const X& x) {
+    const OutputInfo out = body.output(which);
+    if constexpr (walk == Walk::columns) return leave_fold<int32_t>(out, x);
+    int32_t sum = 0;
+#pragma unroll
+    for (int k = 0; k < items; ++k) sum += exists(k) ? x[k] : 0;
+    slots[out.fold].whole += sum;
+  }
   // The total of an output, `item` elements behind the present position.
   VANTAGE_DEVICE void leave_total(const OutputInfo& out, Slot total, int item) const {
     const bool whole = out.type == RegisterType::i32;

@@ -30,6 +30,10 @@ export function differentiateElementwise(node: Node, g: Node, give: (node: Node,
     case 'maximum':
     case 'minimum': {
       const [wins, ties] = node.op === 'maximum' ? (['gt', 'ge'] as const) : (['lt', 'le'] as const);
+      const clamped = node.op === 'minimum' && a.op === 'maximum' ? a.inputs[0]! : null;
+      const [low, high] = [a.inputs[1], b].map((bound) => (bound?.op === 'constant' ? bound.attributes.value! : NaN)) as [number, number];
+      // Between two bounds the gradient passes where the value did: one comparison, with what is there already.
+      if (clamped && low <= high) return give(clamped, ops.where(binary('eq', node, clamped), g, 0));
       // A bound passes the gradient on; two tensors share it where they are equal.
       if (b.op === 'constant') return give(a, ops.where(binary(ties, a, b), g, 0));
       if (a.op === 'constant') return give(b, ops.where(binary(ties, b, a), g, 0));

@@ -170,6 +170,9 @@ export class ProgramWriter {
       const { name, operands } = this.instructions[side]!;
       return name === 'where' && operands[0] === test ? operands[1 + k]! : side;
     });
+    const [, value, otherwise] = node.inputs as [Node, Node, Node];
+    const truth = value.dtype === 'bool' || (value.op === 'cast' && value.dtype === 'int32' && value.inputs[0]!.dtype === 'bool');
+    if (truth && otherwise.op === 'constant' && otherwise.attributes.value === 0) return this.emit('and_', type, [test, chosen[0]!]);
     return chosen[0] === chosen[1] ? chosen[0]! : this.emit('where', type, [test, ...chosen]);
   }
 
