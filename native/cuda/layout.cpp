@@ -11,11 +11,13 @@ constexpr int64_t kThreadRow = 16;       // a thread walks rows up to this lengt
 constexpr int64_t kSmallTeamRow = 64;    // eight threads
 constexpr int64_t kWarpRow = 2048;       // a warp
 constexpr int64_t kManyRows = 2048;      // so many rows keep the device busy with a warp each
-constexpr int64_t kFewRows = 128;        // fewer, of at least kLongRow elements, are spread over several blocks
-constexpr int64_t kLongRow = 16384;
+constexpr int64_t kFewRows = 128;        // fewer, of at least so many elements, are spread over several blocks
+constexpr int64_t kLongRow = 4096;
+constexpr int64_t kLongScan = 16384;     // the same where a scan has to go from block to block
 constexpr int64_t kBlocks = 1024;        // that a launch should have, to keep the device busy
 constexpr int64_t kMostBlocks = 4096;    // beyond that blocks take several pieces
-constexpr int64_t kTilesOfPart = 4;      // of a long row at least, where it is for the blocks alone: many short parts end at about the same time
+constexpr int64_t kTilesOfPart = 4;      // of a long row at least, where kFullDevice parts are there: many short ones end at about the same time
+constexpr int64_t kFullDevice = 512;
 constexpr int64_t kLeastOfPart = 8;      // elements that a thread of a column reduction folds at least
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -105,7 +107,7 @@ void choose_rows(Layout* layout) {
   if (layout->loops || length <= kThreadRow || (across(*layout) && g.rows >= kManyRows)) layout->team = 1;
   else if (length <= kSmallTeamRow) layout->team = 8;
   else if (length <= kWarpRow || g.rows >= kManyRows) layout->team = 32;
-  else if (g.rows >= kFewRows || length < kLongRow) layout->team = kThreads;
+  else if (g.rows >= kFewRows || length < (layout->scans > 0 ? kLongScan : kLongRow)) layout->team = kThreads;
   else layout->walk = Walk::wide, layout->team = kThreads;
   g.chunks = divide_up(g.columns, layout->items());
   if (layout->walk == Walk::rows) {
@@ -114,7 +116,8 @@ void choose_rows(Layout* layout) {
   }
   const int64_t tiles = divide_up(g.inner * g.chunks, kThreads);
   // The state of a scan goes from part to part, a tile each.
-  const int64_t parts = layout->scans > 0 ? tiles : std::clamp<int64_t>(divide_up(tiles, kTilesOfPart), 1, std::max<int64_t>(1, kMostBlocks / g.rows));
+  const int64_t rows = std::max<int64_t>(1, g.rows), wanted = std::max(divide_up(tiles, kTilesOfPart), std::min(tiles, divide_up(kFullDevice, rows)));
+  const int64_t parts = layout->scans > 0 ? tiles : std::clamp<int64_t>(wanted, 1, std::max<int64_t>(1, kMostBlocks / rows));
   g.length = divide_up(tiles, parts);
   g.parts = divide_up(tiles, g.length);
   layout->blocks = g.rows * g.parts;

@@ -1,4 +1,5 @@
 /** What runs: chains of arithmetic are one program, whatever masks, casts and views are in them. */
+import { computePolicyLoss, klDivergence } from '../../src/losses';
 import { attention, concat, full, gradients, scan, tensor, where, tokenLogProbs, type Tensor } from '../../src/tensor';
 import { expectMatches, Random, steps } from './helpers';
 import { Ref } from './reference';
@@ -57,6 +58,33 @@ test('a clipped policy loss, forward and backward', () => {
   expect(passes(gradient!)).toEqual([expect.stringMatching(/, 1 loads, /), expect.stringMatching(/, 5 loads, \d+ instructions, 1 outputs$/)]);
   expect(passes([loss, gradient!])).toHaveLength(2);
   expect(steps([loss, gradient!]).length).toBeLessThanOrEqual(7);
+});
+
+test('a loss that is a sum, its metrics, a KL term and the gradient are one pass, and one program on single numbers', () => {
+  const [logProbs, oldLogProbs, reference, advantages, mask] = [matrix(), matrix(), matrix(), matrix(), matrix('bool')];
+  const { loss, metrics } = computePolicyLoss('regular', { logProbs, oldLogProbs, advantages, mask });
+  const total = loss.add(klDivergence(logProbs, reference, 'k3', mask).sum(null, { mask }).mul(0.001));
+  const [gradient] = gradients(total, [logProbs]);
+  const text = steps([total, ...Object.values(metrics), gradient!]);
+  expect(text).toEqual([expect.stringMatching(/^program over \[32,48\] \(reduce over 0,1\), 5 loads, \d+ instructions, 11 outputs$/), expect.stringMatching(/^program over \[\]/)]);
+});
+
+test('cheap arithmetic on an array and a mean is computed again instead of stored', () => {
+  const x = matrix();
+  const normalised = x.mul(x).cumsum();
+  const centred = normalised.sub(normalised.mean());
+  // The difference is needed for the deviation and for the result, on two levels.
+  const text = steps(centred.div(normalised.std().add(1e-8)));
+  expect(passes(centred.div(normalised.std().add(1e-8)))).toHaveLength(3);
+  expect(text.filter((line) => line.startsWith('program over [32,48] (reduce over 0,1)'))).toEqual([expect.stringContaining(', 2 outputs')]);
+});
+
+test('choices by one condition inside of each other are one, and what is not needed then is not computed', () => {
+  const [a, b, mask] = [matrix(), matrix(), matrix('bool')];
+  const twice = where(mask, where(mask, a, b), 0);
+  expect(steps(twice)).toEqual(steps(where(mask, a, 0)));
+  expect(twice.toArray()).toEqual(where(mask, a, 0).toArray());
+  expect(steps(a.greater(0).logicalAnd(a.greater(0)))).toEqual(steps(a.greater(0)));
 });
 
 test('a program kept small: long chains are cut, also in front of reductions and scans, and stay right', () => {
