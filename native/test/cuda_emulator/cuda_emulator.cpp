@@ -210,8 +210,11 @@ void run_cluster(const std::vector<unsigned>& order) {
     bool moved = live = false;
     for (unsigned i = 0; i < cluster.size; ++i) {
       cluster.running = i;
-      const uint64_t before = state().progress;
-      moved |= run_threads(order) || state().progress != before;
+      // As far ahead of the others as a block may get.
+      for (uint64_t before = state().progress - 1; state().progress != before;) {
+        before = state().progress;
+        moved |= run_threads(order) || state().progress != before;
+      }
       live |= state().live > 0;
     }
     if (live && !moved) die("deadlock: a barrier or a warp function that not every thread it names reaches");
