@@ -71,6 +71,7 @@ struct Fiber {
   // What it waits for: the generation of a barrier to change.
   const unsigned* generation = nullptr;
   unsigned expected = 0;
+  unsigned arrived_at = 0;  // the generation of the cluster's barrier
 };
 
 struct Block {
@@ -211,8 +212,11 @@ void run_cluster(const std::vector<unsigned>& order) {
     bool moved = live = false;
     for (unsigned i = 0; i < cluster.size; ++i) {
       cluster.running = i;
-      const uint64_t before = state().progress;
-      moved |= run_threads(order) || state().progress != before;
+      // As far ahead of the others as a block may get.
+      for (uint64_t before = state().progress - 1; state().progress != before;) {
+        before = state().progress;
+        moved |= run_threads(order) || state().progress != before;
+      }
       live |= state().live > 0;
     }
     if (live && !moved) die("deadlock: a barrier or a warp function that not every thread it names reaches");
@@ -267,11 +271,13 @@ void* shared_of_rank(void* mine, unsigned rank) {
   if (offset < 0 || offset >= static_cast<ptrdiff_t>(state().shared.size())) die("an address for another block is not in the dynamic shared memory");
   return shared_of(cluster.blocks[rank]) + offset;
 }
-void cluster_barrier() {
+void cluster_arrive() {
+  state().fibers[state().current].arrived_at = cluster.generation;
   ++cluster.arrived;
-  const unsigned before = cluster.generation;
   complete_cluster_barrier();
-  if (cluster.generation == before) wait(cluster.generation);
+}
+void cluster_wait() {
+  if (cluster.generation == state().fibers[state().current].arrived_at) wait(cluster.generation);
 }
 void yield() { leave(); }
 
