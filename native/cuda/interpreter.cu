@@ -233,7 +233,7 @@ struct Interpreter {
   template <class C>
   VANTAGE_DEVICE void loop(C& c, int begin, int size) const {
     const Packed* const code = launch.script.code + begin;
-    for (int k = 0; k < c.count; ++k) {
+    for (int k = 0; k < C::kItems && c.exists(k); ++k) {
       int states = 0;
       for (; states < size && static_cast<Op>(code[states].op) == Op::state; ++states) {
         const Packed one = code[states];

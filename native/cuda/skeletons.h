@@ -13,7 +13,7 @@ VANTAGE_DEVICE void walk_elements(const Body& body, const Geometry& g) {
     const Index row = body.first_dim() == Body::kDims - 1 ? 0 : quotient(i, of_row);
     c.locate(0, Body::kDims - 1, row);
     c.place(i - row * of_row);
-    c.run(g.whole && c.count == items);
+    c.run(g.whole && c.full());
   }
 }
 
@@ -30,8 +30,8 @@ VANTAGE_DEVICE void take_chunks(C& c, typename C::Index done, int member, int te
   // Threads that compute together take the same way: where a scan is, the whole team does, and its chunks follow one another.
   bool is_whole = g.whole;
   if (c.body.outer() == C::kDims - 1 && team >= 32) is_whole = is_whole && exists && (done + team) * C::kItems <= static_cast<Index>(g.columns);
-  else if (team > 1) is_whole = is_whole && __all_sync(0xffffffffu, c.count == C::kItems);
-  else is_whole = is_whole && c.count == C::kItems;
+  else if (team > 1) is_whole = is_whole && __all_sync(0xffffffffu, c.full());
+  else is_whole = is_whole && c.full();
   c.run(is_whole);
 }
 
@@ -195,7 +195,7 @@ VANTAGE_DEVICE void walk_columns(const Body& body, const Geometry& g) {
   const long long begin = part * g.length, end = begin + g.length < g.reduced ? begin + g.length : g.reduced;
   for (long long r = begin + line; r < end; r += lines) {
     c.locate(body.outer(), kept, static_cast<Index>(r));
-    c.run(g.whole && c.count == items);
+    c.run(g.whole && c.full());
   }
   const int folds = body.folds();
   const auto partial = [&](long long p, int fold, int k) { return g.partials + ((p * folds + fold) * items + k) * groups * lanes + unit; };
@@ -211,7 +211,7 @@ VANTAGE_DEVICE void walk_columns(const Body& body, const Geometry& g) {
 #pragma unroll
     for (int i = 0; i < items; ++i) {
       if (g.parts > 1) *partial(part, out.fold, i) = totals[i];
-      else if (i < c.count) c.leave_total(out, totals[i], i);
+      else if (i < c.left) c.leave_total(out, totals[i], i);
     }
   }
   if (g.parts == 1 || folds == 0 || !is_last(g.tickets + group, g.parts)) return;
@@ -230,7 +230,7 @@ VANTAGE_DEVICE void walk_columns(const Body& body, const Geometry& g) {
     if (line > 0) continue;
 #pragma unroll
     for (int i = 0; i < items; ++i) {
-      if (i < c.count) c.leave_total(out, totals[i], i);
+      if (i < c.left) c.leave_total(out, totals[i], i);
     }
   }
 }

@@ -23,7 +23,7 @@ struct Piece {
   long long at, stride;  // in elements
   DType dtype;
   Access access;
-  int count;
+  long long left;  // elements from the first one to the end of the row: `items` of them or more, or fewer, or none
   bool aligned;  // all of them may be moved at once
 };
 
@@ -31,12 +31,12 @@ template <class S, class T, int items, class X>
 VANTAGE_DEVICE void fetch(X& x, const Piece& p) {
   const S* from = reinterpret_cast<const S*>(p.base) + p.at;
   if (p.access == Access::fixed) {
-    const T value = p.count > 0 ? loaded<T>(*from) : T{};
+    const T value = p.left > 0 ? loaded<T>(*from) : T{};
 #pragma unroll
     for (int k = 0; k < items; ++k) x[k] = value;
     return;
   }
-  if (p.access != Access::strided && p.count == items && p.aligned) {
+  if (p.access != Access::strided && p.left >= items && p.aligned) {
     const bool backward = p.access == Access::backward;
     const Pack<S, items> pack = *reinterpret_cast<const Pack<S, items>*>(backward ? from - (items - 1) : from);
 #pragma unroll
@@ -44,13 +44,13 @@ VANTAGE_DEVICE void fetch(X& x, const Piece& p) {
     return;
   }
 #pragma unroll
-  for (int k = 0; k < items; ++k) x[k] = k < p.count ? loaded<T>(from[k * p.stride]) : T{};
+  for (int k = 0; k < items; ++k) x[k] = k < p.left ? loaded<T>(from[k * p.stride]) : T{};
 }
 
 template <class S, class T, int items, class X>
 VANTAGE_DEVICE void store(const X& x, const Piece& p) {
   S* to = reinterpret_cast<S*>(p.base) + p.at;
-  if ((p.access == Access::unit || p.access == Access::backward) && p.count == items && p.aligned) {
+  if ((p.access == Access::unit || p.access == Access::backward) && p.left >= items && p.aligned) {
     const bool backward = p.access == Access::backward;
     Pack<S, items> pack;
 #pragma unroll
@@ -60,7 +60,7 @@ VANTAGE_DEVICE void store(const X& x, const Piece& p) {
   }
 #pragma unroll
   for (int k = 0; k < items; ++k) {
-    if (k < p.count) put(to[k * p.stride], x[k]);
+    if (k < p.left) put(to[k * p.stride], x[k]);
   }
 }
 
@@ -107,7 +107,9 @@ struct Context {
   const Geometry& geometry;
   typename Body::Slots slots;
   Index index[kDims] = {};
-  int count = 0;       // of the elements of the chunk that exist
+  // Elements from the chunk's first one to the end of the row. It is not cut to what the chunk holds: of `min(max(left, 0), items) == items` ptxas (CUDA
+  // 13.0, sm_90) makes an instruction that answers yes where fewer are left.
+  Index left = 0;
   bool whole = false;  // all of them do, and every view's are aligned
   bool first = false;  // the chunk begins at the first element of the row, for the whole team
   Index row = 0, part = 0;
@@ -126,7 +128,8 @@ struct Context {
     whole = false;
     body.run(*this);
   }
-  VANTAGE_DEVICE bool exists(int k) const { return whole || k < count; }
+  VANTAGE_DEVICE bool exists(int k) const { return whole || k < left; }
+  VANTAGE_DEVICE bool full() const { return left >= items; }
 
   // ---- Position ----------------------------------------------------------------------------------------------------------------
 
@@ -141,9 +144,8 @@ struct Context {
     }
   }
   VANTAGE_DEVICE void place(Index chunk) {
-    const Index left = static_cast<Index>(geometry.columns) - chunk * items;
+    left = static_cast<Index>(geometry.columns) - chunk * items;
     index[kDims - 1] = chunk * items;
-    count = left < 0 ? 0 : left < items ? static_cast<int>(left) : items;
   }
   VANTAGE_DEVICE Index offset(int view, Access access) const {
     Index total = access == Access::unit       ? index[kDims - 1]
@@ -161,7 +163,7 @@ struct Context {
 
   VANTAGE_DEVICE Piece piece(int view, DType dtype, Access access) const {
     const long long stride = access == Access::strided ? body.stride(view, kDims - 1) : access == Access::backward ? -1 : 1;
-    return {body.base(view), offset(view, access), stride, dtype, access, whole ? items : count, whole || body.aligned(view)};
+    return {body.base(view), offset(view, access), stride, dtype, access, whole ? items : static_cast<long long>(left), whole || body.aligned(view)};
   }
   template <class T, class X>
   VANTAGE_DEVICE void load(X& x, int view, DType dtype, Access access) const {
