@@ -62,25 +62,23 @@ __device__ __forceinline__ M compose_warp(M map) {
 
 // Powers of a factor that every step has, by the host.
 struct Powers {
-  double step;       // p
-  double fours[8];   // p^(4·2^i): of 1, 2, 4, … 128 fours
+  double step;      // p
+  double lanes[6];  // p^(4·2^i): of the fours of 1, 2, 4, … 32 lanes
 
   explicit Powers(double p = 0) : step(p) {
     double power = p * p * (p * p);
-    for (double& one : fours) one = power, power *= power;
+    for (double& one : lanes) one = power, power *= power;
+  }
+  // Of the fours of so many lanes, at most 31.
+  __device__ __forceinline__ double before(int lane) const {
+    double power = 1;
+#pragma unroll
+    for (int i = 0; i < 5; ++i) power *= lane >> i & 1 ? lanes[i] : 1.0;
+    return power;
   }
 };
 
 // i for 2^i.
 constexpr int log2_of(int n) { return n == 1 ? 0 : 1 + log2_of(n / 2); }
-
-// Of the fours of so many lanes, at most 31, of kChunks each.
-template <int kChunks>
-__device__ __forceinline__ double power_of_lanes(const Powers& powers, int lanes) {
-  double power = 1;
-#pragma unroll
-  for (int i = 0; i < 5; ++i) power *= lanes >> i & 1 ? powers.fours[i + log2_of(kChunks)] : 1.0;
-  return power;
-}
 
 }  // namespace vantage::cuda

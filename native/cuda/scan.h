@@ -49,8 +49,7 @@ __device__ __forceinline__ int64_t index_of(int64_t number, int64_t count) {
   return F::kReverse ? count - 1 - number : number;
 }
 
-// Loads the chunks of a team of lanes, kChunks·kLanes fours from number `start` on, of a row that has `count`. Those of a lane follow one another, so that the maps of
-// all of them go through one scan.
+// Loads the chunks of a team of lanes, kChunks·kLanes fours from number `start` on, of a row that has `count`.
 template <int kLanes, int kChunks, class F>
 __device__ __forceinline__ void load_chunks(const F& f, const Fours& fours, int64_t row, int64_t start, int64_t count, int lane,
                                             typename F::Chunk (&chunks)[kChunks], Four (&at)[kChunks]) {
@@ -60,169 +59,130 @@ __device__ __forceinline__ void load_chunks(const F& f, const Fours& fours, int6
   if (__all_sync(kAllLanes, inside)) {
 #pragma unroll
     for (int k = 0; k < kChunks; ++k) {
-      at[k] = fours.whole_at(row, index_of<F>(start + lane * kChunks + k, count));
+      at[k] = fours.whole_at(row, index_of<F>(start + k * kLanes + lane, count));
       f.load(chunks[k], at[k]);
     }
   } else {
 #pragma unroll
     for (int k = 0; k < kChunks; ++k) {
-      const int64_t number = start + lane * kChunks + k;
+      const int64_t number = start + k * kLanes + lane;
       at[k] = number < count ? fours.at(row, index_of<F>(number, count)) : fours.nowhere();
       f.load(chunks[k], at[k]);
     }
   }
 }
 
-// The bits of a warp's ballot that are this team's.
-template <int kLanes>
-__device__ __forceinline__ unsigned team_bits(unsigned ballot) {
-  if constexpr (kLanes == 32) return ballot;
-  else return ballot >> (threadIdx.x % 32 / kLanes * kLanes) & ((1u << kLanes) - 1);
-}
-
-// The last valid value of a lane's chunks in scan order.
-template <class F, int kChunks>
-__device__ __forceinline__ typename F::Type last_value(const F& f, const typename F::Chunk (&chunks)[kChunks]) {
+// The last valid value of a chunk in scan order.
+template <class F>
+__device__ __forceinline__ typename F::Type last_value(const F& f, const typename F::Chunk& chunk) {
   typename F::Type value = 0;
 #pragma unroll
-  for (int k = 0; k < kChunks; ++k) {
-#pragma unroll
-    for (int s = 0; s < 4; ++s) {
-      const int i = item_of<F>(s);
-      value = has_byte(chunks[k].valid, i) ? f.value(chunks[k], i) : value;
-    }
+  for (int s = 0; s < 4; ++s) {
+    const int i = item_of<F>(s);
+    value = has_byte(chunk.valid, i) ? f.value(chunk, i) : value;
   }
   return value;
 }
-template <int kChunks, class Chunk>
-__device__ __forceinline__ bool any_valid(const Chunk (&chunks)[kChunks]) {
-  uint32_t any = 0;
-#pragma unroll
-  for (int k = 0; k < kChunks; ++k) any |= chunks[k].valid;
-  return any != 0;
-}
-template <int kChunks, class Chunk>
-__device__ __forceinline__ bool all_valid(const Chunk (&chunks)[kChunks]) {
-  bool all = true;
-#pragma unroll
-  for (int k = 0; k < kChunks; ++k) all = all && has_all_bytes(chunks[k].valid);
-  return all;
-}
 
-// Spreads the values over the chunks of each lane of a team: each valid element is given the one before it. `next` is the value before the team's chunks and
+// Spreads the values over the chunk of each lane of a team: each valid element is given the one before it. `next` is the value before the team's chunks and
 // becomes the one after them.
-template <int kLanes, int kChunks, class F>
-__device__ __forceinline__ void team_next(const F& f, typename F::Chunk (&chunks)[kChunks], int lane, typename F::Type& next) {
-  const typename F::Type own = last_value(f, chunks);
-  const unsigned team = team_bits<kLanes>(__ballot_sync(kAllLanes, any_valid(chunks))), before = team & ((1u << lane) - 1);
+template <int kLanes, class F>
+__device__ __forceinline__ void team_next(const F& f, typename F::Chunk& chunk, int lane, typename F::Type& next) {
+  const typename F::Type own = last_value(f, chunk);
+  const unsigned first = threadIdx.x % 32 / kLanes * kLanes;
+  const unsigned team = (__ballot_sync(kAllLanes, chunk.valid != 0) >> first) & (kLanes == 32 ? kAllLanes : (1u << kLanes % 32) - 1);
+  const unsigned before = team & ((1u << lane) - 1);
   const typename F::Type given = __shfl_sync(kAllLanes, own, before ? 31 - __clz(static_cast<int>(before)) : 0, kLanes);
   const typename F::Type last = __shfl_sync(kAllLanes, own, team ? 31 - __clz(static_cast<int>(team)) : 0, kLanes);
   typename F::Type value = before ? given : next;
 #pragma unroll
-  for (int k = 0; k < kChunks; ++k) {
-#pragma unroll
-    for (int s = 0; s < 4; ++s) {
-      const int i = item_of<F>(s);
-      const typename F::Type mine = f.value(chunks[k], i);
-      f.set_next(chunks[k], i, value);
-      value = has_byte(chunks[k].valid, i) ? mine : value;
-    }
+  for (int s = 0; s < 4; ++s) {
+    const int i = item_of<F>(s);
+    const typename F::Type mine = f.value(chunk, i);
+    f.set_next(chunk, i, value);
+    value = has_byte(chunk.valid, i) ? mine : value;
   }
   next = team ? last : next;
 }
 
-// Where every step counts and has the same factor, all factors are known beforehand and only the addends go from lane to lane.
-template <int kLanes, int kChunks, class F>
-__device__ __forceinline__ void scan_addends(const F& f, const typename F::Chunk (&chunks)[kChunks], int lane, double power, MapOf<F>& before, MapOf<F>& all) {
-  double y = 0;
-  bool cut = false;
-#pragma unroll
-  for (int k = 0; k < kChunks; ++k) {
-    double chunk = 0;
-#pragma unroll
-    for (int s = 0; s < 4; ++s) {
-      const int i = item_of<F>(s);
-      const double addend = f.addend(chunks[k], i);
-      if (s > 0) recurrences::affine_step(chunk, f.powers.step, addend);
-      if (s == 0 || is_cut<F>(chunks[k], i)) chunk = addend;
-    }
-    const bool here = F::kCuts && (chunks[k].valid & 0x01010101u * kCut) != 0;
-    if (k > 0) recurrences::affine_step(y, f.powers.fours[0], chunk);
-    if (k == 0 || here) y = chunk;
-    cut = cut || here;
-  }
-  int reach = lane;  // so many lanes before this one send something in
-  unsigned cuts = 0;
-  if constexpr (F::kCuts) {
-    cuts = team_bits<kLanes>(__ballot_sync(kAllLanes, cut));
-    const unsigned here = cuts & ((2u << lane) - 1);
-    if (here) reach = lane - (31 - __clz(static_cast<int>(here)));
-  }
-#pragma unroll
-  for (int d = 1; d < kLanes; d *= 2) {
-    double both = __shfl_up_sync(kAllLanes, y, d, kLanes);
-    recurrences::affine_step(both, f.powers.fours[log2_of(d * kChunks)], y);
-    if (reach >= d) y = both;
-  }
-  before = {power, __shfl_up_sync(kAllLanes, y, 1, kLanes)};
-  if (lane == 0) before.b = 0;
-  all = {f.powers.fours[log2_of(kLanes * kChunks)], __shfl_sync(kAllLanes, y, kLanes - 1, kLanes)};
-  if constexpr (F::kCuts) {
-    if (cuts & ((1u << lane) - 1)) before.a = -0.0;
-    if (cuts) all.a = -0.0;
-  }
-}
-
-// What the lanes of a team do with their chunks: `before` is the map of the lanes before this one, `all` that of the team. `power` is that of the lanes before.
-template <int kLanes, int kChunks, class F>
-__device__ __forceinline__ void scan_chunks(const F& f, const typename F::Chunk (&chunks)[kChunks], int lane, double power, MapOf<F>& before, MapOf<F>& all) {
+// What the lanes of a team do with their chunks: `before` is the map of the lanes before this one, `all` that of the team. `power` is p^(4·lane).
+template <int kLanes, class F>
+__device__ __forceinline__ void scan_chunks(const F& f, const typename F::Chunk& chunk, int lane, double power, MapOf<F>& before, MapOf<F>& all) {
   if constexpr (F::kConstant) {
-    if (__all_sync(kAllLanes, all_valid(chunks))) return scan_addends<kLanes>(f, chunks, lane, power, before, all);
+    if (__all_sync(kAllLanes, has_all_bytes(chunk.valid))) {
+      // Every step counts, so that all factors are known beforehand and only the addends go from lane to lane.
+      double y = 0;
+#pragma unroll
+      for (int s = 0; s < 4; ++s) {
+        const int i = item_of<F>(s);
+        const double addend = f.addend(chunk, i);
+        if (s > 0) recurrences::affine_step(y, f.powers.step, addend);
+        if (s == 0 || is_cut<F>(chunk, i)) y = addend;
+      }
+      int reach = lane;  // so many lanes before this one send something in
+      unsigned cuts = 0;
+      if constexpr (F::kCuts) {
+        const unsigned first = threadIdx.x % 32 / kLanes * kLanes;
+        cuts = (__ballot_sync(kAllLanes, (chunk.valid & 0x01010101u * kCut) != 0) >> first) & (kLanes == 32 ? kAllLanes : (1u << kLanes % 32) - 1);
+        const unsigned here = cuts & ((2u << lane) - 1);
+        if (here) reach = lane - (31 - __clz(static_cast<int>(here)));
+      }
+#pragma unroll
+      for (int d = 1; d < kLanes; d *= 2) {
+        const double other = __shfl_up_sync(kAllLanes, y, d, kLanes);
+        double both = other;
+        recurrences::affine_step(both, f.powers.lanes[log2_of(d)], y);
+        if (reach >= d) y = both;
+      }
+      before = {power, __shfl_up_sync(kAllLanes, y, 1, kLanes)};
+      if (lane == 0) before.b = 0;
+      all = {f.powers.lanes[log2_of(kLanes)], __shfl_sync(kAllLanes, y, kLanes - 1, kLanes)};
+      if constexpr (F::kCuts) {
+        if (cuts & ((1u << lane) - 1)) before.a = -0.0;
+        if (cuts) all.a = -0.0;
+      }
+      return;
+    }
   }
-  if (!__any_sync(kAllLanes, any_valid(chunks))) {
+  if (!__any_sync(kAllLanes, chunk.valid != 0)) {
     before = all = {1, 0};
     return;
   }
   MapOf<F> map = {1, 0};
 #pragma unroll
-  for (int k = 0; k < kChunks; ++k) {
-#pragma unroll
-    for (int s = 0; s < 4; ++s) {
-      const int i = item_of<F>(s);
-      MapOf<F> step = {0, f.addend(chunks[k], i)};
-      if constexpr (F::kConstant) step.a = f.powers.step;
-      else step.a = f.factor(chunks[k], i);
-      if (is_cut<F>(chunks[k], i)) step.a = -0.0;
-      const MapOf<F> both = k == 0 && s == 0 ? step : step.after(map);
-      if (has_byte(chunks[k].valid, i)) map = both;
-    }
+  for (int s = 0; s < 4; ++s) {
+    const int i = item_of<F>(s);
+    MapOf<F> step = {0, f.addend(chunk, i)};
+    if constexpr (F::kConstant) step.a = f.powers.step;
+    else step.a = f.factor(chunk, i);
+    if (is_cut<F>(chunk, i)) step.a = -0.0;
+    const MapOf<F> both = s == 0 ? step : step.after(map);
+    if (has_byte(chunk.valid, i)) map = both;
   }
   scan_maps<kLanes>(map, lane);
   before = map_before<kLanes>(map, lane);
   all = map_of<kLanes>(map, kLanes - 1);
 }
 
-// Leaves the outputs of a lane's chunks; `state` is that before them.
-template <class F, int kChunks>
-__device__ __forceinline__ void finish_chunks(const F& f, typename F::Chunk (&chunks)[kChunks], const Four (&at)[kChunks], double state, MomentSums& sums) {
+template <class F>
+__device__ __forceinline__ void finish_chunk(const F& f, typename F::Chunk& chunk, double state, MomentSums& sums) {
 #pragma unroll
-  for (int k = 0; k < kChunks; ++k) {
-#pragma unroll
-    for (int s = 0; s < 4; ++s) {
-      const int i = item_of<F>(s);
-      if (has_byte(chunks[k].valid, i)) f.finish(chunks[k], i, state);
-      else f.clear(chunks[k], i);
+  for (int s = 0; s < 4; ++s) {
+    const int i = item_of<F>(s);
+    if (has_byte(chunk.valid, i)) {
+      f.finish(chunk, i, state);
+    } else {
+      f.clear(chunk, i);
     }
-    if constexpr (F::kMoments) {
-      if (f.moments.data) sums.add(f.observed(chunks[k]), chunks[k].valid);
-    }
-    f.store(chunks[k], at[k]);
+  }
+  if constexpr (F::kMoments) {
+    if (f.moments.data) sums.add(f.observed(chunk), chunk.valid);
   }
 }
 
-template <int kChunks, class F>
+template <class F>
 __device__ __forceinline__ double power_before(const F& f, int lane) {
-  if constexpr (F::kConstant) return power_of_lanes<kChunks>(f.powers, lane);
+  if constexpr (F::kConstant) return f.powers.before(lane);
   else return 0;
 }
 
@@ -233,7 +193,7 @@ __global__ void __launch_bounds__(kTeamThreads, kTeamBlocks<F>) scan_teams(const
   const int64_t mine = (int64_t{blockIdx.x} * kTeamThreads + threadIdx.x) / kLanes;
   const bool exists = mine < fours.rows;
   const int64_t row = exists ? mine : fours.rows - 1, count = exists ? fours.count(row) : 0;
-  const double power = power_before<kChunks>(f, lane);
+  const double power = power_before(f, lane);
   double state = f.initial(row);
   typename F::Type next = 0;
   if constexpr (F::kNext) next = f.initial_next(row);
@@ -243,11 +203,15 @@ __global__ void __launch_bounds__(kTeamThreads, kTeamBlocks<F>) scan_teams(const
     typename F::Chunk chunks[kChunks];
     Four at[kChunks];
     load_chunks<kLanes>(f, fours, row, start, count, lane, chunks, at);
-if constexpr (F::kNext) team_next<kLanes>(f, chunks, lane, next);
-    MapOf<F> before, all;
-    scan_chunks<kLanes>(f, chunks, lane, power, before, all);
-    finish_chunks(f, chunks, at, before.apply(state), sums);
-    state = all.apply(state);
+#pragma unroll
+    for (int k = 0; k < kChunks; ++k) {
+      if constexpr (F::kNext) team_next<kLanes>(f, chunks[k], lane, next);
+      MapOf<F> before, all;
+      scan_chunks<kLanes>(f, chunks[k], lane, power, before, all);
+      finish_chunk(f, chunks[k], before.apply(state), sums);
+      f.store(chunks[k], at[k]);
+      state = all.apply(state);
+    }
   }
   if constexpr (F::kMoments) {
     if (!f.moments.data) return;
@@ -265,9 +229,9 @@ template <class F>
 void scan_in_teams(const char* what, const F& f, const Fours& fours) {
   const int64_t most = fours.most();
   if (most <= 2) return launch_teams<2, 1>(what, f, fours);
-  if (most <= 4) return launch_teams<2, 2>(what, f, fours);
-  if (most <= 8) return launch_teams<4, 2>(what, f, fours);
-  if (most <= 32) return launch_teams<16, 2>(what, f, fours);
+  if (most <= 4) return launch_teams<4, 1>(what, f, fours);
+  if (most <= 8) return launch_teams<8, 1>(what, f, fours);
+  if (most <= 32) return launch_teams<32, 1>(what, f, fours);
   launch_teams<32, 2>(what, f, fours);
 }
 

@@ -96,13 +96,20 @@ __device__ __forceinline__ void segment_moments(const Segments& s, int64_t row, 
   s.signals.tickets[row] = 0;
 }
 
-// The last valid value of each warp's chunks and whether it has one, in shared memory.
+// The last valid value of a block's chunks: each warp's and whether it has one are left in shared memory.
 template <class F, int kChunks>
 __device__ __forceinline__ void share_last_values(const F& f, const typename F::Chunk (&chunks)[kChunks], typename F::Type* values, bool* seen) {
-  const typename F::Type own = last_value(f, chunks);
-  const unsigned valid = __ballot_sync(kAllLanes, any_valid(chunks));
-  const typename F::Type last = __shfl_sync(kAllLanes, own, valid ? 31 - __clz(static_cast<int>(valid)) : 0);
-  if (threadIdx.x % 32 == 0) values[threadIdx.x / 32] = last, seen[threadIdx.x / 32] = valid != 0;
+  typename F::Type last = 0;
+  bool any = false;
+#pragma unroll
+  for (int k = 0; k < kChunks; ++k) {
+    const typename F::Type own = last_value(f, chunks[k]);
+    const unsigned valid = __ballot_sync(kAllLanes, chunks[k].valid != 0);
+    const typename F::Type value = __shfl_sync(kAllLanes, own, valid ? 31 - __clz(static_cast<int>(valid)) : 0);
+    last = valid ? value : last;
+    any = any || valid != 0;
+  }
+  if (threadIdx.x % 32 == 0) values[threadIdx.x / 32] = last, seen[threadIdx.x / 32] = any;
   __syncthreads();
 }
 
@@ -139,11 +146,19 @@ __global__ void __launch_bounds__(kSegmentThreads, kSegmentBlocks<F>) scan_segme
     }
     for (int w = 0; w < warp; ++w) first_next = shared_seen[w] ? shared_values[w] : first_next;
     typename F::Type next = first_next;
-    team_next<32>(f, chunks, lane, next);
+#pragma unroll
+    for (int k = 0; k < kChunks; ++k) team_next<32>(f, chunks[k], lane, next);
   }
 
-  M before, all;
-  scan_chunks<32>(f, chunks, lane, power_before<kChunks>(f, lane), before, all);
+  const double power = power_before(f, lane);
+  M before[kChunks], all = {1, 0};  // before[k]: of the warp's elements before this lane's chunk k
+#pragma unroll
+  for (int k = 0; k < kChunks; ++k) {
+    M team;
+    scan_chunks<32>(f, chunks[k], lane, power, before[k], team);
+    before[k] = before[k].after(all);
+    all = team.after(all);
+  }
   if (lane == 0) warps[warp] = all;
   __syncthreads();
   M earlier = {1, 0}, whole = {1, 0};
@@ -155,11 +170,18 @@ __global__ void __launch_bounds__(kSegmentThreads, kSegmentBlocks<F>) scan_segme
   if constexpr (!alone) {
     state = state_before(s, first_slot, segment, whole, state, exchange);
     load_chunks<32>(f, fours, row, start, count, lane, chunks, at);
-    if constexpr (F::kNext) team_next<32>(f, chunks, lane, first_next);
+    if constexpr (F::kNext) {
+#pragma unroll
+      for (int k = 0; k < kChunks; ++k) team_next<32>(f, chunks[k], lane, first_next);
+    }
   }
   state = earlier.apply(state);
   MomentSums sums;
-  finish_chunks(f, chunks, at, before.apply(state), sums);
+#pragma unroll
+  for (int k = 0; k < kChunks; ++k) {
+    finish_chunk(f, chunks[k], before[k].apply(state), sums);
+    f.store(chunks[k], at[k]);
+  }
   if constexpr (F::kMoments) {
     if (f.moments.data) segment_moments(s, row, segment, sums, f.moments);
   }
