@@ -7,8 +7,7 @@ namespace vantage::cuda {
 
 #ifdef VANTAGE_CUDA_EMULATED
 inline unsigned cluster_rank() { return cuda_emulator::cluster_rank(); }
-inline void cluster_arrive() { cuda_emulator::cluster_arrive(); }
-inline void cluster_wait() { cuda_emulator::cluster_wait(); }
+inline void cluster_barrier() { cuda_emulator::cluster_barrier(); }
 template <class T>
 T* in_block(T* mine, unsigned rank) {
   return static_cast<T*>(cuda_emulator::shared_of_rank(mine, rank));
@@ -21,15 +20,10 @@ __device__ __forceinline__ unsigned cluster_rank() {
 #endif
   return rank;
 }
-// The two halves of a barrier of all threads: what they wrote before they arrived, to other blocks' memory too, is there for all that have waited.
-__device__ __forceinline__ void cluster_arrive() {
+// Of all threads; what they wrote before, to other blocks' memory too, is there for all afterwards.
+__device__ __forceinline__ void cluster_barrier() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("barrier.cluster.arrive.release;" ::: "memory");
-#endif
-}
-__device__ __forceinline__ void cluster_wait() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 #endif
 }
 // Where another block has what stands at an address of this block's dynamic shared memory.
@@ -44,8 +38,5 @@ __device__ __forceinline__ T* in_block(T* mine, unsigned rank) {
 #endif
 }
 #endif
-
-// Of any cluster on every device that has clusters.
-constexpr unsigned kMostBlocks = 8;
 
 }  // namespace vantage::cuda

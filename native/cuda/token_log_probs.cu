@@ -1,10 +1,8 @@
 // Log-probability of a token and entropy of its distribution, from logits that are read once, and the gradient of both (logits.h).
 #include <algorithm>
-#include <bit>
 
 #include "../core/kernel_arguments.h"
 #include "allocator.h"
-#include "cluster.h"
 #include "logits.h"
 #include "report.h"
 
@@ -32,7 +30,6 @@ struct Forward {
   Column<T> log_probs, entropy, lse;
   T scale;
   unsigned parts;         // blocks of a row
-  bool clustered;         // they are a cluster
   Totals<T>* partials;    // [N][parts]
   unsigned* tickets;      // a row's, 0
   Report bad_id;
@@ -42,9 +39,7 @@ struct Forward {
 template <class S>
 __global__ void __launch_bounds__(kThreads) forward_rows(const Forward<S> f) {
   using T = typename Forward<S>::T;
-  Totals<T>* const warps = reinterpret_cast<Totals<T>*>(dynamic_shared());
-  Totals<T>* const blocks = warps + kWarps;
-  if (f.clustered) cluster_arrive();
+  __shared__ Totals<T> shared[kWarps];
   const int64_t row = blockIdx.x / f.parts;
   const unsigned part = blockIdx.x % f.parts;
   const int thread = static_cast<int>(threadIdx.x);
@@ -55,16 +50,9 @@ __global__ void __launch_bounds__(kThreads) forward_rows(const Forward<S> f) {
 
   const Part mine = part_of(f.vocabulary, f.parts, part, Vectors<S>::kWidth);
   Totals<T> t = totals_of<kThreads, S>(f.logits, row, mine.first, mine.last, f.scale);
-  join_block<kWarps>(t, warps);
-  if (f.clustered) {
-    cluster_wait();  // the others' memory is there
-    if (thread == 0) *in_block(blocks + part, 0) = t;
-    cluster_arrive(), cluster_wait();
-    if (part != 0 || thread >= 32) return;
-    t = threadIdx.x < f.parts ? blocks[thread] : no_totals<T>();
-    join_lanes<kMostBlocks>(t);
-  } else if (f.parts > 1) {
-    if (thread >= 32) return;
+  join_block<kWarps>(t, shared);
+  if (thread >= 32) return;
+  if (f.parts > 1) {
     Totals<T>* partials = f.partials + row * f.parts;
     bool last = false;
     if (thread == 0) {
@@ -99,16 +87,12 @@ void forward(const KernelCall& call) {
   const TensorView* v = call.views;
   const int64_t rows = v[0].shape[0], vocabulary = v[0].shape[1];
   if (rows == 0) return;
-  int64_t parts = parts_of(rows, vocabulary, kBatch / sizeof(S));
-  // Where one cluster is a row its blocks join in its memory, else in the device's.
-  const bool clustered = parts > 1 && parts <= kMostBlocks && device().major >= 9;
-  if (clustered) parts = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(parts)));
-  const Temporary memory("token_log_probs", parts > 1 && !clustered ? static_cast<size_t>(rows * parts) * sizeof(Totals<T>) : 0);
+  const int64_t parts = parts_of(rows, vocabulary, kBatch / sizeof(S));
+  const Temporary memory("token_log_probs", parts > 1 ? static_cast<size_t>(rows * parts) * sizeof(Totals<T>) : 0);
   const Forward<S> f = {vectors_of<const S>(v[0]), vocabulary, column<const int32_t>(v[1]), column<T>(v[2]), column<T>(v[3]), column<T>(v[4]),
-                        static_cast<T>(call.scalars[0] / Exponent<T>::kUnit), static_cast<unsigned>(parts), clustered, memory.as<Totals<T>>(), signals(0, rows, 0).tickets,
+                        static_cast<T>(call.scalars[0] / Exponent<T>::kUnit), static_cast<unsigned>(parts), memory.as<Totals<T>>(), signals(0, rows, 0).tickets,
                         index_report("token_log_probs", "id")};
-  const size_t shared = (kWarps + kMostBlocks) * sizeof(Totals<T>);
-  launch_clusters("token_log_probs", forward_rows<S>, clustered ? f.parts : 1, dim3(static_cast<unsigned>(rows * parts)), kThreads, shared, f);
+  launch("token_log_probs", forward_rows<S>, dim3(static_cast<unsigned>(rows * parts)), kThreads, 0, f);
 }
 
 template <class S, class D>

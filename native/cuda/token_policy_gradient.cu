@@ -74,6 +74,7 @@ __device__ __forceinline__ void finish_masked(const Policy<S>& f, int64_t row) {
 // ---- Rows on chip ------------------------------------------------------------------------------------------------------------
 
 constexpr int kThreads = 512, kWarps = kThreads / 32;
+constexpr unsigned kMostBlocks = 8;  // of a cluster, on every device that has clusters
 // Blocks that a multiprocessor has at a time: some read while others wait for one another.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 constexpr int kResident = 2;
@@ -107,7 +108,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(S) == 8 ? 1 : kResident) poli
   Sample<S> sample(f, row);
   typename Held::Place place = find(row, sample);
   held.fetch(f.logits, place);
-  if (size > 1) cluster_arrive(), cluster_wait();  // the others' memory is there
+  if (size > 1) cluster_barrier();  // the others' memory is there
   for (int turn = 0; row < f.rows; row += step) {
     T on_token = 0;
     RowGradient<T> gradient;
@@ -120,7 +121,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(S) == 8 ? 1 : kResident) poli
       join_block<kWarps>(t, board.warps);
       if (size > 1) {
         if (thread < static_cast<int>(size)) *in_block(&board.blocks[turn][rank], threadIdx.x) = t;
-        cluster_arrive(), cluster_wait();
+        cluster_barrier();
         if (thread < 32) {
           t = thread < static_cast<int>(size) ? board.blocks[turn][thread] : no_totals<T>();
           join_lanes<kMostBlocks>(t);

@@ -117,27 +117,6 @@ TEST(token_log_probs_values) {
   }
 }
 
-// Few rows: a row is cut, and the parts are joined, in a cluster or by way of memory.
-TEST(token_log_probs_few_rows) {
-  for (DType dtype : {DType::f32, DType::bf16}) {
-    for (int64_t rows : {1, 5, 11}) {
-      for (int64_t n : {9001, 20000, 120003}) {
-        Tensor logits = normal(dtype, {rows, n}, Layout::contiguous, 4), ids = integers({rows}, 0, static_cast<int>(n) - 1);
-        for (int64_t i = 0; i < n / 2; ++i) logits.set(i, -kInfinity);
-        ids.set(0, n - 1);
-        Tensor log_probs(DType::f32, {rows}), entropy(DType::f32, {rows}), lse(DType::f32, {rows});
-        const Expected e = token_reference(logits, ids, 1);
-        for_each_isa([&] {
-          run(Kernel::token_log_probs, {&logits, &ids, &log_probs, &entropy, &lse}, {1});
-          check_close(log_probs, e.log_probs, 2e-5, "log_probs");
-          check_close(entropy, e.entropy, 2e-5, "entropy");
-          check_close(lse, e.lse, 2e-5, "lse");
-        });
-      }
-    }
-  }
-}
-
 // Rows whose maximum comes late or step by step, that lie far from 0, that hold -inf but for one logit; and one with a NaN in its middle.
 TEST(token_log_probs_difficult_rows) {
   const int64_t n = 5000;

@@ -71,7 +71,6 @@ struct Fiber {
   // What it waits for: the generation of a barrier to change.
   const unsigned* generation = nullptr;
   unsigned expected = 0;
-  unsigned arrived_at = 0;  // the generation of the cluster's barrier
 };
 
 struct Block {
@@ -271,13 +270,11 @@ void* shared_of_rank(void* mine, unsigned rank) {
   if (offset < 0 || offset >= static_cast<ptrdiff_t>(state().shared.size())) die("an address for another block is not in the dynamic shared memory");
   return shared_of(cluster.blocks[rank]) + offset;
 }
-void cluster_arrive() {
-  state().fibers[state().current].arrived_at = cluster.generation;
+void cluster_barrier() {
   ++cluster.arrived;
+  const unsigned before = cluster.generation;
   complete_cluster_barrier();
-}
-void cluster_wait() {
-  if (cluster.generation == state().fibers[state().current].arrived_at) wait(cluster.generation);
+  if (cluster.generation == before) wait(cluster.generation);
 }
 void yield() { leave(); }
 

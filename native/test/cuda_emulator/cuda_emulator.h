@@ -69,8 +69,7 @@ unsigned lane();
 unsigned live_lanes();
 char* dynamic_shared();
 unsigned cluster_rank();
-void cluster_arrive();
-void cluster_wait();
+void cluster_barrier();
 // Where another block of the cluster has what stands at an address of this block's dynamic memory.
 void* shared_of_rank(void* mine, unsigned rank);
 int count_across_block(bool predicate);  // also a barrier
