@@ -27,6 +27,27 @@ struct Gae {
   State start(int64_t) const { return {0, 0}; }
   State start_of_segment(int64_t row, int64_t, int64_t stop) const { return {0, next_valid(views.in[values], views.mask, row, stop, T(0))}; }
 
+  static constexpr bool kHasEnds = true;
+  struct Lanes {
+    f32x8 y = {}, next = {};
+  };
+  template <bool kWithEnds>
+  VANTAGE_METHOD void step(Lanes& lanes, const f32x8 (&in)[3], const i32x8& valid, const i32x8& ends, f32x8 (&out)[2]) const {
+    f32x8 y = lanes.y, next = lanes.next, discount, factor, difference;
+    fill_with(discount, static_cast<float>(gamma));
+    fill_with(factor, decay.first);
+    if constexpr (kWithEnds) {
+      y = ends == 0 ? y : f32x8{};
+      next = ends == 0 ? next : (ends == recurrences::kTruncated ? in[bootstrap] : f32x8{});
+    }
+    recurrences::gae_difference(difference, in[rewards], in[values], next, discount);
+    recurrences::affine_step(y, factor, difference);
+    lanes.y = valid != 0 ? y : lanes.y;
+    lanes.next = valid != 0 ? in[values] : lanes.next;
+    out[advantages] = y;
+    out[returns] = y + in[values];
+  }
+
   template <bool kEnds, bool kWrite, bool kReturns>
   struct Steps {
     const T *rewards, *values, *bootstrap;
@@ -88,6 +109,19 @@ struct DiscountedReturn {
   const typename TileOf::Views& arrays() const { return views; }
   State start(int64_t) const { return {0}; }
   State start_of_segment(int64_t, int64_t, int64_t) const { return {0}; }
+
+  static constexpr bool kHasEnds = false;
+  struct Lanes {
+    f32x8 y = {};
+  };
+  template <bool kWithEnds>
+  VANTAGE_METHOD void step(Lanes& lanes, const f32x8 (&in)[1], const i32x8& valid, const i32x8&, f32x8 (&out)[1]) const {
+    f32x8 factor;
+    fill_with(factor, decay.first);
+    out[0] = lanes.y;
+    recurrences::affine_step(out[0], factor, in[0]);
+    lanes.y = valid != 0 ? out[0] : lanes.y;
+  }
 
   template <bool kWrite>
   struct Steps {
