@@ -173,11 +173,14 @@ void scatter_span(const TensorView& view, const Span& span, const T* from) {
   }
 }
 
-// An argument that was left out is one without data.
-static inline TensorView given(const TensorView& view, bool present) {
-  TensorView result = view;
-  if (!present) result.data = nullptr;
-  return result;
+// An argument that was left out is one without data: its shape is [0,0], or [0,3] for moments.
+static inline TensorView optional(TensorView view) {
+  if (view.size() == 0) view.data = nullptr;
+  return view;
+}
+static inline TensorView absent(TensorView view) {
+  view.data = nullptr;
+  return view;
 }
 
 // The first valid value of a row from column t on, or `none`.
