@@ -1,6 +1,5 @@
 // AdamW (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019), the update as PyTorch writes it.
 #include "../core/kernels.h"
-#include "check.h"
 #include "thread_pool.h"
 #include "vector.h"
 
@@ -34,17 +33,6 @@ void update(const KernelCall& call) {
 
 }  // namespace
 
-void adamw(const KernelCall& call) {
-  const TensorView& param = call.views[0];
-  constexpr const char* names[] = {"param", "m", "v", "grad", "grad_scale"};
-  check_dtype("adamw", "param", param, kComputed);
-  for (int i = 0; i < 5; ++i) check_dtype("adamw", names[i], call.views[i], bit(param.dtype));
-  for (int i = 0; i < 4; ++i) {
-    check_shape_of("adamw", names[i], call.views[i], param);
-    check_contiguous("adamw", names[i], call.views[i]);
-  }
-  check_shape("adamw", "grad_scale", call.views[4], {1});
-  param.dtype == DType::f64 ? update<double>(call) : update<float>(call);
-}
+void adamw(const KernelCall& call) { call.views[0].dtype == DType::f64 ? update<double>(call) : update<float>(call); }
 
 }  // namespace vantage::cpu::VANTAGE_ISA

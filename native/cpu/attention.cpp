@@ -97,7 +97,7 @@ void attention_of(const KernelCall& call, const AttentionShape& s) {
 }  // namespace
 
 void attention(const KernelCall& call) {
-  const AttentionShape s = check_attention("attention", call);
+  const AttentionShape s = attention_shape(call);
   call.views[0].dtype == DType::f64 ? attention_of<double>(call, s) : attention_of<float>(call, s);
 }
 

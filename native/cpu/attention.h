@@ -1,7 +1,6 @@
 // What the attention kernel and its gradient share: the arguments and how the work is cut into blocks.
 #pragma once
 #include "../core/kernels.h"
-#include "check.h"
 #include "gemm.h"
 #include "thread_pool.h"
 
@@ -16,22 +15,9 @@ struct AttentionShape {
 };
 
 // q, k, v and key_start are the first views of both kernels, out and lse the next.
-inline AttentionShape check_attention(const char* kernel, const KernelCall& call) {
-  const TensorView &q = call.views[0], &k = call.views[1];
-  check_dtype(kernel, "q", q, kComputed);
-  check_ndim(kernel, "q", q, 4, 4);
-  check_ndim(kernel, "k", k, 4, 4);
-  const AttentionShape s{q.shape[0], q.shape[1], k.shape[1], q.shape[2], k.shape[2], q.shape[3],
-                         check_integer(kernel, "query_offset", call.scalars[1], -(int64_t{1} << 31), int64_t{1} << 31), call.scalars[0]};
-  constexpr const char* names[] = {"q", "k", "v", "key_start", "out", "lse"};
-  for (int i = 1; i < 6; ++i) check_dtype(kernel, names[i], call.views[i], i == 3 ? bit(DType::i32) : bit(q.dtype));
-  check_shape(kernel, "k", k, {s.B, s.Hk, s.Tk, s.D});
-  check_shape(kernel, "v", call.views[2], {s.B, s.Hk, s.Tk, s.D});
-  check_shape(kernel, "key_start", call.views[3], {s.B});
-  check_shape(kernel, "out", call.views[4], {s.B, s.H, s.Tq, s.D});
-  check_shape(kernel, "lse", call.views[5], {s.B, s.H, s.Tq});
-  if (s.H > 0 && (s.Hk == 0 || s.H % s.Hk != 0)) fail_text(kernel, "expected the heads of q to be a multiple of the heads of k");
-  return s;
+inline AttentionShape attention_shape(const KernelCall& call) {
+  const int64_t *q = call.views[0].shape, *k = call.views[1].shape;
+  return {q[0], q[1], k[1], q[2], k[2], q[3], static_cast<int64_t>(call.scalars[1]), call.scalars[0]};
 }
 
 // The [T, D] matrix of one head.

@@ -115,13 +115,7 @@ void backward_of(const KernelCall& call, const AttentionShape& s) {
 }  // namespace
 
 void attention_backward(const KernelCall& call) {
-  const AttentionShape s = check_attention("attention_backward", call);
-  constexpr const char* names[] = {"dout", "dq", "dk", "dv"};
-  constexpr int models[] = {0, 0, 1, 1};
-  for (int i = 0; i < 4; ++i) {
-    check_dtype("attention_backward", names[i], call.views[6 + i], bit(call.views[0].dtype));
-    check_shape_of("attention_backward", names[i], call.views[6 + i], call.views[models[i]]);
-  }
+  const AttentionShape s = attention_shape(call);
   call.views[0].dtype == DType::f64 ? backward_of<double>(call, s) : backward_of<float>(call, s);
 }
 

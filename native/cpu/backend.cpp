@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "../core/error.h"
+#include "../core/kernel_arguments.h"
 #include "allocator.h"
 #include "kernel_table.h"
 
@@ -87,6 +88,7 @@ class CpuBackend final : public Backend {
     current().load(std::memory_order_relaxed)->run_program(program, slots, scalars);
   }
   void run(const KernelCall& call) override {
+    check_arguments(call);
     current().load(std::memory_order_relaxed)->kernels[static_cast<int>(call.kernel)](call);
   }
   void synchronize() override {}

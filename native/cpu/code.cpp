@@ -1,6 +1,7 @@
 #include "code.h"
 
 #include "../core/math.h"
+#include "cache.h"
 #include "fuse.h"
 
 namespace vantage::cpu::VANTAGE_ISA {
@@ -127,11 +128,15 @@ class Builder {
   // Which outputs are computed in place, and which are streamed.
   void place_outputs() {
     const int64_t elements = code_.space.size(0, code_.space.ndim());
+    int64_t bytes = 0;
+    for (size_t v = 0; v < program_.views.size(); ++v) bytes += stands_still(static_cast<int>(v)) ? 0 : elements * code_.item[v];
     for (int k = 0; k < code_.outputs; ++k) {
       Leave& out = code_.output[k];
       const ProgramView& view = program_.views[out.view];
       const bool same = same_layout(view.dtype, out.type);
-      out.stream = out.reduction == Reduction::store && same && elements * size_of(out.type) >= kStreamBytes;
+      // Of a program with scans, as of the recurrences that have kernels; what others compute is more often read by the next one.
+      const bool large = program_.sequential ? worth_streaming(bytes) : elements * size_of(out.type) >= kStreamBytes;
+      out.stream = out.reduction == Reduction::store && same && large;
       code_.streams |= out.stream;
       out.direct = out.reduction == Reduction::store && same && !out.stream && !reads(view.slot);
       for (int j = 0; j < code_.outputs; ++j) out.direct &= j == k || (code_.output[j].value != out.value && slot_of(code_.output[j].view) != view.slot);

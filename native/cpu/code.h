@@ -43,6 +43,8 @@ struct Step {
   bool chooses;         // where, scan: by a tested value
 };
 
+static inline __attribute__((always_inline)) bool is_scan(const Step& step) { return step.op == Op::scan || step.op == Op::scan_prev; }
+
 // Which of the tested values hold no 0 in a tile. There a `where` is its second operand, and a scan needs no mask. It saves the choosing where
 // masks have no holes for long stretches, which is how they come.
 struct Tests {

@@ -1,6 +1,5 @@
 // Generalised advantage estimation and discounted returns over masks with holes; formulas in recurrences.h.
 #include "../core/kernels.h"
-#include "check.h"
 #include "recurrence_rows.h"
 
 namespace vantage::cpu::VANTAGE_ISA {
@@ -26,6 +25,27 @@ struct Gae {
   const typename TileOf::Views& arrays() const { return views; }
   State start(int64_t) const { return {0, 0}; }
   State start_of_segment(int64_t row, int64_t, int64_t stop) const { return {0, next_valid(views.in[values], views.mask, row, stop, T(0))}; }
+
+  static constexpr bool kHasEnds = true;
+  struct Lanes {
+    f32x8 y = {}, next = {};
+  };
+  template <bool kWithEnds>
+  VANTAGE_METHOD void step(Lanes& lanes, const f32x8 (&in)[3], const i32x8& valid, const i32x8& ends, f32x8 (&out)[2]) const {
+    f32x8 y = lanes.y, next = lanes.next, discount, factor, difference;
+    fill_with(discount, static_cast<float>(gamma));
+    fill_with(factor, decay.first);
+    if constexpr (kWithEnds) {
+      y = ends == 0 ? y : f32x8{};
+      next = ends == 0 ? next : (ends == recurrences::kTruncated ? in[bootstrap] : f32x8{});
+    }
+    recurrences::gae_difference(difference, in[rewards], in[values], next, discount);
+    recurrences::affine_step(y, factor, difference);
+    lanes.y = valid != 0 ? y : lanes.y;
+    lanes.next = valid != 0 ? in[values] : lanes.next;
+    out[advantages] = y;
+    out[returns] = y + in[values];
+  }
 
   template <bool kEnds, bool kWrite, bool kReturns>
   struct Steps {
@@ -89,6 +109,19 @@ struct DiscountedReturn {
   State start(int64_t) const { return {0}; }
   State start_of_segment(int64_t, int64_t, int64_t) const { return {0}; }
 
+  static constexpr bool kHasEnds = false;
+  struct Lanes {
+    f32x8 y = {};
+  };
+  template <bool kWithEnds>
+  VANTAGE_METHOD void step(Lanes& lanes, const f32x8 (&in)[1], const i32x8& valid, const i32x8&, f32x8 (&out)[1]) const {
+    f32x8 factor;
+    fill_with(factor, decay.first);
+    out[0] = lanes.y;
+    recurrences::affine_step(out[0], factor, in[0]);
+    lanes.y = valid != 0 ? out[0] : lanes.y;
+  }
+
   template <bool kWrite>
   struct Steps {
     const T* rewards;
@@ -111,51 +144,28 @@ struct DiscountedReturn {
 };
 
 template <class T>
-void run_gae(const KernelCall& call, bool ends, bool returns, bool moments) {
-  const TensorView* v = call.views;
-  const int64_t rows = v[0].shape[0], time = v[0].shape[1], bytes = rows * time * static_cast<int64_t>((returns ? 4 : 3) * sizeof(T) + 1);
-  Gae<T> gae{{{v[0], v[1], given(v[4], ends)}, {v[5], given(v[6], returns)}, v[2], given(v[3], ends), worth_streaming(bytes)},
-             given(v[7], moments), rows, time, static_cast<T>(call.scalars[0]), Decay(call.scalars[0] * call.scalars[1])};
+void run_gae(const KernelCall& call) {
+  const TensorView *v = call.views, ends = optional(v[3]), returns = optional(v[6]);
+  const int64_t rows = v[0].shape[0], time = v[0].shape[1], bytes = rows * time * static_cast<int64_t>((returns.data ? 4 : 3) * sizeof(T) + 1);
+  Gae<T> gae{{{v[0], v[1], ends.data ? v[4] : absent(v[4])}, {v[5], returns}, v[2], ends, worth_streaming(bytes)},
+             optional(v[7]), rows, time, static_cast<T>(call.scalars[0]), Decay(call.scalars[0] * call.scalars[1])};
   run_recurrence(gae);
 }
 
 template <class T>
-void run_discounted_return(const KernelCall& call, bool moments) {
+void run_discounted_return(const KernelCall& call) {
   const TensorView* v = call.views;
   const int64_t rows = v[0].shape[0], time = v[0].shape[1], bytes = rows * time * static_cast<int64_t>(2 * sizeof(T) + 1);
-  DiscountedReturn<T> problem{{{v[0]}, {v[2]}, v[1], given(v[1], false), worth_streaming(bytes)}, given(v[3], moments), rows, time, Decay(call.scalars[0])};
+  DiscountedReturn<T> problem{{{v[0]}, {v[2]}, v[1], absent(v[1]), worth_streaming(bytes)}, optional(v[3]), rows, time, Decay(call.scalars[0])};
   run_recurrence(problem);
 }
 
 }  // namespace
 
-void gae(const KernelCall& call) {
-  const TensorView* v = call.views;
-  const char* const kernel = "gae";
-  check_dtype(kernel, "rewards", v[0], kComputed);
-  check_ndim(kernel, "rewards", v[0], 2, 2);
-  check_like(kernel, "values", v[1], v[0]);
-  check_mask(kernel, "mask", v[2], v[0]);
-  check_dtype(kernel, "ends", v[3], bit(DType::u8));
-  const bool ends = check_optional(kernel, "ends", v[3], v[0]);
-  check_dtype(kernel, "bootstrap", v[4], bit(v[0].dtype));
-  if (ends) check_shape_of(kernel, "bootstrap", v[4], v[0]);
-  else check_shape(kernel, "bootstrap", v[4], {0, 0});
-  check_like(kernel, "advantages", v[5], v[0]);
-  check_dtype(kernel, "returns", v[6], bit(v[0].dtype));
-  const bool returns = check_optional(kernel, "returns", v[6], v[0]), moments = check_moments(kernel, v[7], v[0], true);
-  v[0].dtype == DType::f64 ? run_gae<double>(call, ends, returns, moments) : run_gae<float>(call, ends, returns, moments);
-}
+void gae(const KernelCall& call) { call.views[0].dtype == DType::f64 ? run_gae<double>(call) : run_gae<float>(call); }
 
 void discounted_return(const KernelCall& call) {
-  const TensorView* v = call.views;
-  const char* const kernel = "discounted_return";
-  check_dtype(kernel, "rewards", v[0], kComputed);
-  check_ndim(kernel, "rewards", v[0], 2, 2);
-  check_mask(kernel, "mask", v[1], v[0]);
-  check_like(kernel, "returns", v[2], v[0]);
-  const bool moments = check_moments(kernel, v[3], v[0], true);
-  v[0].dtype == DType::f64 ? run_discounted_return<double>(call, moments) : run_discounted_return<float>(call, moments);
+  call.views[0].dtype == DType::f64 ? run_discounted_return<double>(call) : run_discounted_return<float>(call);
 }
 
 }  // namespace vantage::cpu::VANTAGE_ISA

@@ -1,6 +1,6 @@
 // Count, mean and spread of each group of rows, given to each of its rows.
+#include "../core/check.h"
 #include "../core/kernels.h"
-#include "check.h"
 #include "simd.h"
 
 namespace vantage::cpu::VANTAGE_ISA {
@@ -43,18 +43,6 @@ void run_group_moments(const KernelCall& call) {
 void group_moments(const KernelCall& call) {
   const TensorView *v = call.views, &scores = v[0], &rows = v[2], &starts = v[3];
   const char* const kernel = "group_moments";
-  check_dtype(kernel, "scores", scores, kComputed);
-  check_ndim(kernel, "scores", scores, 1, 1);
-  check_mask(kernel, "valid", v[1], scores);
-  check_dtype(kernel, "rows", rows, bit(DType::i32));
-  check_shape_of(kernel, "rows", rows, scores);
-  check_dtype(kernel, "starts", starts, bit(DType::i32));
-  check_ndim(kernel, "starts", starts, 1, 1);
-  constexpr const char* names[] = {"count", "mean", "spread"};
-  for (int k = 0; k < 3; ++k) {
-    check_dtype(kernel, names[k], v[4 + k], bit(DType::f64));
-    check_shape_of(kernel, names[k], v[4 + k], scores);
-  }
   const int64_t count = scores.shape[0];
   for (int64_t i = 0; i < count; ++i) {
     const int64_t row = element<int32_t>(rows, i);

@@ -42,7 +42,8 @@ void run_program(const Program& program, void* const* slots, const double* scala
   }
   Code code;
   prepare(program, slots, scalars, &code);
-  if (program.sequential) run_sequential(code);
+  if (program.sequential && scans_along_rows(code)) run_scan_rows(code);
+  else if (program.sequential) run_sequential(code);
   else if (program.reduced > 0 && code.space.kept > 0) run_columns(code);
   else run_rows(code);
 }

@@ -11,7 +11,10 @@ void run_program(const Program& program, void* const* slots, const double* scala
 void run_rows(const Code& code);
 // Reductions with kept dimensions behind the reduced ones.
 void run_columns(const Code& code);
-// Programs with scans and loops.
+// Programs with scans over long rows, and without loops.
+bool scans_along_rows(const Code& code);
+void run_scan_rows(const Code& code);
+// All other programs with scans and loops.
 void run_sequential(const Code& code);
 
 // Runs the steps [begin, end) that are neither loads nor constants on n elements.

@@ -2,7 +2,7 @@
 // softmax", 2018, with a third running sum for the entropy), and the gradient of a token's log-probability and of the entropy.
 #pragma once
 #include "../core/kernels.h"
-#include "check.h"
+#include "../core/check.h"
 #include "thread_pool.h"
 #include "vector.h"
 

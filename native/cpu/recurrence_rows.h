@@ -1,19 +1,17 @@
 // How the rows of a recurrence are shared out. The cut depends on the shape alone, so that the bits of the results do not depend on the threads.
 //
 //   rows of usual length   one after the other, tile by tile, several rows a task
-//   short rows             as many as fill a tile, as a single sequence in which every row is an episode
+//   short rows             side by side in vectors (recurrence_lanes.h)
 //   few and long rows      in segments: a first pass over a segment composes its steps into one affine map and writes nothing; its carry then is
 //                          that of the segment before it through this map; the second pass finds the inputs in the cache
 //
-// A recurrence R has:  Element, State {double y; …}, kForward, kShortRows; arrays(); rows, time;
+// A recurrence R has:  TileOf, State {double y; …}, kForward, kShortRows; arrays(); rows, time;
 //   State start(row), the state before the first step; State start_of_segment(row, start, stop), where y is 0;
 //   scan<kWrite>(tile, state, product), all steps of a tile; product is multiplied by their a
 //   moments, a view or none, of output 0
 #pragma once
-#include <sched.h>
-
-#include "../core/moments.h"
 #include "recurrence_block.h"
+#include "recurrence_lanes.h"
 #include "recurrence_tile.h"
 #include "scratch.h"
 #include "thread_pool.h"
@@ -21,7 +19,6 @@
 namespace vantage::cpu::VANTAGE_ISA {
 
 constexpr int64_t kTaskSteps = 16384;  // of a task, and of a segment: its inputs stay in L2 between the passes
-constexpr int64_t kShortRow = 96;
 constexpr int64_t kFewRows = 8;
 
 // Sums over the distance from the first number: no digits are lost to a common offset.
@@ -54,20 +51,13 @@ Moments moments_along(const T* x, int64_t n) {
   return moments_of(static_cast<double>(n), shift, sum, squares);
 }
 
-inline void write_moments(const TensorView& view, int64_t row, const Moments& m) {
-  double* to = view.as<double>() + row * view.strides[0];
-  to[0] = m.count;
-  to[view.strides[1]] = m.mean;
-  to[2 * view.strides[1]] = m.spread;
-}
-
 // Columns [start, stop) of one row.
 template <bool kWrite, class R, class TileOf>
 void scan_span(const R& r, TileOf& tile, int64_t row, int64_t start, int64_t stop, typename R::State& state, double& product, Moments& moments) {
-  for (int64_t done = 0; done < stop - start; done += kTile) {
-    const int64_t left = stop - start - done, size = left < kTile ? left : kTile;
-    const int64_t from = R::kForward ? start + done : stop - done - size;
-    tile.open({row, 1, from, from + size});
+  const int64_t tiles = (stop - start + kTile - 1) / kTile;
+  for (int64_t i = 0; i < tiles; ++i) {
+    const int64_t from = start + (R::kForward ? i : tiles - 1 - i) * kTile;
+    tile.open({row, 1, from, stop - from < kTile ? stop : from + kTile});
     r.template scan<kWrite>(tile, state, product);
     if constexpr (kWrite) {
       if (r.moments.data) combine(moments, moments_along(tile.out[0], tile.count));
@@ -100,9 +90,7 @@ void scan_segments(const R& r, const typename TileOf::Views& views) {
     double carry = r.start(row).y;
     if (segment > 0) {
       const Link& before = links[task - r.rows];
-      for (int spins = 0; __atomic_load_n(&before.ready, __ATOMIC_ACQUIRE) == 0; ++spins) {
-        if (spins > 1000) sched_yield();
-      }
+      wait_for(before.ready);
       carry = before.y;
     }
     link.y = product == 0 ? state.y : state.y + product * carry;
@@ -120,38 +108,17 @@ void scan_segments(const R& r, const typename TileOf::Views& views) {
   }
 }
 
-template <class R, class TileOf>
-void scan_short_rows(const R& r, const typename TileOf::Views& views) {
-  const int64_t rows_of_tile = kTile / r.time, rows_of_task = rows_of_tile * (kTaskSteps / kTile);
-  parallel_for((r.rows + rows_of_task - 1) / rows_of_task, r.rows * r.time * 4, [&](int64_t task) {
-    TileOf tile(views);
-    const int64_t last = (task + 1) * rows_of_task < r.rows ? (task + 1) * rows_of_task : r.rows;
-    const int64_t first = task * rows_of_task;
-    for (int64_t stop = last; stop > first; stop -= rows_of_tile) {
-      const int64_t rows = stop - first < rows_of_tile ? stop - first : rows_of_tile, row = stop - rows;
-      tile.open({row, rows, 0, r.time});
-      typename R::State state = r.start(row);
-      double product = 1;
-      r.template scan<true>(tile, state, product);
-      if (r.moments.data) {
-        const auto* at = tile.out[0];
-        for (int64_t i = 0; i < rows; ++i) {
-          const int64_t count = tile.count_of_row(i);
-          write_moments(r.moments, row + i, moments_along(at, count));
-          at += count;
-        }
-      }
-      tile.close();
-    }
-    if (views.stream) finish_stream();
-  });
-}
-
 template <class R>
 void run_recurrence(const R& r) {
   using TileOf = typename R::TileOf;
-  const typename TileOf::Views views = r.arrays();
-  if (R::kShortRows && r.time > 0 && r.time <= kShortRow) return scan_short_rows<R, TileOf>(r, views);
+  typename TileOf::Views views = r.arrays();
+  if constexpr (R::kShortRows && sizeof(typename TileOf::Element) == 4) {
+    if (r.time > 0 && r.time <= kShortRow) {
+      views.stream = views.stream && streams_well(kRowsOfGroup * r.time * 4);
+      return scan_short_rows(r, views, kTaskSteps);
+    }
+  }
+  views.stream = views.stream && streams_well(r.time * static_cast<int64_t>(sizeof(typename TileOf::Element)));
   if (r.rows < kFewRows && r.time >= 4 * kTaskSteps) return scan_segments<R, TileOf>(r, views);
   const int64_t rows_of_task = r.time >= kTaskSteps ? 1 : kTaskSteps / (r.time + 1) + 1;
   parallel_for((r.rows + rows_of_task - 1) / rows_of_task, r.rows * r.time * 4, [&](int64_t task) {

@@ -1,6 +1,7 @@
 // A piece of a row, prepared for a recurrence: what the mask keeps of each input lies side by side, whatever the strides and the holes are, and the
 // results go back to their places, with 0 in the holes. Where nothing has to be moved, inputs and outputs are used where they lie.
 #pragma once
+#include "../core/moments.h"
 #include "../core/tensor_view.h"
 #include "recurrence_block.h"
 #include "stream.h"
@@ -172,11 +173,14 @@ void scatter_span(const TensorView& view, const Span& span, const T* from) {
   }
 }
 
-// An argument that was left out is one without data.
-static inline TensorView given(const TensorView& view, bool present) {
-  TensorView result = view;
-  if (!present) result.data = nullptr;
-  return result;
+// An argument that was left out is one without data: its shape is [0,0], or [0,3] for moments.
+static inline TensorView optional(TensorView view) {
+  if (view.size() == 0) view.data = nullptr;
+  return view;
+}
+static inline TensorView absent(TensorView view) {
+  view.data = nullptr;
+  return view;
 }
 
 // The first valid value of a row from column t on, or `none`.
@@ -189,6 +193,13 @@ T next_valid(const TensorView& values, const TensorView& mask, int64_t row, int6
   return t < time ? values.as<const T>()[row * values.strides[0] + t * values.strides[1]] : none;
 }
 
+inline void write_moments(const TensorView& view, int64_t row, const Moments& m) {
+  double* to = view.as<double>() + row * view.strides[0];
+  to[0] = m.count;
+  to[view.strides[1]] = m.mean;
+  to[2 * view.strides[1]] = m.spread;
+}
+
 // ---- The tile ----------------------------------------------------------------------------------------------------------------------------
 
 // The arrays of a recurrence. Those with no data are absent.
@@ -198,9 +209,11 @@ struct Arrays {
   bool stream = false;
 };
 
-template <class T, int kInputs, int kOutputs>
+template <class T, int kInputs_, int kOutputs_>
 class Tile {
  public:
+  using Element = T;
+  static constexpr int kInputs = kInputs_, kOutputs = kOutputs_;
   using Views = Arrays<kInputs, kOutputs>;
 
   // Of the valid positions, `count`, side by side. ends is null where none of them has one.
@@ -211,7 +224,7 @@ class Tile {
 
   explicit Tile(const Views& views) : views_(views) {}
 
-  // Whole rows are a single sequence in which the last valid step of each row ends an episode, if nothing else does.
+  // Columns of one row.
   void open(const Span& span) {
     span_ = span;
     find_valid();
@@ -219,8 +232,7 @@ class Tile {
       if (views_.in[k].data) in[k] = packed(views_.in[k], in_[k]);
       else in[k] = in_[k];
     }
-    ends = nullptr;
-    if (views_.ends.data || span.rows > 1) find_ends();
+    find_ends();
     for (int k = 0; k < kOutputs; ++k) {
       const bool direct = !views_.stream && dense_ && views_.out[k].dtype != DType::bf16 && along(views_.out[k], span_);
       out[k] = direct && views_.out[k].data ? place<T>(views_.out[k], span_) + first_ : out_[k] + first_;
@@ -242,15 +254,6 @@ class Tile {
       if (direct) stream_row(place<T>(view, span_), whole, size);
       else scatter_span(view, span_, whole);
     }
-  }
-
-  // How many steps of a row of the span are valid.
-  int64_t count_of_row(int64_t row) const {
-    const int64_t time = span_.stop - span_.start;
-    if (dense_) return span_.rows == 1 || count == 0 ? count : time;
-    int64_t kept = 0;
-    for (int64_t t = 0; t < time; ++t) kept += mask_[row * time + t] != 0;
-    return kept;
   }
 
  private:
@@ -283,13 +286,11 @@ class Tile {
       last_ = count = 0;
       return;
     }
-    // Padding on either side of a row is the usual case. Rows that are one sequence keep their places.
-    if (span_.rows == 1) {
-      while (first_ + 8 <= last_ && !bits_of_bytes(mask_ + first_)) first_ += 8;
-      while (!mask_[first_]) ++first_;
-      while (last_ - 8 >= first_ && !bits_of_bytes(mask_ + last_ - 8)) last_ -= 8;
-      while (!mask_[last_ - 1]) --last_;
-    }
+    // Padding on either side of a row is the usual case.
+    while (first_ + 8 <= last_ && !bits_of_bytes(mask_ + first_)) first_ += 8;
+    while (!mask_[first_]) ++first_;
+    while (last_ - 8 >= first_ && !bits_of_bytes(mask_ + last_ - 8)) last_ -= 8;
+    while (!mask_[last_ - 1]) --last_;
     dense_ = held(mask_ + first_, last_ - first_).all;
     count = dense_ ? last_ - first_ : find_sets(sets_, mask_ + first_, last_ - first_);
     holes_ = {mask_ + first_, sets_, last_ - first_};
@@ -309,26 +310,14 @@ class Tile {
   }
 
   void find_ends() {
-    const uint8_t* from = nullptr;
-    if (views_.ends.data) {
-      from = bytes_of(views_.ends, end_bytes_);
-      if (span_.rows == 1 && !held(from + first_, last_ - first_).any) return;
-    }
-    if (from && dense_ && span_.rows == 1) {
-      ends = from + first_;
-      return;
-    }
-    if (from && !dense_) pack(end_bytes_, from + first_, holes_);
-    else if (from && from != end_bytes_) __builtin_memcpy(end_bytes_, from, count);
-    else if (!from) __builtin_memset(end_bytes_, 0, count);
+    ends = nullptr;
+    if (!views_.ends.data) return;
+    const uint8_t* const from = bytes_of(views_.ends, end_bytes_);
+    if (!held(from + first_, last_ - first_).any) return;
+    ends = from + first_;
+    if (dense_) return;
+    pack(end_bytes_, from + first_, holes_);
     ends = end_bytes_;
-    if (span_.rows == 1) return;
-    int64_t at = 0;
-    for (int64_t row = 0; row < span_.rows; ++row) {
-      const int64_t kept = count_of_row(row);
-      at += kept;
-      if (kept > 0 && end_bytes_[at - 1] == 0) end_bytes_[at - 1] = recurrences::kTerminated;
-    }
   }
 };
 

@@ -1,7 +1,7 @@
 // Draws one token for each row of logits.
+#include "../core/check.h"
 #include "../core/kernels.h"
 #include "../core/philox.h"
-#include "check.h"
 #include "scratch.h"
 #include "thread_pool.h"
 #include "vector.h"
@@ -168,23 +168,11 @@ void sample_rows(const KernelCall& call, const Options& options, uint32_t key_lo
 
 void sample(const KernelCall& call) {
   const TensorView& logits = call.views[0];
-  check_dtype("sample", "logits", logits, kFloating);
-  check_ndim("sample", "logits", logits, 2, 2);
-  check_dtype("sample", "ids", call.views[1], bit(DType::i32));
-  check_shape("sample", "ids", call.views[1], {logits.shape[0]});
-  check_dtype("sample", "log_probs", call.views[2], kComputed);
-  check_shape("sample", "log_probs", call.views[2], {logits.shape[0]});
-  const double temperature = call.scalars[0], top_p = call.scalars[1], min_p = call.scalars[2];
-  if (!(temperature >= 0 && temperature < __builtin_inf())) fail_text("sample", "temperature: expected a finite number of at least 0");
-  if (top_p != top_p || min_p != min_p) fail_text("sample", "top_p and min_p: expected numbers, got NaN");
-  constexpr int64_t kExact = int64_t{1} << 53;
-  const int64_t top_k = check_integer("sample", "top_k", call.scalars[3], -kExact, kExact);
-  const uint32_t key_low = static_cast<uint32_t>(check_integer("sample", "key_low", call.scalars[4], 0, 0xFFFFFFFF));
-  const uint32_t key_high = static_cast<uint32_t>(check_integer("sample", "key_high", call.scalars[5], 0, 0xFFFFFFFF));
-  const uint64_t counter = static_cast<uint64_t>(check_integer("sample", "counter", call.scalars[6], 0, kExact));
   if (logits.shape[0] == 0) return;
-  if (logits.shape[1] == 0) fail_text("sample", "logits: expected at least one token a row, got none");
-  const Options options{temperature, top_p, min_p, top_k};
+  const double* const p = call.scalars;
+  const Options options{p[0], p[1], p[2], static_cast<int64_t>(p[3])};
+  const auto key_low = static_cast<uint32_t>(p[4]), key_high = static_cast<uint32_t>(p[5]);
+  const auto counter = static_cast<uint64_t>(p[6]);
   logits.dtype == DType::f64 ? sample_rows<double>(call, options, key_low, key_high, counter)
                              : sample_rows<float>(call, options, key_low, key_high, counter);
 }

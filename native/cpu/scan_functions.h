@@ -19,8 +19,8 @@ struct ScanCall {
 struct ScanFunctions {
   // s = a·s + b along the time, from `state`.
   void (*scan)(const ScanCall& call);
-  // product *= a along the time. A factor of 0 gives 0, whatever came before it.
-  void (*product)(const ScanCall& call, double* product);
+  // The same for one row (a width of 1). *product, if it is given, is multiplied by all factors; one of 0 gives 0, whatever came before it.
+  void (*scan_row)(const ScanCall& call, double* product);
   // state[r] = element r·stride.
   void (*initial)(double* state, const void* elements, int64_t width, int64_t stride);
 };

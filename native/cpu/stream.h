@@ -12,6 +12,9 @@
 
 namespace vantage::cpu::VANTAGE_ISA {
 
+// Whether pieces of so many bytes, side by side in memory, are worth streaming: where two meet inside a line, it is written both ways.
+static inline bool streams_well(int64_t bytes) { return bytes % 64 == 0 || bytes >= 8192; }
+
 // Whole lines of 64 bytes, so that none is read first; what lies before and after them is stored as usual.
 template <class T>
 void stream_row(T* to, const T* from, int64_t n) {

@@ -196,6 +196,13 @@ void parallel_for(int64_t tasks, int64_t cost, const std::function<void(int64_t)
   for (int64_t task = 0; task < tasks; ++task) body(task);
 }
 
+void wait_for(const uint32_t& flag) {
+  for (int spins = 0; __atomic_load_n(&flag, __ATOMIC_ACQUIRE) == 0; ++spins) {
+    if (spins < 1000) pause();
+    else std::this_thread::yield();
+  }
+}
+
 int threads() { return Pool::instance().threads(); }
 void set_threads(int count) { Pool::instance().set_threads(count); }
 

@@ -1,6 +1,5 @@
 // The policy loss of sampled tokens and its gradient in the logits (../core/policy_loss.h, logits.h). Each row is read for its statistics and at once again for
 // its gradient, from the cache.
-#include "../core/kernel_arguments.h"
 #include "../core/policy_loss.h"
 #include "logits.h"
 
@@ -43,7 +42,6 @@ void run(const KernelCall& call) {
 }  // namespace
 
 void token_policy_gradient(const KernelCall& call) {
-  check_arguments(call);
   const DType dtype = call.views[0].dtype;
   if (dtype == DType::f64) run<double, double>(call);
   else dtype == DType::bf16 ? run<float, bf16>(call) : run<float, float>(call);

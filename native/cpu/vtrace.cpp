@@ -1,6 +1,5 @@
 // V-trace targets and advantages over masks with holes; formulas in recurrences.h.
 #include "../core/kernels.h"
-#include "check.h"
 #include "recurrence_rows.h"
 
 namespace vantage::cpu::VANTAGE_ISA {
@@ -90,7 +89,7 @@ void run_vtrace(const KernelCall& call) {
   const TensorView* v = call.views;
   const double* s = call.scalars;
   const int64_t rows = v[0].shape[0], time = v[0].shape[1], bytes = rows * time * static_cast<int64_t>(6 * sizeof(T) + 1);
-  const TensorView none = given(v[4], false);
+  const TensorView none = absent(v[4]);
   Vtrace<T> vtrace{{{v[0], v[1], v[2], v[3]}, {v[6], v[7]}, v[4], none, worth_streaming(bytes)},
                    v[5], none, rows, time,
                    {static_cast<T>(s[0]), static_cast<T>(s[2]), static_cast<T>(s[3]), static_cast<T>(s[4])}, s[0] * s[1]};
@@ -99,20 +98,6 @@ void run_vtrace(const KernelCall& call) {
 
 }  // namespace
 
-void vtrace(const KernelCall& call) {
-  const TensorView* v = call.views;
-  const char* const kernel = "vtrace";
-  check_dtype(kernel, "target_log_probs", v[0], kComputed);
-  check_ndim(kernel, "target_log_probs", v[0], 2, 2);
-  check_like(kernel, "behaviour_log_probs", v[1], v[0]);
-  check_like(kernel, "rewards", v[2], v[0]);
-  check_like(kernel, "values", v[3], v[0]);
-  check_mask(kernel, "mask", v[4], v[0]);
-  check_dtype(kernel, "bootstrap", v[5], bit(v[0].dtype));
-  check_shape(kernel, "bootstrap", v[5], {v[0].shape[0]});
-  check_like(kernel, "targets", v[6], v[0]);
-  check_like(kernel, "advantages", v[7], v[0]);
-  v[0].dtype == DType::f64 ? run_vtrace<double>(call) : run_vtrace<float>(call);
-}
+void vtrace(const KernelCall& call) { call.views[0].dtype == DType::f64 ? run_vtrace<double>(call) : run_vtrace<float>(call); }
 
 }  // namespace vantage::cpu::VANTAGE_ISA

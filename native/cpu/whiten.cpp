@@ -1,6 +1,5 @@
 // The moments of what a mask keeps of each row, and the whitening of an array by those of all rows.
 #include "../core/kernels.h"
-#include "check.h"
 #include "recurrence_rows.h"
 
 namespace vantage::cpu::VANTAGE_ISA {
@@ -14,7 +13,7 @@ int64_t rows_of_task(int64_t time) { return time >= kTaskSteps ? 1 : kTaskSteps 
 template <class T>
 void moments_of_rows(const TensorView& x, const TensorView& mask, const TensorView& moments) {
   using TileOf = Tile<T, 1, 1>;
-  const typename TileOf::Views views = {{x}, {given(x, false)}, mask, given(x, false), false};
+  const typename TileOf::Views views = {{x}, {absent(x)}, mask, absent(x), false};
   const int64_t rows = x.shape[0], time = x.shape[1], group = rows_of_task(time);
   parallel_for((rows + group - 1) / group, rows * time * 2, [&](int64_t task) {
     TileOf tile(views);
@@ -107,10 +106,11 @@ void apply(const TensorView& x, const TensorView& mask, const TensorView& out, c
 }
 
 template <class T>
-void run_whiten(const KernelCall& call, bool given_moments, int64_t mode) {
+void run_whiten(const KernelCall& call) {
   const TensorView &x = call.views[0], &mask = call.views[1];
-  TensorView moments = call.views[2];
-  if (!given_moments) {
+  TensorView moments = optional(call.views[2]);
+  const int mode = static_cast<int>(call.attributes[0]);
+  if (!moments.data) {
     moments.shape[0] = x.shape[0];
     moments.strides[0] = 3, moments.strides[1] = 1;
     moments.data = scratch<double>(Scratch::partials, static_cast<size_t>(x.shape[0] * 3));
@@ -120,28 +120,13 @@ void run_whiten(const KernelCall& call, bool given_moments, int64_t mode) {
   apply<T>(x, mask, call.views[3], {all.mean, whitening_factor(all, call.scalars[1], call.scalars[0], (mode & 2) != 0), mode & 1 ? all.mean : 0});
 }
 
-void check_array(const char* kernel, const TensorView& x, const TensorView& mask) {
-  check_dtype(kernel, "x", x, kComputed);
-  check_ndim(kernel, "x", x, 2, 2);
-  check_mask(kernel, "mask", mask, x);
-}
-
 }  // namespace
 
 void masked_moments(const KernelCall& call) {
   const TensorView &x = call.views[0], &mask = call.views[1], &moments = call.views[2];
-  check_array("masked_moments", x, mask);
-  check_moments("masked_moments", moments, x, false);
   x.dtype == DType::f64 ? moments_of_rows<double>(x, mask, moments) : moments_of_rows<float>(x, mask, moments);
 }
 
-void whiten(const KernelCall& call) {
-  const TensorView& x = call.views[0];
-  check_array("whiten", x, call.views[1]);
-  const bool given_moments = check_moments("whiten", call.views[2], x, true);
-  check_like("whiten", "out", call.views[3], x);
-  const int64_t mode = check_integer("whiten", "mode", call.attributes[0], 0, 3);
-  x.dtype == DType::f64 ? run_whiten<double>(call, given_moments, mode) : run_whiten<float>(call, given_moments, mode);
-}
+void whiten(const KernelCall& call) { call.views[0].dtype == DType::f64 ? run_whiten<double>(call) : run_whiten<float>(call); }
 
 }  // namespace vantage::cpu::VANTAGE_ISA

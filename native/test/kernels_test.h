@@ -6,6 +6,7 @@
 
 #include "../core/backend.h"
 #include "../core/error.h"
+#include "../core/kernel_arguments.h"
 #include "../core/kernels.h"
 #include "../core/math.h"
 #include "../cpu/thread_pool.h"
@@ -215,6 +216,7 @@ inline void run_once(Kernel kernel, const std::vector<Tensor*>& tensors, const s
   for (size_t i = 0; i < scalars.size(); ++i) call.scalars[i] = scalars[i];
   call.attributes[0] = attribute;
   if (current_isa()->device) return run_on_device(*current_isa()->device, call, tensors);
+  check_arguments(call);
   current_isa()->kernels[static_cast<int>(kernel)](call);
 }
 

@@ -1,3 +1,0 @@
-// The checks of arguments are those of every device.
-#pragma once
-#include "../core/check.h"

@@ -1,0 +1,175 @@
+// Programs with scans over long rows: row after row, tile by tile, each scan inside the row (recurrence_block.h). Few and long rows are cut into segments.
+#include "interpreter.h"
+#include "scratch.h"
+#include "thread_pool.h"
+#include "tile.h"
+
+namespace vantage::cpu::VANTAGE_ISA {
+namespace {
+
+constexpr int64_t kShortRow = 64;
+constexpr int64_t kFewRows = 16;
+constexpr int64_t kSegment = 16384;
+constexpr int64_t kLongestTile = 512;  // shorter ones take turns between memory and arithmetic more often
+
+int64_t time_of(const Space& space) { return space.reduced > 0 ? space.shape[space.outer] : 1; }
+
+// What a segment hands to the next one, of one scan: the state, once it is there.
+struct Link {
+  double state;
+  uint32_t ready;
+};
+
+// A row in segments: each is run up to its first scan from the state 0, which gives the end value Q and the product P of its factors. Then P·s + Q is what
+// enters the next segment, where s is what enters this one; with it the same is done for the second scan, and so on. The last run writes: what it reads
+// is in the cache by then.
+class ScanRows {
+ public:
+  explicit ScanRows(const Code& code) : code_(code), reverse_(code.program->reverse), time_(time_of(code.space)), rows_(code.space.size(0, code.space.outer)), tile_(smaller(code.tile, kLongestTile)) {
+    for (int i = 0; i < code.steps; ++i) scans_ += is_scan(code.step[i]);
+    segments_ = rows_ < kFewRows && time_ >= 2 * kSegment ? divide_up(time_, kSegment) : 1;
+  }
+
+  void run() {
+    const int64_t length = segments_ > 1 ? kSegment : time_, tasks = rows_ * segments_;
+    const int64_t per_task = segments_ > 1 ? 1 : larger(1, kTaskElements / length);
+    // The totals of each segment, and its links.
+    char* partials = nullptr;
+    if (segments_ > 1) {
+      partials = scratch<char>(Scratch::partials, tasks * (code_.outputs * kTotalBytes + scans_ * static_cast<int64_t>(sizeof(Link))));
+      links_ = reinterpret_cast<Link*>(partials + tasks * code_.outputs * kTotalBytes);
+      for (int64_t i = 0; i < tasks * scans_; ++i) links_[i].ready = 0;
+    }
+    parallel_for(divide_up(tasks, per_task), rows_ * time_ * code_.work, [&](int64_t task) {
+      const int64_t lane_bytes = code_.outputs * kLanes * kTotalBytes, total_bytes = code_.outputs * kTotalBytes;
+      char* memory = scratch<char>(Scratch::tile, code_.memory_bytes() + lane_bytes + total_bytes + scans_ * kTotalBytes);
+      char* const lanes = memory + code_.memory_bytes();
+      Worker worker{memory, {}, lanes, lanes + lane_bytes, reinterpret_cast<double*>(lanes + lane_bytes + total_bytes)};
+      code_.place(memory, worker.at);
+      const int64_t first = task * per_task, last = smaller(first + per_task, tasks);
+      for (int64_t i = first; i < last; ++i) {
+        // The way the steps go: to the hardware's prefetching, the rows are one stream.
+        const int64_t row = segments_ > 1 ? i % rows_ : reverse_ ? first + last - 1 - i : i;
+        if (segments_ > 1) worker.totals = partials + i * total_bytes;
+        if (segments_ > 1) segment(worker, row, i / rows_);
+        else whole(worker, row);
+      }
+      finish_stores(code_);
+    });
+    if (segments_ > 1) combine_partials(partials);
+  }
+
+ private:
+  struct Worker {
+    char* memory;
+    void* at[kMaxInstructions];
+    char* lanes;    // [output][kLanes]
+    char* totals;   // [output]
+    double* state;  // [scan]
+  };
+
+  void whole(Worker& worker, int64_t row) const {
+    write(worker, row, 0, time_, true);
+    for (int k = 0; k < code_.outputs; ++k) {
+      if (code_.output[k].reduction != Reduction::store) store_totals(code_, code_.output[k], row, 1, worker.totals + k * kTotalBytes);
+    }
+  }
+
+  void segment(Worker& worker, int64_t row, int64_t index) const {
+    const int64_t done = index * kSegment, size = smaller(kSegment, time_ - done), start = reverse_ ? time_ - done - size : done;
+    const bool first = index == 0, last = index + 1 == segments_;
+    double* const carry = scratch<double>(Scratch::accumulators, scans_);
+    for (int scan = 0; !first && scan < scans_; ++scan) {
+      double product = 1;
+      if (!last) {
+        for (int k = 0; k < scan; ++k) worker.state[k] = carry[k];
+        worker.state[scan] = 0;
+        steps(worker, row, start, size, {worker.state, false, &product, scan});
+      }
+      const Link& before = link(row, index - 1, scan);
+      wait_for(before.ready);
+      carry[scan] = before.state;
+      if (last) continue;
+      // A state of 0 stays out of the product, which may have overflowed. What is not finite is known after the steps themselves.
+      const double state = worker.state[scan] + (carry[scan] == 0 ? 0.0 : product * carry[scan]);
+      if (state - state == 0) hand_over(row, index, scan, state);
+    }
+    for (int scan = 0; !first && scan < scans_; ++scan) worker.state[scan] = carry[scan];
+    write(worker, row, start, size, first);
+    for (int scan = 0; scan < scans_; ++scan) {
+      if (link(row, index, scan).ready == 0) hand_over(row, index, scan, worker.state[scan]);
+    }
+  }
+
+  Link& link(int64_t row, int64_t segment, int scan) const { return links_[(segment * rows_ + row) * scans_ + scan]; }
+
+  void hand_over(int64_t row, int64_t segment, int scan, double state) const {
+    Link& to = link(row, segment, scan);
+    to.state = state;
+    __atomic_store_n(&to.ready, 1, __ATOMIC_RELEASE);
+  }
+
+  // The times [start, start + size), with their outputs.
+  void write(Worker& worker, int64_t row, int64_t start, int64_t size, bool begins) const {
+    constexpr int64_t kLaneBytes = kLanes * kTotalBytes;
+    for (int k = 0; k < code_.outputs; ++k) code_.output[k].fold->reset(worker.lanes + k * kLaneBytes, kLanes);
+    steps(worker, row, start, size, {worker.state, begins, nullptr, -1});
+    for (int k = 0; k < code_.outputs; ++k) {
+      if (code_.output[k].reduction != Reduction::store) code_.output[k].fold->combine(worker.totals + k * kTotalBytes, worker.lanes + k * kLaneBytes);
+    }
+  }
+
+  // Tiles begin at whole multiples of their size, where arrays begin lines of the cache.
+  void steps(Worker& worker, int64_t row, int64_t start, int64_t size, ScanStates scans) const {
+    const int64_t tiles = divide_up(size, tile_);
+    Tile tile(code_, 0, code_.space.outer, code_.space.reduced > 0 ? code_.space.outer : -1);
+    tile.row = row;
+    tile.rows = 1;
+    tile.scans = &scans;
+    tile.ahead = reverse_ ? -tile_ : tile_;
+    for (int64_t i = 0; i < tiles; ++i) {
+      const int64_t from = (reverse_ ? tiles - 1 - i : i) * tile_;
+      tile.column = start + from;
+      tile.n = smaller(tile_, size - from);
+      run_tile(code_, tile, worker.memory, worker.at);
+      scans.begins = false;
+      for (int k = 0; scans.last < 0 && k < code_.outputs; ++k) {
+        const Leave& out = code_.output[k];
+        if (out.reduction != Reduction::store) out.fold->lanes(worker.lanes + k * kLanes * kTotalBytes, worker.at[out.value], tile.n);
+      }
+    }
+  }
+
+  void combine_partials(char* partials) const {
+    const int64_t bytes = code_.outputs * kTotalBytes;
+    for (int k = 0; k < code_.outputs; ++k) {
+      const Leave& out = code_.output[k];
+      if (out.reduction == Reduction::store) continue;
+      for (int64_t row = 0; row < rows_; ++row) {
+        char* const total = partials + row * bytes + k * kTotalBytes;
+        for (int64_t s = 1; s < segments_; ++s) out.fold->merge(total, total + s * rows_ * bytes, 1);
+        store_totals(code_, out, row, 1, total);
+      }
+    }
+  }
+
+  const Code& code_;
+  const bool reverse_;
+  const int64_t time_, rows_, tile_;
+  int64_t segments_;
+  int scans_ = 0;
+  Link* links_ = nullptr;  // [segment][row][scan]
+};
+
+}  // namespace
+
+bool scans_along_rows(const Code& code) {
+  for (int i = 0; i < code.steps; ++i) {
+    if (code.step[i].op == Op::loop) return false;
+  }
+  return time_of(code.space) > kShortRow;
+}
+
+void run_scan_rows(const Code& code) { ScanRows(code).run(); }
+
+}  // namespace vantage::cpu::VANTAGE_ISA
