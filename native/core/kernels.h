@@ -92,7 +92,7 @@ constexpr KernelRow kKernelRows[] = {
 constexpr int kMaxKernelViews = 10;
 constexpr int kMaxKernelScalars = 7;
 
-// One call, its views resolved to memory. A device checks what only it can know (which dtypes it takes, shapes that belong together).
+// One call, its views resolved to memory. Before a device runs it, check_arguments (kernel_arguments.h) sees whether they belong together.
 struct KernelCall {
   Kernel kernel;
   TensorView views[kMaxKernelViews];

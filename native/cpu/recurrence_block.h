@@ -195,8 +195,9 @@ VANTAGE_INLINE void sum_constant(Step step, int64_t n, const Decay& a, double& s
 
 // The product of eight float32, in double: in float32 its rounding, the same in every block of equal numbers, would be compounded along a row.
 VANTAGE_INLINE double product_of(const f32x8& x) {
-  const f64x4 low = __builtin_convertvector(__builtin_shufflevector(x, x, 0, 1, 2, 3), f64x4);
-  const f64x4 pairs = low * __builtin_convertvector(__builtin_shufflevector(x, x, 4, 5, 6, 7), f64x4);
+  f64x4 low, high;
+  widen_halves(low, high, x);
+  const f64x4 pairs = low * high;
   const f64x4 fours = pairs * __builtin_shufflevector(pairs, pairs, 2, 3, 0, 1);
   return fours[0] * fours[1];
 }

@@ -49,10 +49,8 @@ struct LaneMoments {
     count -= valid != 0;
     const f32x8 kept = valid != 0 ? x : shift;
     f64x4 distance[2], shifts[2];
-    widen_floats(distance[0], __builtin_shufflevector(kept, kept, 0, 1, 2, 3));
-    widen_floats(distance[1], __builtin_shufflevector(kept, kept, 4, 5, 6, 7));
-    widen_floats(shifts[0], __builtin_shufflevector(shift, shift, 0, 1, 2, 3));
-    widen_floats(shifts[1], __builtin_shufflevector(shift, shift, 4, 5, 6, 7));
+    widen_halves(distance[0], distance[1], kept);
+    widen_halves(shifts[0], shifts[1], shift);
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       distance[half] -= shifts[half];

@@ -34,8 +34,9 @@ Moments moments_along(const T* x, int64_t n) {
     for (; i + 8 <= n; i += 8) {
       f32x8 v;
       load_vector(v, x + i);
-      const f64x4 low = __builtin_convertvector(__builtin_shufflevector(v, v, 0, 1, 2, 3), f64x4) - shifts;
-      const f64x4 high = __builtin_convertvector(__builtin_shufflevector(v, v, 4, 5, 6, 7), f64x4) - shifts;
+      f64x4 low, high;
+      widen_halves(low, high, v);
+      low -= shifts, high -= shifts;
       sums[0] += low, sums[1] += high;
       square_sums[0] += low * low, square_sums[1] += high * high;
     }

@@ -64,6 +64,17 @@ VANTAGE_INLINE void narrow_doubles(f32x4& to, const f64x4& from) {
 #endif
 }
 
+VANTAGE_INLINE void widen_halves(f64x4& low, f64x4& high, const f32x8& from) {
+  widen_floats(low, __builtin_shufflevector(from, from, 0, 1, 2, 3));
+  widen_floats(high, __builtin_shufflevector(from, from, 4, 5, 6, 7));
+}
+VANTAGE_INLINE void narrow_halves(f32x8& to, const f64x4& low, const f64x4& high) {
+  f32x4 first, second;
+  narrow_doubles(first, low);
+  narrow_doubles(second, high);
+  to = __builtin_shufflevector(first, second, 0, 1, 2, 3, 4, 5, 6, 7);
+}
+
 #if defined(__FMA__)
 // a·b + c, rounded once. As an expression the compiler may round twice, or see that a·b is there already, rounded.
 VANTAGE_INLINE void multiply_add(f32x8& to, const f32x8& a, const f32x8& b, const f32x8& c) {

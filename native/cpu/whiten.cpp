@@ -71,9 +71,10 @@ void whiten_span(T* to, const T* x, const uint8_t* mask, int64_t n, const Whiten
       i32x8 valid;
       fetch<true>(v, x + i);
       widen_bytes(valid, mask + i);
-      const f64x4 low = (__builtin_convertvector(__builtin_shufflevector(v, v, 0, 1, 2, 3), f64x4) - mean) * factor + offset;
-      const f64x4 high = (__builtin_convertvector(__builtin_shufflevector(v, v, 4, 5, 6, 7), f64x4) - mean) * factor + offset;
-      const f32x8 result = __builtin_shufflevector(__builtin_convertvector(low, f32x4), __builtin_convertvector(high, f32x4), 0, 1, 2, 3, 4, 5, 6, 7);
+      f64x4 low, high;
+      f32x8 result;
+      widen_halves(low, high, v);
+      narrow_halves(result, (low - mean) * factor + offset, (high - mean) * factor + offset);
       store_vector(to + i, valid != 0 ? result : f32x8{});
     }
   }
