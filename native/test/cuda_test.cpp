@@ -1,4 +1,5 @@
 // CUDA's backend: memory, transfers, plans, threads. Programs have tests of their own.
+#include <algorithm>
 #include <cstdlib>
 #include <string>
 #include <thread>
@@ -126,16 +127,20 @@ TEST(timer_and_copies) {
   std::vector<unsigned char> x(bytes, 7), y(bytes);
   void *from = gpu().allocate(bytes), *to = gpu().allocate(bytes);
   gpu().upload(from, x.data(), bytes);
-  double last = 0;
-  for (const int calls : {0, 100}) {
-    addon::cuda_start_timer();
-    for (int i = 0; i < calls; ++i) addon::cuda_copy(to, from, bytes);
-    const addon::CudaTime time = addon::cuda_stop_timer();
-    CHECK(time.queued);
-    CHECK(time.seconds >= 0 && time.seconds < 10);
-    if (calls > 0) CHECK(time.seconds > last);
-    last = time.seconds;
-  }
+  // The least of several: an emulation's clock is that of a host, which others use.
+  const auto least = [&](int calls) {
+    double seconds = 10;
+    for (int attempt = 0; attempt < 5; ++attempt) {
+      addon::cuda_start_timer();
+      for (int i = 0; i < calls; ++i) addon::cuda_copy(to, from, bytes);
+      const addon::CudaTime time = addon::cuda_stop_timer();
+      CHECK(time.queued);
+      CHECK(time.seconds >= 0 && time.seconds < 10);
+      seconds = std::min(seconds, time.seconds);
+    }
+    return seconds;
+  };
+  CHECK(least(0) < least(100));
   gpu().download(y.data(), to, bytes);
   CHECK(x == y);
   gpu().release(from, bytes);
