@@ -11,6 +11,8 @@
 #include <thread>
 #include <vector>
 
+#include "../core/error.h"
+
 namespace vantage::cpu {
 namespace {
 
@@ -67,6 +69,9 @@ class Pool {
     static Pool* const pool = new Pool;
     return *pool;
   }
+
+  // Whether a task of the present job threw.
+  bool failed() const { return failed_.load(std::memory_order_relaxed); }
 
   int threads() const { return threads_.load(std::memory_order_relaxed); }
 
@@ -198,8 +203,13 @@ void parallel_for(int64_t tasks, int64_t cost, const std::function<void(int64_t)
 
 void wait_for(const uint32_t& flag) {
   for (int spins = 0; __atomic_load_n(&flag, __ATOMIC_ACQUIRE) == 0; ++spins) {
-    if (spins < 1000) pause();
-    else std::this_thread::yield();
+    if (spins < 1000) {
+      pause();
+      continue;
+    }
+    // The task that would set it may be the one that failed.
+    if (Pool::instance().failed()) fail("a task that this one waits for failed");
+    std::this_thread::yield();
   }
 }
 
