@@ -1,6 +1,7 @@
 // The functions that TypeScript calls (src/native.ts types them). Each checks its arguments; a C++ exception becomes a JavaScript Error.
 #include <node_api.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <limits>
@@ -24,9 +25,16 @@ napi_value number(const Arguments& call, double value) {
   return result;
 }
 
-void adjust_external_memory(const Arguments& call, int64_t change) {
+// V8 knows of the memory behind tensors, so that it collects those that were forgotten. But 64 MiB more than at its last collection are a reason for the
+// next one, some ten milliseconds long: what each step allocates and frees again is reported once, at its most, until a good part of it stays free.
+void report_memory(const Arguments& call) {
+  constexpr int64_t kSlack = int64_t{256} << 20;
+  Environment& environment = call.environment();
+  const int64_t unreported = environment.bytes - environment.reported_bytes;
+  if (unreported <= 0 && -unreported <= std::max(kSlack, environment.reported_bytes / 2)) return;
   int64_t total;
-  napi_adjust_external_memory(call.env(), change, &total);
+  napi_adjust_external_memory(call.env(), unreported, &total);
+  environment.reported_bytes = environment.bytes;
 }
 
 // describe() → see describe.cpp
@@ -50,7 +58,7 @@ napi_value allocate(const Arguments& call) {
     throw;
   }
   environment.bytes += bytes;
-  adjust_external_memory(call, bytes);
+  report_memory(call);
   return number(call, id);
 }
 
@@ -62,7 +70,7 @@ napi_value free_buffer(const Arguments& call) {
   environment.buffers.erase(id);
   environment.bytes -= buffer.bytes;
   buffer.backend->release(buffer.memory, static_cast<size_t>(buffer.bytes));
-  adjust_external_memory(call, -buffer.bytes);
+  report_memory(call);
   return nullptr;
 }
 

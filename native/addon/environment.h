@@ -28,6 +28,7 @@ class Environment {
   HandleTable<Buffer> buffers;
   HandleTable<std::unique_ptr<LoadedPlan>> plans;
   int64_t bytes = 0;  // of all buffers
+  int64_t reported_bytes = 0;  // what V8 was told of them
 
   // Throw vantage::Error where the id stands for nothing.
   Buffer& buffer(int32_t id, const char* function);
