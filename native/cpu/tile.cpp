@@ -50,7 +50,7 @@ class Prefetches {
     piece_[count_++] = {from, bytes};
     total_ += bytes;
   }
-  // A part of it, in so many steps.
+  // A part of it, for one of so many steps.
   void issue(int steps) {
     for (int64_t left = total_ / steps + 64; left > 0 && at_ < count_;) {
       Piece& piece = piece_[at_];
@@ -95,7 +95,18 @@ void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
   Tests tests;
   bool in_place[kMaxOutputs];
   Prefetches prefetches;
-  int scan = 0;
+  int scan = 0, steps = 1;
+  if (tile.ahead != 0) {
+    for (int i = 0; i < code.steps; ++i) {
+      const Step& step = code.step[i];
+      steps += step.op != Op::constant;
+      if (step.op != Op::load || space.strides[step.view][tile.inner] != 1) continue;
+      const int64_t row_stride = tile.end > tile.begin ? space.strides[step.view][tile.end - 1] : 0;
+      for_runs(code, tile, start, step.view, row_stride, 1, [&](char* from, int64_t, int64_t) {
+        prefetches.add(reinterpret_cast<uintptr_t>(from) + static_cast<uintptr_t>(tile.ahead * code.item[step.view]), n * code.item[step.view]);
+      });
+    }
+  }
   const int last_scan = tile.scans ? tile.scans->last : -1;
   for (int k = 0; k < code.outputs; ++k) {
     const Leave& out = code.output[k];
@@ -111,7 +122,7 @@ void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
   for (int i = 0; i < code.steps; ++i) {
     const Step& step = code.step[i];
     if (step.op == Op::constant) continue;
-    prefetches.issue(code.steps);
+    prefetches.issue(steps);
     if (is_scan(step)) {
       run_scan(code, tile, step, scan, tests, at);
       if (scan++ == last_scan) return;
@@ -128,11 +139,6 @@ void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
     }
     const int64_t row_stride = tile.end > tile.begin ? space.strides[step.view][tile.end - 1] : 0;
     const int64_t stride = tile.inner >= 0 ? space.strides[step.view][tile.inner] : 0;
-    if (tile.ahead != 0 && stride == 1) {
-      for_runs(code, tile, start, step.view, row_stride, stride, [&](char* from, int64_t, int64_t) {
-        prefetches.add(reinterpret_cast<uintptr_t>(from) + static_cast<uintptr_t>(tile.ahead * code.item[step.view]), n * code.item[step.view]);
-      });
-    }
     if (step.tested) {
       bool all = stride == 1 || n == 1;
       if (all) {
