@@ -72,6 +72,8 @@ describe('inputs', () => {
   });
   it('are no more than a period, which repeats to the end', () => {
     const shape = [3, 1_000_000];
+    // Jest's own comparison takes seconds for so many numbers.
+    const bytes = ({ buffer, byteOffset, byteLength }: ArrayBufferView) => Buffer.from(buffer as ArrayBuffer, byteOffset, byteLength);
     for (const array of [uniform(1, shape), uniformBfloat16(1, shape, -1, 1), flags(1, shape, 0.5), everyToken(shape), ragged([4, 8])]) {
       expect(array.data.length).toBeLessThan(2 ** 20);
       const whole = rowsOf(array);
@@ -79,7 +81,8 @@ describe('inputs', () => {
       expect(whole.every((value, i) => value === array.data[i % array.data.length])).toBe(true);
       const [first, last] = [whole.slice(0, whole.length / array.shape[0]!), whole.slice(-whole.length / array.shape[0]!)];
       const rows = rowsOf(array, [[0, 1], [array.shape[0]! - 1, array.shape[0]!]]);
-      expect([rows.slice(0, first.length), rows.slice(first.length)]).toEqual([first, last]);
+      expect(bytes(rows.slice(0, first.length)).equals(bytes(first))).toBe(true);
+      expect(bytes(rows.slice(first.length)).equals(bytes(last))).toBe(true);
     }
   });
   it('pad rows on the right', () => {
