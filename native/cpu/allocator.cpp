@@ -36,9 +36,29 @@ void* from_system(size_t size) {
 }
 
 struct Cache {
+  struct Blocks {
+    std::vector<void*> free;
+    uint64_t used = 0;  // when one was last taken or given back
+  };
+
   std::mutex mutex;
-  std::map<size_t, std::vector<void*>> blocks;
+  std::map<size_t, Blocks> blocks;  // by size
   size_t bytes = 0;
+  uint64_t clock = 0;
+
+  // Gives back to the system what was not used for longest, down to the limit: a program that goes on to other shapes must not lose the blocks that it
+  // uses now because of those it once used.
+  void shrink() {
+    while (bytes > kCacheLimit) {
+      auto oldest = blocks.end();
+      for (auto at = blocks.begin(); at != blocks.end(); ++at) {
+        if (!at->second.free.empty() && (oldest == blocks.end() || at->second.used < oldest->second.used)) oldest = at;
+      }
+      std::free(oldest->second.free.back());
+      oldest->second.free.pop_back();
+      bytes -= oldest->first;
+    }
+  }
 };
 
 // Never destroyed: tensors of a worker thread may be released after static destructors ran.
@@ -55,9 +75,10 @@ void* allocate(size_t bytes) {
   {
     const std::lock_guard lock(cache().mutex);
     const auto found = cache().blocks.find(size);
-    if (found != cache().blocks.end() && !found->second.empty()) {
-      void* memory = found->second.back();
-      found->second.pop_back();
+    if (found != cache().blocks.end() && !found->second.free.empty()) {
+      void* memory = found->second.free.back();
+      found->second.free.pop_back();
+      found->second.used = ++cache().clock;
       cache().bytes -= size;
       return memory;
     }
@@ -72,10 +93,13 @@ void release(void* memory, size_t bytes) {
   const size_t size = class_size(bytes);
   {
     const std::lock_guard lock(cache().mutex);
-    if (cache().bytes + size <= kCacheLimit) {
+    if (size <= kCacheLimit) {
       try {
-        cache().blocks[size].push_back(memory);
+        Cache::Blocks& blocks = cache().blocks[size];
+        blocks.free.push_back(memory);
+        blocks.used = ++cache().clock;
         cache().bytes += size;
+        cache().shrink();
         return;
       } catch (const std::bad_alloc&) {
         // No room to remember the block: it goes back to the system.
@@ -88,7 +112,7 @@ void release(void* memory, size_t bytes) {
 void trim() {
   const std::lock_guard lock(cache().mutex);
   for (auto& [size, blocks] : cache().blocks) {
-    for (void* memory : blocks) std::free(memory);
+    for (void* memory : blocks.free) std::free(memory);
   }
   cache().blocks.clear();
   cache().bytes = 0;
