@@ -72,11 +72,11 @@ if(VANTAGE_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
     list(APPEND emulated ${wrapper})
   endforeach()
   vantage_cuda_library(vantage_cuda_emulated ${emulated} ${cuda_host_sources} native/test/cuda_emulator/compile.cpp
-    native/test/cuda_emulator/cuda_emulator.cpp)
+    native/test/cuda_emulator/cuda_emulator.cpp native/test/cuda_emulator/cuda_runtime.cpp)
   target_compile_definitions(vantage_cuda_emulated PRIVATE VANTAGE_CUDA_EMULATED VANTAGE_EMULATOR_COMPILER="${CMAKE_CXX_COMPILER}"
     VANTAGE_EMULATOR_HEADER="${CMAKE_CURRENT_SOURCE_DIR}/native/test/cuda_emulator/cuda_emulator.h")
   # Programs that are compiled at run time find the emulation here.
-  set_source_files_properties(native/test/cuda_emulator/cuda_emulator.cpp PROPERTIES COMPILE_OPTIONS -fvisibility=default)
+  set_source_files_properties(native/test/cuda_emulator/cuda_emulator.cpp native/test/cuda_emulator/cuda_runtime.cpp PROPERTIES COMPILE_OPTIONS -fvisibility=default)
   target_compile_options(vantage_cuda_emulated PRIVATE -O2 -ffp-contract=off -fwrapv -fno-strict-aliasing -Wno-unused-parameter -Wno-unknown-pragmas)
   target_link_options(vantage_cuda_emulated PRIVATE ${link_flags})
   set_target_properties(vantage_cuda_emulated PROPERTIES EXCLUDE_FROM_ALL ON)

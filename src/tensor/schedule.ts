@@ -5,6 +5,7 @@
  * (a reduction, a kernel, the base of a view) puts its readers on the next one. Nodes of one level that share an index space and
  * an input become one program. Programs of one level never depend on each other, and levels run in order.
  */
+import { DisjointSets } from './disjoint_sets';
 import { dtypes } from './dtype';
 import { windowOf, type Node } from './graph';
 import { sizeOf, type Shape } from './shape';
@@ -230,7 +231,7 @@ export class Scheduler {
     const byLevel: Step[][] = [];
     const put = (level: number, step: Step) => (byLevel[level] ??= []).push(step);
     const last: Step[] = [];
-    const groups = new Groups();
+    const groups = new DisjointSets();
     const sinks: (Sink & { level: number; group: number })[] = [];
 
     // Joins a value with all that is computed for it on its level, and with what reads the same memory. No node is walked twice on one level.
@@ -393,33 +394,5 @@ export class Scheduler {
       stack.push(...this.inputs[i]!);
     }
     return [...wanted].sort((a, b) => a - b);
-  }
-}
-
-/** Disjoint sets of sinks, by key. */
-class Groups {
-  private readonly ids = new Map<string, number>();
-  private readonly parent: number[] = [];
-
-  of(key: string): number {
-    let id = this.ids.get(key);
-    if (id === undefined) {
-      id = this.parent.length;
-      this.ids.set(key, id);
-      this.parent.push(id);
-    }
-    return this.find(id);
-  }
-
-  find(id: number): number {
-    while (this.parent[id] !== id) {
-      this.parent[id] = this.parent[this.parent[id]!]!;
-      id = this.parent[id]!;
-    }
-    return id;
-  }
-
-  union(a: number, b: number): void {
-    this.parent[this.find(a)] = this.find(b);
   }
 }
