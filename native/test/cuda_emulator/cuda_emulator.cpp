@@ -12,7 +12,6 @@
 #include <mutex>
 #include <numeric>
 #include <random>
-#include <utility>
 #include <vector>
 
 uint3 threadIdx, blockIdx;
@@ -93,7 +92,6 @@ struct Cluster {
 } cluster;
 
 std::mutex one_launch;
-cudaError_t last_error = cudaSuccess;
 std::map<const void*, size_t> shared_limits;
 
 Block& state() { return cluster.blocks[cluster.running]; }

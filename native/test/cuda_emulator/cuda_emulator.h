@@ -233,6 +233,9 @@ enum cudaError_t {
 };
 const char* cudaGetErrorName(cudaError_t error);
 const char* cudaGetErrorString(cudaError_t error);
+namespace cuda_emulator {
+extern cudaError_t last_error;  // what cudaGetLastError gives and forgets
+}
 cudaError_t cudaGetLastError();
 cudaError_t cudaPeekAtLastError();
 

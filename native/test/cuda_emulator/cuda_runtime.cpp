@@ -1,9 +1,14 @@
 // The functions of CUDA's runtime on the emulation: memory is the host's, and everything has been done when a call returns.
 #include <chrono>
+#include <cstdlib>
+#include <cstring>
 #include <map>
 #include <mutex>
+#include <utility>
 
 #include "cuda_emulator.h"
+
+cudaError_t cuda_emulator::last_error = cudaSuccess;
 
 namespace {
 
