@@ -29,7 +29,10 @@ __device__ __forceinline__ void publish(const Segments& s, int64_t slot, const M
   const unsigned long long a = static_cast<unsigned long long>(__double_as_longlong(map.a)), b = static_cast<unsigned long long>(__double_as_longlong(map.b));
   const unsigned long long set = static_cast<unsigned long long>(s.signals.set) << 32;
   volatile unsigned long long* const words = s.signals.letters[slot].words;
-  words[0] = set | a >> 32, words[1] = set | (a & 0xffffffffu), words[2] = set | b >> 32, words[3] = set | (b & 0xffffffffu);
+  words[0] = set | a >> 32;
+  words[1] = set | (a & 0xffffffffu);
+  words[2] = set | b >> 32;
+  words[3] = set | (b & 0xffffffffu);
 }
 template <class M>
 __device__ __forceinline__ M wait_for(const Segments& s, int64_t slot) {
