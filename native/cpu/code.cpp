@@ -3,6 +3,7 @@
 #include "../core/math.h"
 #include "cache.h"
 #include "fuse.h"
+#include "shortcuts.h"
 
 namespace vantage::cpu::VANTAGE_ISA {
 namespace {
@@ -72,7 +73,7 @@ class Builder {
     fuse(&code_);
     place_outputs();
     choose_variants();
-    find_tests();
+    find_shortcuts(&code_);
     place_homes();
   }
 
@@ -227,33 +228,6 @@ class Builder {
       changed = true;
     }
     return changed;
-  }
-
-  // The loads whose value only `where`s and scans read, as the condition.
-  void find_tests() {
-    bool tested[kMaxInstructions];
-    for (int v = 0; v < code_.values; ++v) tested[v] = true;
-    for (int i = 0; i < code_.outputs; ++i) tested[code_.output[i].value] = false;
-    int block_end = -1;
-    for (int i = 0; i < code_.steps; ++i) {
-      const Step& step = code_.step[i];
-      if (step.op == Op::loop) block_end = i + step.block;
-      const bool chooses = i > block_end && step.op == Op::where && !is_uniform(step.b);
-      if (step.a >= 0 && !chooses) tested[step.a] = false;
-      for (int value : {step.b, step.c}) {
-        if (value >= 0) tested[value] = false;
-      }
-    }
-    for (int i = 0; i < code_.steps; ++i) {
-      Step& step = code_.step[i];
-      if (step.op == Op::load) {
-        const DType dtype = program_.views[step.view].dtype;
-        step.tested = tested[step.dst] &= step.type == RegisterType::i32 && (dtype == DType::u8 || dtype == DType::boolean);
-      } else if (step.dst >= 0) {
-        step.chooses = step.mask >= 0 ? tested[step.mask] : step.op == Op::where && tested[step.a];
-        tested[step.dst] = false;
-      }
-    }
   }
 
   // A home is free again after the step that uses its value last; what a loop's block uses lives to the end of the block. Constants are

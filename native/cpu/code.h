@@ -39,6 +39,7 @@ struct Step {
   LoadTimeMajor load_time_major;
   int block;            // loop: the number of steps that follow in its block
   bool in_place;        // load: the value may point into the buffer
+  bool prefetch;        // load, of a program with scans: the next tile's part is asked for
   bool tested;          // load of bytes: asked only whether it is 0. A tile without a 0 needs no value (see Tests).
   bool chooses;         // where, scan: by a tested value
 };
@@ -75,7 +76,8 @@ struct Code {
   Step step[kMaxInstructions];
   Leave output[kMaxOutputs];
   int home[kMaxInstructions];      // or the place among the uniform values
-  bool uniform[kMaxInstructions];  // a constant that every use takes as one value
+  bool uniform[kMaxInstructions];        // a constant that every use takes as one value
+  bool may_be_single[kMaxInstructions];  // of a program with scans: one number in a tile, where the bytes are equal that it is made of
   int64_t tile;        // elements
   int64_t home_bytes;  // of one home
   int64_t work = 1;    // the cost of one element, for parallel_for

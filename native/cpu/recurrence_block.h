@@ -27,10 +27,14 @@ VANTAGE_INLINE void store_at(float* to, const f32x8& from) { store_vector(to, fr
 // For what is read through once against its order, or in it: the hardware's own prefetching does not run far enough ahead.
 template <bool kForward = false, class T>
 VANTAGE_INLINE void fetch(T& to, const T* from) { to = *from; }
-template <bool kForward = false>
-VANTAGE_INLINE void fetch(f32x8& to, const float* from) {
+template <bool kForward>
+VANTAGE_INLINE void prefetch_ahead(const float* from) {
   constexpr intptr_t kAhead = 1024;  // bytes
   __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<intptr_t>(from) + (kForward ? kAhead : -kAhead)));
+}
+template <bool kForward = false>
+VANTAGE_INLINE void fetch(f32x8& to, const float* from) {
+  prefetch_ahead<kForward>(from);
   load_vector(to, from);
 }
 // Eight bytes, widened.
@@ -57,6 +61,31 @@ VANTAGE_INLINE void shift_in(f32x8& to, const f32x8& x, float later) {
   to = __builtin_shufflevector(x, last, 1, 2, 3, 4, 5, 6, 7, 8);
 }
 
+#if defined(__AVX512F__)
+// Sixteen steps, where the instruction set has vectors of so many.
+#define VANTAGE_WIDE 1
+typedef float f32x16 __attribute__((vector_size(64)));
+using Widest = f32x16;
+constexpr int kLanesOfWidest = 16;
+VANTAGE_INLINE void load_at(f32x16& to, const float* from) { load_vector(to, from); }
+VANTAGE_INLINE void store_at(float* to, const f32x16& from) { store_vector(to, from); }
+template <bool kForward = false>
+VANTAGE_INLINE void fetch(f32x16& to, const float* from) {
+  prefetch_ahead<kForward>(from);
+  load_vector(to, from);
+}
+VANTAGE_INLINE float first_of(const f32x16& x) { return x[0]; }
+VANTAGE_INLINE void fill_with(f32x16& to, float x) { to = x - f32x16{}; }  // x - 0 keeps the sign of a zero
+VANTAGE_INLINE void shift_in(f32x16& to, const f32x16& x, float later) {
+  f32x16 last;
+  fill_with(last, later);
+  to = __builtin_shufflevector(x, last, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16);
+}
+#else
+using Widest = f32x8;
+constexpr int kLanesOfWidest = kLanesOfBlock;
+#endif
+
 // V' where episodes end: nothing after a terminated step, the bootstrap value after a truncated one.
 template <class T>
 VANTAGE_INLINE void end_values(T& next, const uint8_t* ends, const T* bootstrap) {
@@ -78,17 +107,18 @@ struct Decay {
   float first, second;  // a, a²
   f32x8 across;         // lanes 0-3: a⁴ … a, the way to lane 4
   f32x8 carried;        // a⁸ … a, the way to the next block
+  f32x8 distant;        // a¹⁶ … a⁹, the way to the block after it
   f32x8 reached;        // 1 … a⁷, the way to lane 0
 
   explicit Decay(double a) : one(a), first(static_cast<float>(a)), second(static_cast<float>(a * a)), across{} {
-    double power = 1;
-    for (int i = kLanesOfBlock - 1; i >= 0; --i) {
-      reached[kLanesOfBlock - 1 - i] = static_cast<float>(power);
-      power *= a;
-      carried[i] = static_cast<float>(power);
-    }
+    const double a4 = (a * a) * (a * a), a8 = a4 * a4;
+    const f64x4 near = {a4, a * a * a, a * a, a}, descending = near * a4;
+    narrow_halves(carried, descending, near);
+    narrow_halves(distant, descending * a8, near * a8);
+    for (int i = 0; i < kLanesOfBlock - 1; ++i) reached[i + 1] = carried[kLanesOfBlock - 1 - i];
+    reached[0] = 1;
     for (int i = 0; i < 4; ++i) across[i] = carried[i + 4];
-    block = power;
+    block = a8;
   }
   double power(int64_t n) const {
     double result = 1, square = one;
@@ -99,12 +129,45 @@ struct Decay {
   }
 };
 
+#if VANTAGE_WIDE
+// The wide blocks of scan_constant, where no step has an end. Returns how many steps they leave.
+template <class Step>
+VANTAGE_INLINE int64_t scan_wide(Step& step, int64_t n, const Decay& a, double& state) {
+  const f32x16 zero = {};
+  const f32x16 quads = __builtin_shufflevector(a.across, a.across, 0, 1, 2, 3, 4, 4, 4, 4, 0, 1, 2, 3, 4, 4, 4, 4);
+  const f32x16 halves = __builtin_shufflevector(a.carried, f32x8{}, 0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 8, 8, 8, 8, 8, 8);
+  const f32x16 powers = __builtin_shufflevector(a.distant, a.carried, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  f32x16 first, second;
+  fill_with(first, a.first);
+  fill_with(second, a.second);
+  const double block = a.block * a.block;
+  double carry = state;
+#pragma GCC unroll 2
+  for (n -= kLanesOfWidest; n >= 0; n -= kLanesOfWidest) {
+    f32x16 b, kept, carried;
+    step.difference(b, kept, n);
+    b += first * __builtin_shufflevector(b, zero, 1, 2, 3, 16, 5, 6, 7, 16, 9, 10, 11, 16, 13, 14, 15, 16);
+    b += second * __builtin_shufflevector(b, zero, 2, 3, 16, 16, 6, 7, 16, 16, 10, 11, 16, 16, 14, 15, 16, 16);
+    b += quads * __builtin_shufflevector(b, zero, 4, 4, 4, 4, 16, 16, 16, 16, 12, 12, 12, 12, 16, 16, 16, 16);
+    b += halves * __builtin_shufflevector(b, zero, 8, 8, 8, 8, 8, 8, 8, 8, 16, 16, 16, 16, 16, 16, 16, 16);
+    fill_with(carried, static_cast<float>(carry));
+    recurrences::affine_step(carry, block, static_cast<double>(b[0]));
+    step.put(n, b + powers * carried, kept);
+  }
+  state = carry;
+  return n + kLanesOfWidest;
+}
+#endif
+
 // Step n-1 to step 0 of y = b + a·y_next. `step.difference(b, kept, i)` gives b of one step or of eight, `step.put(i, y, kept)` takes y.
 // Where kEnds, nothing comes in to a step that has an end.
 template <class T, bool kEnds, class Step>
 VANTAGE_INLINE void scan_constant(Step step, const uint8_t* ends, int64_t n, const Decay& a, double& state) {
   double carry = state;  // in a register, like the step: a vector may be stored over anything, as far as the compiler knows
   int64_t i = n;
+#if VANTAGE_WIDE
+  if constexpr (sizeof(T) == 4 && !kEnds) i = scan_wide(step, i, a, carry);
+#endif
   if constexpr (sizeof(T) == 4) {
     const f32x8 zero = {};
     const i32x8 all = ~i32x8{};

@@ -1,7 +1,6 @@
 #include "scan_functions.h"
 
 #include "../core/math.h"
-#include "recurrence_block.h"
 #include "simd.h"
 
 namespace vantage::cpu::VANTAGE_ISA {
@@ -21,12 +20,6 @@ VANTAGE_INLINE void widen(f64x4& to, const i32x4& from) { to = __builtin_convert
 VANTAGE_INLINE void narrow(f32x4& to, const f64x4& from) { narrow_doubles(to, from); }
 VANTAGE_INLINE void narrow(f64x4& to, const f64x4& from) { to = from; }
 VANTAGE_INLINE void narrow(i32x4& to, const f64x4& from) { to = __builtin_convertvector(from, i32x4); }
-
-// What the compiler should know of a call.
-template <bool masked_, bool uniform_, bool previous_>
-struct Form {
-  static constexpr bool masked = masked_, uniform = uniform_, previous = previous_;
-};
 
 // The times [begin, begin + times) in the scan's direction of some rows, every step in double.
 template <class T, int chains, class Form>
@@ -85,11 +78,6 @@ constexpr double kLargeState = 1e15;
 
 VANTAGE_INLINE void lower(f32x4& to, const f32x8& from) { to = __builtin_shufflevector(from, from, 0, 1, 2, 3); }
 VANTAGE_INLINE void upper(f32x4& to, const f32x8& from) { to = __builtin_shufflevector(from, from, 4, 5, 6, 7); }
-
-VANTAGE_INLINE bool all(const i32x8& truth) {
-  const i64x4 bits = (i64x4)truth;
-  return (bits[0] & bits[1] & bits[2] & bits[3]) == -1;
-}
 
 // The state of eight rows as floats, and what they leave.
 VANTAGE_INLINE void begin_run(f32x8& rounded, f32x8& rest, const double* state) {
@@ -211,172 +199,6 @@ void scan(const ScanCall& call) {
     scan_in_double<T, Form<false, false, true>>(call);
   } else {
     scan_in_double<T, Form<false, false, false>>(call);
-  }
-}
-
-// ---- One row -----------------------------------------------------------------------------------------------------------------------
-
-// The steps [begin, begin + n) in the scan's direction, one after the other in double.
-template <class T>
-void scan_steps(const ScanCall& call, int64_t begin, int64_t n, double* product) {
-  const T *a = static_cast<const T*>(call.a), *b = static_cast<const T*>(call.b);
-  double state = call.state[0], total = 1;
-  for (int64_t t = begin; t < begin + n; ++t) {
-    const int64_t i = call.reverse ? call.n - 1 - t : t;
-    const bool valid = !call.mask || call.mask[i] != 0;
-    const double before = state;
-    if (valid) {
-      const double factor = static_cast<double>(a[call.a_uniform ? 0 : i]);
-      state = static_cast<double>(b[i]) + factor * state;
-      total = factor == 0 ? 0 : total * factor;
-    }
-    static_cast<T*>(call.out)[i] = static_cast<T>(call.previous ? before : state);
-  }
-  call.state[0] = state;
-  if (product) *product = total == 0 ? 0 : *product * total;
-}
-
-// For scan_lanes.
-template <bool kForward, class Form>
-struct RowSteps {
-  const float *a, *b;
-  const int32_t* mask;
-  float* out;
-  float factor;  // of all steps, where it is uniform. By value: what depends on it alone is computed once.
-  float before;  // the state in front of the next step
-
-  template <class V>
-  VANTAGE_METHOD void map(V& multiplier, V& term, int64_t i) {
-    if constexpr (Form::uniform) fill_with(multiplier, factor);
-    else load_at(multiplier, a + i);
-    load_at(term, b + i);
-    if constexpr (Form::masked) keep(multiplier, term, i);
-  }
-  VANTAGE_METHOD void keep(f32x8& multiplier, f32x8& term, int64_t i) {
-    i32x8 valid;
-    load_vector(valid, mask + i);
-    multiplier = valid != 0 ? multiplier : f32x8{} + 1.0f;
-    term = valid != 0 ? term : f32x8{};
-  }
-  VANTAGE_METHOD void keep(float& multiplier, float& term, int64_t i) {
-    multiplier = mask[i] != 0 ? multiplier : 1.0f;
-    term = mask[i] != 0 ? term : 0.0f;
-  }
-  VANTAGE_METHOD void put(int64_t i, const f32x8& y) {
-    if constexpr (Form::previous) {
-      f32x8 last;
-      fill_with(last, before);
-      if constexpr (kForward) store_vector(out + i, __builtin_shufflevector(last, y, 0, 8, 9, 10, 11, 12, 13, 14));
-      else store_vector(out + i, __builtin_shufflevector(y, last, 1, 2, 3, 4, 5, 6, 7, 8));
-      before = y[kForward ? kLanesOfBlock - 1 : 0];
-    } else {
-      store_vector(out + i, y);
-    }
-  }
-  VANTAGE_METHOD void put(int64_t i, const float& y) {
-    out[i] = Form::previous ? before : y;
-    before = y;
-  }
-};
-
-bool all_finite(const float* x, int64_t n) {
-  f32x8 zeros = {};
-  float zero = 0;
-  int64_t i = 0;
-  for (; i + 8 <= n; i += 8) {
-    f32x8 v;
-    load_vector(v, x + i);
-    zeros += v - v;
-  }
-  for (; i < n; ++i) zero += x[i] - x[i];
-  for (int lane = 0; lane < 8; ++lane) zero += zeros[lane];
-  return zero == 0;
-}
-
-// How many of n positions are valid, as far as it matters: none, some or all.
-enum class Valid { none, some, all };
-Valid valid_of(const int32_t* mask, int64_t n) {
-  i32x8 all = ~i32x8{}, any = {};
-  int64_t i = 0;
-  for (; i + 8 <= n; i += 8) {
-    i32x8 v;
-    load_vector(v, mask + i);
-    all &= v != 0;
-    any |= v;
-  }
-  bool is_all = true, is_any = false;
-  for (int lane = 0; lane < 8; ++lane) {
-    is_all &= all[lane] != 0;
-    is_any |= any[lane] != 0;
-  }
-  for (; i < n; ++i) {
-    is_all &= mask[i] != 0;
-    is_any |= mask[i] != 0;
-  }
-  return is_all ? Valid::all : is_any ? Valid::some : Valid::none;
-}
-
-// Factors of 0: each state is its term.
-template <bool kForward, bool previous>
-void take_terms(float* out, const float* b, int64_t n, double& state) {
-  const float before = static_cast<float>(state);
-  state = static_cast<double>(b[kForward ? n - 1 : 0]);
-  const size_t bytes = static_cast<size_t>(n) * sizeof(float);
-  if constexpr (!previous) {
-    __builtin_memcpy(out, b, bytes);
-  } else {
-    __builtin_memcpy(out + (kForward ? 1 : 0), b + (kForward ? 0 : 1), bytes - sizeof(float));
-    out[kForward ? 0 : n - 1] = before;
-  }
-}
-
-// In pieces: masks have no holes for long stretches, or nothing else. And a piece in which float32 overflows is taken in double, where 0 times a product
-// that is infinite would be NaN.
-constexpr int64_t kPiece = 128;
-
-template <bool kForward, bool uniform, bool previous>
-void scan_row_of(const ScanCall& call, double* product) {
-  const float factor = uniform ? *static_cast<const float*>(call.a) : 0.0f;
-  for (int64_t done = 0; done < call.n; done += kPiece) {
-    const int64_t n = call.n - done < kPiece ? call.n - done : kPiece, from = kForward ? done : call.n - done - n;
-    const float *a = static_cast<const float*>(call.a) + (uniform ? 0 : from), *b = static_cast<const float*>(call.b) + from;
-    float* const out = static_cast<float*>(call.out) + from;
-    const int32_t* const mask = call.mask ? call.mask + from : nullptr;
-    double state = call.state[0], whole = 1;
-    const float before = static_cast<float>(state);
-    const Valid valid = mask ? valid_of(mask, n) : Valid::all;
-    if (valid == Valid::none) {
-      for (int64_t i = 0; i < n; ++i) out[i] = before;
-      continue;
-    }
-    if (valid == Valid::some) {
-      scan_lanes<float, kForward>(RowSteps<kForward, Form<true, uniform, previous>>{a, b, mask, out, factor, before}, n, 1, state, whole);
-    } else if (uniform && factor == 0 && before - before == 0) {
-      take_terms<kForward, previous>(out, b, n, state);
-      whole = 0;
-    } else {
-      scan_lanes<float, kForward>(RowSteps<kForward, Form<false, uniform, previous>>{a, b, mask, out, factor, before}, n, 1, state, whole);
-    }
-    const float after = static_cast<float>(state);
-    if (after - after == 0 && all_finite(out, n)) {
-      call.state[0] = state;
-      if (product) *product = whole == 0 ? 0 : *product * whole;
-    } else {
-      scan_steps<float>(call, done, n, product);
-    }
-  }
-}
-
-template <class T>
-void scan_row(const ScanCall& call, double* product) {
-  if constexpr (__is_same(T, float)) {
-    static constexpr void (*table[])(const ScanCall&, double*) = {scan_row_of<true, false, false>,  scan_row_of<true, false, true>,
-                                                                  scan_row_of<true, true, false>,   scan_row_of<true, true, true>,
-                                                                  scan_row_of<false, false, false>, scan_row_of<false, false, true>,
-                                                                  scan_row_of<false, true, false>,  scan_row_of<false, true, true>};
-    table[(call.reverse ? 4 : 0) + (call.a_uniform ? 2 : 0) + (call.previous ? 1 : 0)](call, product);
-  } else {
-    scan_steps<T>(call, 0, call.n, product);
   }
 }
 

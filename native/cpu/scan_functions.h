@@ -16,6 +16,12 @@ struct ScanCall {
   bool reverse, previous;
 };
 
+// What the compiler should know of a call.
+template <bool masked_, bool uniform_, bool previous_>
+struct Form {
+  static constexpr bool masked = masked_, uniform = uniform_, previous = previous_;
+};
+
 struct ScanFunctions {
   // s = a·s + b along the time, from `state`.
   void (*scan)(const ScanCall& call);
@@ -26,5 +32,9 @@ struct ScanFunctions {
 };
 
 const ScanFunctions& scan_functions(RegisterType type);
+
+// One row, of the table's type: float, double or int32_t (scan_row.cpp).
+template <class T>
+void scan_row(const ScanCall& call, double* product);
 
 }  // namespace vantage::cpu::VANTAGE_ISA

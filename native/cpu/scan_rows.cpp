@@ -1,5 +1,5 @@
 // Programs with scans over long rows: row after row, tile by tile, each scan inside the row (recurrence_block.h). Few and long rows are cut into segments.
-#include "interpreter.h"
+#include "scan_tile.h"
 #include "scratch.h"
 #include "thread_pool.h"
 #include "tile.h"
@@ -44,12 +44,12 @@ class ScanRows {
       const int64_t lane_bytes = code_.outputs * kLanes * kTotalBytes, total_bytes = code_.outputs * kTotalBytes;
       char* memory = scratch<char>(Scratch::tile, code_.memory_bytes() + lane_bytes + total_bytes + scans_ * kTotalBytes);
       char* const lanes = memory + code_.memory_bytes();
-      Worker worker{memory, {}, lanes, lanes + lane_bytes, reinterpret_cast<double*>(lanes + lane_bytes + total_bytes)};
-      code_.place(memory, worker.at);
+      Worker worker{{code_, memory, reverse_ ? -tile_ : tile_}, lanes, lanes + lane_bytes, reinterpret_cast<double*>(lanes + lane_bytes + total_bytes)};
       const int64_t first = task * per_task, last = smaller(first + per_task, tasks);
       for (int64_t i = first; i < last; ++i) {
         // The way the steps go: to the hardware's prefetching, the rows are one stream.
         const int64_t row = segments_ > 1 ? i % rows_ : reverse_ ? first + last - 1 - i : i;
+        worker.tile.begin_row(row);
         if (segments_ > 1) worker.totals = partials + i * total_bytes;
         if (segments_ > 1) segment(worker, row, i / rows_);
         else whole(worker, row);
@@ -61,15 +61,14 @@ class ScanRows {
 
  private:
   struct Worker {
-    char* memory;
-    void* at[kMaxInstructions];
+    ScanTile tile;
     char* lanes;    // [output][kLanes]
     char* totals;   // [output]
     double* state;  // [scan]
   };
 
   void whole(Worker& worker, int64_t row) const {
-    write(worker, row, 0, time_, true);
+    write(worker, 0, time_, true);
     for (int k = 0; k < code_.outputs; ++k) {
       if (code_.output[k].reduction != Reduction::store) store_totals(code_, code_.output[k], row, 1, worker.totals + k * kTotalBytes);
     }
@@ -84,7 +83,7 @@ class ScanRows {
       if (!last) {
         for (int k = 0; k < scan; ++k) worker.state[k] = carry[k];
         worker.state[scan] = 0;
-        steps(worker, row, start, size, {worker.state, false, &product, scan});
+        steps(worker, start, size, {worker.state, false, &product, scan});
       }
       const Link& before = link(row, index - 1, scan);
       wait_for(before.ready);
@@ -95,7 +94,7 @@ class ScanRows {
       if (state - state == 0) hand_over(row, index, scan, state);
     }
     for (int scan = 0; !first && scan < scans_; ++scan) worker.state[scan] = carry[scan];
-    write(worker, row, start, size, first);
+    write(worker, start, size, first);
     for (int scan = 0; scan < scans_; ++scan) {
       if (link(row, index, scan).ready == 0) hand_over(row, index, scan, worker.state[scan]);
     }
@@ -110,32 +109,25 @@ class ScanRows {
   }
 
   // The times [start, start + size), with their outputs.
-  void write(Worker& worker, int64_t row, int64_t start, int64_t size, bool begins) const {
+  void write(Worker& worker, int64_t start, int64_t size, bool begins) const {
     constexpr int64_t kLaneBytes = kLanes * kTotalBytes;
     for (int k = 0; k < code_.outputs; ++k) code_.output[k].fold->reset(worker.lanes + k * kLaneBytes, kLanes);
-    steps(worker, row, start, size, {worker.state, begins, nullptr, -1});
+    steps(worker, start, size, {worker.state, begins, nullptr, -1});
     for (int k = 0; k < code_.outputs; ++k) {
       if (code_.output[k].reduction != Reduction::store) code_.output[k].fold->combine(worker.totals + k * kTotalBytes, worker.lanes + k * kLaneBytes);
     }
   }
 
   // Tiles begin at whole multiples of their size, where arrays begin lines of the cache.
-  void steps(Worker& worker, int64_t row, int64_t start, int64_t size, ScanStates scans) const {
+  void steps(Worker& worker, int64_t start, int64_t size, ScanStates scans) const {
     const int64_t tiles = divide_up(size, tile_);
-    Tile tile(code_, 0, code_.space.outer, code_.space.reduced > 0 ? code_.space.outer : -1);
-    tile.row = row;
-    tile.rows = 1;
-    tile.scans = &scans;
-    tile.ahead = reverse_ ? -tile_ : tile_;
     for (int64_t i = 0; i < tiles; ++i) {
-      const int64_t from = (reverse_ ? tiles - 1 - i : i) * tile_;
-      tile.column = start + from;
-      tile.n = smaller(tile_, size - from);
-      run_tile(code_, tile, worker.memory, worker.at);
+      const int64_t from = (reverse_ ? tiles - 1 - i : i) * tile_, n = smaller(tile_, size - from);
+      worker.tile.run(start + from, n, scans);
       scans.begins = false;
       for (int k = 0; scans.last < 0 && k < code_.outputs; ++k) {
         const Leave& out = code_.output[k];
-        if (out.reduction != Reduction::store) out.fold->lanes(worker.lanes + k * kLanes * kTotalBytes, worker.at[out.value], tile.n);
+        if (out.reduction != Reduction::store) out.fold->lanes(worker.lanes + k * kLanes * kTotalBytes, worker.tile.value(out.value), n);
       }
     }
   }

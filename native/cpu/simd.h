@@ -90,6 +90,11 @@ VANTAGE_INLINE void load_bytes(i32x8& to, const void* from) {
   to = __builtin_convertvector((u16x8)__builtin_shufflevector(low, zero, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), i32x8);
 }
 
+VANTAGE_INLINE bool all(const i32x8& truth) {
+  const i64x4 bits = (i64x4)truth;
+  return (bits[0] & bits[1] & bits[2] & bits[3]) == -1;
+}
+
 // Rows become columns, in 24 shuffles.
 template <class V>
 VANTAGE_INLINE void transpose8(V (&x)[8]) {

@@ -1,7 +1,5 @@
 #include "tile.h"
 
-#include "scan_functions.h"
-
 namespace vantage::cpu::VANTAGE_ISA {
 namespace {
 
@@ -41,50 +39,6 @@ inline __attribute__((always_inline)) bool is_dense(int64_t rows, int64_t n, int
   return (stride == 1 || n == 1) && (rows == 1 || row_stride == n);
 }
 
-// What the next tile will load. It is asked for step by step: a core waits for no more than a few lines at once, and computes meanwhile.
-class Prefetches {
- public:
-  // An address that may lie outside of its array.
-  void add(uintptr_t from, int64_t bytes) {
-    if (count_ == kMost) return;
-    piece_[count_++] = {from, bytes};
-    total_ += bytes;
-  }
-  // A part of it, for one of so many steps.
-  void issue(int steps) {
-    for (int64_t left = total_ / steps + 64; left > 0 && at_ < count_;) {
-      Piece& piece = piece_[at_];
-      __builtin_prefetch(reinterpret_cast<const void*>(piece.from));
-      piece.from += 64, piece.bytes -= 64, left -= 64;
-      if (piece.bytes <= 0) ++at_;
-    }
-  }
-
- private:
-  static constexpr int kMost = 8;
-  struct Piece {
-    uintptr_t from;
-    int64_t bytes;
-  };
-  Piece piece_[kMost];
-  int count_ = 0, at_ = 0;
-  int64_t total_ = 0;
-};
-
-// One scan over a tile.
-void run_scan(const Code& code, const Tile& tile, const Step& step, int scan, const Tests& tests, void** at) {
-  double* const state = tile.scans->state + scan;
-  const ScanFunctions& functions = scan_functions(step.type);
-  if (tile.scans->begins) {
-    const int64_t first = code.program->reverse && !code.uniform[step.c] ? tile.n - 1 : 0;
-    functions.initial(state, static_cast<const char*>(at[step.c]) + first * step.size, 1, 0);
-  }
-  const bool masked = step.mask >= 0 && !(step.chooses && tests.all_true[step.mask]);
-  const int32_t* mask = masked ? static_cast<const int32_t*>(at[step.mask]) : nullptr;
-  const ScanCall call = {at[step.dst], at[step.a], at[step.b], mask, state, 1, tile.n, code.uniform[step.a], code.program->reverse, step.op == Op::scan_prev};
-  functions.scan_row(call, scan == tile.scans->last ? tile.scans->product : nullptr);
-}
-
 }  // namespace
 
 void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
@@ -94,20 +48,6 @@ void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
   if (tile.end - tile.begin > 1) Position::set(&start, space, tile.begin, tile.end, tile.row);
   Tests tests;
   bool in_place[kMaxOutputs];
-  Prefetches prefetches;
-  int scan = 0, steps = 1;
-  if (tile.ahead != 0) {
-    for (int i = 0; i < code.steps; ++i) {
-      const Step& step = code.step[i];
-      steps += step.op != Op::constant;
-      if (step.op != Op::load || space.strides[step.view][tile.inner] != 1) continue;
-      const int64_t row_stride = tile.end > tile.begin ? space.strides[step.view][tile.end - 1] : 0;
-      for_runs(code, tile, start, step.view, row_stride, 1, [&](char* from, int64_t, int64_t) {
-        prefetches.add(reinterpret_cast<uintptr_t>(from) + static_cast<uintptr_t>(tile.ahead * code.item[step.view]), n * code.item[step.view]);
-      });
-    }
-  }
-  const int last_scan = tile.scans ? tile.scans->last : -1;
   for (int k = 0; k < code.outputs; ++k) {
     const Leave& out = code.output[k];
     in_place[k] = false;
@@ -122,12 +62,6 @@ void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
   for (int i = 0; i < code.steps; ++i) {
     const Step& step = code.step[i];
     if (step.op == Op::constant) continue;
-    prefetches.issue(steps);
-    if (is_scan(step)) {
-      run_scan(code, tile, step, scan, tests, at);
-      if (scan++ == last_scan) return;
-      continue;
-    }
     if (step.op != Op::load) {
       if (step.chooses && tests.all_true[step.a]) {
         at[step.dst] = at[step.b];

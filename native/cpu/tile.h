@@ -4,21 +4,11 @@
 
 namespace vantage::cpu::VANTAGE_ISA {
 
-// Where the scans of a tile stand; its rows are one row, and its columns the time.
-struct ScanStates {
-  double* state;    // one for each scan
-  bool begins;      // the tile is the first one of its row: the scans start from the program's own states
-  double* product;  // of the factors of the last scan that is run, or null
-  int last;         // behind this scan the tile is left; -1: at its end
-};
-
 struct Tile {
   int begin, end;    // the dimensions that the rows run over
   int inner;         // the dimension of the columns, -1 where there is none
   int64_t row, rows;  // the first row, and how many
   int64_t column, n;  // the first column, and how many
-  int64_t ahead = 0;  // columns to the tile that comes next, for prefetching against the order of memory; 0: without
-  const ScanStates* scans = nullptr;  // of a program that has some
   int64_t fixed[kMaxViews];  // offset of each view that the rest of the index gives, in elements
 
   Tile(const Code& code, int begin, int end, int inner) : begin(begin), end(end), inner(inner), column(0) {

@@ -50,6 +50,47 @@ TEST(masked_scans) {
   }
 }
 
+// Factors that masks are part of, as a user writes them: `running.mul(mask).mul(0.9)`. Where the bytes are equal for a whole tile the factor is one number
+// there: rows that are valid throughout, at their beginning, here and there, nowhere; two masks that change at different places; counts of 0 to 3.
+TEST(factors_of_masks) {
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{12, 1'300}, {5, 513}, {2, 40'000}, {40, 70}}) {
+    for (bool reverse : {false, true}) {
+      for (RegisterType type : {f32, f64}) {
+        Builder b(shape);
+        b.sequential(reverse);
+        const int64_t time = shape[1];
+        const DType dtype = type == f32 ? DType::f32 : DType::f64;
+        const auto bytes = [&](DType bytes_type, auto&& at) {
+          const int view = b.view(bytes_type);
+          int64_t i = 0;
+          b.fill(view, [&, at]() mutable {
+            const int64_t position = i++ - 3;
+            return position < 0 ? 0.0 : static_cast<double>(at(position / time, position % time));
+          });
+          return view;
+        };
+        const int valid = bytes(DType::boolean, [&](int64_t row, int64_t t) {
+          return row % 4 == 0 || (row % 4 == 1 && t < time * 2 / 3) || (row % 4 == 2 && t % 11 != 5);
+        });
+        const int open = bytes(DType::u8, [&](int64_t row, int64_t t) { return t < 600 || row % 3 == 0 || t % 2 == 0; });
+        const int count = bytes(DType::u8, [&](int64_t row, int64_t t) { return row % 5 == 4 ? t % 4 : (row + t / 520) % 4; });
+        const int m = b.load(valid, type), o = b.load(open, type), k = b.load(count, type), x = b.input(-1, 1, dtype, type);
+        const int zero = b.constant(0, type), decay = b.constant(0.9, type);
+        const int both = b.emit(Op::mul, type, b.emit(Op::mul, type, m, o), decay);
+        const int some = b.emit(Op::where, type, b.emit(Op::gt, type, k, b.constant(1, type)), b.emit(Op::mul, type, m, decay), b.constant(0.5, type));
+        const int s = b.emit(Op::scan, type, both, x, zero);
+        const int previous = b.emit(Op::scan_prev, type, some, s, b.constant(2, type));
+        // A factor of which something else is made, too.
+        const int divided = b.emit(Op::div, type, decay, b.emit(Op::add, type, k, b.constant(1, type)));
+        b.store(s, type, dtype);
+        b.store(b.emit(Op::scan, type, divided, b.emit(Op::add, type, previous, divided), zero), type, dtype);
+        b.store(b.emit(Op::scan, type, both, x, b.constant(1, type)), type, dtype);
+        b.check("factors of masks", type == f32 ? 1e-5 : 1e-12, type == f32 ? 1e-5 : 1e-12);
+      }
+    }
+  }
+}
+
 // Factors so close to 1 that an error of every product of factors would be seen at the end of a long row.
 TEST(factors_close_to_one) {
   for (double factor : {0.99995, 0.9999, 1.00001}) {

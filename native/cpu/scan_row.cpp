@@ -1,0 +1,211 @@
+// Scans inside one row: blocks of steps as affine maps (recurrence_block.h).
+#include "recurrence_block.h"
+#include "scan_functions.h"
+
+namespace vantage::cpu::VANTAGE_ISA {
+namespace {
+
+// The steps [begin, begin + n) in the scan's direction, one after the other in double.
+template <class T>
+void scan_steps(const ScanCall& call, int64_t begin, int64_t n, double* product) {
+  const T *a = static_cast<const T*>(call.a), *b = static_cast<const T*>(call.b);
+  double state = call.state[0], total = 1;
+  for (int64_t t = begin; t < begin + n; ++t) {
+    const int64_t i = call.reverse ? call.n - 1 - t : t;
+    const bool valid = !call.mask || call.mask[i] != 0;
+    const double before = state;
+    if (valid) {
+      const double factor = static_cast<double>(a[call.a_uniform ? 0 : i]);
+      state = static_cast<double>(b[i]) + factor * state;
+      total = factor == 0 ? 0 : total * factor;
+    }
+    static_cast<T*>(call.out)[i] = static_cast<T>(call.previous ? before : state);
+  }
+  call.state[0] = state;
+  if (product) *product = total == 0 ? 0 : *product * total;
+}
+
+// Whether states are finite: they overflow in float32 where the double that is carried does not.
+class Odd {
+ public:
+  VANTAGE_METHOD void look(const f32x8& x) { lanes_ += x * 0.0f; }
+#if VANTAGE_WIDE
+  VANTAGE_METHOD void look(const f32x16& x) { wide_ += x * 0.0f; }
+#endif
+  VANTAGE_METHOD void look(float x) { one_ += x * 0.0f; }
+  bool any() const {
+    f32x8 zeros = lanes_ + one_;
+#if VANTAGE_WIDE
+    zeros += __builtin_shufflevector(wide_, wide_, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(wide_, wide_, 8, 9, 10, 11, 12, 13, 14, 15);
+#endif
+    return !all(zeros == 0.0f);
+  }
+
+ private:
+  f32x8 lanes_ = {};
+#if VANTAGE_WIDE
+  f32x16 wide_ = {};
+#endif
+  float one_ = 0;
+};
+
+// For scan_lanes and scan_constant.
+template <bool kForward, class Form>
+struct RowSteps {
+  const float *a, *b;
+  const int32_t* mask;
+  float* out;
+  float factor;  // of all steps, where it is uniform. By value: what depends on it alone is computed once.
+  float before;  // the state in front of the next step
+  Odd& odd;
+
+  template <class V>
+  VANTAGE_METHOD void map(V& multiplier, V& term, int64_t i) {
+    if constexpr (Form::uniform) fill_with(multiplier, factor);
+    else load_at(multiplier, a + i);
+    fetch<kForward>(term, b + i);
+    if constexpr (Form::masked) keep(multiplier, term, i);
+  }
+  template <class V>
+  VANTAGE_METHOD void difference(V& term, V&, int64_t i) { fetch<kForward>(term, b + i); }
+  template <class V>
+  VANTAGE_METHOD void put(int64_t i, const V& y, const V&) { put(i, y); }
+
+  VANTAGE_METHOD void keep(f32x8& multiplier, f32x8& term, int64_t i) {
+    i32x8 valid;
+    load_vector(valid, mask + i);
+    multiplier = valid != 0 ? multiplier : f32x8{} + 1.0f;
+    term = valid != 0 ? term : f32x8{};
+  }
+  VANTAGE_METHOD void keep(float& multiplier, float& term, int64_t i) {
+    multiplier = mask[i] != 0 ? multiplier : 1.0f;
+    term = mask[i] != 0 ? term : 0.0f;
+  }
+  template <class V>
+  VANTAGE_METHOD void put(int64_t i, const V& y) {
+    odd.look(y);
+    if constexpr (Form::previous && !kForward) {
+      V later;
+      shift_in(later, y, before);
+      store_at(out + i, later);
+      before = first_of(y);
+    } else if constexpr (Form::previous) {
+      f32x8 last;
+      fill_with(last, before);
+      store_vector(out + i, __builtin_shufflevector(last, y, 0, 8, 9, 10, 11, 12, 13, 14));
+      before = y[kLanesOfBlock - 1];
+    } else {
+      store_at(out + i, y);
+    }
+  }
+  VANTAGE_METHOD void put(int64_t i, const float& y) {
+    odd.look(y);
+    out[i] = Form::previous ? before : y;
+    before = y;
+  }
+};
+
+// How many of n positions are valid, as far as it matters: none, some or all.
+enum class Valid { none, some, all };
+Valid valid_of(const int32_t* mask, int64_t n) {
+  i32x8 all = ~i32x8{}, any = {};
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    i32x8 v;
+    load_vector(v, mask + i);
+    all &= v != 0;
+    any |= v;
+  }
+  bool is_all = true, is_any = false;
+  for (int lane = 0; lane < 8; ++lane) {
+    is_all &= all[lane] != 0;
+    is_any |= any[lane] != 0;
+  }
+  for (; i < n; ++i) {
+    is_all &= mask[i] != 0;
+    is_any |= mask[i] != 0;
+  }
+  return is_all ? Valid::all : is_any ? Valid::some : Valid::none;
+}
+
+// Factors of 0: each state is its term.
+template <bool kForward, bool previous>
+void take_terms(float* out, const float* b, int64_t n, double& state, Odd& odd) {
+  const float before = static_cast<float>(state);
+  state = static_cast<double>(b[kForward ? n - 1 : 0]);
+  const int64_t from = previous && !kForward, to = previous && kForward, count = n - previous;
+  const auto take = [&](auto&& term, int64_t i) {
+    fetch<kForward>(term, b + from + i);
+    odd.look(term);
+    store_at(out + to + i, term);
+  };
+  int64_t done = 0;
+  for (; done + kLanesOfWidest <= count; done += kLanesOfWidest) take(Widest{}, kForward ? done : count - kLanesOfWidest - done);
+  for (; done < count; ++done) take(float{}, kForward ? done : count - 1 - done);
+  if (previous) out[kForward ? 0 : n - 1] = before;
+}
+
+// In pieces where there is a mask: masks have no holes for long stretches, or nothing else. A piece in which float32 overflows is taken in double, where
+// 0 times a product that is infinite would be NaN.
+constexpr int64_t kPiece = 128;
+
+template <bool kForward, bool uniform, bool previous>
+void scan_row_of(const ScanCall& call, double* product) {
+  const float factor = uniform ? *static_cast<const float*>(call.a) : 0.0f;
+  const Decay decay(uniform ? static_cast<double>(factor) : 0.0);
+  const int64_t piece = call.mask ? kPiece : call.n;
+  for (int64_t done = 0; done < call.n; done += piece) {
+    const int64_t n = call.n - done < piece ? call.n - done : piece, from = kForward ? done : call.n - done - n;
+    const float *a = static_cast<const float*>(call.a) + (uniform ? 0 : from), *b = static_cast<const float*>(call.b) + from;
+    float* const out = static_cast<float*>(call.out) + from;
+    const int32_t* const mask = call.mask ? call.mask + from : nullptr;
+    double state = call.state[0], whole = 1;
+    const float before = static_cast<float>(state);
+    const Valid valid = mask ? valid_of(mask, n) : Valid::all;
+    if (valid == Valid::none) {
+      for (int64_t i = 0; i < n; ++i) out[i] = before;
+      continue;
+    }
+    Odd odd;
+    const RowSteps<kForward, Form<false, uniform, previous>> steps{a, b, nullptr, out, factor, before, odd};
+    if (valid == Valid::some) {
+      scan_lanes<float, kForward>(RowSteps<kForward, Form<true, uniform, previous>>{a, b, mask, out, factor, before, odd}, n, 1, state, whole);
+    } else if (uniform && factor == 0 && before - before == 0) {
+      take_terms<kForward, previous>(out, b, n, state, odd);
+      whole = 0;
+    } else if constexpr (uniform && !kForward) {
+      scan_constant<float, false>(steps, nullptr, n, decay, state);
+      if (product) whole = decay.power(n);
+    } else {
+      scan_lanes<float, kForward>(steps, n, 1, state, whole);
+    }
+    const float after = static_cast<float>(state);
+    if (after - after == 0 && !odd.any()) {
+      call.state[0] = state;
+      if (product) *product = whole == 0 ? 0 : *product * whole;
+    } else {
+      scan_steps<float>(call, done, n, product);
+    }
+  }
+}
+
+}  // namespace
+
+template <class T>
+void scan_row(const ScanCall& call, double* product) {
+  if constexpr (__is_same(T, float)) {
+    static constexpr void (*table[])(const ScanCall&, double*) = {scan_row_of<true, false, false>,  scan_row_of<true, false, true>,
+                                                                  scan_row_of<true, true, false>,   scan_row_of<true, true, true>,
+                                                                  scan_row_of<false, false, false>, scan_row_of<false, false, true>,
+                                                                  scan_row_of<false, true, false>,  scan_row_of<false, true, true>};
+    table[(call.reverse ? 4 : 0) + (call.a_uniform ? 2 : 0) + (call.previous ? 1 : 0)](call, product);
+  } else {
+    scan_steps<T>(call, 0, call.n, product);
+  }
+}
+
+template void scan_row<float>(const ScanCall&, double*);
+template void scan_row<double>(const ScanCall&, double*);
+template void scan_row<int32_t>(const ScanCall&, double*);
+
+}  // namespace vantage::cpu::VANTAGE_ISA

@@ -1,0 +1,165 @@
+#include "scan_tile.h"
+
+#include <cstring>
+
+#include "scan_functions.h"
+
+namespace vantage::cpu::VANTAGE_ISA {
+namespace {
+
+// What the next tile will load. It is asked for step by step: a core waits for no more than a few lines at once, and computes meanwhile.
+class Prefetches {
+ public:
+  explicit Prefetches(int64_t share) : share_(share) {}
+  // An address that may lie outside of its array.
+  void add(uintptr_t from, int64_t bytes) {
+    if (count_ < kMost) piece_[count_++] = {from, bytes};
+  }
+  void issue() {
+    for (int64_t left = share_; left > 0 && at_ < count_; left -= 64) {
+      Piece& piece = piece_[at_];
+      __builtin_prefetch(reinterpret_cast<const void*>(piece.from));
+      piece.from += 64, piece.bytes -= 64;
+      if (piece.bytes <= 0) ++at_;
+    }
+  }
+
+ private:
+  static constexpr int kMost = 8;
+  struct Piece {
+    uintptr_t from;
+    int64_t bytes;
+  };
+  Piece piece_[kMost];
+  int count_ = 0, at_ = 0;
+  const int64_t share_;  // bytes for one step
+};
+
+template <class T>
+void spread(void* memory, int64_t n) {
+  T* const out = static_cast<T*>(memory);
+  const T one = out[0];
+  for (int64_t i = 1; i < n; ++i) out[i] = one;
+}
+
+bool all_equal(const char* bytes, int64_t n) { return std::memcmp(bytes, bytes + 1, static_cast<size_t>(n - 1)) == 0; }
+
+}  // namespace
+
+ScanTile::ScanTile(const Code& code, char* memory, int64_t ahead) : code_(code), memory_(memory), ahead_(ahead), time_(code.space.outer) {
+  code.place(memory, at_);
+  int64_t steps = 1;
+  for (int i = 0; i < code.steps; ++i) {
+    const Step& step = code.step[i];
+    if (step.op == Op::load && step.prefetch && stride_of(step.view) == 1) prefetched_ += code.item[step.view];
+    if (step.op != Op::constant) ++steps;
+    else single_[step.dst] = true;
+    if (step.dst >= 0 && step.op != Op::constant) single_[step.dst] = false;
+  }
+  steps_ = steps;
+}
+
+void ScanTile::begin_row(int64_t row) {
+  Position position;
+  Position::set(&position, code_.space, 0, time_, row);
+  for (size_t v = 0; v < code_.program->views.size(); ++v) {
+    row_[v] = code_.base[v] + Position::offset(position, code_.space, static_cast<int>(v), 0, time_) * code_.item[v];
+  }
+}
+
+void ScanTile::run(int64_t start, int64_t n, const ScanStates& scans) {
+  Prefetches prefetches(prefetched_ * n / steps_ + 64);
+  bool in_place[kMaxOutputs];
+  for (int i = 0; i < code_.steps && prefetched_ > 0; ++i) {
+    const Step& step = code_.step[i];
+    if (step.op != Op::load || !step.prefetch || stride_of(step.view) != 1) continue;
+    const int64_t item = code_.item[step.view];
+    prefetches.add(reinterpret_cast<uintptr_t>(row_[step.view]) + static_cast<uintptr_t>((start + ahead_) * item), n * item);
+  }
+  for (int k = 0; k < code_.outputs; ++k) {
+    const Leave& out = code_.output[k];
+    in_place[k] = out.direct && stride_of(out.view) == 1;
+    if (out.direct) at_[out.value] = in_place[k] ? place_of(out.view, start) : memory_ + code_.home[out.value] * code_.home_bytes;
+  }
+  int scan = 0;
+  for (int i = 0; i < code_.steps; ++i) {
+    const Step& step = code_.step[i];
+    if (step.op == Op::constant) continue;
+    prefetches.issue();
+    if (step.op == Op::load) {
+      load(step, start, n);
+    } else if (is_scan(step)) {
+      run_scan(step, scan, n, scans);
+      if (scan++ == scans.last) return;
+    } else {
+      compute(step, n);
+    }
+  }
+  for (int k = 0; k < code_.outputs; ++k) {
+    const Leave& out = code_.output[k];
+    if (out.reduction != Reduction::store || in_place[k]) continue;
+    const int64_t stride = stride_of(out.view);
+    char* const to = place_of(out.view, start);
+    if (out.stream && stride == 1) stream_bytes(to, at_[out.value], n * (out.type == RegisterType::f64 ? 8 : 4));
+    else out.store(to, at_[out.value], 1, n, 0, stride);
+  }
+}
+
+void ScanTile::load(const Step& step, int64_t start, int64_t n) {
+  const int64_t stride = stride_of(step.view);
+  char* const from = place_of(step.view, start);
+  if (step.tested) {
+    all_true_[step.dst] = stride == 1 && all_true(from, 1, n, 0);
+    if (all_true_[step.dst]) return;
+  }
+  if (step.in_place && stride == 1) {
+    at_[step.dst] = from;
+    return;
+  }
+  at_[step.dst] = code_.home_of(step, memory_);
+  const bool single = code_.may_be_single[step.dst] && stride == 1 && all_equal(from, n);
+  single_[step.dst] = single;
+  step.load(at_[step.dst], from, 1, single ? 1 : n, 0, stride);
+}
+
+void ScanTile::compute(const Step& step, int64_t n) {
+  if (step.chooses) {
+    if (all_true_[step.a]) {
+      at_[step.dst] = at_[step.b];
+      return;
+    }
+    at_[step.dst] = code_.home_of(step, memory_);
+  }
+  if (code_.may_be_single[step.dst]) {
+    const int operands[] = {step.a, step.b, step.c}, sizes[] = {step.step_a, step.step_b, step.step_c};
+    const int arity = in_table(step.op) ? row_of(step.op).operands : 1;
+    bool all = true;
+    for (int k = 0; k < arity; ++k) all &= single_[operands[k]];
+    single_[step.dst] = all;
+    if (all) return run_step(step, at_, 1);
+    for (int k = 0; k < arity; ++k) {
+      const int value = operands[k];
+      if (!code_.may_be_single[value] || !single_[value]) continue;
+      sizes[k] == 8 ? spread<double>(at_[value], n) : spread<float>(at_[value], n);
+      single_[value] = false;
+    }
+  }
+  run_step(step, at_, n);
+}
+
+void ScanTile::run_scan(const Step& step, int number, int64_t n, const ScanStates& scans) {
+  const bool reverse = code_.program->reverse;
+  double* const state = scans.state + number;
+  const ScanFunctions& functions = scan_functions(step.type);
+  if (scans.begins) {
+    const int64_t first = reverse && !code_.uniform[step.c] ? n - 1 : 0;
+    functions.initial(state, static_cast<const char*>(at_[step.c]) + first * step.size, 1, 0);
+  }
+  const bool masked = step.mask >= 0 && !(step.chooses && all_true_[step.mask]);
+  const int32_t* const mask = masked ? static_cast<const int32_t*>(at_[step.mask]) : nullptr;
+  const bool uniform = step.type == RegisterType::f32 && single_[step.a];
+  const ScanCall call = {at_[step.dst], at_[step.a], at_[step.b], mask, state, 1, n, uniform, reverse, step.op == Op::scan_prev};
+  functions.scan_row(call, number == scans.last ? scans.product : nullptr);
+}
+
+}  // namespace vantage::cpu::VANTAGE_ISA

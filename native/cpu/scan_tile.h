@@ -1,0 +1,45 @@
+// A tile of one row of a program with scans, along its time.
+#pragma once
+#include "interpreter.h"
+
+namespace vantage::cpu::VANTAGE_ISA {
+
+// Where the scans of a tile stand.
+struct ScanStates {
+  double* state;    // one for each scan
+  bool begins;      // the tile is the first one of its row: the scans start from the program's own states
+  double* product;  // of the factors of the last scan that is run, or null
+  int last;         // behind this scan the tile is left; -1: at its end
+};
+
+// What a thread needs for the tiles of its rows.
+class ScanTile {
+ public:
+  // `memory` holds the homes. `ahead`: times from a tile to the one that comes next, which is asked for meanwhile.
+  ScanTile(const Code& code, char* memory, int64_t ahead);
+
+  void begin_row(int64_t row);
+  // Loads, computes and stores the times [start, start + n).
+  void run(int64_t start, int64_t n, const ScanStates& scans);
+  // What the tile has computed.
+  const void* value(int number) const { return at_[number]; }
+
+ private:
+  void load(const Step& step, int64_t start, int64_t n);
+  void compute(const Step& step, int64_t n);
+  void run_scan(const Step& step, int number, int64_t n, const ScanStates& scans);
+  int64_t stride_of(int view) const { return code_.space.strides[view][time_]; }
+  char* place_of(int view, int64_t start) const { return row_[view] + start * stride_of(view) * code_.item[view]; }
+
+  const Code& code_;
+  char* const memory_;
+  const int64_t ahead_;
+  const int time_;                   // the dimension
+  int64_t prefetched_ = 0, steps_;   // bytes that are asked for at each time; about how many steps a tile takes
+  void* at_[kMaxInstructions];
+  char* row_[kMaxViews];             // time 0 of each view
+  bool all_true_[kMaxInstructions];  // of each tested value: no 0 is in the tile
+  bool single_[kMaxInstructions];    // of each value: it is one number in this tile, and holds it once (a constant: at least once)
+};
+
+}  // namespace vantage::cpu::VANTAGE_ISA

@@ -1,0 +1,91 @@
+#include "shortcuts.h"
+
+namespace vantage::cpu::VANTAGE_ISA {
+namespace {
+
+bool is_computed(const Step& step) { return in_table(step.op) || step.op == Op::cast; }
+
+// The loads whose value only `where`s and scans read, as the condition.
+void find_tests(Code& code) {
+  bool tested[kMaxInstructions];
+  for (int v = 0; v < code.values; ++v) tested[v] = true;
+  for (int i = 0; i < code.outputs; ++i) tested[code.output[i].value] = false;
+  int block_end = -1;
+  for (int i = 0; i < code.steps; ++i) {
+    const Step& step = code.step[i];
+    if (step.op == Op::loop) block_end = i + step.block;
+    const bool chooses = i > block_end && step.op == Op::where && !(step.b >= 0 && code.uniform[step.b]);
+    if (step.a >= 0 && !chooses) tested[step.a] = false;
+    for (int value : {step.b, step.c}) {
+      if (value >= 0) tested[value] = false;
+    }
+  }
+  for (int i = 0; i < code.steps; ++i) {
+    Step& step = code.step[i];
+    if (step.op == Op::load) {
+      const DType dtype = code.program->views[step.view].dtype;
+      step.tested = tested[step.dst] &= step.type == RegisterType::i32 && (dtype == DType::u8 || dtype == DType::boolean);
+    } else if (step.dst >= 0) {
+      step.chooses = step.mask >= 0 ? tested[step.mask] : step.op == Op::where && tested[step.a];
+      tested[step.dst] = false;
+    }
+  }
+}
+
+// What is made of loaded bytes and constants alone, and read by the like and as the factor of scans: a decay that a mask is part of, say. Masks
+// are equal for long stretches.
+void find_singles(Code& code) {
+  bool* const single = code.may_be_single;
+  for (int v = 0; v < code.values; ++v) single[v] = false;
+  bool constant[kMaxInstructions] = {};
+  for (int i = 0; i < code.steps; ++i) {
+    const Step& step = code.step[i];
+    if (step.dst < 0) continue;
+    constant[step.dst] = step.op == Op::constant;
+    if (step.op == Op::load) single[step.dst] = code.item[step.view] == 1 && !step.tested;
+    if (!is_computed(step) || step.chooses) continue;
+    bool all = true, any = false;
+    for (int value : {step.a, step.b, step.c}) {
+      if (value < 0) continue;
+      all &= single[value] || constant[value];
+      any |= single[value];
+    }
+    single[step.dst] = all && any;
+  }
+  for (int i = 0; i < code.outputs; ++i) single[code.output[i].value] = false;
+  // From the last step to the first: a step's readers are known then.
+  for (int i = code.steps - 1; i >= 0; --i) {
+    const Step& step = code.step[i];
+    if (is_computed(step) && single[step.dst]) continue;
+    const bool factor = is_scan(step) && step.type == RegisterType::f32;
+    if (step.a >= 0 && !factor) single[step.a] = false;
+    for (int value : {step.b, step.c, step.mask}) {
+      if (value >= 0) single[value] = false;
+    }
+  }
+}
+
+// A scan goes the way of the tiles, which the hardware foresees; what other steps read goes forward in each tile, while the tiles may go backward.
+void choose_prefetches(Code& code) {
+  for (int i = 0; i < code.steps; ++i) {
+    Step& load = code.step[i];
+    if (load.op != Op::load) continue;
+    load.prefetch = true;
+    if (!load.in_place) continue;
+    int k = i + 1;
+    const auto reads = [&](const Step& step) { return step.a == load.dst || step.b == load.dst || step.c == load.dst; };
+    while (k < code.steps && !reads(code.step[k])) ++k;
+    load.prefetch = k == code.steps || !is_scan(code.step[k]);
+  }
+}
+
+}  // namespace
+
+void find_shortcuts(Code* code) {
+  find_tests(*code);
+  if (!code->program->sequential) return;
+  find_singles(*code);
+  choose_prefetches(*code);
+}
+
+}  // namespace vantage::cpu::VANTAGE_ISA
