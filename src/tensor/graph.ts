@@ -19,20 +19,22 @@ export type ElementwiseOp = (typeof elementwiseOps)[number];
 
 export type ReduceOp = 'sum' | 'product' | 'maximum' | 'minimum';
 
-export type Op =
-  | ElementwiseOp
-  | 'buffer' // memory
-  | 'constant' // one number at every position
-  | 'symbol' // an argument of a scan's step; never evaluated
-  | 'view' // a strided window on its input (taken as contiguous)
-  | 'cast' // conversion to another dtype, or a copy
-  | 'reduce'
-  | 'scan' // s_t = a_t·s_{t-1} + b_t along the last axis; inputs a, b, init
-  | 'scan_prev' // the same recurrence, s_{t-1}
-  | 'loop' // a recurrence that is not affine; its states are read through `output`
-  | 'assemble' // its inputs written to regions of a new array
-  | 'kernel' // a tuned kernel; its results are read through `output`
-  | 'output';
+export const ops = [
+  ...elementwiseOps,
+  'buffer', // memory
+  'constant', // one number at every position
+  'symbol', // an argument of a scan's step; never evaluated
+  'view', // a strided window on its input (taken as contiguous)
+  'cast', // conversion to another dtype, or a copy
+  'reduce',
+  'scan', // s_t = a_t·s_{t-1} + b_t along the last axis; inputs a, b, init
+  'scan_prev', // the same recurrence, s_{t-1}
+  'loop', // a recurrence that is not affine; its states are read through `output`
+  'assemble', // its inputs written to regions of a new array
+  'kernel', // a tuned kernel; its results are read through `output`
+  'output',
+] as const;
+export type Op = (typeof ops)[number];
 
 /** Where an array lies in another one, taken as contiguous. */
 export interface Region {
@@ -79,11 +81,7 @@ export interface Attributes {
   index?: number;
 }
 
-let nodesMade = 0;
-const signatures = new Map<string, number>();
-
 export class Node {
-  readonly id = nodesMade++;
   /** Tensors, and nodes behind tensors, that hold this one. Back at 0 it lets go of its inputs and memory. */
   references = 0;
   /** Whether this node counts among its inputs' references: only once a tensor stands on it. */
@@ -93,7 +91,6 @@ export class Node {
   position = 0;
   /** Where it is evaluated; null (constants, and expressions of them) wherever what it is used with lives. */
   device: Device | null;
-  private signatureNumber = 0;
 
   constructor(
     public op: Op,
@@ -110,17 +107,6 @@ export class Node {
     return sizeOf(this.shape);
   }
 
-  /** A number shared by all nodes of equal structure (their inputs and run-time values aside). */
-  get signature(): number {
-    if (this.signatureNumber === 0) {
-      const text = `${this.op}|${this.dtype}|${this.shape.join()}|${structure(this.attributes)}`;
-      let number = signatures.get(text);
-      if (number === undefined) signatures.set(text, (number = signatures.size + 1));
-      this.signatureNumber = number;
-    }
-    return this.signatureNumber;
-  }
-
   /** Turns an evaluated node into the memory of its result (as it was at a version) and lets go of the graph behind it. */
   become(buffer: DeviceBuffer, version = buffer.version): void {
     const inputs = this.inputs;
@@ -128,7 +114,6 @@ export class Node {
     this.inputs = [];
     this.attributes = { buffer, version };
     this.device = buffer.device;
-    this.signatureNumber = 0;
     buffer.retain();
     if (this.attached) for (const input of inputs) release(input);
   }
@@ -145,30 +130,6 @@ function commonDevice({ op, inputs, attributes }: Node): Device | null {
     device = input.device;
   }
   return device;
-}
-
-function structure(attributes: Attributes): string {
-  const { region, regions, kernel, loop } = attributes;
-  if (region) return `${region.offset}:${region.strides.join()}`;
-  if (regions) return `${regions.map((r) => `${r.offset}:${r.strides.join()}`).join(';')}|${attributes.fill}`;
-  if (kernel) {
-    const outputs = kernel.outputs.map((o) => `${o.dtype}:${o.shape.join()}`).join(';');
-    return `${kernel.name}|${outputs}|${kernel.attributes.join()}|${kernel.aliases?.join()}|${kernel.reuses?.join()}|${kernel.optional?.join()}|${kernel.last}`;
-  }
-  if (loop) return `${attributes.reverse}|${loopStructure(loop)}`;
-  if (attributes.reduction) return `${attributes.reduction}|${attributes.axes!.join()}`;
-  if (attributes.index !== undefined) return `${attributes.index}`;
-  return attributes.reverse === undefined ? '' : `${attributes.reverse}`;
-}
-
-function loopStructure(loop: LoopBody): string {
-  const order = topological(loop.next);
-  const rows = order.map((node) => {
-    const input = loop.inputs.indexOf(node);
-    const name = input >= 0 ? `i${input}` : node.op === 'symbol' ? `s${loop.states.indexOf(node)}` : node.op;
-    return `${name}:${node.dtype}(${node.inputs.map((i) => i.position).join()})${node.op === 'constant' ? node.attributes.value : ''}`;
-  });
-  return `${rows.join(';')}>${loop.next.map((node) => node.position).join()}`;
 }
 
 /** Adds one reference: the node, and the graph behind it, stay until it is released. */

@@ -57,6 +57,9 @@ export class DeviceBuffer {
   readonly id: number;
   /** Counts in-place changes, so that a graph built on an earlier content can be refused. */
   version = 0;
+  /** The evaluation that met this buffer last, and its number among the arrays of that one. */
+  binding = 0;
+  leaf = 0;
   private references = 0;
 
   constructor(
