@@ -5,7 +5,7 @@ import { TensorError } from '../errors';
 import { isFloating } from './dtype';
 import { differentiateElementwise } from './elementwise_gradients';
 import {
-  assemble, cast, constant, elementwise, elementwiseOps, Node, originOf, outputOf, permute, reduce, reshape, scan, slice, topological, wentBackToBase, windowOf,
+  assemble, cast, constant, elementwise, elementwiseOps, Node, outputOf, permute, reduce, reshape, scan, slice, topological, windowOf,
   type Region,
 } from './graph';
 import { kernelGradients } from './kernel_gradients';
@@ -55,7 +55,7 @@ function checkTarget(target: Node, i: number): void {
   const what = `gradients: tensor ${i} (${target.dtype} ${formatShape(target.shape)})`;
   if (!isFloating(target.dtype)) throw new TensorError(`${what}: expected a floating tensor`);
   if (target.op === 'constant') throw new TensorError(`${what} is a constant (full, zeros, ones): call realize() on it before it is used`);
-  if (wentBackToBase(target)) throw new TensorError(`${what} is a view that another view undid: ask for the gradient of the tensor it shows`);
+  if (target.undone) throw new TensorError(`${what} is a view that another view undid: ask for the gradient of the tensor it shows`);
 }
 
 const boundaries = new WeakSet<Node>();
@@ -108,12 +108,12 @@ function orderTowards(roots: readonly Node[], wanted: ReadonlySet<Node>): { orde
   const leading = new Set<Node>();
   for (const node of [...wanted].some((target) => target.op === 'view') ? order : []) {
     const path: Node[] = [];
-    for (let view: Node | undefined = node; view; view = originOf(view)?.from) {
+    for (let view: Node | undefined = node; view; view = view.origin?.from) {
       if (view !== node && wanted.has(view)) for (const passed of path) leading.add(passed);
       path.push(view);
     }
   }
-  const inputsOf: InputsOf = (node) => (leading.has(node) ? [originOf(node)!.from] : node.inputs);
+  const inputsOf: InputsOf = (node) => (leading.has(node) ? [node.origin!.from] : node.inputs);
   return { order: leading.size === 0 ? order : topological(roots, inputsOf), inputsOf };
 }
 
@@ -168,7 +168,7 @@ export function backward(seeds: readonly { node: Node; gradient: Node }[], targe
       outputGradients.set(source, outputs);
     } else if (node.op === 'view') {
       const [parent] = inputsOf(node);
-      const region = parent === node.inputs[0] ? node.attributes.region! : originOf(node)!.region;
+      const region = parent === node.inputs[0] ? node.attributes.region! : node.origin!.region;
       differentiateView(node, parent!, region, guarded(gradient, guard), give);
     } else if (node.op === 'where') {
       differentiateWhere(node, gradient, guard, give);

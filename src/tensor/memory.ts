@@ -81,13 +81,17 @@ export class DeviceBuffer {
 /** What can be given back at the end of a `tidy`. */
 export interface Disposable {
   dispose(): void;
+  /** Nothing disposes of it from now on, but who has it or the collector. */
+  leaveToCollector(): void;
 }
 
 const scopes: Set<Disposable>[] = [];
 
-/** Records a new tensor with the innermost `tidy`. */
-export function track(tensor: Disposable): void {
-  scopes[scopes.length - 1]?.add(tensor);
+/** Records a new tensor with the innermost `tidy`; false where none is under way. */
+export function track(tensor: Disposable): boolean {
+  if (scopes.length === 0) return false;
+  scopes[scopes.length - 1]!.add(tensor);
+  return true;
 }
 
 /** Takes a disposed tensor off the innermost scope's list. */
@@ -97,7 +101,7 @@ export function untrack(tensor: Disposable): void {
 
 /** Takes a tensor out of every `tidy` that is under way: it lives until it is disposed or collected. */
 export function keep<T extends Disposable>(tensor: T): T {
-  for (const scope of scopes) scope.delete(tensor);
+  for (const scope of scopes) if (scope.delete(tensor)) tensor.leaveToCollector();
   return tensor;
 }
 
@@ -128,7 +132,8 @@ export function tidy<T>(fn: () => T): T {
   const outer = scopes[scopes.length - 1];
   visitTensors(result, scope, (tensor) => {
     scope.delete(tensor);
-    outer?.add(tensor);
+    if (outer) outer.add(tensor);
+    else tensor.leaveToCollector();
   });
   for (const tensor of scope) tensor.dispose();
   return result;
