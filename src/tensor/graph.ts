@@ -326,7 +326,7 @@ export function loop(inputs: readonly Node[], inits: readonly Node[], body: Loop
 
 /** A tuned kernel's results. One without inputs needs a device of its own. */
 export function kernel(call: KernelCall, inputs: readonly Node[], device?: Device): Node[] {
-  const ready = inputs.map((input) => (input.op === 'constant' ? copy(input) : input));
+  const ready = inputs.map((input) => (input.op === 'constant' && input.size > 0 ? copy(input) : input));
   const node = new Node('kernel', call.outputs[0]!.dtype, call.outputs[0]!.shape, ready, { kernel: call }, device);
   return call.outputs.map((_, index) => outputOf(node, index));
 }

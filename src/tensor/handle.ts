@@ -1,7 +1,7 @@
 /** The lifetime of a tensor: how it holds the node behind it, and when it lets go. */
 import { TensorError } from '../errors';
 import { release, retain, type Node } from './graph';
-import { keep, liveTensors, track, untrack, type Disposable } from './memory';
+import { currentScope, Disposable, keep, liveTensors } from './memory';
 
 const finalizer = new FinalizationRegistry<Node>((node) => {
   liveTensors.count--;
@@ -9,17 +9,20 @@ const finalizer = new FinalizationRegistry<Node>((node) => {
 });
 
 /** Holds a node until it is disposed of, its `tidy` ends, or it is collected. */
-export class Handle implements Disposable {
+export class Handle extends Disposable {
   private current: Node | null;
   /** Whether the collector frees it. Registering costs more than the rest of a tensor; a `tidy` holds what it will dispose of, so that there is nothing to collect. */
   private collectable = false;
 
   /** @internal */
   constructor(node: Node) {
+    super();
     this.current = node;
     retain(node);
     liveTensors.count++;
-    if (!track(this)) this.leaveToCollector();
+    const scope = currentScope();
+    if (scope) scope.add(this);
+    else this.leaveToCollector();
   }
 
   /** @internal The node behind the tensor. */
@@ -62,7 +65,7 @@ export class Handle implements Disposable {
     this.current = null;
     liveTensors.count--;
     if (this.collectable) finalizer.unregister(this);
-    else untrack(this);
+    else this.scope?.delete(this);
     release(node);
   }
 

@@ -37,7 +37,7 @@ function resultShape(op: ElementwiseOp, operands: readonly Operand[]): Shape {
   let common: Shape | null = null;
   for (let i = 0; i < operands.length; i++) {
     const operand = operands[i]!;
-    if (typeof operand === 'number') continue;
+    if (typeof operand === 'number' || operand.shape.length === 0) continue;
     if (common === null) common = operand.shape;
     else if (!sameShape(operand.shape, common)) {
       return broadcastShapes(publicName(op), operands.filter((each) => typeof each !== 'number').map((each) => each.shape));
@@ -51,8 +51,8 @@ const publicNames: Partial<Record<ElementwiseOp, string>> = {
 };
 
 /** What users call an operation. */
-export function publicName(op: ElementwiseOp): string {
-  return publicNames[op] ?? op;
+export function publicName(operation: string): string {
+  return publicNames[operation as ElementwiseOp] ?? operation;
 }
 
 /** Whether an operand is the same number everywhere. */

@@ -68,6 +68,8 @@ export function checkAxes(operation: string, axes: unknown, ndim: number): numbe
 
 /** NumPy broadcasting of two or more shapes. */
 export function broadcastShapes(operation: string, shapes: readonly Shape[]): number[] {
+  const first = shapes[0] ?? [];
+  if (shapes.every((shape) => sameShape(shape, first))) return [...first];
   let ndim = 0;
   for (const shape of shapes) ndim = Math.max(ndim, shape.length);
   const result = new Array<number>(ndim).fill(1);

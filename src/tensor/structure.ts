@@ -3,7 +3,7 @@
  * and arrays they are computed from. Every evaluation writes one to find its plan; so writing makes no objects, which would cost more than a small graph's arithmetic.
  */
 import { dtypes } from './dtype';
-import { ops, topological, type KernelCall, type LoopBody, type Node, type Op, type Region } from './graph';
+import { ops, topological, type KernelCall, type LoopBody, type Node, type Region } from './graph';
 
 /** Stands before the two halves of a number that may be no 32-bit integer. */
 const WIDE = -0x80000000;
@@ -67,7 +67,8 @@ export class Words {
   }
 }
 
-const opCodes = Object.fromEntries(ops.map((op, code) => [op, code])) as Record<Op, number>;
+const opCodes = new Map(ops.map((op, code) => [op, code]));
+const DTYPES = Object.keys(dtypes).length;
 const reductionCodes = { sum: 0, product: 1, maximum: 2, minimum: 3 } as const;
 
 /** Kernels by the order in which they were met. */
@@ -81,8 +82,7 @@ function kernelCode(name: string): number {
 
 /** What a node computes, its inputs and run-time values aside. */
 export function writeStructure({ op, dtype, shape, attributes }: Node, into: Words): void {
-  into.put(opCodes[op]);
-  into.put(dtypes[dtype].code);
+  into.put(opCodes.get(op)! * DTYPES + dtypes[dtype].code);
   into.putAll(shape);
   switch (op) {
     case 'view':
@@ -138,8 +138,7 @@ function writeLoop(loop: LoopBody, into: Words): void {
   const order = topological(loop.next);
   into.put(order.length);
   for (const node of order) {
-    into.put(opCodes[node.op]);
-    into.put(dtypes[node.dtype].code);
+    into.put(opCodes.get(node.op)! * DTYPES + dtypes[node.dtype].code);
     if (node.op === 'symbol') {
       const input = loop.inputs.indexOf(node);
       into.put(input >= 0 ? input : -1 - loop.states.indexOf(node));

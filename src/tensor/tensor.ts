@@ -326,7 +326,7 @@ export class Tensor extends Handle {
   }
 
   private with(op: ElementwiseOp, other: Tensor | number): Tensor {
-    return new Tensor(ops.binary(op, this.node, operandArgument(ops.publicName(op), other)));
+    return new Tensor(ops.binary(op, this.node, operandArgument(op, other)));
   }
 
   private unary(op: ElementwiseOp): Tensor {
@@ -362,7 +362,7 @@ export function tensorArgument(operation: string, value: unknown): Node {
 export function operandArgument(operation: string, value: unknown): Node | number {
   if (typeof value === 'number') return value;
   if (value instanceof Tensor) return value.node;
-  throw new TensorError(`${operation}: expected a Tensor or a number, got ${describe(value)}`);
+  throw new TensorError(`${ops.publicName(operation)}: expected a Tensor or a number, got ${describe(value)}`);
 }
 
 function maskArgument(operation: string, mask: unknown, shape: Shape): Node {
