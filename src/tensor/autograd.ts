@@ -58,13 +58,11 @@ function checkTarget(target: Node, i: number): void {
   if (target.undone) throw new TensorError(`${what} is a view that another view undid: ask for the gradient of the tensor it shows`);
 }
 
-const boundaries = new WeakSet<Node>();
-
 /** The same values; no gradient flows through. */
 export function stopGradient(x: Tensor): Tensor {
   const node = tensorArgument('stopGradient', x);
   const stopped = new Node('cast', node.dtype, node.shape, [node], {});
-  boundaries.add(stopped);
+  stopped.stopsGradient = true;
   return new Tensor(stopped);
 }
 
@@ -121,7 +119,7 @@ function orderTowards(roots: readonly Node[], wanted: ReadonlySet<Node>): { orde
 function dependsOn(root: Node, target: Node): boolean {
   const { order, inputsOf } = orderTowards([root], new Set([target]));
   const reached = new Set([target]);
-  for (const node of order) if (!boundaries.has(node) && inputsOf(node).some((input) => reached.has(input))) reached.add(node);
+  for (const node of order) if (!node.stopsGradient && inputsOf(node).some((input) => reached.has(input))) reached.add(node);
   return reached.has(root) && order.includes(target);
 }
 
@@ -131,7 +129,7 @@ export function backward(seeds: readonly { node: Node; gradient: Node }[], targe
   const { order, inputsOf } = orderTowards(seeds.map((seed) => seed.node), wanted);
   const reached = new Set<Node>();
   for (const node of order) {
-    if (wanted.has(node) || (!boundaries.has(node) && inputsOf(node).some((input) => reached.has(input)))) reached.add(node);
+    if (wanted.has(node) || (!node.stopsGradient && inputsOf(node).some((input) => reached.has(input)))) reached.add(node);
   }
   const contributions = new Map<Node, Contributions>();
   const give: Give = (node, gradient, { region, guard } = {}) => {
@@ -158,7 +156,7 @@ export function backward(seeds: readonly { node: Node; gradient: Node }[], targe
     contributions.delete(node);
     const { gradient, guard } = total(node, entry);
     if (wanted.has(node)) results.set(node, guarded(gradient, guard));
-    if (boundaries.has(node)) continue;
+    if (node.stopsGradient) continue;
     if (node.op === 'output') {
       const source = node.inputs[0]!;
       const outputs = outputGradients.get(source) ?? [];
@@ -193,6 +191,7 @@ function differentiateKernel(node: Node, outputs: (Node | undefined)[], give: Gi
 }
 
 function total(node: Node, { whole, pieces }: Contributions): { gradient: Node; guard?: Guard } {
+  if (whole.length === 1 && pieces.length === 0) return whole[0]!;
   const add = (parts: Node[]) => parts.reduce((sum, part) => ops.binary('add', sum, part));
   const guard = whole[0]?.guard;
   if (pieces.length === 0 && whole.every((part) => sameGuard(part.guard, guard))) return { gradient: add(whole.map((part) => part.gradient)), guard };

@@ -97,6 +97,8 @@ export class Node {
   origin: { from: Node; region: Region } | null = null;
   /** Whether a window on this view was undone by going back to its base. */
   undone = false;
+  /** Whether no gradient flows through. */
+  stopsGradient = false;
 
   constructor(
     public op: Op,
