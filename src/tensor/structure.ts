@@ -4,6 +4,7 @@
  */
 import { dtypes } from './dtype';
 import { ops, topological, type KernelCall, type LoopBody, type Node, type Region } from './graph';
+import { sameShape, type Shape } from './shape';
 
 /** Stands before the two halves of a number that may be no 32-bit integer. */
 const WIDE = -0x80000000;
@@ -15,9 +16,11 @@ const wide = new Float64Array(halves.buffer);
 export class Words {
   private words = new Int32Array(1024);
   private length = 0;
+  private lastShape: Shape = [];
 
   clear(): void {
     this.length = 0;
+    this.lastShape = [];
   }
 
   put(integer: number): void {
@@ -37,6 +40,13 @@ export class Words {
   putAll(values: readonly number[]): void {
     this.append(values.length);
     for (let i = 0; i < values.length; i++) this.put(values[i]!);
+  }
+
+  /** A shape; one word where it is the one written before, as most are. */
+  putShape(shape: Shape): void {
+    if (shape === this.lastShape || sameShape(shape, this.lastShape)) return this.append(-1);
+    this.lastShape = shape;
+    this.putAll(shape);
   }
 
   hash(): number {
@@ -83,7 +93,7 @@ function kernelCode(name: string): number {
 /** What a node computes, its inputs and run-time values aside. */
 export function writeStructure({ op, dtype, shape, attributes }: Node, into: Words): void {
   into.put(opCodes.get(op)! * DTYPES + dtypes[dtype].code);
-  into.putAll(shape);
+  into.putShape(shape);
   switch (op) {
     case 'view':
       return writeRegion(attributes.region!, into);
@@ -118,7 +128,7 @@ function writeKernel(call: KernelCall, into: Words): void {
   into.put(call.outputs.length);
   for (const { shape, dtype } of call.outputs) {
     into.put(dtypes[dtype].code);
-    into.putAll(shape);
+    into.putShape(shape);
   }
   into.putAll(call.attributes);
   writeInputNumbers(call.aliases, into);
