@@ -8,7 +8,7 @@ import { checkDevice, defaultDevice, DeviceBuffer, type Device } from './memory'
 import * as ops from './operations';
 import { explainNodes, realize } from './plan';
 import { checkArray, checkAxes, checkAxis, checkOptions, checkShape, describe, formatShape, sizeOf, type Shape } from './shape';
-import { nested, readStored, readValues, type NestedArray } from './values';
+import { nested, readNumber, readStored, readValues, type NestedArray } from './values';
 
 export type { NestedArray } from './values';
 
@@ -75,7 +75,7 @@ export class Tensor extends Handle {
   /** The value of a tensor of one element. */
   item(): number {
     if (this.size !== 1) throw new TensorError(`item: expected a tensor of one element, got shape ${formatShape(this.shape)}`);
-    return this.dataSync()[0]!;
+    return readNumber(this.node);
   }
 
   /** Runs the graph behind this tensor, so that its result is in memory. */
