@@ -63,11 +63,20 @@ function realizeOn(device: Device, wanted: Node[]): void {
     }
     throw error;
   }
-  // Of several writes to one array only the last one's result stands for what it holds now.
-  const versions = writes.map((node) => ++writtenBuffer(node)!.version);
+  const versions = writes.length > 0 ? versionsWritten(writes) : null;
   for (const root of roots) retain(root);
-  roots.forEach((root, i) => root.become(results[i]!, versions[writes.indexOf(root)]));
+  roots.forEach((root, i) => root.become(results[i]!, versions?.get(root)));
   for (const root of roots) release(root);
+}
+
+/** The version of its array that each write leaves: of several writes to one array only the last one's result stands for what it holds now. */
+function versionsWritten(writes: readonly Node[]): Map<Node, number> {
+  const versions = new Map<Node, number>();
+  for (const node of writes) {
+    const buffer = writtenBuffer(node);
+    if (buffer) versions.set(node, ++buffer.version);
+  }
+  return versions;
 }
 
 /** The arrays behind nodes that are not in memory yet, each once. */
