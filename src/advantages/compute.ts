@@ -44,7 +44,9 @@ export interface Advantages {
 }
 
 const commonNames = ['convention', ...Object.keys(commonDefaults)];
+const inputNames = ['rewards', 'masks', ...advantageInputs];
 const perRow: readonly AdvantageInput[] = ['bootstrapValues', 'baselines'];
+const resultNames = ['advantages', 'returns', 'metrics', 'moments'];
 
 /**
  * The advantages of a batch by the estimator of a name, or by an instance (which may carry state from batch to batch).
@@ -58,11 +60,12 @@ const perRow: readonly AdvantageInput[] = ['bootstrapValues', 'baselines'];
  */
 export function computeAdvantages(estimator: string | AdvantageEstimator, inputs: AdvantageInputs, options: AdvantageOptions = {}): Advantages {
   return tidy(() => {
-    const instance = typeof estimator === 'string' ? createAdvantageEstimator(estimator, options) : estimator;
+    const instance = typeof estimator === 'string' ? instantiate(estimator, options) : estimator;
     if (typeof (instance as Partial<AdvantageEstimator> | null)?.computeAdvantages !== 'function') {
       throw new EstimatorError(`computeAdvantages: expected the name or an instance of an advantage estimator, got ${showValue(estimator)}`);
     }
-    return run(registeredNames.get(instance) ?? instance.constructor.name, instance, inputs, options);
+    const name = typeof estimator === 'string' ? estimator : (registeredNames.get(instance) ?? instance.constructor.name);
+    return run(name, instance, inputs, options);
   });
 }
 
@@ -71,6 +74,12 @@ const registeredNames = new WeakMap<AdvantageEstimator, string>();
 
 /** An estimator of a registered class, with its own options taken from `options`. It keeps its state from call to call. */
 export function createAdvantageEstimator(name: string, options: AdvantageOptions = {}): AdvantageEstimator {
+  const instance = instantiate(name, options);
+  registeredNames.set(instance, name);
+  return instance;
+}
+
+function instantiate(name: string, options: AdvantageOptions): AdvantageEstimator {
   const Class = getAdvantageEstimator(name);
   const who = `advantage estimator '${name}'`;
   const standard = Class.options ?? {};
@@ -87,21 +96,19 @@ export function createAdvantageEstimator(name: string, options: AdvantageOptions
     if (typeof value !== typeof standard[key]) throw new EstimatorError(`${who}: option '${key}': expected a ${typeof standard[key]}, got ${showValue(value)}`);
     own[key] = value;
   }
-  const instance = new Class(own);
-  registeredNames.set(instance, name);
-  return instance;
+  return new Class(own);
 }
 
 function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs, options: AdvantageOptions): Advantages {
   const who = `advantage estimator '${name}'`;
-  const common: CommonOptions = { ...commonDefaults };
-  for (const source of [presetOf(who, options.convention), options]) {
-    for (const key of Object.keys(common)) if (source[key] !== undefined) Object.assign(common, { [key]: source[key] });
-  }
+  const preset = presetOf(who, options.convention);
+  const common = (key: keyof CommonOptions): unknown => {
+    if (options[key] !== undefined) return options[key];
+    return preset[key] !== undefined ? preset[key] : commonDefaults[key];
+  };
   if (typeof inputs !== 'object' || inputs === null) throw new EstimatorError(`${who}: expected inputs {rewards, masks, …}, got ${showValue(inputs)}`);
   for (const key of Object.keys(inputs)) {
-    const known = ['rewards', 'masks', ...advantageInputs];
-    if (!known.includes(key)) throw new EstimatorError(`${who}: unknown input '${key}'. Inputs: ${known.join(', ')}`);
+    if (!inputNames.includes(key)) throw new EstimatorError(`${who}: unknown input '${key}'. Inputs: ${inputNames.join(', ')}`);
   }
   const requires = (instance.constructor as AdvantageEstimatorClass).requires ?? [];
   for (const input of requires) {
@@ -124,8 +131,8 @@ function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs
     return perRow.includes(input) || instance.takesRawInputs || !isFloating(array.dtype) ? array : where(masks, array, 0);
   };
   const context: AdvantageContext = {
-    gamma: fraction(who, 'gamma', common.gamma),
-    lambda: fraction(who, 'lambda', common.lambda),
+    gamma: fraction(who, 'gamma', common('gamma')),
+    lambda: fraction(who, 'lambda', common('lambda')),
     groups: inputs.groupIds === undefined || inputs.groupIds === null ? null : new Groups(inputs.groupIds, rewards.shape[0]!, rewards.device),
     oldLogProbs: optional('oldLogProbs'),
     refLogProbs: optional('refLogProbs'),
@@ -138,13 +145,14 @@ function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs
     turnIds: optional('turnIds'),
   };
   const values = optional('values');
-  const prepared = instance.takesRawInputs && common.rewardOnMasked === 'drop' ? rewards : placeRewards(who, rewards, masks, common.rewardOnMasked);
+  const onMasked = common('rewardOnMasked');
+  const prepared = instance.takesRawInputs && onMasked === 'drop' ? rewards : placeRewards(who, rewards, masks, onMasked);
   const result = attempt(who, values === null, () => instance.computeAdvantages(prepared, values && floating(values), masks, context));
-  return checked(who, result, masks, rewards, { leavesZeros: instance.leavesZeros, remask: common.remask });
+  return checked(who, result, masks, rewards, { leavesZeros: instance.leavesZeros, remask: Boolean(common('remask')) });
 }
 
 /** Rewards that stand at masked positions are dropped, moved, or refused. */
-function placeRewards(who: string, rewards: Tensor, valid: Tensor, policy: string): Tensor {
+function placeRewards(who: string, rewards: Tensor, valid: Tensor, policy: unknown): Tensor {
   switch (policy) {
     case 'drop':
       return where(valid, rewards, 0);
@@ -188,7 +196,7 @@ function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, {
   if (typeof parts !== 'object' || parts === null || !(parts.advantages instanceof Tensor)) {
     throw new EstimatorError(`${who}: expected computeAdvantages to return a Tensor or {advantages, returns?, metrics?}, got ${showValue(result)}`);
   }
-  const stray = result instanceof Tensor ? undefined : Object.keys(parts).find((key) => !['advantages', 'returns', 'metrics', 'moments'].includes(key));
+  const stray = result instanceof Tensor ? undefined : Object.keys(parts).find((key) => !resultNames.includes(key));
   if (stray !== undefined) throw new EstimatorError(`${who}: expected {advantages, returns?, metrics?} from computeAdvantages, got '${stray}' in it`);
   const clean = (label: string, array: unknown): { array: Tensor; kept: Tensor } => {
     if (!(array instanceof Tensor)) throw new EstimatorError(`${who}: expected ${label} to be a Tensor, got ${showValue(array)}`);

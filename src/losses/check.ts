@@ -1,14 +1,16 @@
 import { EstimatorError, showValue } from '../errors';
-import { Tensor } from '../tensor';
+import { Tensor, type Shape } from '../tensor';
+import { formatShape, sameShape } from '../tensor/shape';
 
 /** @throws EstimatorError unless all are tensors of the first one's shape */
 export function checkSameShape(operation: string, tensors: Record<string, Tensor>): void {
-  let first: [string, Tensor] | undefined;
-  for (const [name, value] of Object.entries(tensors)) {
+  const names = Object.keys(tensors);
+  let expected: Shape | undefined;
+  for (const name of names) {
+    const value: unknown = tensors[name];
     if (!(value instanceof Tensor)) throw new EstimatorError(`${operation}: ${name}: expected a Tensor, got ${showValue(value)}`);
-    first ??= [name, value];
-    const [expected, got] = [first[1].shape.join(','), value.shape.join(',')];
-    if (expected !== got) throw new EstimatorError(`${operation}: ${name}: expected shape [${expected}] as ${first[0]}, got [${got}]`);
+    expected ??= value.shape;
+    if (!sameShape(value.shape, expected)) throw new EstimatorError(`${operation}: ${name}: expected shape ${formatShape(expected)} as ${names[0]}, got ${formatShape(value.shape)}`);
   }
 }
 

@@ -1,8 +1,8 @@
 /** PPO's clipped surrogate, plain and dual-clipped. */
-import { type Tensor, where } from '../tensor';
+import { where } from '../tensor';
 import { checkNumber } from './check';
 import { PolicyLoss, type PolicyLossInputs, type PolicyLossOptions, type PolicyLossResult } from './policy_loss';
-import { maskedMean } from './reduction';
+import { meanOver } from './reduction';
 
 /** exp of a larger log-ratio overflows what it is multiplied with; no gradient flows beyond. SkyRL, verl and OpenRLHF use the same bound. */
 const logRatioLimit = 20;
@@ -52,15 +52,15 @@ export function clippedSurrogate({ logProbs, oldLogProbs, advantages, mask }: Po
   const unclipped = ratio.mul(advantages);
   const clipped = ratio.clamp(1 - low, 1 + high).mul(advantages);
   const isClipped = clipped.less(unclipped);
-  const share = (tokens: Tensor) => maskedMean(tokens, mask);
+  const mean = meanOver(mask);
   const metrics = {
-    clip_ratio: share(isClipped),
-    clip_ratio_low: share(isClipped.logicalAnd(ratio.less(1))),
-    clip_ratio_high: share(isClipped.logicalAnd(ratio.greater(1))),
-    approx_kl: maskedMean(logRatio.expm1().sub(logRatio), mask),
-    ratio_mean: maskedMean(ratio, mask),
-    ratio_min: ratio.min(null, { mask }),
-    ratio_max: ratio.max(null, { mask }),
+    clip_ratio: mean(isClipped),
+    clip_ratio_low: mean(isClipped.logicalAnd(ratio.less(1))),
+    clip_ratio_high: mean(isClipped.logicalAnd(ratio.greater(1))),
+    approx_kl: mean(logRatio.expm1().sub(logRatio)),
+    ratio_mean: mean(ratio),
+    ratio_min: ratio.min(null, { mask: valid }),
+    ratio_max: ratio.max(null, { mask: valid }),
   };
   return { loss: unclipped.minimum(clipped).neg(), metrics };
 }

@@ -7,7 +7,7 @@ import { checkNumber, checkSameShape } from './check';
 import { clippedSurrogate } from './clipped';
 import { type KlEstimator, klDivergence, klEstimators } from './kl';
 import type { PolicyLossInputs, PolicyLossOptions, PolicyLossResult } from './policy_loss';
-import { maskedMean } from './reduction';
+import { meanOver } from './reduction';
 
 export interface LogitsPolicyLossInputs extends Pick<PolicyLossInputs, 'oldLogProbs' | 'advantages' | 'mask'> {
   /** Log-probabilities under the reference policy of the KL term, of the ids' shape; constants. */
@@ -87,8 +87,9 @@ export function logitsPolicyLoss(logits: Tensor, ids: Tensor, inputs: LogitsPoli
   const [losses, ...known] = kernel(call, arrays).slice(0, 3).map((node) => new Tensor(node));
   const [logProbs, entropy] = known.map((x) => stopGradient(x.reshape([...ids.shape]))) as [Tensor, Tensor];
   const { metrics } = clippedSurrogate({ logProbs, oldLogProbs, advantages, mask }, epsClipLow, epsClipHigh);
-  const kl = refLogProbs && { kl: maskedMean(klDivergence(logProbs, refLogProbs, klEstimator, mask), mask) };
-  return { loss: losses!.sum(), logProbs, entropy, metrics: { ...metrics, ...kl, entropy: maskedMean(entropy, mask) } };
+  const mean = meanOver(mask);
+  const kl = refLogProbs && { kl: mean(klDivergence(logProbs, refLogProbs, klEstimator, mask)) };
+  return { loss: losses!.sum(), logProbs, entropy, metrics: { ...metrics, ...kl, entropy: mean(entropy) } };
 }
 
 function checkLogits(logits: Tensor, ids: Tensor): void {

@@ -51,5 +51,12 @@ export function reduceLoss(perToken: Tensor, mask: Tensor, mode: LossReduction, 
 
 /** Σ m·x / max(Σ m, 1): 0 where nothing is valid. */
 export function maskedMean(x: Tensor, mask: Tensor): Tensor {
-  return x.sum(null, { mask }).div(mask.notEqual(0).sum().maximum(1));
+  return meanOver(mask)(x);
+}
+
+/** {@link maskedMean} of several tensors over one mask, whose tokens are counted once. */
+export function meanOver(mask: Tensor): (x: Tensor) => Tensor {
+  const valid = mask.notEqual(0);
+  const count = valid.sum().maximum(1);
+  return (x) => x.sum(null, { mask: valid }).div(count);
 }

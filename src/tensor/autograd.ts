@@ -5,7 +5,7 @@ import { TensorError } from '../errors';
 import { isFloating } from './dtype';
 import { differentiateElementwise } from './elementwise_gradients';
 import {
-  assemble, cast, constant, elementwise, elementwiseOps, Node, originOf, outputOf, permute, reduce, reshape, scan, slice, topological, wentBackToBase, windowOf,
+  assemble, cast, constant, elementwise, elementwiseOps, Node, outputOf, permute, reduce, reshape, scan, slice, topological, windowOf,
   type Region,
 } from './graph';
 import { kernelGradients } from './kernel_gradients';
@@ -55,16 +55,14 @@ function checkTarget(target: Node, i: number): void {
   const what = `gradients: tensor ${i} (${target.dtype} ${formatShape(target.shape)})`;
   if (!isFloating(target.dtype)) throw new TensorError(`${what}: expected a floating tensor`);
   if (target.op === 'constant') throw new TensorError(`${what} is a constant (full, zeros, ones): call realize() on it before it is used`);
-  if (wentBackToBase(target)) throw new TensorError(`${what} is a view that another view undid: ask for the gradient of the tensor it shows`);
+  if (target.undone) throw new TensorError(`${what} is a view that another view undid: ask for the gradient of the tensor it shows`);
 }
-
-const boundaries = new WeakSet<Node>();
 
 /** The same values; no gradient flows through. */
 export function stopGradient(x: Tensor): Tensor {
   const node = tensorArgument('stopGradient', x);
   const stopped = new Node('cast', node.dtype, node.shape, [node], {});
-  boundaries.add(stopped);
+  stopped.stopsGradient = true;
   return new Tensor(stopped);
 }
 
@@ -108,12 +106,12 @@ function orderTowards(roots: readonly Node[], wanted: ReadonlySet<Node>): { orde
   const leading = new Set<Node>();
   for (const node of [...wanted].some((target) => target.op === 'view') ? order : []) {
     const path: Node[] = [];
-    for (let view: Node | undefined = node; view; view = originOf(view)?.from) {
+    for (let view: Node | undefined = node; view; view = view.origin?.from) {
       if (view !== node && wanted.has(view)) for (const passed of path) leading.add(passed);
       path.push(view);
     }
   }
-  const inputsOf: InputsOf = (node) => (leading.has(node) ? [originOf(node)!.from] : node.inputs);
+  const inputsOf: InputsOf = (node) => (leading.has(node) ? [node.origin!.from] : node.inputs);
   return { order: leading.size === 0 ? order : topological(roots, inputsOf), inputsOf };
 }
 
@@ -121,7 +119,7 @@ function orderTowards(roots: readonly Node[], wanted: ReadonlySet<Node>): { orde
 function dependsOn(root: Node, target: Node): boolean {
   const { order, inputsOf } = orderTowards([root], new Set([target]));
   const reached = new Set([target]);
-  for (const node of order) if (!boundaries.has(node) && inputsOf(node).some((input) => reached.has(input))) reached.add(node);
+  for (const node of order) if (!node.stopsGradient && inputsOf(node).some((input) => reached.has(input))) reached.add(node);
   return reached.has(root) && order.includes(target);
 }
 
@@ -131,7 +129,7 @@ export function backward(seeds: readonly { node: Node; gradient: Node }[], targe
   const { order, inputsOf } = orderTowards(seeds.map((seed) => seed.node), wanted);
   const reached = new Set<Node>();
   for (const node of order) {
-    if (wanted.has(node) || (!boundaries.has(node) && inputsOf(node).some((input) => reached.has(input)))) reached.add(node);
+    if (wanted.has(node) || (!node.stopsGradient && inputsOf(node).some((input) => reached.has(input)))) reached.add(node);
   }
   const contributions = new Map<Node, Contributions>();
   const give: Give = (node, gradient, { region, guard } = {}) => {
@@ -158,7 +156,7 @@ export function backward(seeds: readonly { node: Node; gradient: Node }[], targe
     contributions.delete(node);
     const { gradient, guard } = total(node, entry);
     if (wanted.has(node)) results.set(node, guarded(gradient, guard));
-    if (boundaries.has(node)) continue;
+    if (node.stopsGradient) continue;
     if (node.op === 'output') {
       const source = node.inputs[0]!;
       const outputs = outputGradients.get(source) ?? [];
@@ -168,7 +166,7 @@ export function backward(seeds: readonly { node: Node; gradient: Node }[], targe
       outputGradients.set(source, outputs);
     } else if (node.op === 'view') {
       const [parent] = inputsOf(node);
-      const region = parent === node.inputs[0] ? node.attributes.region! : originOf(node)!.region;
+      const region = parent === node.inputs[0] ? node.attributes.region! : node.origin!.region;
       differentiateView(node, parent!, region, guarded(gradient, guard), give);
     } else if (node.op === 'where') {
       differentiateWhere(node, gradient, guard, give);
@@ -193,6 +191,7 @@ function differentiateKernel(node: Node, outputs: (Node | undefined)[], give: Gi
 }
 
 function total(node: Node, { whole, pieces }: Contributions): { gradient: Node; guard?: Guard } {
+  if (whole.length === 1 && pieces.length === 0) return whole[0]!;
   const add = (parts: Node[]) => parts.reduce((sum, part) => ops.binary('add', sum, part));
   const guard = whole[0]?.guard;
   if (pieces.length === 0 && whole.every((part) => sameGuard(part.guard, guard))) return { gradient: add(whole.map((part) => part.gradient)), guard };

@@ -34,13 +34,15 @@ export function isDType(value: unknown): value is DType {
   return typeof value === 'string' && Object.hasOwn(dtypes, value);
 }
 
+const floatingTypes = new Set(Object.keys(dtypes).filter((dtype) => dtypes[dtype as DType].floating));
+
 export function isFloating(dtype: DType): boolean {
-  return dtypes[dtype].floating;
+  return floatingTypes.has(dtype);
 }
 
 /** The type two operands are brought to: the wider kind, floating over integer over bool. */
 export function promote(a: DType, b: DType): DType {
-  return dtypes[a].rank >= dtypes[b].rank ? a : b;
+  return a === b || dtypes[a].rank >= dtypes[b].rank ? a : b;
 }
 
 const bits = new DataView(new ArrayBuffer(4));

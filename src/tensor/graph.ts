@@ -19,20 +19,22 @@ export type ElementwiseOp = (typeof elementwiseOps)[number];
 
 export type ReduceOp = 'sum' | 'product' | 'maximum' | 'minimum';
 
-export type Op =
-  | ElementwiseOp
-  | 'buffer' // memory
-  | 'constant' // one number at every position
-  | 'symbol' // an argument of a scan's step; never evaluated
-  | 'view' // a strided window on its input (taken as contiguous)
-  | 'cast' // conversion to another dtype, or a copy
-  | 'reduce'
-  | 'scan' // s_t = a_t·s_{t-1} + b_t along the last axis; inputs a, b, init
-  | 'scan_prev' // the same recurrence, s_{t-1}
-  | 'loop' // a recurrence that is not affine; its states are read through `output`
-  | 'assemble' // its inputs written to regions of a new array
-  | 'kernel' // a tuned kernel; its results are read through `output`
-  | 'output';
+export const ops = [
+  ...elementwiseOps,
+  'buffer', // memory
+  'constant', // one number at every position
+  'symbol', // an argument of a scan's step; never evaluated
+  'view', // a strided window on its input (taken as contiguous)
+  'cast', // conversion to another dtype, or a copy
+  'reduce',
+  'scan', // s_t = a_t·s_{t-1} + b_t along the last axis; inputs a, b, init
+  'scan_prev', // the same recurrence, s_{t-1}
+  'loop', // a recurrence that is not affine; its states are read through `output`
+  'assemble', // its inputs written to regions of a new array
+  'kernel', // a tuned kernel; its results are read through `output`
+  'output',
+] as const;
+export type Op = (typeof ops)[number];
 
 /** Where an array lies in another one, taken as contiguous. */
 export interface Region {
@@ -79,11 +81,7 @@ export interface Attributes {
   index?: number;
 }
 
-let nodesMade = 0;
-const signatures = new Map<string, number>();
-
 export class Node {
-  readonly id = nodesMade++;
   /** Tensors, and nodes behind tensors, that hold this one. Back at 0 it lets go of its inputs and memory. */
   references = 0;
   /** Whether this node counts among its inputs' references: only once a tensor stands on it. */
@@ -93,7 +91,14 @@ export class Node {
   position = 0;
   /** Where it is evaluated; null (constants, and expressions of them) wherever what it is used with lives. */
   device: Device | null;
-  private signatureNumber = 0;
+  /** Of a kernel or a loop: its results that were asked for (see outputOf). */
+  outputs: Node[] | null = null;
+  /** Of a view made from a view: that one, and where in it (taken as contiguous) this one lies. Windows on windows are joined into one; gradients need the way back. */
+  origin: { from: Node; region: Region } | null = null;
+  /** Whether a window on this view was undone by going back to its base. */
+  undone = false;
+  /** Whether no gradient flows through. */
+  stopsGradient = false;
 
   constructor(
     public op: Op,
@@ -110,36 +115,29 @@ export class Node {
     return sizeOf(this.shape);
   }
 
-  /** A number shared by all nodes of equal structure (their inputs and run-time values aside). */
-  get signature(): number {
-    if (this.signatureNumber === 0) {
-      const text = `${this.op}|${this.dtype}|${this.shape.join()}|${structure(this.attributes)}`;
-      let number = signatures.get(text);
-      if (number === undefined) signatures.set(text, (number = signatures.size + 1));
-      this.signatureNumber = number;
-    }
-    return this.signatureNumber;
-  }
-
   /** Turns an evaluated node into the memory of its result (as it was at a version) and lets go of the graph behind it. */
   become(buffer: DeviceBuffer, version = buffer.version): void {
     const inputs = this.inputs;
     this.op = 'buffer';
-    this.inputs = [];
+    this.inputs = noInputs;
     this.attributes = { buffer, version };
     this.device = buffer.device;
-    this.signatureNumber = 0;
     buffer.retain();
     if (this.attached) for (const input of inputs) release(input);
   }
 }
 
-function commonDevice({ op, inputs, attributes }: Node): Device | null {
-  let device = attributes.buffer?.device ?? null;
-  for (const input of inputs) {
+const noInputs: readonly Node[] = [];
+const noAttributes: Attributes = Object.freeze({});
+
+function commonDevice(node: Node): Device | null {
+  const { op, inputs } = node;
+  let device = op === 'buffer' ? node.attributes.buffer!.device : null;
+  for (let i = 0; i < inputs.length; i++) {
+    const input = inputs[i]!;
     if (input.device === null || input.device === device) continue;
     if (device !== null) {
-      const operation = attributes.kernel?.name ?? op;
+      const operation = node.attributes.kernel?.name ?? op;
       throw new TensorError(`${operation}: expected tensors on one device, got one on '${device}' and one on '${input.device}': move one with to('${device}')`);
     }
     device = input.device;
@@ -147,39 +145,17 @@ function commonDevice({ op, inputs, attributes }: Node): Device | null {
   return device;
 }
 
-function structure(attributes: Attributes): string {
-  const { region, regions, kernel, loop } = attributes;
-  if (region) return `${region.offset}:${region.strides.join()}`;
-  if (regions) return `${regions.map((r) => `${r.offset}:${r.strides.join()}`).join(';')}|${attributes.fill}`;
-  if (kernel) {
-    const outputs = kernel.outputs.map((o) => `${o.dtype}:${o.shape.join()}`).join(';');
-    return `${kernel.name}|${outputs}|${kernel.attributes.join()}|${kernel.aliases?.join()}|${kernel.reuses?.join()}|${kernel.optional?.join()}|${kernel.last}`;
-  }
-  if (loop) return `${attributes.reverse}|${loopStructure(loop)}`;
-  if (attributes.reduction) return `${attributes.reduction}|${attributes.axes!.join()}`;
-  if (attributes.index !== undefined) return `${attributes.index}`;
-  return attributes.reverse === undefined ? '' : `${attributes.reverse}`;
-}
-
-function loopStructure(loop: LoopBody): string {
-  const order = topological(loop.next);
-  const rows = order.map((node) => {
-    const input = loop.inputs.indexOf(node);
-    const name = input >= 0 ? `i${input}` : node.op === 'symbol' ? `s${loop.states.indexOf(node)}` : node.op;
-    return `${name}:${node.dtype}(${node.inputs.map((i) => i.position).join()})${node.op === 'constant' ? node.attributes.value : ''}`;
-  });
-  return `${rows.join(';')}>${loop.next.map((node) => node.position).join()}`;
-}
-
 /** Adds one reference: the node, and the graph behind it, stay until it is released. */
 export function retain(node: Node): void {
   node.references++;
+  if (node.attached) return;
   const stack = [node];
   while (stack.length > 0) {
     const current = stack.pop()!;
     if (current.attached) continue;
     current.attached = true;
-    for (const input of current.inputs) {
+    for (let i = 0; i < current.inputs.length; i++) {
+      const input = current.inputs[i]!;
       input.references++;
       if (!input.attached) stack.push(input);
     }
@@ -188,14 +164,17 @@ export function retain(node: Node): void {
 
 /** Drops one reference; what nothing refers to any more lets go of its inputs and memory. */
 export function release(node: Node): void {
+  if (--node.references > 0) return;
   const stack = [node];
   while (stack.length > 0) {
     const current = stack.pop()!;
-    if (--current.references > 0) continue;
-    current.attributes.buffer?.release();
-    for (const input of current.inputs) stack.push(input);
-    current.inputs = [];
-    current.attributes = {};
+    if (current.op === 'buffer') current.attributes.buffer?.release();
+    for (let i = 0; i < current.inputs.length; i++) {
+      const input = current.inputs[i]!;
+      if (--input.references <= 0) stack.push(input);
+    }
+    current.inputs = noInputs;
+    current.attributes = noAttributes;
   }
 }
 
@@ -236,69 +215,69 @@ export function topological(roots: readonly Node[], inputsOf?: (node: Node) => r
 }
 
 export function constant(value: number, dtype: DType, shape: Shape = [], device: Device | null = null): Node {
-  return new Node('constant', dtype, shape, [], { value }, device);
+  return new Node('constant', dtype, shape, noInputs, { value }, device);
 }
 
 export function bufferNode(buffer: DeviceBuffer, dtype: DType, shape: Shape): Node {
   buffer.retain();
-  return new Node('buffer', dtype, shape, [], { buffer, version: buffer.version });
+  return new Node('buffer', dtype, shape, noInputs, { buffer, version: buffer.version });
 }
 
 /** Element-wise arithmetic. Operands have the result's shape, or are constants of shape []; their dtypes are equal (but for the condition of `where`). */
 export function elementwise(op: ElementwiseOp, inputs: readonly Node[], shape: Shape, dtype: DType): Node {
-  return new Node(op, dtype, shape, inputs, {});
+  return new Node(op, dtype, shape, inputs, noAttributes);
 }
 
 export function cast(node: Node, dtype: DType): Node {
   if (node.dtype === dtype) return node;
   if (node.op === 'constant') return constant(rounded(node.attributes.value!, dtype), dtype, node.shape, node.device);
-  return new Node('cast', dtype, node.shape, [node], {});
+  return new Node('cast', dtype, node.shape, [node], noAttributes);
 }
 
 /** The same values as an array of its own, in order. */
 export function copy(node: Node): Node {
-  return new Node('cast', node.dtype, node.shape, [node], {});
+  return new Node('cast', node.dtype, node.shape, [node], noAttributes);
 }
 
 /** The array a node shows, and where in it. */
 export function windowOf(node: Node): { base: Node; offset: number; strides: Shape } {
-  if (node.op === 'view') return { base: node.inputs[0]!, ...node.attributes.region! };
-  return { base: node, offset: 0, strides: contiguousStrides(node.shape) };
+  const { offset, strides } = regionOf(node);
+  return { base: node.op === 'view' ? node.inputs[0]! : node, offset, strides };
 }
 
-/** Windows on windows are joined into one; these remember, for gradients, which view one was made from, and which were undone by going back to their base. */
-const origins = new WeakMap<Node, { from: Node; region: Region }>();
-const undone = new WeakSet<Node>();
-
-/** The view that a view was made from, and where in it (taken as contiguous) it lies. */
-export function originOf(node: Node): { from: Node; region: Region } | undefined {
-  return origins.get(node);
-}
-
-export function wentBackToBase(node: Node): boolean {
-  return undone.has(node);
+function regionOf(node: Node): Region {
+  return node.op === 'view' ? node.attributes.region! : { offset: 0, strides: contiguousStrides(node.shape) };
 }
 
 /** A view of `node` under another shape; `through` says where its elements lie, given where those of the node do. */
 function view(node: Node, shape: Shape, through: (window: Region) => Region): Node {
   if (node.op === 'constant') return constant(node.attributes.value!, node.dtype, shape, node.device);
-  const { base, ...window } = windowOf(node);
-  const region = through(window);
-  const isBase = region.offset === 0 && sameShape(base.shape, shape) && (base.size === 0 || sameRegion(shape, region.strides));
-  const result = isBase ? base : new Node('view', node.dtype, shape, [base], { region });
-  if (isBase) for (let from: Node | undefined = node; from?.op === 'view'; from = origins.get(from)?.from) undone.add(from);
-  else if (node.op === 'view') origins.set(result, { from: node, region: through({ offset: 0, strides: contiguousStrides(node.shape) }) });
+  const ofView = node.op === 'view';
+  const base = ofView ? node.inputs[0]! : node;
+  const region = through(regionOf(node));
+  if (region.offset === 0 && sameShape(base.shape, shape) && (base.size === 0 || runsAlongMemory(shape, region.strides))) {
+    for (let from: Node | undefined = node; from?.op === 'view'; from = from.origin?.from) from.undone = true;
+    return base;
+  }
+  const result = new Node('view', node.dtype, shape, [base], { region });
+  if (ofView) result.origin = { from: node, region: through({ offset: 0, strides: contiguousStrides(node.shape) }) };
   return result;
 }
 
-function sameRegion(shape: Shape, strides: Shape): boolean {
-  const contiguous = contiguousStrides(shape);
-  return shape.every((extent, d) => extent === 1 || strides[d] === contiguous[d]);
+/** Whether strides are those of an array in order; those of extent 1 mean nothing. */
+export function runsAlongMemory(shape: Shape, strides: Shape): boolean {
+  let stride = 1;
+  for (let d = shape.length - 1; d >= 0; d--) {
+    const extent = shape[d]!;
+    if (extent !== 1 && strides[d] !== stride) return false;
+    stride *= extent;
+  }
+  return true;
 }
 
 export function reshape(node: Node, shape: Shape): Node {
   if (sameShape(node.shape, shape)) return node;
-  const { strides } = windowOf(node);
+  const { strides } = regionOf(node);
   const source = reshapeStrides(node.shape, strides, shape) ? node : copy(node);
   return view(source, shape, (window) => ({ offset: window.offset, strides: reshapeStrides(source.shape, window.strides, shape)! }));
 }
@@ -311,8 +290,11 @@ export function permute(node: Node, order: readonly number[]): Node {
 export function expand(node: Node, shape: Shape): Node {
   if (sameShape(node.shape, shape)) return node;
   const added = shape.length - node.shape.length;
-  const repeats = (extent: number, d: number) => d < added || (node.shape[d - added] === 1 && extent !== 1);
-  return view(node, shape, ({ offset, strides }) => ({ offset, strides: shape.map((extent, d) => (repeats(extent, d) ? 0 : strides[d - added]!)) }));
+  return view(node, shape, ({ offset, strides }) => {
+    const repeated = new Array<number>(shape.length).fill(0);
+    for (let d = added; d < shape.length; d++) if (node.shape[d - added] !== 1 || shape[d] === 1) repeated[d] = strides[d - added]!;
+    return { offset, strides: repeated };
+  });
 }
 
 /** Elements start, start+step, … of each dimension; `shape` says how many. Steps may be negative. */
@@ -346,17 +328,14 @@ export function loop(inputs: readonly Node[], inits: readonly Node[], body: Loop
 
 /** A tuned kernel's results. One without inputs needs a device of its own. */
 export function kernel(call: KernelCall, inputs: readonly Node[], device?: Device): Node[] {
-  const ready = inputs.map((input) => (input.op === 'constant' ? copy(input) : input));
+  const ready = inputs.map((input) => (input.op === 'constant' && input.size > 0 ? copy(input) : input));
   const node = new Node('kernel', call.outputs[0]!.dtype, call.outputs[0]!.shape, ready, { kernel: call }, device);
   return call.outputs.map((_, index) => outputOf(node, index));
 }
 
-const outputs = new WeakMap<Node, Node[]>();
-
 /** One result of a kernel; or of a loop: state k after each step, and (k + number of states) before it. Always the same node while it is in use. */
 export function outputOf(source: Node, index: number): Node {
-  let known = outputs.get(source);
-  if (!known) outputs.set(source, (known = []));
+  const known = (source.outputs ??= []);
   const node = known[index];
   if (node && node.inputs[0] === source) return node;
   const { kernel: call, loop: body } = source.attributes;

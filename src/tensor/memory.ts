@@ -57,6 +57,9 @@ export class DeviceBuffer {
   readonly id: number;
   /** Counts in-place changes, so that a graph built on an earlier content can be refused. */
   version = 0;
+  /** The evaluation that met this buffer last, and its number among the arrays of that one. */
+  binding = 0;
+  leaf = 0;
   private references = 0;
 
   constructor(
@@ -75,26 +78,56 @@ export class DeviceBuffer {
   }
 }
 
+/** What a `tidy` has to dispose of. A list, in which each member knows its place: a set would cost as much as the rest of a small tensor. */
+export class Scope {
+  readonly members: Disposable[] = [];
+
+  add(tensor: Disposable): void {
+    tensor.scope = this;
+    tensor.place = this.members.push(tensor) - 1;
+  }
+
+  delete(tensor: Disposable): void {
+    const last = this.members.pop()!;
+    if (last !== tensor) {
+      this.members[tensor.place] = last;
+      last.place = tensor.place;
+    }
+    tensor.scope = null;
+  }
+
+  dispose(): void {
+    const { members } = this;
+    while (members.length > 0) members[members.length - 1]!.dispose();
+  }
+}
+
 /** What can be given back at the end of a `tidy`. */
-export interface Disposable {
-  dispose(): void;
+export abstract class Disposable {
+  /** @internal The `tidy` that will dispose of it, and its place there. */
+  scope: Scope | null = null;
+  /** @internal */
+  place = 0;
+
+  /** Takes it off its scope's list, too. */
+  abstract dispose(): void;
+  /** @internal Nothing disposes of it from now on, but who has it or the collector. */
+  abstract leaveToCollector(): void;
 }
 
-const scopes: Set<Disposable>[] = [];
+const scopes: Scope[] = [];
 
-/** Records a new tensor with the innermost `tidy`. */
-export function track(tensor: Disposable): void {
-  scopes[scopes.length - 1]?.add(tensor);
-}
-
-/** Takes a disposed tensor off the innermost scope's list. */
-export function untrack(tensor: Disposable): void {
-  scopes[scopes.length - 1]?.delete(tensor);
+/** The innermost `tidy` under way. */
+export function currentScope(): Scope | undefined {
+  return scopes[scopes.length - 1];
 }
 
 /** Takes a tensor out of every `tidy` that is under way: it lives until it is disposed or collected. */
 export function keep<T extends Disposable>(tensor: T): T {
-  for (const scope of scopes) scope.delete(tensor);
+  if (tensor instanceof Disposable && tensor.scope) {
+    tensor.scope.delete(tensor);
+    tensor.leaveToCollector();
+  }
   return tensor;
 }
 
@@ -107,38 +140,39 @@ export function keep<T extends Disposable>(tensor: T): T {
  */
 export function tidy<T>(fn: () => T): T {
   if (typeof fn !== 'function') throw new TensorError(`tidy: expected a function, got ${describe(fn)}`);
-  const scope = new Set<Disposable>();
+  const scope = new Scope();
   scopes.push(scope);
   let result: T;
   try {
     result = fn();
   } catch (error) {
     scopes.pop();
-    for (const tensor of scope) tensor.dispose();
+    scope.dispose();
     throw error;
   }
   scopes.pop();
   if (typeof (result as { then?: unknown } | null)?.then === 'function') {
-    for (const tensor of scope) tensor.dispose();
+    scope.dispose();
     throw new TensorError('tidy: expected a function that returns at once, got one that returns a Promise');
   }
-  const outer = scopes[scopes.length - 1];
+  const outer = currentScope();
   visitTensors(result, scope, (tensor) => {
     scope.delete(tensor);
-    outer?.add(tensor);
+    if (outer) outer.add(tensor);
+    else tensor.leaveToCollector();
   });
-  for (const tensor of scope) tensor.dispose();
+  scope.dispose();
   return result;
 }
 
-function visitTensors(value: unknown, scope: Set<Disposable>, visit: (tensor: Disposable) => void): void {
+function visitTensors(value: unknown, scope: Scope, visit: (tensor: Disposable) => void): void {
   const seen = new Set<unknown>();
   const stack = [value];
   while (stack.length > 0) {
     const current = stack.pop();
     if (typeof current !== 'object' || current === null || seen.has(current)) continue;
     seen.add(current);
-    if (scope.has(current as Disposable)) visit(current as Disposable);
+    if (current instanceof Disposable && current.scope === scope) visit(current);
     else if (Array.isArray(current)) stack.push(...current);
     else if (current instanceof Map) stack.push(...current.values());
     else if (Object.getPrototypeOf(current) === Object.prototype || Object.getPrototypeOf(current) === null) stack.push(...Object.values(current));

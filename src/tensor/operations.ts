@@ -5,7 +5,7 @@
 import { TensorError } from '../errors';
 import { isFloating, promote, type DType } from './dtype';
 import {
-  assemble, cast, constant, copy, elementwise, expand, kernel, permute, reduce, reshape, scan, slice, windowOf,
+  assemble, cast, constant, copy, elementwise, expand, kernel, permute, reduce, reshape, runsAlongMemory, scan, slice, windowOf,
   type ElementwiseOp, type Node, type ReduceOp, type Region,
 } from './graph';
 import { broadcastShapes, contiguousStrides, formatShape, sameShape, sizeOf, type Shape } from './shape';
@@ -22,12 +22,9 @@ function weakDType(value: number, beside: DType): DType {
   return beside === 'bool' || value < 0 || (beside === 'uint8' && value > 255) ? 'int32' : beside;
 }
 
-function commonDType(operands: readonly Operand[]): DType {
-  let common: DType | null = null;
-  for (const operand of operands) if (typeof operand !== 'number') common = common === null ? operand.dtype : promote(common, operand.dtype);
-  let dtype: DType = common ?? 'float32';
-  for (const operand of operands) if (typeof operand === 'number') dtype = promote(dtype, weakDType(operand, dtype));
-  return dtype;
+function commonDType(a: Operand, b: Operand): DType {
+  if (typeof a !== 'number') return typeof b !== 'number' ? promote(a.dtype, b.dtype) : promote(a.dtype, weakDType(b, a.dtype));
+  return typeof b !== 'number' ? promote(b.dtype, weakDType(a, b.dtype)) : 'float32';
 }
 
 function prepare(operand: Operand, dtype: DType, shape: Shape): Node {
@@ -36,10 +33,17 @@ function prepare(operand: Operand, dtype: DType, shape: Shape): Node {
   return typed.op === 'constant' ? constant(typed.attributes.value!, dtype) : expand(typed, shape);
 }
 
-function resultShape(name: string, operands: readonly Operand[]): Shape {
-  const shapes = operands.filter((operand) => typeof operand !== 'number').map((operand) => operand.shape);
-  const first = shapes[0] ?? [];
-  return shapes.every((shape) => sameShape(shape, first)) ? first : broadcastShapes(name, shapes);
+function resultShape(op: ElementwiseOp, operands: readonly Operand[]): Shape {
+  let common: Shape | null = null;
+  for (let i = 0; i < operands.length; i++) {
+    const operand = operands[i]!;
+    if (typeof operand === 'number' || operand.shape.length === 0) continue;
+    if (common === null) common = operand.shape;
+    else if (!sameShape(operand.shape, common)) {
+      return broadcastShapes(publicName(op), operands.filter((each) => typeof each !== 'number').map((each) => each.shape));
+    }
+  }
+  return common ?? [];
 }
 
 const publicNames: Partial<Record<ElementwiseOp, string>> = {
@@ -47,8 +51,8 @@ const publicNames: Partial<Record<ElementwiseOp, string>> = {
 };
 
 /** What users call an operation. */
-export function publicName(op: ElementwiseOp): string {
-  return publicNames[op] ?? op;
+export function publicName(operation: string): string {
+  return publicNames[operation as ElementwiseOp] ?? operation;
 }
 
 /** Whether an operand is the same number everywhere. */
@@ -61,8 +65,8 @@ function isValue(operand: Operand, value: number): boolean {
  * `div` and `pow` of integers give float32.
  */
 export function binary(op: ElementwiseOp, a: Operand, b: Operand): Node {
-  const shape = resultShape(publicName(op), [a, b]);
-  let dtype = commonDType([a, b]);
+  const shape = resultShape(op, [a, b]);
+  let dtype = commonDType(a, b);
   if ((op === 'div' || op === 'pow') && !isFloating(dtype)) dtype = 'float32';
   if (!compares.has(op) && !keepsSmallIntegers.has(op) && (dtype === 'bool' || dtype === 'uint8')) dtype = 'int32';
   // x·1, x+0, x−0, x/1: what gradients are full of.
@@ -90,14 +94,14 @@ export function unary(op: ElementwiseOp, a: Node): Node {
 
 /** and, or, not on truth values (anything but 0 is true). */
 export function logical(op: 'and_' | 'or_' | 'not_', operands: Node[]): Node {
-  const shape = resultShape(publicName(op), operands);
+  const shape = resultShape(op, operands);
   return elementwise(op, operands.map((operand) => prepare(cast(operand, 'bool'), 'bool', shape)), shape, 'bool');
 }
 
 /** `a` where the condition is not 0, else `b`. */
 export function where(test: Node, a: Operand, b: Operand): Node {
   const shape = resultShape('where', [test, a, b]);
-  const dtype = commonDType([a, b]);
+  const dtype = commonDType(a, b);
   const truth = condition(test);
   return elementwise('where', [prepare(truth, truth.dtype, shape), prepare(a, dtype, shape), prepare(b, dtype, shape)], shape, dtype);
 }
@@ -292,9 +296,7 @@ export function flip(node: Node, axis: number): Node {
 
 /** The node itself, or a copy where it shows a window that does not run along memory. */
 export function contiguous(node: Node): Node {
-  const { offset, strides, base } = windowOf(node);
   if (node.op !== 'view') return node;
-  const plain = contiguousStrides(node.shape);
-  const inOrder = node.shape.every((extent, d) => extent === 1 || strides[d] === plain[d]);
-  return inOrder && offset === 0 && base.size === node.size ? node : copy(node);
+  const { offset, strides, base } = windowOf(node);
+  return runsAlongMemory(node.shape, strides) && offset === 0 && base.size === node.size ? node : copy(node);
 }

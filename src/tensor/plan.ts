@@ -4,41 +4,32 @@
  * A plan depends on the structure alone (operations, shapes, dtypes, which inputs are the same array and which numbers are equal), not on the
  * numbers: a training step finds its plan again each time.
  */
-import { TensorError } from '../errors';
 import { callNative, native, nativeDescription } from '../native';
+import { aliasOf, bind, pinned, writtenBuffer, type Binding } from './binding';
 import { dtypes } from './dtype';
-import { release, retain, topological, windowOf, type Node } from './graph';
+import { release, retain, windowOf, type Node } from './graph';
 import { defaultDevice, DeviceBuffer, devices, type Device } from './memory';
 import { mergeEqual } from './merge';
 import { ProgramWriter, type Place, type PlanContext } from './program';
 import { Scheduler } from './schedule';
 import { contiguousStrides, sameShape, sizeOf } from './shape';
+import { Words } from './structure';
 
 interface Plan {
   id: number;
+  hash: number;
   key: Int32Array;
-  /** Scalars that belong to the plan, after those of the graph. */
-  fixedScalars: number[];
-}
-
-/** A graph ready to be looked up: its nodes, inputs and numbers in order of the walk. */
-interface Bound {
-  nodes: Node[];
-  roots: Node[];
-  leaves: DeviceBuffer[];
-  leafOf: Map<DeviceBuffer, number>;
-  scalars: number[];
-  /** Where in `scalars` a constant stands, or the first scalar of a kernel. Below 0 for the constants that belong to the plan (see `pinned`). */
-  scalarAt: Map<Node, number>;
-  key: Int32Array;
+  /** The arguments of a run, written anew for each: ids of the buffers (arrays, then results), and the graph's numbers. The scalars that belong to the plan follow. */
+  ids: Int32Array;
+  scalars: Float64Array;
 }
 
 const ALIGNMENT = 64;
-/** Constants whose value is part of the plan: the scheduler's own comparisons and masks use them, too. */
-const pinned = [0, 1];
 const MAX_PLANS = 1024;
 const plans = new Map<number, Plan[]>();
-const order: { hash: number; plan: Plan }[] = [];
+const order: Plan[] = [];
+/** The structure of the graph that is looked up. */
+const key = new Words();
 
 /** Evaluates nodes together (those of each device), each operation once; they hold their results in memory afterwards. */
 export function realize(requested: readonly Node[]): void {
@@ -55,14 +46,16 @@ function deviceOf(node: Node): Device {
 
 function realizeOn(device: Device, wanted: Node[]): void {
   if (wanted.length === 0) return;
-  const bound = bind(wanted, device);
-  const plan = lookUp(bound, device);
+  const binding = bind(wanted, device, key);
+  const { roots, leaves, scalars, writes } = binding;
+  const plan = lookUp(binding, device);
   const results: DeviceBuffer[] = [];
   try {
-    for (const root of bound.roots) results.push(writtenBuffer(root) ?? new DeviceBuffer(device, root.size * dtypes[root.dtype].bytes));
-    const ids = Int32Array.from([...bound.leaves, ...results], (buffer) => buffer.id);
-    const scalars = Float64Array.from([...bound.scalars, ...plan.fixedScalars]);
-    callNative((addon) => addon.execute(plan.id, ids, scalars));
+    for (const root of roots) results.push(writtenBuffer(root) ?? new DeviceBuffer(device, root.size * dtypes[root.dtype].bytes));
+    for (let i = 0; i < leaves.length; i++) plan.ids[i] = leaves[i]!.id;
+    for (let i = 0; i < results.length; i++) plan.ids[leaves.length + i] = results[i]!.id;
+    for (let i = 0; i < scalars.length; i++) plan.scalars[i] = scalars[i]!;
+    callNative((addon) => addon.execute(plan.id, plan.ids, plan.scalars));
   } catch (error) {
     for (const buffer of results) {
       buffer.retain();
@@ -70,19 +63,30 @@ function realizeOn(device: Device, wanted: Node[]): void {
     }
     throw error;
   }
-  // Of several writes to one array only the last one's result stands for what it holds now.
+  const versions = writes.length > 0 ? versionsWritten(writes) : null;
+  for (const root of roots) retain(root);
+  roots.forEach((root, i) => root.become(results[i]!, versions?.get(root)));
+  for (const root of roots) release(root);
+}
+
+/** The version of its array that each write leaves: of several writes to one array only the last one's result stands for what it holds now. */
+function versionsWritten(writes: readonly Node[]): Map<Node, number> {
   const versions = new Map<Node, number>();
-  for (const node of bound.nodes) {
+  for (const node of writes) {
     const buffer = writtenBuffer(node);
     if (buffer) versions.set(node, ++buffer.version);
   }
-  for (const root of bound.roots) retain(root);
-  bound.roots.forEach((root, i) => root.become(results[i]!, versions.get(root)));
-  for (const root of bound.roots) release(root);
+  return versions;
 }
 
+/** The arrays behind nodes that are not in memory yet, each once. */
 function unevaluated(nodes: readonly Node[]): Node[] {
-  return [...new Set(nodes.map((node) => windowOf(node).base))].filter((node) => node.op !== 'buffer');
+  const found = new Set<Node>();
+  for (const node of nodes) {
+    const base = node.op === 'view' ? node.inputs[0]! : node;
+    if (base.op !== 'buffer') found.add(base);
+  }
+  return [...found];
 }
 
 /** The programs and kernels that an evaluation of the nodes would run, as text. */
@@ -92,128 +96,35 @@ export function explainNodes(nodes: readonly Node[]): string {
   return devices.flatMap((device) => {
     const here = roots.filter((node) => deviceOf(node) === device);
     if (here.length === 0) return [];
-    const writer = new PlanWriter(bind(here, device));
+    const writer = new PlanWriter(bind(here, device, key));
     writer.write();
     return writer.steps;
   }).join('\n');
 }
 
-/** The memory that an in-place kernel changes, for a node that is its result. */
-function writtenBuffer(node: Node): DeviceBuffer | undefined {
-  let target = aliasOf(node);
-  while (target && aliasOf(target)) target = aliasOf(target);
-  return target?.attributes.buffer;
-}
-
-function aliasOf(node: Node): Node | undefined {
-  if (node.op !== 'output' || node.inputs[0]!.op !== 'kernel') return undefined;
-  const alias = node.inputs[0]!.attributes.kernel!.aliases?.[node.attributes.index!] ?? null;
-  return alias === null ? undefined : node.inputs[0]!.inputs[alias];
-}
-
-/** Refuses to write to an array that others may read afterwards, expecting what it held before. */
-function checkWrites(nodes: readonly Node[], writes: readonly Node[]): void {
-  const readers = new Map<Node, Node[]>();
-  for (const node of nodes) {
-    if (node.op === 'view') continue;
-    for (const input of node.inputs) {
-      const { base } = windowOf(input);
-      const known = readers.get(base);
-      if (known) known.push(node);
-      else readers.set(base, [node]);
-    }
-  }
-  for (const write of writes) {
-    const kernel = write.inputs[0]!;
-    const others = new Set(readers.get(aliasOf(write)!)!.filter((reader) => reader !== kernel));
-    if (others.size === 0) continue;
-    const stack = [kernel];
-    for (const seen = new Set<Node>(); stack.length > 0; ) {
-      const node = stack.pop()!;
-      if (seen.has(node)) continue;
-      seen.add(node);
-      others.delete(node);
-      stack.push(...node.inputs);
-    }
-    if (others.size > 0) throw new TensorError('writeAt: the array is read by an expression that is evaluated together with the write: use the tensor that writeAt returned, or evaluate the expression first');
-  }
-}
-
-function bind(wanted: Node[], device: Device): Bound {
-  let roots = wanted;
-  let nodes = topological(roots);
-  // Results of writes join the roots: a write happens once, and its result stands for the array from then on.
-  const writes = nodes.filter((node) => node.op === 'output' && aliasOf(node) && !node.inputs[0]!.attributes.kernel!.last);
-  if (writes.length > 0) {
-    checkWrites(nodes, writes);
-    roots = [...new Set([...wanted, ...writes])];
-    nodes = topological(roots);
-  }
-  const leaves: DeviceBuffer[] = [];
-  const leafOf = new Map<DeviceBuffer, number>();
-  const scalars: number[] = [];
-  const scalarAt = new Map<Node, number>();
-  const shared = new Map<number, number>();
-  const key: number[] = [devices.indexOf(device)];
-  for (const node of nodes) {
-    key.push(node.signature);
-    for (const input of node.inputs) key.push(input.position);
-    if (node.op === 'buffer') {
-      const { buffer, version } = node.attributes;
-      if (!buffer) throw new TensorError('a tensor of this expression was disposed');
-      if (buffer.version !== version) {
-        throw new TensorError('a tensor of this expression was changed in place (by an optimizer step or writeAt) before the expression was evaluated: read its value before that');
-      }
-      if (buffer.device !== device) {
-        throw new TensorError(`a tensor without a device of its own (zeros, ones, full) was evaluated on '${buffer.device}' and is used on '${device}': give it {device: '${device}'}`);
-      }
-      let leaf = leafOf.get(buffer);
-      if (leaf === undefined) leafOf.set(buffer, (leaf = leaves.push(buffer) - 1));
-      key.push(leaf);
-    } else if (node.op === 'constant') {
-      const value = node.attributes.value!;
-      let at = pinned.findIndex((constant) => Object.is(constant, value)) - pinned.length;
-      if (at === -1 - pinned.length) {
-        // Equal constants are one scalar, so that what is computed from them can be seen to be equal.
-        at = (Object.is(value, -0) ? undefined : shared.get(value)) ?? scalars.push(value) - 1;
-        if (!Object.is(value, -0)) shared.set(value, at);
-      }
-      scalarAt.set(node, at);
-      key.push(at);
-    } else if (node.op === 'kernel') {
-      scalarAt.set(node, scalars.length);
-      scalars.push(...node.attributes.kernel!.scalars);
-    } else if (node.op === 'symbol') {
-      throw new TensorError('scan: a tensor of its step was used outside of it; use what scan returns');
-    }
-  }
-  for (const root of roots) key.push(-1 - root.position);
-  return { nodes, roots, leaves, leafOf, scalars, scalarAt, key: Int32Array.from(key) };
-}
-
-function lookUp(bound: Bound, device: Device): Plan {
-  const { key } = bound;
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key[i]!, 0x01000193) ^ (hash >>> 15);
-  const known = plans.get(hash)?.find((plan) => sameKey(plan.key, key));
-  if (known) return known;
-  const writer = new PlanWriter(bound);
+/** The plan for what was bound last, whose structure is in `key`. */
+function lookUp(binding: Binding, device: Device): Plan {
+  const hash = key.hash();
+  const alike = plans.get(hash);
+  if (alike) for (const plan of alike) if (key.equals(plan.key)) return plan;
+  const writer = new PlanWriter(binding);
   const words = writer.write();
-  const plan = { id: callNative((addon) => addon.createPlan(device, words)), key, fixedScalars: writer.fixedScalars };
-  plans.set(hash, [...(plans.get(hash) ?? []), plan]);
-  order.push({ hash, plan });
+  const { leaves, roots, scalars } = binding;
+  const plan = {
+    id: callNative((addon) => addon.createPlan(device, words)),
+    hash,
+    key: key.copy(),
+    ids: new Int32Array(leaves.length + roots.length),
+    scalars: Float64Array.from([...scalars, ...writer.fixedScalars]),
+  };
+  plans.set(hash, [...(alike ?? []), plan]);
+  order.push(plan);
   if (order.length > MAX_PLANS) {
     const oldest = order.shift()!;
-    native().destroyPlan(oldest.plan.id);
-    plans.set(oldest.hash, plans.get(oldest.hash)!.filter((kept) => kept !== oldest.plan));
+    native().destroyPlan(oldest.id);
+    plans.set(oldest.hash, plans.get(oldest.hash)!.filter((kept) => kept !== oldest));
   }
   return plan;
-}
-
-function sameKey(a: Int32Array, b: Int32Array): boolean {
-  if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
-  return true;
 }
 
 interface Slot {
@@ -234,19 +145,19 @@ class PlanWriter implements PlanContext {
   readonly steps: string[] = [];
   private readonly slots: Slot[] = [];
   private readonly slotOfNode = new Map<string, number>();
-  private readonly scalarAt = new Map<Node, number>();
+  /** What the binding knows the leaves, constants and kernels by. */
+  private readonly numbers = new Map<Node, number>();
   private readonly index = new Map<Node, number>();
   private step = 0;
   /** Results of kernels, and the inputs whose memory they may take over. */
   private readonly takeovers: { result: Slot; input: Slot }[] = [];
 
-  constructor(private readonly bound: Bound) {
-    const leaf = (node: Node) => (node.op === 'constant' ? bound.scalarAt.get(node)! : bound.leafOf.get(node.attributes.buffer!)!);
-    const { nodes, standsFor } = mergeEqual(bound.nodes, bound.roots, leaf);
+  constructor(private readonly bound: Binding) {
+    const { nodes, standsFor } = mergeEqual(bound.nodes, bound.roots, bound.numbers);
     this.nodes = nodes;
     this.roots = bound.roots.map((root) => standsFor.get(root)!);
     this.nodes.forEach((node, i) => this.index.set(node, i));
-    for (const [node, at] of bound.scalarAt) this.scalarAt.set(standsFor.get(node)!, at);
+    bound.nodes.forEach((node, i) => this.numbers.set(standsFor.get(node)!, bound.numbers[i]!));
     for (const buffer of bound.leaves) this.newSlot(buffer.bytes, true);
     for (const root of this.roots) this.slotOfNode.set(this.slotKey(root), this.newSlot(root.size * dtypes[root.dtype].bytes, true));
   }
@@ -282,12 +193,12 @@ class PlanWriter implements PlanContext {
   }
 
   scalarOf(node: Node): number {
-    const at = this.scalarAt.get(node)!;
+    const at = this.numbers.get(node)!;
     return at < 0 ? this.fixedScalar(pinned[at + pinned.length]!) : at;
   }
 
   fixedScalar(value: number): number {
-    const known = this.fixedScalars.indexOf(value);
+    const known = this.fixedScalars.findIndex((fixed) => Object.is(fixed, value));
     return this.bound.scalars.length + (known >= 0 ? known : this.fixedScalars.push(value) - 1);
   }
 
@@ -298,7 +209,7 @@ class PlanWriter implements PlanContext {
 
   slotOf(index: number): number {
     const node = this.nodes[index]!;
-    if (node.op === 'buffer') return this.bound.leafOf.get(node.attributes.buffer!)!;
+    if (node.op === 'buffer') return this.numbers.get(node)!;
     const alias = aliasOf(node);
     if (alias) return this.place(alias).slot;
     return this.slotFor(this.slotKey(node), node.size * dtypes[node.dtype].bytes);

@@ -9,9 +9,10 @@ import { checkArray, checkFinite, checkOptions, describe, formatShape, type Shap
 import { Tensor, tensorArgument } from './tensor';
 
 /** @internal Checks a shape; a name stands for any extent. */
-export function expectShape(operation: string, name: string, node: Node, expected: (number | string)[]): void {
-  const fits = node.shape.length === expected.length && expected.every((extent, d) => typeof extent === 'string' || extent === node.shape[d]);
-  if (!fits) throw new TensorError(`${operation}: expected ${name} of shape [${expected.join(',')}], got ${formatShape(node.shape)}`);
+export function expectShape(operation: string, name: string, { shape }: Node, expected: readonly (number | string)[]): void {
+  let fits = shape.length === expected.length;
+  for (let d = 0; fits && d < shape.length; d++) fits = expected[d] === shape[d] || typeof expected[d] === 'string';
+  if (!fits) throw new TensorError(`${operation}: expected ${name} of shape [${expected.join(',')}], got ${formatShape(shape)}`);
 }
 
 export interface AttentionOptions {
@@ -37,7 +38,7 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
   const start = tensorArgument('attention keyStart', keyStart);
   expectShape('attention', 'q', query, ['B', 'H', 'Tq', 'D']);
   expectShape('attention', 'k', key, [batch, 'Hk', 'Tk', query.shape[3]!]);
-  expectShape('attention', 'v', tensorArgument('attention', v), [...key.shape]);
+  expectShape('attention', 'v', tensorArgument('attention', v), key.shape);
   expectShape('attention', 'keyStart', start, [batch]);
   const outputs = [{ shape: query.shape, dtype: query.dtype }, { shape: [batch, heads, length], dtype: query.dtype }];
   const call = { name: 'attention', outputs, scalars: [scale, queryOffset], attributes: [] };
@@ -54,7 +55,7 @@ export function tokenLogProbs(logits: Tensor, ids: Tensor, options?: { temperatu
   const chosen = tensorArgument('tokenLogProbs ids', ids);
   if (scores.shape.length === 0 || !isFloating(scores.dtype)) throw new TensorError(`tokenLogProbs: expected floating logits [...,V], got ${scores.dtype} ${formatShape(scores.shape)}`);
   const rows: Shape = scores.shape.slice(0, -1);
-  expectShape('tokenLogProbs', 'ids', chosen, [...rows]);
+  expectShape('tokenLogProbs', 'ids', chosen, rows);
   if (isFloating(chosen.dtype)) throw new TensorError(`tokenLogProbs: expected integer ids, got ${chosen.dtype}`);
   if (typeof temperature !== 'number' || !(temperature > 0)) throw new TensorError(`tokenLogProbs: expected a temperature above 0, got ${describe(temperature)}`);
   const vocabulary = scores.shape[rows.length]!;

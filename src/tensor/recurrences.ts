@@ -14,18 +14,14 @@ import { Tensor, tensorArgument } from './tensor';
 /** An array of float32 or float64 (bfloat16 and integers become float32) of a shape. */
 function floats(operation: string, name: string, value: unknown, shape: readonly (number | string)[], dtype?: DType): Node {
   const node = tensorArgument(`${operation} ${name}`, value);
-  expectShape(operation, name, node, [...shape]);
+  expectShape(operation, name, node, shape);
   return cast(node, dtype ?? (node.dtype === 'float64' ? 'float64' : 'float32'));
 }
 
 function maskOf(operation: string, value: unknown, shape: Shape): Node {
   const node = tensorArgument(`${operation} mask`, value);
-  expectShape(operation, 'mask', node, [...shape]);
+  expectShape(operation, 'mask', node, shape);
   return node.dtype === 'uint8' ? node : cast(node, 'bool');
-}
-
-function checkNumbers(operation: string, numbers: Record<string, unknown>): void {
-  for (const [name, value] of Object.entries(numbers)) checkFinite(operation, name, value);
 }
 
 const empty = (dtype: DType, columns = 0): Node => constant(0, dtype, [0, columns]);
@@ -62,13 +58,14 @@ export function generalizedAdvantage(
 ): { advantages: Tensor; returns: Tensor; moments: RowMoments | null } {
   const operation = 'generalizedAdvantage';
   const { gamma, lambda, ends, bootstrap, moments = false } = checkOptions(operation, options);
-  checkNumbers(operation, { gamma, lambda });
+  checkFinite(operation, 'gamma', gamma);
+  checkFinite(operation, 'lambda', lambda);
   const r = floats(operation, 'rewards', rewards, ['B', 'T']);
   const v = floats(operation, 'values', values, r.shape, r.dtype);
   const m = maskOf(operation, mask, r.shape);
   if (bootstrap !== undefined && ends === undefined) throw new TensorError(`${operation}: bootstrap was given without ends, which say where it counts`);
   const [e, next] = ends === undefined ? [empty('uint8'), empty(r.dtype)] : [cast(tensorArgument(`${operation} ends`, ends), 'uint8'), bootstrapOf(operation, bootstrap, r)];
-  if (ends !== undefined) expectShape(operation, 'ends', e, [...r.shape]);
+  if (ends !== undefined) expectShape(operation, 'ends', e, r.shape);
   const outputs = [{ shape: r.shape, dtype: r.dtype }, { shape: r.shape, dtype: r.dtype }, momentsOutput(moments, r.shape)];
   const [advantages, returns, statistics] = kernel({ name: 'gae', outputs, scalars: [gamma, lambda], attributes: [] }, [r, v, m, e, next]);
   return { advantages: new Tensor(advantages!), returns: new Tensor(returns!), moments: moments ? new Tensor(statistics!) : null };
@@ -90,7 +87,7 @@ function momentsOutput(wanted: boolean, shape: Shape): { shape: Shape; dtype: DT
 export function discountedReturn(rewards: Tensor, mask: Tensor, options: { gamma: number; moments?: boolean }): { returns: Tensor; moments: RowMoments | null } {
   const operation = 'discountedReturn';
   const { gamma, moments = false } = checkOptions(operation, options);
-  checkNumbers(operation, { gamma });
+  checkFinite(operation, 'gamma', gamma);
   const r = floats(operation, 'rewards', rewards, ['B', 'T']);
   const outputs = [{ shape: r.shape, dtype: r.dtype }, momentsOutput(moments, r.shape)];
   const [returns, statistics] = kernel({ name: 'discounted_return', outputs, scalars: [gamma], attributes: [] }, [r, maskOf(operation, mask, r.shape)]);
@@ -126,7 +123,8 @@ export function vtrace(inputs: VTraceInputs, options: VTraceOptions): { targets:
   const operation = 'vtrace';
   const { targetLogProbs, behaviourLogProbs, rewards, values, mask, bootstrap } = checkOptions(operation, inputs);
   const { gamma, lambda = 1, clipRho = 1, clipC = 1, clipPgRho = 1 } = checkOptions(operation, options);
-  checkNumbers(operation, { gamma, lambda });
+  checkFinite(operation, 'gamma', gamma);
+  checkFinite(operation, 'lambda', lambda);
   for (const [name, bound] of Object.entries({ clipRho, clipC, clipPgRho })) {
     if (typeof bound !== 'number' || !(bound >= 0)) throw new TensorError(`${operation}: expected ${name}, a number of at least 0 (Infinity: no bound), got ${describe(bound)}`);
   }
@@ -149,7 +147,7 @@ export function affineScan(a: Tensor, b: Tensor, options?: { initial?: Tensor; r
   const factors = tensorArgument(`${operation} a`, a);
   const terms = tensorArgument(`${operation} b`, b);
   expectShape(operation, 'a', factors, ['N', 'T']);
-  expectShape(operation, 'b', terms, [...factors.shape]);
+  expectShape(operation, 'b', terms, factors.shape);
   if (!isFloating(factors.dtype) || factors.dtype !== terms.dtype) throw new TensorError(`${operation}: expected a and b of one floating dtype, got ${factors.dtype} and ${terms.dtype}`);
   const before = initial === undefined ? constant(0, factors.dtype, [factors.shape[0]!]) : floats(operation, 'initial', initial, [factors.shape[0]!], factors.dtype);
   const call = { name: 'affine_scan', outputs: [{ shape: factors.shape, dtype: factors.dtype }], scalars: [], attributes: [reverse ? 1 : 0] };
@@ -207,7 +205,7 @@ export function rowMoments(x: Tensor, mask: Tensor): RowMoments {
 export function groupMoments(scores: Tensor, valid: Tensor, rows: Tensor, starts: Tensor): { count: Tensor; mean: Tensor; spread: Tensor } {
   const operation = 'groupMoments';
   const x = floats(operation, 'scores', scores, ['B']);
-  const integers = (name: string, value: Tensor, shape: (number | string)[]): Node => {
+  const integers = (name: string, value: Tensor, shape: readonly (number | string)[]): Node => {
     const node = tensorArgument(`${operation} ${name}`, value);
     expectShape(operation, name, node, shape);
     if (node.dtype !== 'int32') throw new TensorError(`${operation}: expected int32 ${name}, got ${node.dtype}`);
@@ -215,6 +213,6 @@ export function groupMoments(scores: Tensor, valid: Tensor, rows: Tensor, starts
   };
   const output = { shape: x.shape, dtype: 'float64' as const };
   const call = { name: 'group_moments', outputs: [output, output, output], scalars: [], attributes: [] };
-  const [count, mean, spread] = kernel(call, [x, maskOf(operation, valid, x.shape), integers('rows', rows, [...x.shape]), integers('starts', starts, ['G+1'])]);
+  const [count, mean, spread] = kernel(call, [x, maskOf(operation, valid, x.shape), integers('rows', rows, x.shape), integers('starts', starts, ['G+1'])]);
   return { count: new Tensor(count!), mean: new Tensor(mean!), spread: new Tensor(spread!) };
 }

@@ -8,9 +8,8 @@
 import { TensorError } from '../errors';
 import { isFloating, promote, type DType } from './dtype';
 import {
-  broadcastTo, cast, constant, elementwise, expand, loop, Node, outputOf, reshape, scan as scanNode, topological, type ElementwiseOp, type LoopBody,
+  broadcastTo, cast, constant, elementwise, elementwiseOps, expand, loop, Node, outputOf, reshape, scan as scanNode, topological, type ElementwiseOp, type LoopBody,
 } from './graph';
-import { elementwiseOps } from './graph';
 import * as ops from './operations';
 import type { Operand } from './operations';
 import { broadcastShapes, describe, formatShape, sameShape, type Shape } from './shape';
@@ -37,6 +36,7 @@ export interface LoweredScan {
   before: Node[];
 }
 
+const optionNames = new Set(['reverse', 'mask', 'init']);
 const arithmetic = new Set<string>([...elementwiseOps, 'cast']);
 
 /**
@@ -61,14 +61,14 @@ export function scan(inputs: readonly Tensor[], options: ScanOptions<Init> | Sca
   if (!Array.isArray(inputs) || inputs.length === 0) throw new TensorError(`scan: expected an array of at least one input, got ${describe(inputs)}`);
   if (typeof options !== 'object' || options === null) throw new TensorError(`scan: expected options ({reverse, mask, init}), got ${describe(options)}`);
   if (typeof step !== 'function') throw new TensorError(`scan: expected a step function, got ${describe(step)}`);
-  const stray = Object.keys(options).find((key) => !['reverse', 'mask', 'init'].includes(key));
+  const stray = Object.keys(options).find((key) => !optionNames.has(key));
   if (stray !== undefined) throw new TensorError(`scan: expected options reverse, mask, init, got '${stray}'`);
   const { reverse = false, mask, init = 0 } = options;
   const several = Array.isArray(init);
   if (several && init.length === 0) throw new TensorError('scan: expected init to hold at least one state, got an empty array');
   const given = inputs.map((input, i) => tensorArgument(`scan input ${i}`, input));
   const maskNode = mask === undefined ? null : tensorArgument('scan mask', mask);
-  const shape = broadcastShapes('scan', [...given, ...(maskNode ? [maskNode] : [])].map((node) => node.shape));
+  const shape = broadcastShapes('scan', (maskNode ? [...given, maskNode] : given).map((node) => node.shape));
   if (shape.length === 0) throw new TensorError('scan: expected inputs of at least one dimension, got scalars');
   const full = given.map((node) => expand(node, shape));
   let dtype: DType = full.map((node) => node.dtype).reduce(promote);
@@ -123,11 +123,12 @@ export function lowerScan(inputs: readonly Node[], inits: readonly Node[], body:
   const before = new Array<Node | undefined>(inits.length);
   const after = new Array<Node | undefined>(inits.length);
   const waiting = new Set(inits.keys());
+  const steps = stepsUnder(body.next, known, shape);
   for (let progress = true; progress; ) {
     progress = false;
     for (const k of waiting) {
       const symbol = body.states[k]!;
-      const affine = affineIn(body.next[k]!, symbol, known, shape);
+      const affine = affineIn(body.next[k]!, symbol, steps, known, shape);
       if (!affine) continue;
       const dtype = symbol.dtype;
       let a = asNode(affine.a, dtype, shape);
@@ -212,31 +213,33 @@ function lift(node: Node, shape: Shape): Node {
   return expand(reshape(row, [...row.shape, 1]), shape);
 }
 
-/** An expression over symbols, for all positions at once. */
-export function substitute(root: Node, known: ReadonlyMap<Node, Node>, shape: Shape): Node {
-  const { mapped } = mapKnown([root], known, shape);
-  return mapped.get(root)!;
+/** An expression over symbols, for all positions at once. What is found on the way is added to what is known. */
+export function substitute(root: Node, known: Map<Node, Node>, shape: Shape): Node {
+  for (const node of stepsUnder([root], known, shape)) if (!known.has(node)) known.set(node, onArrays(node, known, shape));
+  return known.get(root)!;
 }
 
-/** Replaces symbols by arrays, as far as all symbols under a node are known. `symbolic` are the nodes that stand on a symbol, in order. */
-function mapKnown(roots: readonly Node[], known: ReadonlyMap<Node, Node>, shape: Shape): { mapped: Map<Node, Node>; symbolic: Set<Node> } {
-  const symbolic = new Set<Node>();
-  const mapped = new Map<Node, Node>();
-  for (const node of topological(roots)) {
-    if (node.op !== 'symbol' && !node.inputs.some((input) => symbolic.has(input))) continue;
-    symbolic.add(node);
-    if (node.op === 'symbol') {
-      const array = known.get(node);
-      if (array) mapped.set(node, array);
-      continue;
-    }
+/** The arithmetic of a step on symbols, each node after its inputs. What it takes from elsewhere is added, for all positions, to the arrays that are known. */
+function stepsUnder(roots: readonly Node[], known: Map<Node, Node>, shape: Shape): Node[] {
+  const order = topological(roots);
+  const symbolic = order.map((node) => node.op === 'symbol');
+  const steps = order.filter((node, i) => {
+    if (!node.inputs.some((input) => symbolic[input.position])) return false;
     checkStep(node);
-    if (node.inputs.some((input) => symbolic.has(input) && !mapped.has(input))) continue;
-    const inputs = node.inputs.map((input) => mapped.get(input) ?? lift(input, shape));
-    mapped.set(node, node.op === 'cast' ? cast(inputs[0]!, node.dtype) : elementwise(node.op as ElementwiseOp, inputs, shape, node.dtype));
-  }
-  for (const root of roots) if (!symbolic.has(root)) mapped.set(root, lift(root, shape));
-  return { mapped, symbolic };
+    return (symbolic[i] = true);
+  });
+  const taken = (node: Node) => {
+    if (!symbolic[node.position] && !known.has(node)) known.set(node, lift(node, shape));
+  };
+  for (const { inputs } of steps) inputs.forEach(taken);
+  roots.forEach(taken);
+  return steps;
+}
+
+/** A node of a step on the arrays that are known for its inputs. */
+function onArrays(node: Node, known: ReadonlyMap<Node, Node>, shape: Shape): Node {
+  const inputs = node.inputs.map((input) => known.get(input)!);
+  return node.op === 'cast' ? cast(inputs[0]!, node.dtype) : elementwise(node.op as ElementwiseOp, inputs, shape, node.dtype);
 }
 
 interface Affine {
@@ -244,19 +247,22 @@ interface Affine {
   b: Operand;
 }
 
-/** next = a·state + b with a and b free of the state and made of known arrays; null where it is not so. */
-function affineIn(next: Node, state: Node, known: ReadonlyMap<Node, Node>, shape: Shape): Affine | null {
-  const { mapped, symbolic } = mapKnown([next], known, shape);
+/** next = a·state + b with a and b free of the state and made of known arrays; null where it is not so. What is free of the state is added to what is known. */
+function affineIn(next: Node, state: Node, steps: readonly Node[], known: Map<Node, Node>, shape: Shape): Affine | null {
   const parts = new Map<Node, Affine | null>([[state, { a: 1, b: 0 }]]);
   const part = (node: Node): Affine | null => {
     if (node.op === 'constant') return { a: 0, b: node.attributes.value! };
-    if (mapped.has(node)) return { a: 0, b: mapped.get(node)! };
-    return symbolic.has(node) ? (parts.get(node) ?? null) : { a: 0, b: lift(node, shape) };
+    const array = known.get(node);
+    return array ? { a: 0, b: array } : (parts.get(node) ?? null);
   };
-  for (const node of symbolic) {
-    if (node.op === 'symbol' || mapped.has(node)) continue;
+  for (const node of steps) {
+    if (known.has(node)) continue;
+    if (node.inputs.every((input) => known.has(input))) {
+      known.set(node, onArrays(node, known, shape));
+      continue;
+    }
     const inputs = node.inputs.map(part);
-    parts.set(node, inputs.includes(null) ? null : combine(node, inputs as Affine[]));
+    if (!inputs.includes(null)) parts.set(node, combine(node, inputs as Affine[]));
   }
   return part(next);
 }

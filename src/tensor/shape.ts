@@ -53,7 +53,11 @@ export function checkAxis(operation: string, axis: unknown, ndim: number): numbe
 
 /** One axis, several, or all of them (undefined or null); sorted, each once. */
 export function checkAxes(operation: string, axes: unknown, ndim: number): number[] {
-  if (axes === undefined || axes === null) return Array.from({ length: ndim }, (_, d) => d);
+  if (axes === undefined || axes === null) {
+    const all = new Array<number>(ndim);
+    for (let d = 0; d < ndim; d++) all[d] = d;
+    return all;
+  }
   const list = Array.isArray(axes) ? axes : [axes];
   const checked = list.map((axis) => checkAxis(operation, axis, ndim)).sort((a, b) => a - b);
   for (let i = 1; i < checked.length; i++) {
@@ -64,7 +68,10 @@ export function checkAxes(operation: string, axes: unknown, ndim: number): numbe
 
 /** NumPy broadcasting of two or more shapes. */
 export function broadcastShapes(operation: string, shapes: readonly Shape[]): number[] {
-  const ndim = Math.max(0, ...shapes.map((shape) => shape.length));
+  const first = shapes[0] ?? [];
+  if (shapes.every((shape) => sameShape(shape, first))) return [...first];
+  let ndim = 0;
+  for (const shape of shapes) ndim = Math.max(ndim, shape.length);
   const result = new Array<number>(ndim).fill(1);
   for (const shape of shapes) {
     for (let d = 0; d < shape.length; d++) {
@@ -84,9 +91,13 @@ export function broadcastShapes(operation: string, shapes: readonly Shape[]): nu
 export function reshapeStrides(shape: Shape, strides: Shape, to: Shape): number[] | null {
   if (sizeOf(shape) === 0) return contiguousStrides(to);
   // Dimensions of extent 1 are left out of the source: their stride means nothing.
-  const kept = shape.map((_, d) => d).filter((d) => shape[d] !== 1);
-  const extents = kept.map((d) => shape[d]!);
-  const steps = kept.map((d) => strides[d]!);
+  const extents: number[] = [];
+  const steps: number[] = [];
+  for (let d = 0; d < shape.length; d++) {
+    if (shape[d] === 1) continue;
+    extents.push(shape[d]!);
+    steps.push(strides[d]!);
+  }
   const result = new Array<number>(to.length).fill(0);
   let source = 0;
   let target = 0;

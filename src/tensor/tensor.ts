@@ -1,15 +1,16 @@
 /** The tensor users touch. */
 import { TensorError } from '../errors';
 import { callNative } from '../native';
-import { dtypes, fromStored, isDType, isFloating, type DType, type NumericArray } from './dtype';
-import { bufferNode, cast, constant, expand, permute, release, reshape, retain, slice, type ElementwiseOp, type Node, type ReduceOp } from './graph';
-import { checkDevice, defaultDevice, DeviceBuffer, keep, liveTensors, track, untrack, type Device, type Disposable } from './memory';
+import { dtypes, isDType, isFloating, type DType, type NumericArray } from './dtype';
+import { bufferNode, cast, constant, expand, permute, reshape, slice, type ElementwiseOp, type Node, type ReduceOp } from './graph';
+import { Handle } from './handle';
+import { checkDevice, defaultDevice, DeviceBuffer, type Device } from './memory';
 import * as ops from './operations';
 import { explainNodes, realize } from './plan';
 import { checkArray, checkAxes, checkAxis, checkOptions, checkShape, describe, formatShape, sizeOf, type Shape } from './shape';
+import { nested, readNumber, readStored, readValues, type NestedArray } from './values';
 
-/** Nested arrays as deep as the tensor has dimensions; a number for a scalar. */
-export type NestedArray = number | NestedArray[];
+export type { NestedArray } from './values';
 
 /** One axis, several, or (undefined, null) all. */
 export type Axes = number | readonly number[] | null;
@@ -26,11 +27,6 @@ export interface VarianceOptions extends ReduceOptions {
   ddof?: number;
 }
 
-const finalizer = new FinalizationRegistry<Node>((node) => {
-  liveTensors.count--;
-  release(node);
-});
-
 /**
  * An n-dimensional array. Operations are lazy: they build a graph, which runs, fused, when a value is read (`data`, `dataSync`, `toArray`,
  * `item`) or with `realize`. Shapes broadcast as in NumPy; numbers mix with tensors freely.
@@ -40,36 +36,7 @@ const finalizer = new FinalizationRegistry<Node>((node) => {
  *
  * Memory is freed when a tensor is collected, at once with `dispose()`, at the end of its block with `using`, or at the end of a `tidy`.
  */
-export class Tensor implements Disposable {
-  /** The operation or memory behind this tensor (internal). */
-  private current: Node | null;
-
-  /** @internal */
-  constructor(node: Node) {
-    this.current = node;
-    retain(node);
-    liveTensors.count++;
-    finalizer.register(this, node, this);
-    track(this);
-  }
-
-  /** @internal The node behind the tensor. */
-  get node(): Node {
-    if (this.current === null) throw new TensorError('this tensor was disposed');
-    return this.current;
-  }
-
-  /** @internal Makes the tensor stand for another node of the same shape and dtype (optimizer updates). */
-  replace(node: Node): void {
-    const previous = this.node;
-    if (node === previous) return;
-    retain(node);
-    finalizer.unregister(this);
-    finalizer.register(this, node, this);
-    this.current = node;
-    release(previous);
-  }
-
+export class Tensor extends Handle {
   get shape(): Shape {
     return this.node.shape;
   }
@@ -92,10 +59,6 @@ export class Tensor implements Disposable {
     return this.node.shape.length;
   }
 
-  get isDisposed(): boolean {
-    return this.current === null;
-  }
-
   // ---- values ----
 
   /** The elements in row-major order: Float32Array (float32, bfloat16), Float64Array, Int32Array or Uint8Array (uint8, bool). */
@@ -104,47 +67,15 @@ export class Tensor implements Disposable {
   }
 
   /** The elements in row-major order, at once. See {@link data}. */
-  dataSync(): Float32Array | Float64Array | Int32Array | Uint8Array {
-    const { node } = this;
-    if (node.op === 'constant' && node.dtype === 'bfloat16') return new Float32Array(node.size).fill(node.attributes.value!);
-    return fromStored(this.readStored(), node.dtype);
-  }
-
-  /** The elements in row-major order as they are stored. */
-  private readStored(): NumericArray {
-    const node = ops.contiguous(this.node);
-    const { stored, bytes } = dtypes[node.dtype];
-    if (node.op === 'constant') return new stored(node.size).fill(node.attributes.value!);
-    retain(node);
-    try {
-      realize([node]);
-      const base = node.op === 'view' ? node.inputs[0]! : node;
-      const offset = node.op === 'view' ? node.attributes.region!.offset : 0;
-      const into = new stored(node.size);
-      if (node.size > 0) callNative((addon) => addon.download(base.attributes.buffer!.id, offset * bytes, into));
-      return into;
-    } finally {
-      release(node);
-    }
-  }
+  dataSync(): Float32Array | Float64Array | Int32Array | Uint8Array { return readValues(this.node); }
 
   /** The elements as nested arrays of numbers (bool as 0 and 1). */
-  toArray(): NestedArray {
-    const data = this.dataSync();
-    const { shape } = this;
-    let level: NestedArray[] = Array.from(data);
-    for (let d = shape.length - 1; d > 0; d--) {
-      const extent = shape[d]!;
-      const rows = sizeOf(shape.slice(0, d));
-      level = Array.from({ length: rows }, (_, i) => level.slice(i * extent, (i + 1) * extent));
-    }
-    return shape.length === 0 ? level[0]! : level;
-  }
+  toArray(): NestedArray { return nested(this.dataSync(), this.shape); }
 
   /** The value of a tensor of one element. */
   item(): number {
     if (this.size !== 1) throw new TensorError(`item: expected a tensor of one element, got shape ${formatShape(this.shape)}`);
-    return this.dataSync()[0]!;
+    return readNumber(this.node);
   }
 
   /** Runs the graph behind this tensor, so that its result is in memory. */
@@ -362,7 +293,7 @@ export class Tensor implements Disposable {
   /** log softmax along an axis. */
   logSoftmax(axis = -1): Tensor { return new Tensor(ops.softmax(this.node, checkAxis('logSoftmax', axis, this.ndim), true)); }
 
-  // ---- type, device, lifetime ----
+  // ---- type, device ----
 
   /** Converts; to integers by truncation, saturating; to bool: not 0. */
   cast(dtype: DType): Tensor {
@@ -381,22 +312,7 @@ export class Tensor implements Disposable {
     const target = checkDevice('to', device);
     if (target === this.device) return this;
     if (this.node.op === 'constant') return new Tensor(constant(this.node.attributes.value!, this.dtype, this.shape, target));
-    return storedTensor(this.readStored(), this.dtype, this.shape, target);
-  }
-  /** Takes the tensor out of every `tidy` under way. */
-  keep(): this { return keep(this); }
-  /** Lets go of the memory now. Using the tensor afterwards is an error; expressions already built on it stay valid. */
-  dispose(): void {
-    if (this.current === null) return;
-    const node = this.current;
-    this.current = null;
-    liveTensors.count--;
-    finalizer.unregister(this);
-    untrack(this);
-    release(node);
-  }
-  [Symbol.dispose](): void {
-    this.dispose();
+    return storedTensor(readStored(this.node), this.dtype, this.shape, target);
   }
   /** JavaScript's own operators cannot work on tensors: `a > b` and `a + b` throw instead of giving something else. */
   [Symbol.toPrimitive](hint: string): string {
@@ -405,12 +321,12 @@ export class Tensor implements Disposable {
   }
   [Symbol.for('nodejs.util.inspect.custom')](): string { return this.toString(); }
   toJSON(): NestedArray { return this.toArray(); }
-  toString(): string {
-    return this.current === null ? 'Tensor(disposed)' : `Tensor(${this.dtype} ${formatShape(this.shape)}${this.node.op === 'buffer' ? '' : ', not evaluated'})`;
+  override toString(): string {
+    return this.isDisposed ? 'Tensor(disposed)' : `Tensor(${this.dtype} ${formatShape(this.shape)}${this.node.op === 'buffer' ? '' : ', not evaluated'})`;
   }
 
   private with(op: ElementwiseOp, other: Tensor | number): Tensor {
-    return new Tensor(ops.binary(op, this.node, operandArgument(ops.publicName(op), other)));
+    return new Tensor(ops.binary(op, this.node, operandArgument(op, other)));
   }
 
   private unary(op: ElementwiseOp): Tensor {
@@ -446,7 +362,7 @@ export function tensorArgument(operation: string, value: unknown): Node {
 export function operandArgument(operation: string, value: unknown): Node | number {
   if (typeof value === 'number') return value;
   if (value instanceof Tensor) return value.node;
-  throw new TensorError(`${operation}: expected a Tensor or a number, got ${describe(value)}`);
+  throw new TensorError(`${ops.publicName(operation)}: expected a Tensor or a number, got ${describe(value)}`);
 }
 
 function maskArgument(operation: string, mask: unknown, shape: Shape): Node {

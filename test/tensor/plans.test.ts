@@ -1,6 +1,8 @@
 /** Plans found again, memory given back, values that do not depend on when or by how many threads they are computed. */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { native } from '../../src/native';
-import { concat, evaluate, full, gradients, keep, memory, scan, tensor, tidy, UpdateList, zeros, type Tensor } from '../../src/tensor';
+import { concat, evaluate, full, gradients, keep, memory, scan, tensor, tidy, UpdateList, where, zeros, type Tensor } from '../../src/tensor';
 import { expectMatches, Random } from './helpers';
 import { Ref, sum } from './reference';
 
@@ -38,6 +40,24 @@ describe('plans', () => {
     expectMatches(a.cast('float32').cast('int32').add(0), x.map(Math.trunc), 0);
     expectMatches(scan([a], {}, (s, [v]) => s.mul(s).add(v)).select(1, 1), x.select(1, 0).zip(x.select(1, 1), (p, q) => p * p + q));
     expectMatches(scan([a], {}, (s, [v]) => s.mul(v).add(s.square())).select(1, 1), x.select(1, 0).map(() => 0));
+  });
+
+  test('structures that differ in a constant, a direction, or what a step takes from outside', () => {
+    const x = tensor([[1, 2, 3]]);
+    const weight = (value: number) => tensor([value]);
+    const recur = (factor: number | Tensor, reverse: boolean) => scan([x], { reverse }, (s, [v]) => s.mul(factor).add(v)).toArray();
+    const loop = (value: number) => scan([x], {}, (s, [v]) => where(v.greater(2), value, s.mul(s))).select(1, 2).item();
+    for (let pass = 0; pass < 2; pass++) {
+      expect(recur(2, false)).toEqual([[1, 4, 11]]);
+      expect(recur(2, true)).toEqual([[17, 8, 3]]);
+      expect(recur(3, false)).toEqual([[1, 5, 18]]);
+      expect(recur(weight(2), false)).toEqual([[1, 4, 11]]);
+      expect(recur(weight(3), false)).toEqual([[1, 5, 18]]);
+      expect(recur(0, false)).toEqual([[1, 2, 3]]);
+      expect(recur(1, false)).toEqual([[1, 3, 6]]);
+      expect([loop(0), loop(-0), loop(0.5)]).toEqual([0, -0, 0.5]);
+      for (const dtype of ['float32', 'float64', 'int32'] as const) expect(full([1, 3], 1.1, { dtype }).add(x).select(1, 0).item()).toBe({ float32: Math.fround(Math.fround(1.1) + 1), float64: 2.1, int32: 2 }[dtype]);
+    }
   });
 
   test('more structures than are kept', () => {
@@ -136,6 +156,43 @@ describe('memory', () => {
     for (const t of [...(result.a as [Tensor, { b: Tensor }]).map((v) => ('b' in v ? v.b : v) as Tensor), result.map.get('c')!, ...result.inner, kept!]) t.dispose();
     expect(memory().tensors).toBe(before.tensors);
     expect(memory().buffers).toBe(before.buffers);
+  });
+
+  test('tensors of an outer tidy can be disposed of or kept in an inner one', () => {
+    const before = memory();
+    let kept: Tensor[] = [];
+    const returned = tidy(() => {
+      const [a, b, c, d] = [1, 2, 3, 4].map((value) => tensor([value]).realize());
+      tidy(() => {
+        a!.dispose();
+        kept = [keep(c!), keep(keep(tensor([5])))];
+        return [b, d];
+      });
+      expect(b!.add(d!).toArray()).toEqual([6]);
+      return d;
+    });
+    expect([...kept, returned!].map((t) => t.item())).toEqual([3, 5, 4]);
+    for (const t of [...kept, returned!]) t.dispose();
+    expect(memory().tensors).toBe(before.tensors);
+    expect(memory().buffers).toBe(before.buffers);
+  });
+
+  test('what a tidy returned or let go of is freed when it is collected', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const settle = async () => {
+      for (let round = 0; round < 5; round++) {
+        collect();
+        await new Promise((resolve) => setTimeout(resolve, 2));
+      }
+    };
+    await settle();
+    const before = memory();
+    for (let n = 0; n < 100; n++) tidy(() => [tensor([n]).add(1).realize(), tidy(() => tensor([n])), keep(tensor([n])).shape]);
+    expect(memory().tensors).toBe(before.tensors + 300);
+    await settle();
+    expect(memory().tensors).toBeLessThan(before.tensors + 10);
+    expect(memory().buffers).toBeLessThan(before.buffers + 10);
   });
 
   test('tidy gives back on errors and refuses Promises', () => {

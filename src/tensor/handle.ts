@@ -1,0 +1,75 @@
+/** The lifetime of a tensor: how it holds the node behind it, and when it lets go. */
+import { TensorError } from '../errors';
+import { release, retain, type Node } from './graph';
+import { currentScope, Disposable, keep, liveTensors } from './memory';
+
+const finalizer = new FinalizationRegistry<Node>((node) => {
+  liveTensors.count--;
+  release(node);
+});
+
+/** Holds a node until it is disposed of, its `tidy` ends, or it is collected. */
+export class Handle extends Disposable {
+  private current: Node | null;
+  /** Whether the collector frees it. Registering costs more than the rest of a tensor; a `tidy` holds what it will dispose of, so that there is nothing to collect. */
+  private collectable = false;
+
+  /** @internal */
+  constructor(node: Node) {
+    super();
+    this.current = node;
+    retain(node);
+    liveTensors.count++;
+    const scope = currentScope();
+    if (scope) scope.add(this);
+    else this.leaveToCollector();
+  }
+
+  /** @internal The node behind the tensor. */
+  get node(): Node {
+    if (this.current === null) throw new TensorError('this tensor was disposed');
+    return this.current;
+  }
+
+  /** @internal Makes the tensor stand for another node of the same shape and dtype (optimizer updates). */
+  replace(node: Node): void {
+    const previous = this.node;
+    if (node === previous) return;
+    retain(node);
+    this.current = node;
+    if (this.collectable) {
+      finalizer.unregister(this);
+      finalizer.register(this, node, this);
+    }
+    release(previous);
+  }
+
+  /** @internal */
+  leaveToCollector(): void {
+    if (this.current === null || this.collectable) return;
+    this.collectable = true;
+    finalizer.register(this, this.current, this);
+  }
+
+  get isDisposed(): boolean {
+    return this.current === null;
+  }
+
+  /** Takes the tensor out of every `tidy` under way. */
+  keep(): this { return keep(this); }
+
+  /** Lets go of the memory now. Using the tensor afterwards is an error; expressions already built on it stay valid. */
+  dispose(): void {
+    if (this.current === null) return;
+    const node = this.current;
+    this.current = null;
+    liveTensors.count--;
+    if (this.collectable) finalizer.unregister(this);
+    else this.scope?.delete(this);
+    release(node);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
