@@ -279,14 +279,11 @@ struct Zeros {
 void stream_bytes(void* to, const void* from, int64_t bytes) {
   char* out = static_cast<char*>(to);
   const char* in = static_cast<const char*>(from);
-  int64_t i = -static_cast<int64_t>(reinterpret_cast<uintptr_t>(out) & (sizeof(f32x8) - 1)) & static_cast<int64_t>(sizeof(f32x8) - 1);
+  constexpr int64_t kLine = 64;
+  int64_t i = -static_cast<int64_t>(reinterpret_cast<uintptr_t>(out) & (kLine - 1)) & (kLine - 1);
   if (i > bytes) i = bytes;
   __builtin_memcpy(out, in, static_cast<size_t>(i));
-  for (; i + static_cast<int64_t>(sizeof(f32x8)) <= bytes; i += sizeof(f32x8)) {
-    f32x8 x;
-    load_vector(x, in + i);
-    stream_vector(out + i, x);
-  }
+  for (; i + kLine <= bytes; i += kLine) stream_line(out + i, in + i);
   __builtin_memcpy(out + i, in + i, static_cast<size_t>(bytes - i));
 }
 

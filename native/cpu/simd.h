@@ -42,6 +42,22 @@ VANTAGE_INLINE void stream_vector(T* to, const f32x8& from) {
   store_vector(to, from);
 #endif
 }
+// A line of the cache, from any address.
+VANTAGE_INLINE void stream_line(char* to, const char* from) {
+#if defined(__AVX512F__)
+  typedef float f32x16 __attribute__((vector_size(64)));
+  f32x16 x;
+  load_vector(x, from);
+  __builtin_ia32_movntps512(reinterpret_cast<float*>(to), x);
+#else
+#pragma GCC unroll 2
+  for (int part = 0; part < 64; part += 32) {
+    f32x8 x;
+    load_vector(x, from + part);
+    stream_vector(to + part, x);
+  }
+#endif
+}
 VANTAGE_INLINE void stream_fence() {
 #if defined(__AVX__)
   __builtin_ia32_sfence();
