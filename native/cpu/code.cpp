@@ -210,6 +210,14 @@ class Builder {
     return is_uniform(binary ? step.b : step.c) ? kSecondUniform : kNoUniform;
   }
 
+  bool loads_bytes(int value) const {
+    for (int i = 0; i < code_.steps; ++i) {
+      const Step& step = code_.step[i];
+      if (step.dst == value) return step.op == Op::load && code_.item[step.view] == 1;
+    }
+    return false;
+  }
+
   // Marks the constants that this step needs as n values. True where one was not yet marked.
   bool demand_full(const Step& step) {
     const int operands[] = {step.a, step.b, step.c};
@@ -219,7 +227,8 @@ class Builder {
     for (int k = 0; k < 3; ++k) {
       if (!is_uniform(operands[k])) continue;
       if (scan && (k == 2 || (k == 0 && step.type == RegisterType::f32))) continue;
-      const bool may = arity == 2 ? k < 2 : arity == 3 ? k > 0 : false;
+      // What a `where` is in tiles without anything true is taken as it stands there.
+      const bool may = arity == 2 ? k < 2 : arity == 3 ? k > 0 && !(step.op == Op::where && k == 2 && loads_bytes(step.a)) : false;
       if (may && allowed) {
         allowed = false;  // one of the two
         continue;
@@ -246,10 +255,13 @@ class Builder {
       i = end + 1;
     }
     for (int i = 0; i < code_.outputs; ++i) last[code_.output[i].value] = code_.steps;
-    // The result of a `where` may be its second operand, which then has to stay.
+    // The result of a `where` may be its second or third operand, which then has to stay.
     for (int i = code_.steps - 1; i >= 0; --i) {
       const Step& step = code_.step[i];
-      if (step.chooses && step.op == Op::where && last[step.b] < last[step.dst]) last[step.b] = last[step.dst];
+      if (!step.chooses || step.op != Op::where) continue;
+      for (int value : {step.b, step.c}) {
+        if (last[value] < last[step.dst]) last[value] = last[step.dst];
+      }
     }
     for (int i = 0; i < code_.steps; ++i) {
       if (code_.step[i].op == Op::constant) {

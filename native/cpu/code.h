@@ -40,16 +40,16 @@ struct Step {
   int block;            // loop: the number of steps that follow in its block
   bool in_place;        // load: the value may point into the buffer
   bool prefetch;        // load, of a program with scans: the next tile's part is asked for
-  bool tested;          // load of bytes: asked only whether it is 0. A tile without a 0 needs no value (see Tests).
+  bool tested;          // load of bytes: asked only whether it is 0. A tile of one truth needs no value (see Tests).
   bool chooses;         // where, scan: by a tested value
 };
 
 static inline __attribute__((always_inline)) bool is_scan(const Step& step) { return step.op == Op::scan || step.op == Op::scan_prev; }
 
-// Which of the tested values hold no 0 in a tile. There a `where` is its second operand, and a scan needs no mask. It saves the choosing where
-// masks have no holes for long stretches, which is how they come.
+// Of the tested values, what a tile holds. Where all is true a `where` is its second operand, and a scan needs no mask; where nothing is, it is its third,
+// and what the second would be is not even read. Masks are the one or the other for long stretches.
 struct Tests {
-  bool all_true[kMaxInstructions];
+  Truth of[kMaxInstructions];
 };
 
 struct Leave {

@@ -15,8 +15,10 @@ StoreFunction store_function(RegisterType from, DType to);
 // n elements of four or eight bytes, `bytes` in all, past the caches.
 void stream_bytes(void* to, const void* from, int64_t bytes);
 
-// Whether no byte of a block of rows × n is 0. Rows of consecutive bytes.
-bool all_true(const void* from, int64_t rows, int64_t n, int64_t row_stride);
+// Which bytes of a block are not 0.
+enum class Truth : uint8_t { some, all, none };
+// Of a block of rows × n; rows of consecutive bytes.
+Truth truth_of(const void* from, int64_t rows, int64_t n, int64_t row_stride);
 
 // What a reduction of `type` accumulates in, one for each of n outputs `stride` apart: double, for int32 int64.
 using StoreTotals = void (*)(void* to, const void* totals, int64_t n, int64_t stride);

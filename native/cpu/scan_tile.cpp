@@ -109,8 +109,8 @@ void ScanTile::load(const Step& step, int64_t start, int64_t n) {
   const int64_t stride = stride_of(step.view);
   char* const from = place_of(step.view, start);
   if (step.tested) {
-    all_true_[step.dst] = stride == 1 && all_true(from, 1, n, 0);
-    if (all_true_[step.dst]) return;
+    tests_.of[step.dst] = stride == 1 ? truth_of(from, 1, n, 0) : Truth::some;
+    if (tests_.of[step.dst] != Truth::some) return;
   }
   if (step.in_place && stride == 1) {
     at_[step.dst] = from;
@@ -124,8 +124,8 @@ void ScanTile::load(const Step& step, int64_t start, int64_t n) {
 
 void ScanTile::compute(const Step& step, int64_t n) {
   if (step.chooses) {
-    if (all_true_[step.a]) {
-      at_[step.dst] = at_[step.b];
+    if (tests_.of[step.a] != Truth::some) {
+      at_[step.dst] = at_[tests_.of[step.a] == Truth::all ? step.b : step.c];
       return;
     }
     at_[step.dst] = code_.home_of(step, memory_);
@@ -155,7 +155,12 @@ void ScanTile::run_scan(const Step& step, int number, int64_t n, const ScanState
     const int64_t first = reverse && !code_.uniform[step.c] ? n - 1 : 0;
     functions.initial(state, static_cast<const char*>(at_[step.c]) + first * step.size, 1, 0);
   }
-  const bool masked = step.mask >= 0 && !(step.chooses && all_true_[step.mask]);
+  const Truth valid = step.chooses && step.mask >= 0 ? tests_.of[step.mask] : Truth::some;
+  if (valid == Truth::none) {
+    *static_cast<float*>(at_[step.dst]) = static_cast<float>(*state);  // scans with masks are of float32
+    return spread<float>(at_[step.dst], n);
+  }
+  const bool masked = step.mask >= 0 && valid != Truth::all;
   const int32_t* const mask = masked ? static_cast<const int32_t*>(at_[step.mask]) : nullptr;
   const bool uniform = step.type == RegisterType::f32 && single_[step.a];
   const ScanCall call = {at_[step.dst], at_[step.a], at_[step.b], mask, state, 1, n, uniform, reverse, step.op == Op::scan_prev};

@@ -38,7 +38,7 @@ class ScanTile {
   int64_t prefetched_ = 0, steps_;   // bytes that are asked for at each time; about how many steps a tile takes
   void* at_[kMaxInstructions];
   char* row_[kMaxViews];             // time 0 of each view
-  bool all_true_[kMaxInstructions];  // of each tested value: no 0 is in the tile
+  Tests tests_;
   bool single_[kMaxInstructions];    // of each value: it is one number in this tile, and holds it once (a constant: at least once)
 };
 

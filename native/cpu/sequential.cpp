@@ -127,15 +127,15 @@ class Sequential {
         case Op::constant: break;
         case Op::load: {
           const TimeMajor from = rows_of(g, step.view, t, n);
-          if (step.tested) tests.all_true[step.dst] = from.stride == 1 && all_true(from);
-          if (!step.tested || !tests.all_true[step.dst]) step.load_time_major(at[step.dst], from);
+          if (step.tested) tests.of[step.dst] = from.stride == 1 && all_true(from) ? Truth::all : Truth::some;
+          if (!step.tested || tests.of[step.dst] == Truth::some) step.load_time_major(at[step.dst], from);
           break;
         }
         case Op::scan:
         case Op::scan_prev: {
           double* s = g.scan + scan * width_;
           const ScanFunctions& functions = scan_functions(step.type);
-          const bool masked = step.mask >= 0 && !(step.chooses && tests.all_true[step.mask]);
+          const bool masked = step.mask >= 0 && !(step.chooses && tests.of[step.mask] == Truth::all);
           const int32_t* mask = masked ? static_cast<const int32_t*>(at[step.mask]) : nullptr;
           const ScanCall call = {at[step.dst], at[step.a], at[step.b], mask, s, width_, n, code_.uniform[step.a], reverse_, step.op == Op::scan_prev};
           if (begins && code_.uniform[step.c]) functions.initial(s, at[step.c], width_, 0);
@@ -150,7 +150,7 @@ class Sequential {
           i += step.block;
           break;
         default:
-          if (step.chooses && tests.all_true[step.a]) {
+          if (step.chooses && tests.of[step.a] == Truth::all) {
             at[step.dst] = at[step.b];
             break;
           }

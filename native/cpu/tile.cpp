@@ -63,8 +63,8 @@ void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
     const Step& step = code.step[i];
     if (step.op == Op::constant) continue;
     if (step.op != Op::load) {
-      if (step.chooses && tests.all_true[step.a]) {
-        at[step.dst] = at[step.b];
+      if (step.chooses && tests.of[step.a] != Truth::some) {
+        at[step.dst] = at[tests.of[step.a] == Truth::all ? step.b : step.c];
         continue;
       }
       if (step.chooses) at[step.dst] = code.home_of(step, memory);
@@ -74,14 +74,16 @@ void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
     const int64_t row_stride = tile.end > tile.begin ? space.strides[step.view][tile.end - 1] : 0;
     const int64_t stride = tile.inner >= 0 ? space.strides[step.view][tile.inner] : 0;
     if (step.tested) {
-      bool all = stride == 1 || n == 1;
-      if (all) {
-        for_runs(code, tile, start, step.view, row_stride, stride, [&](char* from, int64_t, int64_t rows) {
-          all = all && (n == 1 && row_stride == 1 ? all_true(from, 1, rows, 0) : all_true(from, rows, n, row_stride));
+      Truth& truth = tests.of[step.dst];
+      truth = Truth::some;
+      if (stride == 1 || n == 1) {
+        for_runs(code, tile, start, step.view, row_stride, stride, [&](char* from, int64_t done, int64_t rows) {
+          if (done > 0 && truth == Truth::some) return;
+          const Truth here = n == 1 && row_stride == 1 ? truth_of(from, 1, rows, 0) : truth_of(from, rows, n, row_stride);
+          truth = done == 0 || here == truth ? here : Truth::some;
         });
       }
-      tests.all_true[step.dst] = all;
-      if (all) continue;
+      if (truth != Truth::some) continue;
     }
     char* home = code.home_of(step, memory);
     for_runs(code, tile, start, step.view, row_stride, stride, [&](char* from, int64_t done, int64_t rows) {

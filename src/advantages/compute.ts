@@ -46,7 +46,7 @@ export interface Advantages {
 const commonNames = ['convention', ...Object.keys(commonDefaults)];
 const inputNames = ['rewards', 'masks', ...advantageInputs];
 const perRow: readonly AdvantageInput[] = ['bootstrapValues', 'baselines'];
-const resultNames = ['advantages', 'returns', 'metrics', 'moments'];
+const resultNames = ['advantages', 'returns', 'metrics', 'finiteIf'];
 
 /**
  * The advantages of a batch by the estimator of a name, or by an instance (which may carry state from batch to batch).
@@ -198,6 +198,7 @@ function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, {
   }
   const stray = result instanceof Tensor ? undefined : Object.keys(parts).find((key) => !resultNames.includes(key));
   if (stray !== undefined) throw new EstimatorError(`${who}: expected {advantages, returns?, metrics?} from computeAdvantages, got '${stray}' in it`);
+  if (parts.finiteIf !== undefined && !(parts.finiteIf instanceof Tensor)) throw new EstimatorError(`${who}: expected finiteIf to be a Tensor, got ${showValue(parts.finiteIf)}`);
   const clean = (label: string, array: unknown): { array: Tensor; kept: Tensor } => {
     if (!(array instanceof Tensor)) throw new EstimatorError(`${who}: expected ${label} to be a Tensor, got ${showValue(array)}`);
     if (!sameShape(array.shape, valid.shape)) throw new EstimatorError(`${who}: expected ${label} of shape ${formatShape(valid.shape)}, got ${formatShape(array.shape)}`);
@@ -211,7 +212,7 @@ function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, {
   const tensors = Object.entries(parts.metrics ?? {}).filter((entry): entry is [string, Tensor] => entry[1] instanceof Tensor);
   // 0·x is 0 for a finite x, else NaN: one pass over both tells whether there is anything to look for.
   const zeros = (x: Tensor): Tensor => x.mul(0);
-  const check = (parts.moments ? zeros(parts.moments) : separate ? zeros(advantages.kept).add(zeros(returns.kept)) : zeros(advantages.kept)).sum();
+  const check = (parts.finiteIf ? zeros(parts.finiteIf) : separate ? zeros(advantages.kept).add(zeros(returns.kept)) : zeros(advantages.kept)).sum();
   evaluate([advantages.array, returns.array, check, ...tensors.map(([, value]) => value)]);
   if (check.item() !== 0) {
     expectFinite(who, 'advantages', advantages.array, valid, rewards);

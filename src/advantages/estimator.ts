@@ -1,5 +1,5 @@
 /** The contract of an advantage estimator: what it declares, what it is given, what it returns. */
-import type { RowMoments, Tensor } from '../tensor';
+import type { Tensor } from '../tensor';
 import type { Groups } from './groups';
 
 /** Inputs beyond rewards and masks that an estimator can ask for by `static requires`. */
@@ -40,8 +40,8 @@ export interface AdvantageResult {
   returns?: Tensor;
   /** Numbers to log. */
   metrics?: Record<string, number | Tensor>;
-  /** Moments of each row that a kernel took on the way (see `generalizedAdvantage`): finite only if every advantage is, they spare a pass that looks for NaN. */
-  moments?: RowMoments;
+  /** A small tensor that is finite only if all advantages and returns are, such as the number that every token of a row gets: it spares a pass over them that looks for NaN. */
+  finiteIf?: Tensor;
 }
 
 /**

@@ -1,6 +1,7 @@
 /** Rows of a batch that answer the same prompt, and statistics over them. */
 import { EstimatorError, showValue } from '../errors';
-import { groupMoments, ones, tensor, Tensor, type Device } from '../tensor';
+import { groupMoments, ones, tensor, Tensor, where, type Device } from '../tensor';
+import type { AdvantageResult } from './estimator';
 
 /** One id a row: strings or integers, in any order, groups of any size. */
 export type GroupIds = readonly (string | number | bigint)[] | Int32Array | Tensor;
@@ -80,6 +81,11 @@ export class Groups {
     this.last = { scores, valid, result };
     return result;
   }
+}
+
+/** One number a row, [batch], for each valid token of it. */
+export function toEveryToken(rowValues: Tensor, masks: Tensor): AdvantageResult {
+  return { advantages: where(masks, rowValues.expandDims(1), 0), finiteIf: rowValues };
 }
 
 /** The group of each row, numbered in order of appearance, and how many there are. */

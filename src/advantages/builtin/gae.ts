@@ -26,7 +26,7 @@ export class GeneralizedAdvantageEstimation extends AdvantageEstimator {
       return { advantages: this.options.whiten ? maskedWhiten(advantages, masks) : advantages, returns };
     }
     const { advantages, returns, moments } = generalizedAdvantage(rewards, values!, masks, { gamma: context.gamma, lambda: context.lambda, moments: true });
-    return { advantages: this.options.whiten ? maskedWhiten(advantages, masks, 1e-8, moments) : advantages, returns, moments: moments! };
+    return { advantages: this.options.whiten ? maskedWhiten(advantages, masks, 1e-8, moments) : advantages, returns, finiteIf: moments! };
   }
 }
 

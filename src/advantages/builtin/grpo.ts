@@ -1,5 +1,6 @@
 import { where, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext } from '../estimator';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult } from '../estimator';
+import { toEveryToken } from '../groups';
 
 /**
  * Group-relative policy optimisation (Shao et al., DeepSeekMath, 2024): every token of a row gets (R − μ)/(σ + ε), with R the row's
@@ -18,13 +19,15 @@ export class GroupRelative extends AdvantageEstimator {
     singleton: 'zero',
   };
 
-  computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, { groups }: AdvantageContext): Tensor {
+  override readonly leavesZeros = true;
+
+  computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, { groups }: AdvantageContext): AdvantageResult {
     const scores = rewards.sum(1);
     const alone = groups!.sizes.equal(1);
     const raw = this.options.singleton === 'raw';
     const centred = raw ? where(alone, scores, groups!.centre(scores)) : groups!.centre(scores);
-    if (!this.options.normByStd) return centred.expandDims(1).mul(masks);
+    if (!this.options.normByStd) return toEveryToken(centred, masks);
     const std = raw ? where(alone, 1, groups!.std(scores)) : groups!.std(scores);
-    return centred.div(std.add(this.options.epsilon as number)).expandDims(1).mul(masks);
+    return toEveryToken(centred.div(std.add(this.options.epsilon as number)), masks);
   }
 }

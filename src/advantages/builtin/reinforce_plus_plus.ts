@@ -23,6 +23,6 @@ export class ReinforcePlusPlus extends AdvantageEstimator {
       return { advantages: maskedWhiten(returns, masks), returns };
     }
     const { returns, moments } = discountedReturn(rewards, masks, { gamma, moments: true });
-    return { advantages: maskedWhiten(returns, masks, 1e-8, moments), returns, moments: moments! };
+    return { advantages: maskedWhiten(returns, masks, 1e-8, moments), returns, finiteIf: moments! };
   }
 }

@@ -1,5 +1,6 @@
 import type { Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext } from '../estimator';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult } from '../estimator';
+import { toEveryToken } from '../groups';
 
 /**
  * REINFORCE leave-one-out (Kool, van Hoof, Welling, 2019; Ahmadian et al., Back to Basics, 2024): every token of a row gets R minus the mean
@@ -8,9 +9,11 @@ import { AdvantageEstimator, type AdvantageContext } from '../estimator';
 export class LeaveOneOut extends AdvantageEstimator {
   static override readonly requires = ['groupIds'] as const;
 
-  computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, { groups }: AdvantageContext): Tensor {
+  override readonly leavesZeros = true;
+
+  computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, { groups }: AdvantageContext): AdvantageResult {
     const { sizes } = groups!;
     const centred = groups!.centre(rewards.sum(1));
-    return centred.mul(sizes).div(sizes.sub(1).maximum(1)).expandDims(1).mul(masks);
+    return toEveryToken(centred.mul(sizes).div(sizes.sub(1).maximum(1)), masks);
   }
 }
