@@ -97,7 +97,7 @@ struct Functions {
   VANTAGE_INLINE void fold_lanes(Vector (&acc)[kVectors], Total* tail, const T* in, int64_t n) {
     int64_t i = 0;
     for (; i + kLanes <= n; i += kLanes) {
-      __builtin_prefetch(in + i + 512);
+      __builtin_prefetch(in + i + 1024);
 #pragma GCC unroll 4
       for (int k = 0; k < kVectors; ++k) {
         fold_four(acc[k], in + i + 4 * k);
