@@ -120,6 +120,13 @@ struct Decay {
     for (int i = 0; i < 4; ++i) across[i] = carried[i + 4];
     block = a8;
   }
+  // After so many steps nothing that a float32 could hold is left of what came in, were it the largest number there is.
+  int64_t reach() const {
+    constexpr double kBits = 300;  // 128 of the largest, 150 of the smallest, and some for sums of many
+    const double magnitude = __builtin_fabs(one);
+    if (!(magnitude < 1)) return INT64_MAX;
+    return magnitude == 0 ? 1 : static_cast<int64_t>(kBits / -__builtin_log2(magnitude)) + 1;
+  }
   double power(int64_t n) const {
     double result = 1, square = one;
     for (; n > 0; n >>= 1, square *= square) {

@@ -3,7 +3,8 @@
 //   rows of usual length   one after the other, tile by tile, several rows a task
 //   short rows             side by side in vectors (recurrence_lanes.h)
 //   few and long rows      in segments: a first pass over a segment composes its steps into one affine map and writes nothing; its carry then is
-//                          that of the segment before it through this map; the second pass finds the inputs in the cache
+//                          that of the segment before it through this map; the second pass finds the inputs in the cache. Where the coefficient is a
+//                          constant, the first pass goes over the steps that reach the segment's begin
 //
 // A recurrence R has:  TileOf, State {double y; …}, kForward, kShortRows; arrays(); rows, time;
 //   State start(row), the state before the first step; State start_of_segment(row, start, stop), where y is 0;
@@ -19,6 +20,7 @@
 namespace vantage::cpu::VANTAGE_ISA {
 
 constexpr int64_t kTaskSteps = 16384;  // of a task, and of a segment: its inputs stay in L2 between the passes
+constexpr int64_t kLongSegment = 32768;  // where the first pass needs a small part of them
 constexpr int64_t kFewRows = 8;
 
 // Sums over the distance from the first number: no digits are lost to a common offset.
@@ -74,20 +76,47 @@ struct Link {
   uint32_t ready;
 };
 
+// Behind so many valid steps nothing is left of what came in to a row.
+template <class R>
+int64_t reach_of(const R& r) {
+  if constexpr (requires { r.decay.reach(); } && sizeof(typename R::TileOf::Element) == 4) return r.decay.reach();
+  return INT64_MAX;
+}
+
+// The end of the part of a segment that its first pass goes over: what lies behind it does not reach the segment's begin.
+template <class Views>
+int64_t end_of_reach(int64_t reach, const Views& views, int64_t row, int64_t start, int64_t stop) {
+  if (reach >= stop - start) return stop;
+  const uint8_t* const valid = views.mask.template as<const uint8_t>() + row * views.mask.strides[0];
+  const int64_t stride = views.mask.strides[1];
+  for (int64_t t = start; t < stop; t += kTile) {
+    const int64_t end = t + kTile < stop ? t + kTile : stop;
+    int count = 0;
+    if (stride == 1) for (int64_t i = t; i < end; ++i) count += valid[i] != 0;
+    else for (int64_t i = t; i < end; ++i) count += valid[i * stride] != 0;
+    reach -= count;
+    if (reach <= 0) return end;
+  }
+  return stop;
+}
+
 template <class R, class TileOf>
 void scan_segments(const R& r, const typename TileOf::Views& views) {
-  const int64_t segments = (r.time + kTaskSteps - 1) / kTaskSteps;
+  const int64_t reach = reach_of(r), steps = reach < kLongSegment / 4 ? kLongSegment : kTaskSteps;
+  const int64_t segments = (r.time + steps - 1) / steps;
   Link* const links = scratch<Link>(Scratch::partials, static_cast<size_t>(r.rows * segments));
   for (int64_t i = 0; i < r.rows * segments; ++i) links[i].ready = 0;
   // Tasks are taken in order: the segment that another one waits for is done or under way.
   parallel_for(r.rows * segments, r.rows * r.time * 4, [&](int64_t task) {
-    const int64_t row = task % r.rows, segment = task / r.rows, done = segment * kTaskSteps;
-    const int64_t size = r.time - done < kTaskSteps ? r.time - done : kTaskSteps, start = R::kForward ? done : r.time - done - size;
+    const int64_t row = task % r.rows, segment = task / r.rows, done = segment * steps;
+    const int64_t size = r.time - done < steps ? r.time - done : steps, start = R::kForward ? done : r.time - done - size;
     Link& link = links[task];
     TileOf tile(views);
-    typename R::State state = r.start_of_segment(row, start, start + size), first = state;
-    double product = 1;
-    if (segment + 1 < segments) scan_span<false>(r, tile, row, start, start + size, state, product, link.moments);
+    typename R::State first = r.start_of_segment(row, start, start + size);
+    const int64_t end = segment + 1 < segments ? end_of_reach(reach, views, row, start, start + size) : start;
+    typename R::State state = end < start + size ? r.start_of_segment(row, start, end) : first;
+    double product = end < start + size ? 0 : 1;
+    scan_span<false>(r, tile, row, start, end, state, product, link.moments);
     double carry = r.start(row).y;
     if (segment > 0) {
       const Link& before = links[task - r.rows];

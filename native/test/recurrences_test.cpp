@@ -213,6 +213,32 @@ TEST(discounted_return_of_a_long_row) {
   });
 }
 
+// A large reward is felt as many valid steps before it as the discount lets through, however far apart these stand and wherever a long row is cut.
+TEST(discounted_return_over_distances) {
+  const int64_t time = 260'003;
+  for (int64_t apart : {1, 41, 700}) {
+    Tensor rewards(DType::f32, {2, time}), mask(DType::u8, {2, time}), returns(rewards), no_moments(DType::f64, {0, 3});
+    for (int64_t i = 0; i < 2 * time; ++i) {
+      const int64_t t = i % time;
+      mask.set(i, t % apart == 0 && (t < 98'300 || t > 98'310));
+      rewards.set(i, t % apart == 0 ? (t % (apart * 5'000) == apart * 700 ? 1e30 : std::sin(i * 0.37)) : kNaN);
+    }
+    for_each_isa([&] {
+      for (double gamma : {0.0, 0.5, 0.94, -0.9}) {
+        run_once(Kernel::discounted_return, {&rewards, &mask, &returns, &no_moments}, {gamma});
+        for (int64_t row = 0; row < 2; ++row) {
+          double expected = 0;
+          for (int64_t t = time - 1; t >= 0; --t) {
+            const int64_t i = row * time + t;
+            if (mask[i] != 0) expected = rewards[i] + gamma * expected;
+            CHECK_CLOSE(returns[i], mask[i] != 0 ? expected : 0, 1e-5, 1e-5);
+          }
+        }
+      }
+    });
+  }
+}
+
 TEST(vtrace_values) {
   const double gamma = 0.98, lambda = 0.9, clip_rho = 1.1, clip_c = 1, clip_pg = 0.9;
   for_each_isa([&] {
