@@ -55,6 +55,7 @@ struct Output {
   RegisterType type;
   int reg;
   int view;
+  bool passing = false;  // into memory of the evaluation alone: a later program or kernel reads it
 };
 
 struct ProgramView {

@@ -308,6 +308,7 @@ class Reader {
     const bool store = out.reduction == Reduction::store;
     if (!store && p.reduced == 0) fail("plan word %zu: %sa reduction needs dimensions to reduce, got reduced = 0", at_ - 1, place_.c_str());
     check_writable(p, out, store);
+    out.passing = plan_.slots[p.views[out.view].slot].arena_offset >= 0;
     p.outputs.push_back(out);
   }
 

@@ -136,11 +136,12 @@ class Builder {
       const ProgramView& view = program_.views[out.view];
       const bool same = same_layout(view.dtype, out.type);
       // Of a program with scans, as of the recurrences that have kernels; what others compute is more often read by the next one.
-      const bool large = program_.sequential ? worth_streaming(bytes) : elements * size_of(out.type) >= kStreamBytes;
+      const bool leaves = program_.sequential && !program_.outputs[k].passing;
+      const bool large = leaves ? worth_streaming(bytes) : elements * size_of(out.type) >= kStreamBytes;
       out.stream = out.reduction == Reduction::store && same && large;
       code_.streams |= out.stream;
       out.direct = out.reduction == Reduction::store && same && !out.stream && !reads(view.slot);
-      for (int j = 0; j < code_.outputs; ++j) out.direct &= j == k || (code_.output[j].value != out.value && slot_of(code_.output[j].view) != view.slot);
+      for (int j = 0; j < code_.outputs; ++j) out.direct &= j == k || ((code_.output[j].value != out.value || code_.output[j].reduction != Reduction::store) && slot_of(code_.output[j].view) != view.slot);
       bool computed = false;
       for (int i = 0; i < code_.steps; ++i) {
         const Op op = code_.step[i].op;

@@ -40,6 +40,7 @@ struct Step {
   int block;            // loop: the number of steps that follow in its block
   bool in_place;        // load: the value may point into the buffer
   bool prefetch;        // load, of a program with scans: the next tile's part is asked for
+  int guard;            // load: the tested value without which nothing reads it, or -1
   bool tested;          // load of bytes: asked only whether it is 0. A tile of one truth needs no value (see Tests).
   bool chooses;         // where, scan: by a tested value
 };

@@ -31,6 +31,7 @@ class Fuser {
       if (step.op == Op::where) test_directly(step);
       if (step.op == Op::add && step.type != RegisterType::i32) multiply_add(step, i);
     }
+    for (int i = 0; i < code_.outputs; ++i) sum_directly(code_.output[i]);
     drop_unused();
   }
 
@@ -87,6 +88,22 @@ class Fuser {
       count(step, 1);
       return;
     }
+  }
+
+  void sum_directly(Leave& out) {
+    if (out.reduction != Reduction::sum || out.type == RegisterType::i32) return;
+    if (const Step* square = made_by(out.value, Op::square)) return sum_of(out, square->a, fold_of_squares(out.type));
+    const Step* mul = made_by(out.value, Op::mul);
+    if (!mul) return;
+    if (mul->a == mul->b) return sum_of(out, mul->a, fold_of_squares(out.type));
+    if (out.type != RegisterType::f32 || (!is_constant(mul->a, 0) && !is_constant(mul->b, 0))) return;
+    sum_of(out, is_constant(mul->a, 0) ? mul->b : mul->a, fold_of_zeros());
+  }
+  void sum_of(Leave& out, int value, const Fold& fold) {
+    --uses_[out.value];
+    ++uses_[value];
+    out.value = value;
+    out.fold = &fold;
   }
 
   // From the last step to the first, so that what only an unused step reads goes with it.

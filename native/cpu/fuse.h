@@ -3,6 +3,8 @@
 //   where(m, x, 1), where(m, y, 0), scan  →  a scan with a mask    (float32)
 //   ne 0, where                           →  where
 //   mul, add                              →  fma
+//   mul 0, sum                            →  a sum of zeros    (float32)
+//   square, sum                           →  a sum of squares    (floating)
 //
 // What is left without a user is dropped.
 #pragma once

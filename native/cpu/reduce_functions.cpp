@@ -74,7 +74,17 @@ struct Minimum {
   VANTAGE_INLINE void fold(V& total, const V& x) { total = (x < total) | (x != x) ? x : total; }
 };
 
-template <class T, template <class> class Kind>
+// What is folded of each element.
+struct Itself {
+  template <class V>
+  VANTAGE_INLINE void of(V&) {}
+};
+struct Squared {
+  template <class V>
+  VANTAGE_INLINE void of(V& x) { x *= x; }
+};
+
+template <class T, template <class> class Kind, class Map = Itself>
 struct Functions {
   using Total = typename TotalOf<T>::type;
   using Vector = typename TotalOf<T>::Vector;
@@ -90,8 +100,14 @@ struct Functions {
     typename Four<T>::type x;
     Vector wide;
     load_vector(x, in);
+    Map::of(x);
     widen(wide, x);
     Op::fold(acc, wide);
+  }
+
+  VANTAGE_INLINE void fold_one(Total& total, T x) {
+    Map::of(x);
+    Op::fold(total, static_cast<Total>(x));
   }
 
   VANTAGE_INLINE void fold_lanes(Vector (&acc)[kVectors], Total* tail, const T* in, int64_t n) {
@@ -104,7 +120,7 @@ struct Functions {
       }
     }
     __builtin_memcpy(tail, acc, sizeof acc);
-    for (int lane = 0; i < n; ++i, ++lane) Op::fold(tail[lane], static_cast<Total>(in[i]));
+    for (int lane = 0; i < n; ++i, ++lane) fold_one(tail[lane], in[i]);
   }
 
   static void lanes(void* lanes, const void* elements, int64_t n) {
@@ -133,7 +149,7 @@ struct Functions {
     for (int64_t r = 0; r < rows; ++r, in += n) {
       if (n < kLanes) {
         Total total = Op::identity;
-        for (int64_t i = 0; i < n; ++i) Op::fold(total, static_cast<Total>(in[i]));
+        for (int64_t i = 0; i < n; ++i) fold_one(total, in[i]);
         out[r] = total;
         continue;
       }
@@ -167,16 +183,55 @@ struct Functions {
     for (; c + 16 <= width; c += 16) fold_columns<4>(out + c, in + c, rows, width);
     for (; c + 4 <= width; c += 4) fold_columns<1>(out + c, in + c, rows, width);
     for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t i = c; i < width; ++i) Op::fold(out[i], static_cast<Total>(in[r * width + i]));
+      for (int64_t i = c; i < width; ++i) fold_one(out[i], in[r * width + i]);
     }
     in += rows * width;
-    for (int64_t i = 0; i < n - rows * width; ++i) Op::fold(out[i], static_cast<Total>(in[i]));
+    for (int64_t i = 0; i < n - rows * width; ++i) fold_one(out[i], in[i]);
   }
 
   static void merge(void* totals, const void* others, int64_t n) {
     Total* __restrict out = static_cast<Total*>(totals);
     const Total* __restrict in = static_cast<const Total*>(others);
     for (int64_t i = 0; i < n; ++i) Op::fold(out[i], in[i]);
+  }
+
+  static constexpr Fold table = {reset, lanes, combine, rows, columns, merge};
+};
+
+struct SumOfZeros : Functions<float, Sum> {
+  VANTAGE_INLINE double zeros_of(const float* in, int64_t n) {
+    constexpr int kVectors = 4;
+    f32x8 zeros[kVectors] = {};
+    float rest = 0;
+    int64_t i = 0;
+    for (; i + 8 * kVectors <= n; i += 8 * kVectors) {
+#pragma GCC unroll 4
+      for (int k = 0; k < kVectors; ++k) {
+        f32x8 x;
+        load_vector(x, in + i + 8 * k);
+        zeros[k] += x * 0.0f;
+      }
+    }
+    for (; i < n; ++i) rest += in[i] * 0.0f;
+    const f32x8 total = (zeros[0] + zeros[1]) + (zeros[2] + zeros[3]) + rest;
+    return all(total == 0.0f) ? 0.0 : __builtin_nan("");
+  }
+
+  static void lanes(void* lanes, const void* elements, int64_t n) {
+    *static_cast<double*>(lanes) += zeros_of(static_cast<const float*>(elements), n);
+  }
+
+  static void rows(void* totals, const void* elements, int64_t rows, int64_t n) {
+    for (int64_t r = 0; r < rows; ++r) static_cast<double*>(totals)[r] = zeros_of(static_cast<const float*>(elements) + r * n, n);
+  }
+
+  static void columns(void* totals, const void* elements, int64_t n, int64_t width) {
+    double* __restrict out = static_cast<double*>(totals);
+    const float* __restrict in = static_cast<const float*>(elements);
+    for (int64_t from = 0; from < n; from += width) {
+      const int64_t count = n - from < width ? n - from : width;
+      for (int64_t i = 0; i < count; ++i) out[i] += static_cast<double>(in[from + i] * 0.0f);
+    }
   }
 
   static constexpr Fold table = {reset, lanes, combine, rows, columns, merge};
@@ -193,6 +248,12 @@ const Fold& functions_of(Reduction reduction) {
 }
 
 }  // namespace
+
+const Fold& fold_of_zeros() { return SumOfZeros::table; }
+
+const Fold& fold_of_squares(RegisterType type) {
+  return type == RegisterType::f64 ? Functions<double, Sum, Squared>::table : Functions<float, Sum, Squared>::table;
+}
 
 const Fold& fold_functions(Reduction reduction, RegisterType type) {
   switch (type) {

@@ -27,4 +27,10 @@ struct Fold {
 
 const Fold& fold_functions(Reduction reduction, RegisterType type);
 
+// The sum of 0·x, of float32: 0 where all x are finite, else NaN.
+const Fold& fold_of_zeros();
+
+// The sum of x², each square rounded to its floating type.
+const Fold& fold_of_squares(RegisterType type);
+
 }  // namespace vantage::cpu::VANTAGE_ISA

@@ -105,27 +105,28 @@ struct RowSteps {
   }
 };
 
-// How many of n positions are valid, as far as it matters: none, some or all.
+// The steps from where a scan comes that are all valid, or all masked. Short ones are taken together with others.
 enum class Valid { none, some, all };
-Valid valid_of(const int32_t* mask, int64_t n) {
-  i32x8 all = ~i32x8{}, any = {};
+struct Stretch {
+  Valid valid;
+  int64_t length;
+};
+constexpr int64_t kShortStretch = 32, kMixed = 128;
+
+template <bool kForward>
+Stretch stretch_of(const int32_t* mask, int64_t n) {
+  const auto at = [&](int64_t i) { return mask[kForward ? i : n - 1 - i] != 0; };
+  const bool first = at(0);
+  const i32x8 expected = first ? ~i32x8{} : i32x8{};
   int64_t i = 0;
   for (; i + 8 <= n; i += 8) {
     i32x8 v;
-    load_vector(v, mask + i);
-    all &= v != 0;
-    any |= v;
+    load_vector(v, mask + (kForward ? i : n - 8 - i));
+    if (!all((v != 0) == expected)) break;
   }
-  bool is_all = true, is_any = false;
-  for (int lane = 0; lane < 8; ++lane) {
-    is_all &= all[lane] != 0;
-    is_any |= any[lane] != 0;
-  }
-  for (; i < n; ++i) {
-    is_all &= mask[i] != 0;
-    is_any |= mask[i] != 0;
-  }
-  return is_all ? Valid::all : is_any ? Valid::some : Valid::none;
+  while (i < n && at(i) == first) ++i;
+  if (i < kShortStretch && i < n) return {Valid::some, n < kMixed ? n : kMixed};
+  return {first ? Valid::all : Valid::none, i};
 }
 
 // Factors of 0: each state is its term.
@@ -145,30 +146,29 @@ void take_terms(float* out, const float* b, int64_t n, double& state, Odd& odd) 
   if (previous) out[kForward ? 0 : n - 1] = before;
 }
 
-// In pieces where there is a mask: masks have no holes for long stretches, or nothing else. A piece in which float32 overflows is taken in double, where
-// 0 times a product that is infinite would be NaN.
-constexpr int64_t kPiece = 128;
-
+// In stretches where there is a mask. One in which float32 overflows is taken in double, where 0 times a product that is infinite would be NaN.
 template <bool kForward, bool uniform, bool previous>
 void scan_row_of(const ScanCall& call, double* product) {
   const float factor = uniform ? *static_cast<const float*>(call.a) : 0.0f;
   const Decay decay(uniform ? static_cast<double>(factor) : 0.0);
-  const int64_t piece = call.mask ? kPiece : call.n;
-  for (int64_t done = 0; done < call.n; done += piece) {
-    const int64_t n = call.n - done < piece ? call.n - done : piece, from = kForward ? done : call.n - done - n;
+  int64_t n;
+  for (int64_t done = 0; done < call.n; done += n) {
+    const int64_t left = call.n - done;
+    const Stretch stretch = call.mask ? stretch_of<kForward>(call.mask + (kForward ? done : 0), left) : Stretch{Valid::all, left};
+    n = stretch.length;
+    const int64_t from = kForward ? done : left - n;
     const float *a = static_cast<const float*>(call.a) + (uniform ? 0 : from), *b = static_cast<const float*>(call.b) + from;
     float* const out = static_cast<float*>(call.out) + from;
     const int32_t* const mask = call.mask ? call.mask + from : nullptr;
     double state = call.state[0], whole = 1;
     const float before = static_cast<float>(state);
-    const Valid valid = mask ? valid_of(mask, n) : Valid::all;
-    if (valid == Valid::none) {
+    if (stretch.valid == Valid::none) {
       for (int64_t i = 0; i < n; ++i) out[i] = before;
       continue;
     }
     Odd odd;
     const RowSteps<kForward, Form<false, uniform, previous>> steps{a, b, nullptr, out, factor, before, odd};
-    if (valid == Valid::some) {
+    if (stretch.valid == Valid::some) {
       scan_lanes<float, kForward>(RowSteps<kForward, Form<true, uniform, previous>>{a, b, mask, out, factor, before, odd}, n, 1, state, whole);
     } else if (uniform && factor == 0 && before - before == 0) {
       take_terms<kForward, previous>(out, b, n, state, odd);

@@ -7,34 +7,6 @@
 namespace vantage::cpu::VANTAGE_ISA {
 namespace {
 
-// What the next tile will load. It is asked for step by step: a core waits for no more than a few lines at once, and computes meanwhile.
-class Prefetches {
- public:
-  explicit Prefetches(int64_t share) : share_(share) {}
-  // An address that may lie outside of its array.
-  void add(uintptr_t from, int64_t bytes) {
-    if (count_ < kMost) piece_[count_++] = {from, bytes};
-  }
-  void issue() {
-    for (int64_t left = share_; left > 0 && at_ < count_; left -= 64) {
-      Piece& piece = piece_[at_];
-      __builtin_prefetch(reinterpret_cast<const void*>(piece.from));
-      piece.from += 64, piece.bytes -= 64;
-      if (piece.bytes <= 0) ++at_;
-    }
-  }
-
- private:
-  static constexpr int kMost = 8;
-  struct Piece {
-    uintptr_t from;
-    int64_t bytes;
-  };
-  Piece piece_[kMost];
-  int count_ = 0, at_ = 0;
-  const int64_t share_;  // bytes for one step
-};
-
 template <class T>
 void spread(void* memory, int64_t n) {
   T* const out = static_cast<T*>(memory);
@@ -48,6 +20,7 @@ bool all_equal(const char* bytes, int64_t n) { return std::memcmp(bytes, bytes +
 
 ScanTile::ScanTile(const Code& code, char* memory, int64_t ahead) : code_(code), memory_(memory), ahead_(ahead), time_(code.space.outer) {
   code.place(memory, at_);
+  for (int v = 0; v < code.values; ++v) tests_.of[v] = Truth::some;
   int64_t steps = 1;
   for (int i = 0; i < code.steps; ++i) {
     const Step& step = code.step[i];
@@ -68,14 +41,8 @@ void ScanTile::begin_row(int64_t row) {
 }
 
 void ScanTile::run(int64_t start, int64_t n, const ScanStates& scans) {
-  Prefetches prefetches(prefetched_ * n / steps_ + 64);
+  const int64_t share = prefetched_ * n / steps_ + 64;
   bool in_place[kMaxOutputs];
-  for (int i = 0; i < code_.steps && prefetched_ > 0; ++i) {
-    const Step& step = code_.step[i];
-    if (step.op != Op::load || !step.prefetch || stride_of(step.view) != 1) continue;
-    const int64_t item = code_.item[step.view];
-    prefetches.add(reinterpret_cast<uintptr_t>(row_[step.view]) + static_cast<uintptr_t>((start + ahead_) * item), n * item);
-  }
   for (int k = 0; k < code_.outputs; ++k) {
     const Leave& out = code_.output[k];
     in_place[k] = out.direct && stride_of(out.view) == 1;
@@ -85,17 +52,18 @@ void ScanTile::run(int64_t start, int64_t n, const ScanStates& scans) {
   for (int i = 0; i < code_.steps; ++i) {
     const Step& step = code_.step[i];
     if (step.op == Op::constant) continue;
-    prefetches.issue();
+    prefetches_.issue(share);
     if (step.op == Op::load) {
       load(step, start, n);
     } else if (is_scan(step)) {
       run_scan(step, scan, n, scans);
-      if (scan++ == scans.last) return;
+      if (scan++ == scans.last) break;
     } else {
       compute(step, n);
     }
   }
-  for (int k = 0; k < code_.outputs; ++k) {
+  prefetches_.finish();
+  for (int k = 0; k < code_.outputs && scans.last < 0; ++k) {
     const Leave& out = code_.output[k];
     if (out.reduction != Reduction::store || in_place[k]) continue;
     const int64_t stride = stride_of(out.view);
@@ -108,6 +76,10 @@ void ScanTile::run(int64_t start, int64_t n, const ScanStates& scans) {
 void ScanTile::load(const Step& step, int64_t start, int64_t n) {
   const int64_t stride = stride_of(step.view);
   char* const from = place_of(step.view, start);
+  if (step.prefetch && stride == 1 && !(step.guard >= 0 && tests_.of[step.guard] == Truth::none)) {
+    const int64_t item = code_.item[step.view];
+    prefetches_.add(reinterpret_cast<uintptr_t>(from) + static_cast<uintptr_t>(ahead_ * item), n * item);
+  }
   if (step.tested) {
     tests_.of[step.dst] = stride == 1 ? truth_of(from, 1, n, 0) : Truth::some;
     if (tests_.of[step.dst] != Truth::some) return;

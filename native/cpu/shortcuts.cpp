@@ -32,6 +32,9 @@ void find_tests(Code& code) {
   }
 }
 
+// The tested value that says whether a step reads its first two operands at all, or -1.
+int guard_of(const Step& step) { return !step.chooses ? -1 : is_scan(step) ? step.mask : step.a; }
+
 // What is made of loaded bytes and constants alone, and read by the like and as the factor of scans: a decay that a mask is part of, say. Masks
 // are equal for long stretches.
 void find_singles(Code& code) {
@@ -67,15 +70,21 @@ void find_singles(Code& code) {
 
 // A scan goes the way of the tiles, which the hardware foresees; what other steps read goes forward in each tile, while the tiles may go backward.
 void choose_prefetches(Code& code) {
+  const auto reads = [](const Step& step, int value) { return step.a == value || step.b == value || step.c == value; };
   for (int i = 0; i < code.steps; ++i) {
     Step& load = code.step[i];
     if (load.op != Op::load) continue;
-    load.prefetch = true;
-    if (!load.in_place) continue;
     int k = i + 1;
-    const auto reads = [&](const Step& step) { return step.a == load.dst || step.b == load.dst || step.c == load.dst; };
-    while (k < code.steps && !reads(code.step[k])) ++k;
-    load.prefetch = k == code.steps || !is_scan(code.step[k]);
+    while (k < code.steps && !reads(code.step[k], load.dst)) ++k;
+    load.prefetch = !load.in_place || k == code.steps || !is_scan(code.step[k]);
+    load.guard = k == code.steps ? -1 : guard_of(code.step[k]);
+    for (; k < code.steps; ++k) {
+      const Step& step = code.step[k];
+      if (reads(step, load.dst) && (guard_of(step) != load.guard || step.c == load.dst)) load.guard = -1;
+    }
+    for (int k = 0; k < code.outputs; ++k) {
+      if (code.output[k].value == load.dst) load.guard = -1;
+    }
   }
 }
 

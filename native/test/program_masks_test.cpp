@@ -50,6 +50,26 @@ TEST(masked_scans) {
   }
 }
 
+// Choices where a mask is of one truth for whole tiles: between arrays, constants, and what is computed of them, at rows of all lengths.
+TEST(choices_by_stretches) {
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{9, 3'000}, {300, 40}, {2'000, 3}, {5'000}}) {
+    for (RegisterType type : {f32, f64, i32}) {
+      Builder b(shape);
+      const DType dtype = type == f32 ? DType::f32 : type == f64 ? DType::f64 : DType::i32;
+      const int m = b.view(DType::u8);
+      int64_t i = 0;
+      b.fill(m, [&] { return ++i % 2'600 < 1'100 ? 0.0 : i % 2'600 < 2'400 ? 1.0 + static_cast<double>(i % 2) : static_cast<double>(i % 3 == 0); });
+      const int mask = b.load(m, i32), x = b.input(-9, 9, dtype, type), y = b.input(-9, 9, dtype, type);
+      const int two = b.constant(2, type), sum = b.emit(Op::add, type, x, y);
+      const int arrays = b.emit(Op::where, type, mask, x, y), computed = b.emit(Op::where, type, mask, sum, b.emit(Op::mul, type, x, two));
+      const int constants = b.emit(Op::where, type, mask, two, b.constant(3, type)), right = b.emit(Op::where, type, mask, computed, two);
+      const int left = b.emit(Op::where, type, mask, two, sum), again = b.emit(Op::where, type, mask, arrays, right);
+      for (int value : {arrays, computed, constants, right, left, again, b.emit(Op::mul, type, again, sum)}) b.store(value, type, dtype);
+      b.check("choices by stretches");
+    }
+  }
+}
+
 // Factors that masks are part of, as a user writes them: `running.mul(mask).mul(0.9)`. Where the bytes are equal for a whole tile the factor is one number
 // there: rows that are valid throughout, at their beginning, here and there, nowhere; two masks that change at different places; counts of 0 to 3.
 TEST(factors_of_masks) {

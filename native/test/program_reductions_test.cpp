@@ -53,6 +53,39 @@ TEST(products) {
   }
 }
 
+// Sums of what is 0 times x, which only say whether all are finite, and of squares: totals, rows and columns, in scans too.
+TEST(sums_of_zeros_and_squares) {
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{6, 37}, {6, 3000}, {2, 100'000}, {3000, 5}, {90, 700}}) {
+    for (int way = 0; way < 4; ++way) {
+      for (RegisterType type : {f32, f64}) {
+        Builder b(shape);
+        if (way < 2) b.reduce(way, 2 - way);
+        if (way == 2) b.reduce(0, 1);
+        if (way == 3) b.sequential(true);
+        const DType dtype = type == f32 ? DType::f32 : DType::f64;
+        const int wild = b.view(dtype), tame = b.view(dtype);
+        b.fill_uniform(tame, -2, 2);
+        int64_t i = 0;
+        b.fill(wild, [&] { return ++i % 4001 == 77 ? NAN : i % 9001 == 88 ? -INFINITY : i % 3 - 1.0; });
+        const int zero = b.constant(0, type), half = b.constant(0.5, type);
+        const int x = b.load(wild, type), y = b.load(tame, type), z = b.emit(Op::sub, type, y, half);
+        for (int value : {x, y, z}) {
+          b.fold(Reduction::sum, b.emit(Op::mul, type, value, zero), type, dtype);
+          b.fold(Reduction::sum, b.emit(Op::mul, type, zero, value), type, dtype);
+        }
+        b.fold(Reduction::sum, b.emit(Op::square, type, z), type, DType::f64);
+        b.fold(Reduction::sum, b.emit(Op::mul, type, z, z), type, dtype);
+        const int squared = b.emit(Op::square, type, y);
+        b.fold(Reduction::sum, squared, type, dtype);
+        b.store(squared, type, dtype);
+        b.store(z, type, dtype);
+        if (way == 3) b.store(b.emit(Op::scan, type, half, z, zero), type, dtype);
+        b.check("zeros and squares");
+      }
+    }
+  }
+}
+
 TEST(extremes_keep_nan) {
   for (const std::vector<int64_t>& shape : {std::vector<int64_t>{6, 37}, {6, 3000}, {2, 100'000}}) {
     for (int outer : {0, 1}) {

@@ -210,11 +210,11 @@ function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, {
   const separate = parts.returns !== undefined && parts.returns !== parts.advantages;
   const returns = separate ? clean('returns', parts.returns) : advantages;
   const tensors = Object.entries(parts.metrics ?? {}).filter((entry): entry is [string, Tensor] => entry[1] instanceof Tensor);
-  // 0·x is 0 for a finite x, else NaN: one pass over both tells whether there is anything to look for.
-  const zeros = (x: Tensor): Tensor => x.mul(0);
-  const check = (parts.finiteIf ? zeros(parts.finiteIf) : separate ? zeros(advantages.kept).add(zeros(returns.kept)) : zeros(advantages.kept)).sum();
-  evaluate([advantages.array, returns.array, check, ...tensors.map(([, value]) => value)]);
-  if (check.item() !== 0) {
+  // 0·x is 0 for a finite x, else NaN: its sum, which is taken while x is at hand, tells whether there is anything to look for.
+  const watched = parts.finiteIf ? [parts.finiteIf] : separate ? [advantages.kept, returns.kept] : [advantages.kept];
+  const checks = watched.map((x) => x.mul(0).sum());
+  evaluate([advantages.array, returns.array, ...checks, ...tensors.map(([, value]) => value)]);
+  if (checks.some((check) => check.item() !== 0)) {
     expectFinite(who, 'advantages', advantages.array, valid, rewards);
     expectFinite(who, 'returns', returns.array, valid, rewards);
   }
