@@ -1,6 +1,6 @@
 /** SkyRL's estimators. */
 import { computeAdvantages, type AdvantageOptions } from 'vantage-rl';
-import { only, type Adapter, type Answer, type Inputs } from '../adapter';
+import { type Adapter, type Answer, type Inputs } from '../adapter';
 import type { Case } from '../case';
 
 function estimate(name: string, each: Case, inputs: Inputs, options: AdvantageOptions = {}): Answer {
@@ -11,7 +11,7 @@ function estimate(name: string, each: Case, inputs: Inputs, options: AdvantageOp
     { rewards, values: inputs.optional('values'), masks, groupIds: each.inputs.group_ids },
     { convention: 'skyrl', gamma: each.params.gamma ?? 1, lambda: each.params.lambd ?? 1, ...options },
   );
-  return { advantages: only(advantages, masks), returns: only(returns, masks) };
+  return { advantages, returns };
 }
 
 /** With one valid token or none SkyRL raises in its whitening; the variance of one number is taken for 0 here. */
@@ -21,6 +21,7 @@ export const adapters: Adapter[] = [
   { library: 'SkyRL', function: 'compute_gae_advantage_return', answer: (each, inputs) => estimate('gae', each, inputs), differs: tooFew },
   { library: 'SkyRL', function: 'compute_rloo_outcome_advantage', answer: (each, inputs) => estimate('rloo', each, inputs) },
   { library: 'SkyRL', function: 'compute_reinforce_plus_plus_outcome_advantage', answer: (each, inputs) => estimate('reinforce++', each, inputs), differs: tooFew },
+  { library: 'SkyRL', function: 'compute_maxrl_advantage', answer: (each, inputs) => estimate('maxrl', each, inputs, { epsilon: each.params.epsilon ?? 1e-6 }) },
   {
     library: 'SkyRL',
     function: 'compute_grpo_outcome_advantage',

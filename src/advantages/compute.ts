@@ -4,13 +4,14 @@ import { didYouMean, EstimatorError, showValue, VantageError } from '../errors';
 import { evaluate, scan, tensor, Tensor, tidy, where, type TensorData } from '../tensor';
 import { isFloating } from '../tensor/dtype';
 import { formatShape, sameShape } from '../tensor/shape';
+import { checkOption } from './options';
 import { advantageInputs, type AdvantageContext, type AdvantageEstimator, type AdvantageEstimatorClass, type AdvantageInput, type AdvantageResult } from './estimator';
 import { Groups, type GroupIds } from './groups';
-import { getAdvantageEstimator } from './registry';
+import { canonicalName, getAdvantageEstimator } from './registry';
 
 type Array2D = Tensor | TensorData;
 
-/** A batch as estimators see it. All but group ids, baselines and bootstrap values ([batch]) are [batch, time]. */
+/** A batch as estimators see it. All but group ids, baselines, bootstrap values ([batch]) and reward components ([batch, components]) are [batch, time]. */
 export interface AdvantageInputs {
   rewards: Array2D;
   /** 1 for tokens the policy wrote; padding may be on either side, holes anywhere. */
@@ -26,6 +27,9 @@ export interface AdvantageInputs {
   baselines?: Array2D | null;
   sumSquaredProbs?: Array2D | null;
   turnIds?: Array2D | null;
+  rewardComponents?: Array2D | null;
+  teacherLogProbs?: Array2D | null;
+  importanceWeights?: Array2D | null;
 }
 
 /** Options of every estimator, and beside them an estimator's own (its `static options`). */
@@ -83,7 +87,7 @@ function instantiate(name: string, options: AdvantageOptions): AdvantageEstimato
   const Class = getAdvantageEstimator(name);
   const who = `advantage estimator '${name}'`;
   const standard = Class.options ?? {};
-  const preset = presetOf(who, options.convention);
+  const preset = presetOf(who, options.convention, canonicalName(name));
   const own: Record<string, unknown> = {};
   for (const key of Object.keys(standard)) if (key in preset) own[key] = preset[key];
   for (const [key, value] of Object.entries(options)) {
@@ -93,7 +97,7 @@ function instantiate(name: string, options: AdvantageOptions): AdvantageEstimato
       const nearest = didYouMean(key, names);
       throw new EstimatorError(`${who}: unknown option '${key}'.${nearest ? ` Did you mean '${nearest}'?` : ''} Options: ${names.join(', ')}`);
     }
-    if (typeof value !== typeof standard[key]) throw new EstimatorError(`${who}: option '${key}': expected a ${typeof standard[key]}, got ${showValue(value)}`);
+    checkOption(`${who}: option '${key}'`, value, standard[key], Class.choices?.[key]);
     own[key] = value;
   }
   return new Class(own);
@@ -101,7 +105,7 @@ function instantiate(name: string, options: AdvantageOptions): AdvantageEstimato
 
 function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs, options: AdvantageOptions): Advantages {
   const who = `advantage estimator '${name}'`;
-  const preset = presetOf(who, options.convention);
+  const preset = presetOf(who, options.convention, canonicalName(name));
   const common = (key: keyof CommonOptions): unknown => {
     if (options[key] !== undefined) return options[key];
     return preset[key] !== undefined ? preset[key] : commonDefaults[key];
@@ -130,6 +134,12 @@ function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs
     expectShape(who, input, array, perRow.includes(input) ? [rewards.shape[0]!] : rewards.shape);
     return perRow.includes(input) || instance.takesRawInputs || !isFloating(array.dtype) ? array : where(masks, array, 0);
   };
+  const components = inputs.rewardComponents === undefined || inputs.rewardComponents === null ? null : floating(asTensor(who, 'rewardComponents', inputs.rewardComponents));
+  if (components && (components.ndim !== 2 || components.shape[0] !== rewards.shape[0])) {
+    throw new EstimatorError(`${who}: expected rewardComponents of shape [${rewards.shape[0]}, components], got ${formatShape(components.shape)}`);
+  }
+  const remask = common('remask');
+  if (typeof remask !== 'boolean' && remask !== 'advantages') throw new EstimatorError(`${who}: option 'remask': expected true, false or 'advantages', got ${showValue(remask)}`);
   const context: AdvantageContext = {
     gamma: fraction(who, 'gamma', common('gamma')),
     lambda: fraction(who, 'lambda', common('lambda')),
@@ -143,12 +153,16 @@ function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs
     baselines: optional('baselines'),
     sumSquaredProbs: optional('sumSquaredProbs'),
     turnIds: optional('turnIds'),
+    rewardComponents: components,
+    teacherLogProbs: optional('teacherLogProbs'),
+    importanceWeights: optional('importanceWeights'),
+    remask,
   };
   const values = optional('values');
   const onMasked = common('rewardOnMasked');
   const prepared = instance.takesRawInputs && onMasked === 'drop' ? rewards : placeRewards(who, rewards, masks, onMasked);
   const result = attempt(who, values === null, () => instance.computeAdvantages(prepared, values && floating(values), masks, context));
-  return checked(who, result, masks, rewards, { leavesZeros: instance.leavesZeros, remask: Boolean(common('remask')) });
+  return checked(who, result, masks, rewards, { leavesZeros: instance.leavesZeros && remask === true, remask });
 }
 
 /** Rewards that stand at masked positions are dropped, moved, or refused. */
@@ -188,7 +202,7 @@ function attempt(who: string, withoutValues: boolean, body: () => unknown): unkn
   }
 }
 
-function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, { leavesZeros, remask }: { leavesZeros: boolean; remask: boolean }): Advantages {
+function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, { leavesZeros, remask }: { leavesZeros: boolean; remask: boolean | 'advantages' }): Advantages {
   if (typeof (result as { then?: unknown } | null)?.then === 'function') {
     throw new EstimatorError(`${who}: expected computeAdvantages to return advantages at once, got a Promise (is it async?)`);
   }
@@ -204,7 +218,7 @@ function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, {
     if (!sameShape(array.shape, valid.shape)) throw new EstimatorError(`${who}: expected ${label} of shape ${formatShape(valid.shape)}, got ${formatShape(array.shape)}`);
     if (!isFloating(array.dtype)) throw new EstimatorError(`${who}: expected ${label} of a floating dtype, got ${array.dtype}`);
     const kept = leavesZeros ? array : where(valid, array, 0);
-    return { array: remask ? kept : array, kept };
+    return { array: remask === true || (remask === 'advantages' && label === 'advantages') ? kept : array, kept };
   };
   const advantages = clean('advantages', parts.advantages);
   const separate = parts.returns !== undefined && parts.returns !== parts.advantages;
@@ -272,6 +286,8 @@ function remedy(input: AdvantageInput): string {
       return ' (values come from a critic: set trainer.critic.model)';
     case 'refLogProbs':
       return ' (they come from the reference policy: set trainer.algorithm.use_kl_loss or use_kl_in_reward)';
+    case 'rewardComponents':
+      return ' (one number for each reward function and row; give it to computeAdvantages)';
     default:
       return '';
   }

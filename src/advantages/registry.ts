@@ -2,9 +2,16 @@
 import { EstimatorError, showValue } from '../errors';
 import { Registry, type RegisterOptions } from '../registry';
 import { GeneralizedAdvantageEstimation } from './builtin/gae';
-import { GroupRelative } from './builtin/grpo';
+import { GroupPolicyGradient } from './builtin/gpg';
+import { DrGroupRelative, GroupRelative, GroupRelativeBatchScale } from './builtin/grpo';
+import { PassAtK } from './builtin/grpo_passk';
+import { MaximumLikelihood } from './builtin/maxrl';
+import { OptimalBaseline } from './builtin/opo';
+import { RawReward, ReinforcePlusPlusBaseline } from './builtin/raw_reward';
 import { ReinforcePlusPlus } from './builtin/reinforce_plus_plus';
+import { ReMax } from './builtin/remax';
 import { LeaveOneOut } from './builtin/rloo';
+import { DecoupledAdvantageEstimation } from './builtin/vapo_gae';
 import { AdvantageEstimator, advantageInputs, type AdvantageEstimatorClass } from './estimator';
 
 const registry = new Registry<AdvantageEstimatorClass>('advantage estimator');
@@ -42,6 +49,11 @@ export function getAdvantageEstimator(name: string): AdvantageEstimatorClass {
   return registry.get(name);
 }
 
+/** The name that an alias stands for; any other name as it is. */
+export function canonicalName(name: string): string {
+  return registry.list().find((each) => registry.aliasesOf(each).includes(name)) ?? name;
+}
+
 /** Whether a name or alias is registered. */
 export function hasAdvantageEstimator(name: string): boolean {
   return registry.has(name);
@@ -56,3 +68,13 @@ registry.register('gae', GeneralizedAdvantageEstimation, { keepExisting: true })
 registry.register('grpo', GroupRelative, { keepExisting: true });
 registry.register('rloo', LeaveOneOut, { keepExisting: true });
 registry.register('reinforce++', ReinforcePlusPlus, { aliases: ['reinforce_plus_plus'], keepExisting: true });
+registry.register('reinforce++_baseline', ReinforcePlusPlusBaseline, { aliases: ['reinforce_plus_plus_baseline', 'reinforce_baseline'], keepExisting: true });
+registry.register('dr_grpo', DrGroupRelative, { keepExisting: true });
+registry.register('grpo_batch_std', GroupRelativeBatchScale, { keepExisting: true });
+registry.register('maxrl', MaximumLikelihood, { keepExisting: true });
+registry.register('remax', ReMax, { keepExisting: true });
+registry.register('opo', OptimalBaseline, { keepExisting: true });
+registry.register('gpg', GroupPolicyGradient, { keepExisting: true });
+registry.register('grpo_passk', PassAtK, { keepExisting: true });
+registry.register('vapo_gae', DecoupledAdvantageEstimation, { keepExisting: true });
+registry.register('raw_reward', RawReward, { keepExisting: true });
