@@ -1,16 +1,20 @@
 /** Advantage estimators by name. */
 import { EstimatorError, showValue } from '../errors';
 import { Registry, type RegisterOptions } from '../registry';
+import { Distillation } from './builtin/distillation';
 import { GeneralizedAdvantageEstimation } from './builtin/gae';
+import { DecoupledRewards } from './builtin/gdpo';
 import { GroupPolicyGradient } from './builtin/gpg';
 import { DrGroupRelative, GroupRelative, GroupRelativeBatchScale } from './builtin/grpo';
 import { PassAtK } from './builtin/grpo_passk';
 import { MaximumLikelihood } from './builtin/maxrl';
 import { OptimalBaseline } from './builtin/opo';
+import { AlignedOptimalTokenBaseline, OptimalTokenBaseline } from './builtin/optimal_token_baseline';
 import { RawReward, ReinforcePlusPlusBaseline } from './builtin/raw_reward';
 import { ReinforcePlusPlus } from './builtin/reinforce_plus_plus';
 import { ReMax } from './builtin/remax';
 import { LeaveOneOut } from './builtin/rloo';
+import { TurnDiscount, TurnLevel } from './builtin/turns';
 import { DecoupledAdvantageEstimation } from './builtin/vapo_gae';
 import { AdvantageEstimator, advantageInputs, type AdvantageEstimatorClass } from './estimator';
 
@@ -78,3 +82,9 @@ registry.register('gpg', GroupPolicyGradient, { keepExisting: true });
 registry.register('grpo_passk', PassAtK, { keepExisting: true });
 registry.register('vapo_gae', DecoupledAdvantageEstimation, { keepExisting: true });
 registry.register('raw_reward', RawReward, { keepExisting: true });
+registry.register('optimal_token_baseline', OptimalTokenBaseline, { keepExisting: true });
+registry.register('tir_optimal_token_baseline', AlignedOptimalTokenBaseline, { keepExisting: true });
+registry.register('gdpo', DecoupledRewards, { keepExisting: true });
+registry.register('distillation', Distillation, { keepExisting: true });
+registry.register('turn_discount', TurnDiscount, { keepExisting: true });
+registry.register('turn_level', TurnLevel, { keepExisting: true });
