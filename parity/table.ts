@@ -1,10 +1,13 @@
 /** (library, function) → our call. */
 import type { Adapter } from './adapter';
+import { adapters as nemoAdvantages } from './adapters/nemo_advantages';
+import { adapters as openrlhfAdvantages } from './adapters/openrlhf_advantages';
 import { adapters as skyrlAdvantages } from './adapters/skyrl_advantages';
+import { adapters as trlAdvantages } from './adapters/trl_advantages';
 import { adapters as verlAdvantages } from './adapters/verl_advantages';
 import type { Case } from './case';
 
-export const adapters: readonly Adapter[] = [...skyrlAdvantages, ...verlAdvantages];
+export const adapters: readonly Adapter[] = [...skyrlAdvantages, ...verlAdvantages, ...trlAdvantages, ...openrlhfAdvantages, ...nemoAdvantages];
 
 /** The entry for a case: that for its very name before one for the function. */
 export function adapterOf({ library, function: called, name }: Case): Adapter | undefined {

@@ -127,19 +127,20 @@ function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs
   // Anything but 0 counts, and counts once.
   const masks = marks.dtype === 'uint8' || marks.dtype === 'bool' ? marks : marks.cast('bool');
 
+  const remask = common('remask');
+  if (typeof remask !== 'boolean' && remask !== 'advantages') throw new EstimatorError(`${who}: option 'remask': expected true, false or 'advantages', got ${showValue(remask)}`);
   const optional = (input: Exclude<AdvantageInput, 'groupIds'>): Tensor | null => {
     const value = inputs[input];
     if (value === undefined || value === null) return null;
     const array = asTensor(who, input, value);
     expectShape(who, input, array, perRow.includes(input) ? [rewards.shape[0]!] : rewards.shape);
-    return perRow.includes(input) || instance.takesRawInputs || !isFloating(array.dtype) ? array : where(masks, array, 0);
+    const raw = perRow.includes(input) || instance.takesRawInputs || !isFloating(array.dtype) || (remask === false && input.endsWith('LogProbs'));
+    return raw ? array : where(masks, array, 0);
   };
   const components = inputs.rewardComponents === undefined || inputs.rewardComponents === null ? null : floating(asTensor(who, 'rewardComponents', inputs.rewardComponents));
   if (components && (components.ndim !== 2 || components.shape[0] !== rewards.shape[0])) {
     throw new EstimatorError(`${who}: expected rewardComponents of shape [${rewards.shape[0]}, components], got ${formatShape(components.shape)}`);
   }
-  const remask = common('remask');
-  if (typeof remask !== 'boolean' && remask !== 'advantages') throw new EstimatorError(`${who}: option 'remask': expected true, false or 'advantages', got ${showValue(remask)}`);
   const context: AdvantageContext = {
     gamma: fraction(who, 'gamma', common('gamma')),
     lambda: fraction(who, 'lambda', common('lambda')),

@@ -64,8 +64,8 @@ const ofEstimators: { readonly [C in Convention]?: Readonly<Record<string, Reado
     'reinforce++_baseline': flooredWhitening,
   },
   nemo: {
-    gae: { remask: 'advantages' },
-    vapo_gae: { remask: 'advantages' },
+    gae: { remask: 'advantages', countEpsilon: 1e-8 },
+    vapo_gae: { remask: 'advantages', countEpsilon: 1e-8 },
     grpo: { leaveOneOut: true },
     gdpo: { leaveOneOut: true, minComponents: 2 },
     'reinforce++': flooredWhitening,

@@ -12,8 +12,8 @@ export class DecoupledAdvantageEstimation extends AdvantageEstimator {
   static override readonly requires = ['values'] as const;
   static override readonly options = {
     ...tokenWhitening,
-    /** λ of the returns. Default: 1, as in the paper. */
-    lambdaValue: 1 as number | null,
+    /** λ of the returns (1 in the paper). null: λ of the run. */
+    lambdaValue: null as number | null,
     /** λ of the advantages. null: λ of the run. */
     lambdaPolicy: null as number | null,
     /** α of the length-adaptive λ_policy, which then takes the place of `lambdaPolicy`; 0: it has none. */
