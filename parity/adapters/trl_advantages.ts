@@ -28,7 +28,8 @@ function estimate(name: string, rewards: Tensor, each: Case, inputs: Inputs, opt
 }
 
 function grpo(each: Case, inputs: Inputs): Answer {
-  const { scale_rewards: scale, multi_objective_aggregation: aggregation } = each.params;
+  const { scale_rewards: given = 'group', multi_objective_aggregation: aggregation } = each.params;
+  const scale = typeof given === 'boolean' ? (given ? 'group' : 'none') : given;
   const components = inputs.array('rewards_per_func');
   const weights = inputs.array('reward_weights');
   const scores = combineRewards(components, weights);
@@ -37,7 +38,7 @@ function grpo(each: Case, inputs: Inputs): Answer {
     const std = zerosLike(scores).add(metrics.std!);
     return { advantages, std_rewards: std, is_std_zero: isZero(std) };
   }
-  if (!['group', 'batch', 'none'].includes(scale)) throw new Error(`scale_rewards: expected group, batch or none, got ${scale}`);
+  if (!['group', 'batch', 'none'].includes(scale)) throw new Error(`scale_rewards: expected true, false, 'group', 'batch' or 'none', got ${scale}`);
   const { advantages } =
     scale === 'batch' ? estimate('grpo_batch_std', tokens(scores), each, inputs, {}) : estimate('grpo', tokens(scores), each, inputs, { normByStd: scale === 'group' });
   const std = scale === 'batch' ? batchStd(scores) : groupStd(scores, each);

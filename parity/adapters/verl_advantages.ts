@@ -1,9 +1,9 @@
 /** verl's estimators. */
-import { computeAdvantages, type AdvantageOptions } from 'vantage-rl';
-import { type Adapter, type Answer, type Inputs } from '../adapter';
+import { computeAdvantages, type AdvantageOptions, type Tensor } from 'vantage-rl';
+import { only, type Adapter, type Inputs } from '../adapter';
 import type { Case } from '../case';
 
-function estimate(name: string, each: Case, inputs: Inputs, options: AdvantageOptions = {}): Answer {
+function estimate(name: string, each: Case, inputs: Inputs, options: AdvantageOptions = {}): { advantages: Tensor; returns: Tensor } {
   const rewards = inputs.array('rewards');
   const { advantages, returns } = computeAdvantages(
     name,
@@ -39,7 +39,16 @@ export const adapters: Adapter[] = [
   { library: 'verl', function: 'compute_grpo_passk_outcome_advantage', answer: (each, inputs) => estimate('grpo_passk', each, inputs, scale(each)) },
   { library: 'verl', function: 'compute_rloo_outcome_advantage', answer: (each, inputs) => estimate('rloo', each, inputs) },
   { library: 'verl', function: 'compute_rloo_vectorized_outcome_advantage', answer: (each, inputs) => estimate('rloo', each, inputs, { singleton: 'zero' }) },
-  { library: 'verl', function: 'compute_opo_outcome_advantage', answer: (each, inputs) => estimate('opo', each, inputs) },
+  {
+    library: 'verl',
+    function: 'compute_opo_outcome_advantage',
+    // A group without a valid token: verl divides by its length 0, and NaN stands in rows that hold nothing.
+    answer(each, inputs) {
+      const { advantages, returns } = estimate('opo', each, inputs);
+      const masks = inputs.mask('mask');
+      return { advantages: only(advantages, masks), returns: only(returns, masks) };
+    },
+  },
   { library: 'verl', function: 'compute_gpg_outcome_advantage', answer: (each, inputs) => estimate('gpg', each, inputs, { fNorm: each.params.f_norm ?? 1 }) },
   { library: 'verl', function: 'compute_remax_outcome_advantage', answer: (each, inputs) => estimate('remax', each, inputs) },
   {

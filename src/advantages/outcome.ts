@@ -50,7 +50,8 @@ export function centreInGroups(scores: Tensor, groups: Groups, { singleton, skip
     remaining = where(left.greater(again.spread.mul(count).mul(1e-15)), left, 0);
     difference = exact.mul(share);
   }
-  const centred = where(alone, singleton === 'raw' ? known : 0, difference);
+  // The difference of a single row from its own mean is 0 without more.
+  const centred = singleton === 'raw' ? where(alone, known, difference) : difference;
   return { centred: scored ? where(scored, centred, 0) : centred, mean, count, spread: remaining, alone, scored };
 }
 

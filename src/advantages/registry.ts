@@ -55,7 +55,7 @@ export function getAdvantageEstimator(name: string): AdvantageEstimatorClass {
 
 /** The name that an alias stands for; any other name as it is. */
 export function canonicalName(name: string): string {
-  return registry.list().find((each) => registry.aliasesOf(each).includes(name)) ?? name;
+  return registry.nameOf(name);
 }
 
 /** Whether a name or alias is registered. */

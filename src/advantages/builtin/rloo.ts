@@ -26,7 +26,8 @@ export class LeaveOneOut extends AdvantageEstimator {
     const { singleton, skipNaN, whiten } = this.options as typeof LeaveOneOut.options;
     const scores = rewards.sum(1);
     const { centred, count, alone, scored } = centreInGroups(scores, groups!, { singleton, skipNaN, leaveOneOut: false });
-    const advantages = where(alone, centred, centred.mul(count).div(count.sub(1).maximum(1)));
+    const apart = centred.mul(count).div(count.sub(1).maximum(1));
+    const advantages = singleton === 'raw' ? where(alone, centred, apart) : apart;
     if (whiten === 'none') return toEveryToken(advantages.cast(scores.dtype), masks, remask);
     const counted = scored ? scored.logicalAnd(alone.logicalNot()) : alone.logicalNot();
     return toEveryToken(whitenRows(advantages, counted, this.options as unknown as RowWhitening).whitened.cast(scores.dtype), masks, remask);
