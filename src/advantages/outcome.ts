@@ -74,7 +74,7 @@ export function outcomeRewards(scores: Tensor, masks: Tensor): Tensor {
   }
   const valid = masks.notEqual(0);
   const last = valid.logicalAnd(valid.cast('int32').cumsum(1, { reverse: true }).equal(1));
-  const end = arange(0, time!).equal(time! - 1);
+  const end = arange(0, time!, 1, { device: masks.device }).equal(time! - 1);
   const none = valid.sum(1, { keepDims: true }).equal(0);
   return where(last.logicalOr(none.logicalAnd(end)), scores.expandDims(1), 0);
 }

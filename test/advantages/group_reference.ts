@@ -53,7 +53,7 @@ export function outcome(batch: Batch, advantage: (score: number, group: number[]
   });
 }
 
-export function whitened(x: number[][], masks: number[][], { ddof = 1, scale = (v: number) => Math.sqrt(v + 1e-8), member = (_: number) => true } = {}): number[][] {
+export function whitened(x: number[][], masks: number[][], { ddof = 1, scale = (v: number) => Math.sqrt(v + 1e-8), member = (_: number): boolean => true } = {}): number[][] {
   const valid = x.flatMap((row, b) => row.filter((_, t) => masks[b]![t] && member(b)));
   const [centre, divisor] = [mean(valid), scale(variance(valid, ddof))];
   return x.map((row, b) => row.map((v, t) => (masks[b]![t] && member(b) ? (v - centre) / divisor : 0)));

@@ -45,7 +45,7 @@ export class OptimalTokenBaseline extends AdvantageEstimator {
     let none = rows.lessEqual(1).expandDims(1);
     if (zeroTail) {
       const others = groups.maxOfOthers(lengths.cast('float64'));
-      none = none.logicalOr(arange(0, masks.shape[1]!).greaterEqual(where(lengths.greater(others), others, Infinity).expandDims(1)));
+      none = none.logicalOr(arange(0, masks.shape[1]!, 1, { device: masks.device }).greaterEqual(where(lengths.greater(others), others, Infinity).expandDims(1)));
     }
     return where(masks, where(none, returns, distance.sub(baseline)), 0);
   }
@@ -56,7 +56,7 @@ export class AlignedOptimalTokenBaseline extends OptimalTokenBaseline {
   protected override aligned(returns: Tensor, energy: Tensor, totals: Tensor, masks: Tensor, groups: Groups): Tensor {
     const places = tensor(placesOfValid(masks), { shape: masks.shape, device: masks.device });
     const ranks = masks.cast('int32').cumsum(1).sub(1).maximum(0);
-    const packed = arange(0, masks.shape[1]!).less(masks.sum(1, { keepDims: true }));
+    const packed = arange(0, masks.shape[1]!, 1, { device: masks.device }).less(masks.sum(1, { keepDims: true }));
     const advantages = super.aligned(returns.gather(places, 1), where(packed, energy.gather(places, 1), 0), totals, packed, groups);
     return where(masks, advantages.gather(ranks, 1), 0);
   }

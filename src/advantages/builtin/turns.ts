@@ -27,8 +27,8 @@ export class TurnDiscount extends AdvantageEstimator {
 /** G of each token's turn, [B,T]; 0 at masked positions. */
 function turnReturns(rewards: Tensor, masks: Tensor, turnIds: Tensor, discount: number): Tensor {
   // The second state holds what the first one was before: the turn of the next valid token, and of the one before.
-  const neighbour = (reverse: boolean) => scan([turnIds.cast('float64')], { reverse, mask: masks, init: [-1, -1] }, ([last], [id]) => [id, last])[1];
-  const ids = turnIds.cast('float64');
+  const neighbour = (reverse: boolean) => scan([turnIds.cast('float32')], { reverse, mask: masks, init: [-1, -1] }, ([last], [id]) => [id, last])[1];
+  const ids = turnIds.cast('float32');
   const factor = where(ids.equal(neighbour(true)), 1, discount).cast(rewards.dtype);
   const toGo = scan([rewards, factor], { reverse: true, mask: masks }, (next, [r, f]) => r.add(next.mul(f)));
   const starts = ids.notEqual(neighbour(false));
@@ -63,7 +63,7 @@ export class TurnLevel extends AdvantageEstimator {
   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, context: AdvantageContext): AdvantageResult {
     const { turnDiscount, turnWeight, trajectoryWeight } = this.options as unknown as TurnLevelOptions;
     const { turnIds, gamma } = context;
-    const ids = where(masks, turnIds!.cast('float64'), -1);
+    const ids = where(masks, turnIds!.cast('float32'), -1);
     const [least, most] = [where(masks, ids, 0).min(), ids.max()].map((tensor) => (masks.size === 0 ? -1 : tensor.item())) as [number, number];
     if (least < 0 && masks.size > 0) throw new EstimatorError(`turnIds: expected integers of at least 0 on valid tokens, got ${least}`);
     const returns = turnReturns(rewards, masks, turnIds!, turnDiscount ?? gamma);
