@@ -34,7 +34,7 @@ function grpo(each: Case, inputs: Inputs): Answer {
   const weights = inputs.array('reward_weights');
   const scores = combineRewards(components, weights);
   if (aggregation === 'normalize_then_sum') {
-    const { advantages, metrics } = estimate('gdpo', tokens(where(scores.isNaN(), 0, scores)), each, inputs, { weights: weights.toArray() }, components);
+    const { advantages, metrics } = estimate('gdpo', tokens(where(scores.isNaN(), 0, scores)), each, inputs, { weights: each.inputs.reward_weights }, components);
     const std = zerosLike(scores).add(metrics.std!);
     return { advantages, std_rewards: std, is_std_zero: isZero(std) };
   }

@@ -4,7 +4,7 @@ import { didYouMean, EstimatorError, showValue, VantageError } from '../errors';
 import { evaluate, scan, tensor, Tensor, tidy, where, type TensorData } from '../tensor';
 import { isFloating } from '../tensor/dtype';
 import { formatShape, sameShape } from '../tensor/shape';
-import { checkOption } from './options';
+import { checkOption, type EstimatorOptions } from './options';
 import { advantageInputs, type AdvantageContext, type AdvantageEstimator, type AdvantageEstimatorClass, type AdvantageInput, type AdvantageResult } from './estimator';
 import { Groups, type GroupIds } from './groups';
 import { canonicalName, getAdvantageEstimator } from './registry';
@@ -33,7 +33,7 @@ export interface AdvantageInputs {
 }
 
 /** Options of every estimator, and beside them an estimator's own (its `static options`). */
-export interface AdvantageOptions extends Partial<CommonOptions> {
+export interface AdvantageOptions extends Partial<CommonOptions>, EstimatorOptions {
   /** A bundle of options after the habits of a library; each option given by itself overrides it. Default `vantage`. */
   convention?: Convention;
   [estimatorOption: string]: unknown;

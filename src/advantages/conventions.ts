@@ -29,7 +29,7 @@ const presets = {
   skyrl: { rewardOnMasked: 'keep', remask: 'advantages', holes: 'ignore', resetOnMask: true, singleton: 'raw' },
   verl: { rewardOnMasked: 'keep', remask: 'advantages', singleton: 'raw', resetOnMask: true, countEpsilon: 1e-8 },
   trl: { rewardOnMasked: 'keep', skipNaN: true },
-  openrlhf: { rewardOnMasked: 'keep', remask: false, holes: 'decay', ddof: 1 },
+  openrlhf: { rewardOnMasked: 'keep', remask: false, holes: 'decay' },
   nemo: { rewardOnMasked: 'keep', remask: false },
 } as const satisfies Record<string, Record<string, unknown>>;
 

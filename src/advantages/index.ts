@@ -3,6 +3,7 @@ export { computeAdvantages, createAdvantageEstimator, type AdvantageInputs, type
 export type { CommonOptions, Convention } from './conventions';
 export { AdvantageEstimator, advantageInputs, type AdvantageContext, type AdvantageEstimatorClass, type AdvantageInput, type AdvantageResult } from './estimator';
 export { Groups, type GroupIds } from './groups';
+export type { EstimatorOptions } from './options';
 export { combineRewards, outcomeRewards } from './outcome';
 export {
   getAdvantageEstimator, hasAdvantageEstimator, listAdvantageEstimators, registerAdvantageEstimator, unregisterAdvantageEstimator,
