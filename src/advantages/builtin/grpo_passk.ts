@@ -11,6 +11,7 @@ export class PassAtK extends AdvantageEstimator {
   static override readonly requires = ['groupIds'] as const;
   static override readonly options = {
     singleton: 'zero' as 'zero' | 'raw' | 'error',
+    skipNaN: false,
     /** Divide by the standard deviation of the group. */
     normByStd: true,
     ddof: 1 as 0 | 1,
@@ -23,10 +24,11 @@ export class PassAtK extends AdvantageEstimator {
   override readonly leavesZeros = true;
 
   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, { groups, remask }: AdvantageContext): AdvantageResult {
-    const { singleton, normByStd, ...options } = this.options as typeof PassAtK.options;
+    const { singleton, skipNaN, normByStd, ...options } = this.options as typeof PassAtK.options;
     const scores = rewards.sum(1);
-    const { centred, count, spread, alone } = centreInGroups(scores, groups!, { singleton, skipNaN: false, leaveOneOut: false });
-    const lead = scores.cast('float64').sub(where(alone, scores, groups!.maxOfOthers(scores)));
+    const { centred, count, spread, alone, scored } = centreInGroups(scores, groups!, { singleton, skipNaN, leaveOneOut: false });
+    const known = (scored ? where(scored, scores, -Infinity) : scores).cast('float64');
+    const lead = known.sub(where(alone, known, groups!.maxOfOthers(known)));
     const advantages = where(alone, centred, lead.maximum(0));
     if (!normByStd) return toEveryToken(advantages.cast(scores.dtype), masks, remask);
     const variance = spread.div(count.sub(options.ddof).maximum(1));

@@ -2,7 +2,6 @@ import { EstimatorError } from '../../errors';
 import { scan, where, type Tensor } from '../../tensor';
 import { AdvantageEstimator, type AdvantageContext, type AdvantageResult } from '../estimator';
 import { centreInGroups } from '../outcome';
-import { deviationChoices } from '../whiten';
 import { GroupRelative, scaled } from './grpo';
 
 /**
@@ -50,13 +49,20 @@ interface TurnLevelOptions {
 export class TurnLevel extends AdvantageEstimator {
   static override readonly requires = ['groupIds', 'turnIds'] as const;
   static override readonly options: Readonly<Record<string, unknown>> = {
-    ...GroupRelative.options,
+    singleton: 'zero',
+    leaveOneOut: false,
+    normByStd: true,
+    ddof: 1,
+    epsilon: 1e-6,
+    epsilonPlacement: 'outside',
+    minVariance: 0,
+    scale: 'group',
     /** From turn to turn. null: γ of the run. */
     turnDiscount: null,
     turnWeight: 1,
     trajectoryWeight: 0,
   };
-  static override readonly choices: Readonly<Record<string, readonly unknown[]>> = { ...GroupRelative.choices, ...deviationChoices };
+  static override readonly choices: Readonly<Record<string, readonly unknown[]>> = GroupRelative.choices;
 
   override readonly leavesZeros = true;
 
