@@ -68,18 +68,21 @@ export function computeAdvantages(estimator: string | AdvantageEstimator, inputs
     if (typeof (instance as Partial<AdvantageEstimator> | null)?.computeAdvantages !== 'function') {
       throw new EstimatorError(`computeAdvantages: expected the name or an instance of an advantage estimator, got ${showValue(estimator)}`);
     }
-    const name = typeof estimator === 'string' ? estimator : (registeredNames.get(instance) ?? instance.constructor.name);
-    return run(name, instance, inputs, options);
+    if (typeof estimator === 'string') return run(estimator, instance, inputs, options);
+    const { name, common } = created.get(instance) ?? { name: instance.constructor.name, common: {} };
+    const stray = Object.keys(options).find((key) => !commonNames.includes(key) && options[key] !== undefined);
+    if (stray !== undefined) throw new EstimatorError(`advantage estimator '${name}': option '${stray}' came with an instance, which has its options: give it to createAdvantageEstimator`);
+    return run(name, instance, inputs, { ...common, ...given(options) });
   });
 }
 
-/** The names that instances were made under, for messages. */
-const registeredNames = new WeakMap<AdvantageEstimator, string>();
+/** The names that instances were made under, and the common options that came with them. */
+const created = new WeakMap<AdvantageEstimator, { name: string; common: AdvantageOptions }>();
 
-/** An estimator of a registered class, with its own options taken from `options`. It keeps its state from call to call. */
+/** An estimator of a registered class, with its own options taken from `options`; the common ones hold for every call that does not give others. It keeps its state from call to call. */
 export function createAdvantageEstimator(name: string, options: AdvantageOptions = {}): AdvantageEstimator {
   const instance = instantiate(name, options);
-  registeredNames.set(instance, name);
+  created.set(instance, { name, common: Object.fromEntries(commonNames.map((key) => [key, options[key]])) });
   return instance;
 }
 
@@ -117,7 +120,7 @@ function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs
   const requires = (instance.constructor as AdvantageEstimatorClass).requires ?? [];
   for (const input of requires) {
     if (inputs[input] === undefined || inputs[input] === null) {
-      throw new EstimatorError(`${who} requires '${input}', which this run does not have${remedy(input)}. Given: ${given(inputs).join(', ')}`);
+      throw new EstimatorError(`${who} requires '${input}', which this run does not have${remedy(input)}. Given: ${Object.keys(given(inputs)).join(', ')}`);
     }
   }
   const rewards = floating(asTensor(who, 'rewards', inputs.rewards));
@@ -277,8 +280,9 @@ function fraction(who: string, name: string, value: unknown): number {
   return value;
 }
 
-function given(inputs: AdvantageInputs): string[] {
-  return Object.entries(inputs).filter(([, value]) => value !== undefined && value !== null).map(([key]) => key);
+/** The entries that are there. */
+function given<T extends object>(entries: T): Partial<T> {
+  return Object.fromEntries(Object.entries(entries).filter(([, value]) => value !== undefined && value !== null)) as Partial<T>;
 }
 
 function remedy(input: AdvantageInput): string {

@@ -1,5 +1,5 @@
 /** Options of estimators: their checks, the presets of libraries, and the habits that they stand for. */
-import { AdvantageEstimator, combineRewards, computeAdvantages, outcomeRewards, registerAdvantageEstimator, tensor, unregisterAdvantageEstimator, type AdvantageOptions, type Tensor } from 'vantage-rl';
+import { AdvantageEstimator, combineRewards, computeAdvantages, createAdvantageEstimator, outcomeRewards, registerAdvantageEstimator, tensor, unregisterAdvantageEstimator, type AdvantageOptions, type Tensor } from 'vantage-rl';
 
 const f64 = (data: number[][] | number[]) => tensor(data, { dtype: 'float64' });
 const outcomes = (scores: number[]) => ({ rewards: f64(scores.map((score) => [score])), masks: scores.map(() => [1]) });
@@ -71,6 +71,14 @@ test('a row alone in its group: what each library gives it', () => {
 test('any option overrides the preset', () => {
   expect(rows('rloo', [2, 5, 1], ['a', 'b', 'b'], { convention: 'verl', singleton: 'zero' })[0]).toBe(0);
   near(rows('grpo', [1, 0, 0, 0], [0, 0, 0, 0], { convention: 'nemo', leaveOneOut: false, epsilon: 0 }), [1.5, -0.5, -0.5, -0.5]);
+});
+
+test('an instance keeps what it was made with', () => {
+  const inputs = { rewards: [[0, 1, 0, 1]], values: [[0, 0, 2, 0]], masks: [[1, 1, 0, 1]] };
+  const instance = createAdvantageEstimator('gae', { convention: 'verl', whiten: 'none', gamma: 0.5 });
+  expect(computeAdvantages(instance, inputs).advantages.toArray()).toEqual([[0.75, 1.5, 1, 1]]);
+  expect(computeAdvantages(instance, inputs, { gamma: 1, lambda: undefined, remask: true }).advantages.toArray()).toEqual([[2, 2, 0, 1]]);
+  expect(() => computeAdvantages(instance, inputs, { whiten: 'batch' })).toThrow(/'gae': option 'whiten' came with an instance, which has its options: give it to createAdvantageEstimator/);
 });
 
 test('a preset holds for an alias as for the name', () => {

@@ -18,14 +18,18 @@ function inputsOf(batch: FullBatch, dtype: 'float32' | 'float64'): AdvantageInpu
 const singleton = (group: number[], other: number, alone = 0) => (group.length === 1 ? alone : other);
 
 /** Σ_k w_k of normalised components, then over the rows. */
-function decoupled(batch: FullBatch, weights: number[], scale: (x: number[]) => number): number[][] {
-  const rows = batch.groups.map((_, row) =>
+function decoupledRows(batch: FullBatch, weights: number[], scale: (x: number[]) => number): number[] {
+  return batch.groups.map((_, row) =>
     weights.reduce((sum, w, k) => {
       const group = groupOf(batch, row).map((other) => batch.rewardComponents[other]![k]!);
       const own = batch.rewardComponents[row]![k]!;
       return sum + w * singleton(group, (own - mean(group)) / (scale(group) || 1));
     }, 0),
   );
+}
+
+function decoupled(batch: FullBatch, weights: number[], scale: (x: number[]) => number): number[][] {
+  const rows = decoupledRows(batch, weights, scale);
   return onTokens(batch, (row) => (rows[row]! - mean(rows)) / std(rows));
 }
 
@@ -87,6 +91,10 @@ const table: [string, AdvantageOptions, Reference][] = [
   ['tir_optimal_token_baseline', { zeroTail: false }, (b) => optimalTokenBaseline(b, { byRank: true, zeroTail: false })],
   ['gdpo', {}, (b) => decoupled(b, [1, 1, 1], (x) => (std(x) > 0 ? std(x) + 1e-6 : 1))],
   ['gdpo', { weights: [1, 0.5, 2], normByStd: false }, (b) => decoupled(b, [1, 0.5, 2], () => 1)],
+  ['gdpo', { whiten: 'tokens', whitenEpsilon: 1e-8, whitenEpsilonPlacement: 'inside', normByStd: false }, (b) => {
+    const ofRows = decoupledRows(b, [1, 1, 1], () => 1);
+    return whitened(onTokens(b, (row) => ofRows[row]!), b.masks);
+  }],
   ['vapo_gae', { gamma: 0.95, lambda: 0.9, lambdaPolicy: 0.5, whiten: false }, (b) => gaeOf(b, 0.95, () => 0.5)],
   ['vapo_gae', { gamma: 0.95, lengthAdaptiveAlpha: 0.25 }, (b) => whitened(gaeOf(b, 0.95, (row) => 1 - 1 / Math.max(0.25 * b.masks[row]!.filter(Boolean).length, 1)), b.masks)],
   ['distillation', {}, (b) => b.masks.map((row, i) => row.map((m, t) => (m ? b.teacherLogProbs[i]![t]! - b.oldLogProbs[i]![t]! : 0)))],

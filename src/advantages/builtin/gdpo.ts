@@ -11,6 +11,7 @@ interface DecoupledOptions extends BaselineOptions, DeviationOptions, RowWhiteni
   weights: readonly number[];
   whiten: 'rows' | 'tokens' | 'none';
   minComponents: number;
+  countEpsilon: number;
 }
 
 /**
@@ -38,6 +39,8 @@ export class DecoupledRewards extends AdvantageEstimator {
     whitenDdof: 1,
     whitenEpsilon: 0,
     whitenEpsilonPlacement: 'outside',
+    /** Added to the number of tokens that sums are divided by, where `tokens` are whitened. */
+    countEpsilon: 0,
     minComponents: 1,
   };
   static override readonly choices = { ...deviationChoices, ...rowWhiteningChoices, singleton: singletonChoices, whiten: ['rows', 'tokens', 'none'] };
@@ -51,9 +54,9 @@ export class DecoupledRewards extends AdvantageEstimator {
     const scored = components.isNaN().logicalNot().sum(1).greater(0);
     const { whitened, std } = whitenRows(sum, scored, options);
     if (options.whiten === 'tokens') {
-      const { whitenDdof: ddof, whitenEpsilon: epsilon, whitenEpsilonPlacement: epsilonPlacement } = options;
+      const { countEpsilon, whitenDdof: ddof, whitenEpsilon: epsilon, whitenEpsilonPlacement: epsilonPlacement } = options;
       const tokens = where(masks, sum.cast(rewards.dtype).expandDims(1), 0);
-      const advantages = whitenTokens(tokens, masks, { ...tokenWhitening, ddof, epsilon, epsilonPlacement }, { groups: null, remask: context.remask !== false });
+      const advantages = whitenTokens(tokens, masks, { ...tokenWhitening, ddof, epsilon, epsilonPlacement, countEpsilon }, { groups: null, remask: context.remask !== false });
       return { advantages, metrics: { std } };
     }
     return { ...toEveryToken((options.whiten === 'rows' ? whitened : sum).cast(rewards.dtype), masks, context.remask), metrics: { std } };
