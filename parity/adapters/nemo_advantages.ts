@@ -48,7 +48,7 @@ function gae(each: Case, inputs: Inputs): Answer {
   const masks = inputs.mask('mask');
   const ratio = logRatio(each, inputs);
   const outcome = outcomeRewards(inputs.array('rewards'), masks);
-  const rewards = ratio ? outcome.sub(klDivergence(ratio, zerosLike(ratio), params.kl_type).mul(params.kl_coef)) : outcome;
+  const rewards = ratio ? outcome.sub(klDivergence(ratio, zerosLike(ratio), params.kl_type).mul(Math.max(0, params.kl_coef))) : outcome;
   const decoupled = (params.lambd_value ?? null) !== null || (params.lambd_policy ?? null) !== null || params.length_adaptive_alpha > 0;
   const { advantages, returns } = computeAdvantages(
     decoupled ? 'vapo_gae' : 'gae',
