@@ -88,7 +88,7 @@ export function prepare(who: string, inputs: TrajectoryInputs, options: LambdaOp
     return array.cast(dtype);
   };
   const flags = (name: string, value: Tensor | null | undefined): Tensor | null => (value === undefined || value === null ? null : floats(name, value).notEqual(0));
-  const perStep = (name: string, value: number | Tensor): Tensor => (typeof value === 'number' ? onesLike(rewards).mul(finite(who, name, value)) : floats(name, value));
+  const perStep = (name: string, value: number | Tensor): Tensor => (value instanceof Tensor ? floats(name, value) : onesLike(rewards).mul(finite(who, name, value)));
 
   const mask = flags('mask', inputs.mask);
   const [terminated, truncated] = [flags('terminated', inputs.terminated), flags('truncated', inputs.truncated)];
