@@ -2,7 +2,7 @@
  * AReaL's advantages and its normaliser. Its arrays cover whole sequences, prompt and answer; the mask and the log-probs of tokens are moved left by one, so that a
  * column holds what belongs to the token that comes next.
  */
-import { arange, computeAdvantages, concat, full, normalize, where, type NormalizeOptions, type Tensor } from 'vantage-rl';
+import { arange, computeAdvantages, concat, full, klDivergence, normalize, where, type NormalizeOptions, type Tensor } from 'vantage-rl';
 import { only, type Adapter, type Answer, type Inputs } from '../adapter';
 import type { Case } from '../case';
 
@@ -37,14 +37,13 @@ function normalized(config: NormConfig, x: Tensor, mask: Tensor) {
   return only(normalize(x, { mask, ...normalizeOptions(config, rows) }), where(counts, mask, 0));
 }
 
+/** Rows that fill no group are not centred in AReaL, and yet part of the deviation of a whole batch, so that it changes every number. */
+function unfilled({ mean_level, std_level, group_size = 1 }: NormConfig, rows: number): string | null {
+  return mean_level === 'group' && std_level === 'batch' && rows % group_size !== 0 ? 'rows that fill no group enter the deviation uncentred in AReaL' : null;
+}
+
 /** Column t gets what column t+1 holds; the last one gets the first. */
 const rolled = (x: Tensor): Tensor => concat([x.slice([0, 1]), x.slice([0, 0], [null, 1])], 1);
-
-function kl(kind: string, logProbs: Tensor, reference: Tensor): Tensor {
-  const d = logProbs.sub(reference);
-  const estimate = kind === 'k2' ? d.square().mul(0.5) : kind === 'k3' ? d.neg().expm1().add(d) : d;
-  return estimate.clamp(-10, 10);
-}
 
 function computeArealAdvantages(each: Case, inputs: Inputs): Answer {
   const { params } = each;
@@ -57,7 +56,7 @@ function computeArealAdvantages(each: Case, inputs: Inputs): Answer {
 
   const length = inputs.array('attention_mask').sum(1, { keepDims: true });
   const unended = length.equal(time);
-  const klRewards = kl(params.kl_estimator ?? 'k1', logProbs, reference).mul(-(params.kl_coef ?? 0));
+  const klRewards = klDivergence(logProbs, reference, params.kl_estimator ?? 'k1').clamp(-10, 10).mul(-(params.kl_coef ?? 0));
   const limit = params.reward_clip ?? Infinity;
   const raw = inputs.array('rewards').expandDims(1);
   const score = raw.add(params.reward_bias ?? 0).mul(params.reward_scaling ?? 1).clamp(-limit, limit);
@@ -83,7 +82,12 @@ function computeArealAdvantages(each: Case, inputs: Inputs): Answer {
 }
 
 export const adapters: Adapter[] = [
-  { library: 'AReaL', function: 'PPOActor._compute_advantages', answer: computeArealAdvantages },
+  {
+    library: 'AReaL',
+    function: 'PPOActor._compute_advantages',
+    answer: computeArealAdvantages,
+    differs: ({ params, inputs }) => (params.adv_norm ? unfilled(params.adv_norm, inputs.rewards.length) : null),
+  },
   {
     library: 'AReaL',
     function: 'Normalization.__call__',
@@ -91,5 +95,6 @@ export const adapters: Adapter[] = [
       const x = inputs.array('x');
       return { normalized: normalized(each.params as NormConfig, x, inputs.mask('mask', x)) };
     },
+    differs: ({ params, inputs }) => unfilled(params as NormConfig, inputs.x.length),
   },
 ];

@@ -26,7 +26,7 @@ export class Vtrace extends AdvantageEstimator {
   override readonly takesRawInputs = true;
 
   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, context: AdvantageContext): AdvantageResult {
-    const { whiten, ...clips } = this.options as Record<string, number>;
+    const { whiten, ...clips } = this.options as typeof Vtrace.options;
     const inputs = { ...trajectoryOf(rewards, values, masks, context), importanceRatios: context.oldLogProbs!.sub(context.rolloutLogProbs!).exp() };
     const { advantages, targets } = vtraceEstimates(inputs, { gamma: context.gamma, lambda: context.lambda, ...clips, remask: false });
     return { advantages: whiten ? maskedWhiten(advantages, masks) : advantages, returns: targets };
