@@ -1,9 +1,13 @@
 /** (library, function) → our call. */
 import type { Adapter } from './adapter';
+import { adapters as arealAdvantages } from './adapters/areal_advantages';
+import { adapters as rlGames } from './adapters/rl_games';
+import { adapters as rlax } from './adapters/rlax';
 import { adapters as skyrlAdvantages } from './adapters/skyrl_advantages';
+import { adapters as torchrl } from './adapters/torchrl';
 import type { Case } from './case';
 
-export const adapters: readonly Adapter[] = [...skyrlAdvantages];
+export const adapters: readonly Adapter[] = [...skyrlAdvantages, ...torchrl, ...rlax, ...rlGames, ...arealAdvantages];
 
 /** The entry for a case: that for its very name before one for the function. */
 export function adapterOf({ library, function: called, name }: Case): Adapter | undefined {

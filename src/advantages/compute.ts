@@ -10,7 +10,7 @@ import { getAdvantageEstimator } from './registry';
 
 type Array2D = Tensor | TensorData;
 
-/** A batch as estimators see it. All but group ids, baselines and bootstrap values ([batch]) are [batch, time]. */
+/** A batch as estimators see it. All but group ids, baselines and bootstrap values ([batch], the latter also [batch, time]) are [batch, time]. */
 export interface AdvantageInputs {
   rewards: Array2D;
   /** 1 for tokens the policy wrote; padding may be on either side, holes anywhere. */
@@ -127,8 +127,9 @@ function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs
     const value = inputs[input];
     if (value === undefined || value === null) return null;
     const array = asTensor(who, input, value);
-    expectShape(who, input, array, perRow.includes(input) ? [rewards.shape[0]!] : rewards.shape);
-    return perRow.includes(input) || instance.takesRawInputs || !isFloating(array.dtype) ? array : where(masks, array, 0);
+    const isPerRow = perRow.includes(input) && !(input === 'bootstrapValues' && array.ndim === 2);
+    expectShape(who, input, array, isPerRow ? [rewards.shape[0]!] : rewards.shape);
+    return isPerRow || instance.takesRawInputs || !isFloating(array.dtype) ? array : where(masks, array, 0);
   };
   const context: AdvantageContext = {
     gamma: fraction(who, 'gamma', common('gamma')),

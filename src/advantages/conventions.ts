@@ -22,10 +22,13 @@ export const commonDefaults: CommonOptions = { gamma: 1, lambda: 1, rewardOnMask
 /**
  * `vantage`: masked positions are passed through and reach nothing. `skyrl`: GAE does not look at the mask in its recurrence, REINFORCE++ starts anew behind each
  * masked token, a row alone in its group keeps its reward under GRPO, rewards at masked tokens count, outputs are not masked again.
+ *
+ * `areal`: at masked tokens stands what the recurrence carries past them; GRPO's ε is 1e-5.
  */
 const presets = {
   vantage: {},
   skyrl: { rewardOnMasked: 'keep', remask: false, holes: 'ignore', resetOnMask: true, singleton: 'raw' },
+  areal: { remask: false, epsilon: 1e-5 },
 } as const satisfies Record<string, Record<string, unknown>>;
 
 export type Convention = keyof typeof presets;

@@ -1,10 +1,17 @@
 /** Advantage estimators by name. */
 import { EstimatorError, showValue } from '../errors';
 import { Registry, type RegisterOptions } from '../registry';
+import { DiscountedReturn } from './builtin/discounted_return';
 import { GeneralizedAdvantageEstimation } from './builtin/gae';
 import { GroupRelative } from './builtin/grpo';
+import { NStep } from './builtin/n_step';
 import { ReinforcePlusPlus } from './builtin/reinforce_plus_plus';
 import { LeaveOneOut } from './builtin/rloo';
+import { Td0 } from './builtin/td0';
+import { Td1 } from './builtin/td1';
+import { TdLambda } from './builtin/td_lambda';
+import { TruncatedGae } from './builtin/truncated_gae';
+import { Vtrace } from './builtin/vtrace';
 import { AdvantageEstimator, advantageInputs, type AdvantageEstimatorClass } from './estimator';
 
 const registry = new Registry<AdvantageEstimatorClass>('advantage estimator');
@@ -56,3 +63,10 @@ registry.register('gae', GeneralizedAdvantageEstimation, { keepExisting: true })
 registry.register('grpo', GroupRelative, { keepExisting: true });
 registry.register('rloo', LeaveOneOut, { keepExisting: true });
 registry.register('reinforce++', ReinforcePlusPlus, { aliases: ['reinforce_plus_plus'], keepExisting: true });
+registry.register('td0', Td0, { keepExisting: true });
+registry.register('td1', Td1, { keepExisting: true });
+registry.register('td_lambda', TdLambda, { keepExisting: true });
+registry.register('n_step', NStep, { keepExisting: true });
+registry.register('discounted_return', DiscountedReturn, { aliases: ['reward_to_go'], keepExisting: true });
+registry.register('truncated_gae', TruncatedGae, { keepExisting: true });
+registry.register('vtrace', Vtrace, { aliases: ['v_trace'], keepExisting: true });

@@ -50,7 +50,8 @@ const work: Record<string, () => Tensor[]> = {
     listAdvantageEstimators().map((name) => [
       `estimator ${name}`,
       () => {
-        const { advantages, returns } = computeAdvantages(name, { rewards: x, values: y, masks: mask, groupIds: Array.from({ length: rows }, (_, i) => i % 5) });
+        const logProbs = { oldLogProbs: x.mul(0.1), rolloutLogProbs: y.mul(0.1) };
+        const { advantages, returns } = computeAdvantages(name, { rewards: x, values: y, masks: mask, groupIds: Array.from({ length: rows }, (_, i) => i % 5), ...logProbs });
         return [advantages, returns];
       },
     ]),
