@@ -1,9 +1,10 @@
 /** (library, function) → our call. */
 import type { Adapter } from './adapter';
+import { adapters as offPolicy } from './adapters/off_policy';
 import { adapters as skyrlAdvantages } from './adapters/skyrl_advantages';
 import type { Case } from './case';
 
-export const adapters: readonly Adapter[] = [...skyrlAdvantages];
+export const adapters: readonly Adapter[] = [...skyrlAdvantages, ...offPolicy];
 
 /** The entry for a case: that for its very name before one for the function. */
 export function adapterOf({ library, function: called, name }: Case): Adapter | undefined {

@@ -5,6 +5,15 @@ export { DualClipPolicyLoss, RegularPolicyLoss } from './clipped';
 export { klDivergence, type KlEstimator, klEstimators } from './kl';
 export { logitsPolicyLoss, type LogitsPolicyLossInputs, type LogitsPolicyLossOptions, type LogitsPolicyLossResult } from './logits_policy_loss';
 export {
+  applyOffPolicyCorrection, parseRejectionRules, rejectionSampling, rolloutCorrection,
+  type OffPolicyCorrection, type OffPolicyCorrectionOptions, type RejectionSamplingOptions, type RolloutCorrection, type RolloutCorrectionOptions,
+} from './off_policy';
+export { offPolicyMetrics, type OffPolicyMetricsOptions } from './off_policy_metrics';
+export type { OffPolicyInputs } from './off_policy_ratios';
+export { rejectionMask, type Rejection, type RejectionOptions, type RejectionRule } from './off_policy_rejection';
+export { gammaWeights, offPolicySequenceMask, type GammaWeightInputs, type GammaWeightOptions, type OffPolicySequenceInputs } from './off_policy_sequence';
+export { importanceWeights, type ImportanceLevel, type ImportanceWeightOptions, type ImportanceWeights } from './off_policy_weights';
+export {
   computePolicyLoss,
   getPolicyLoss,
   listPolicyLosses,
