@@ -2,7 +2,9 @@ import { DualClipPolicyLoss, RegularPolicyLoss } from './clipped';
 import { registerPolicyLoss } from './policy_loss';
 
 export { DualClipPolicyLoss, RegularPolicyLoss } from './clipped';
+export { AdaptiveEntropyCoefficient, topEntropyMask } from './entropy';
 export { klDivergence, type KlEstimator, klEstimators } from './kl';
+export { AdaptiveKlController, createKlController, FixedKlController, type KlController, type KlControllerOptions } from './kl_controller';
 export { logitsPolicyLoss, type LogitsPolicyLossInputs, type LogitsPolicyLossOptions, type LogitsPolicyLossResult } from './logits_policy_loss';
 export {
   applyOffPolicyCorrection, parseRejectionRules, rejectionSampling, rolloutCorrection,
