@@ -42,7 +42,8 @@ export const adapters: Adapter[] = [
     function: 'handle_dynamic_sampling',
     name: 'dynamic_sampling_replace',
     answer({ params, inputs }) {
-      const { keepSampling, ...batch } = dynamicSamplingReplace(ours(inputs as Batch), { samplesPerPrompt: params.n_samples_per_prompt, minReplaceRatio: params.min_replace_ratio });
+      const options = { samplesPerPrompt: params.n_samples_per_prompt, minReplaceRatio: params.min_replace_ratio };
+      const { keepSampling, ...batch } = dynamicSamplingReplace(ours(inputs as Batch), options);
       return { keep_sampling: keepSampling, ...theirs(batch) };
     },
   },

@@ -41,7 +41,9 @@ abstract class Controller implements KlController {
   }
 
   restore(state: { value: number }): void {
-    if (typeof state?.value !== 'number' || !Number.isFinite(state.value)) throw new EstimatorError(`${this.who}: state: expected { value } with a number, got ${showValue(state)}`);
+    if (typeof state?.value !== 'number' || !Number.isFinite(state.value)) {
+      throw new EstimatorError(`${this.who}: state: expected { value } with a number, got ${showValue(state)}`);
+    }
     this.current = state.value;
   }
 }

@@ -1,7 +1,6 @@
 /** Off-policy corrections as training runs use them: weights and rejection together. */
-import { EstimatorError, showValue } from '../errors';
 import { checkBound, checkName, type Given, resolveOptions } from '../options';
-import { stopGradient, type Tensor, where } from '../tensor';
+import { type Tensor, where } from '../tensor';
 import { checkSameShape } from './check';
 import { offPolicyMetrics } from './off_policy_metrics';
 import { logRatios, type OffPolicyInputs, ratioOf } from './off_policy_ratios';
@@ -12,7 +11,7 @@ import { importanceWeights, type ImportanceWeightOptions } from './off_policy_we
 interface RolloutSettings extends StatisticsOptions {
   /** Importance weights; null (default): none. */
   weights: ImportanceWeightOptions | null;
-  /** Rules that tokens and sequences have to meet. Default none. See also {@link parseRejectionRules}. */
+  /** Rules that tokens and sequences have to meet. Default none. See also `parseRejectionRules`. */
   rules: readonly RejectionRule[];
   /** Options of the rules. */
   rejection: RejectionOptions;
@@ -73,6 +72,9 @@ interface CorrectionSettings {
   masked: 'zero' | 'raw';
 }
 
+/** {@link OffPolicyInputs}; the sampler may have reported nothing. */
+export type CorrectionInputs = Omit<OffPolicyInputs, 'rolloutLogProbs'> & { rolloutLogProbs?: Tensor | null };
+
 export type OffPolicyCorrectionOptions = Given<CorrectionSettings>;
 
 const correctionDefaults: CorrectionSettings = {
@@ -102,7 +104,7 @@ export interface OffPolicyCorrection {
  *
  * @throws EstimatorError for shapes that differ and options: unknown, or of a wrong type
  */
-export function applyOffPolicyCorrection(loss: Tensor, inputs: Omit<OffPolicyInputs, 'rolloutLogProbs'> & { rolloutLogProbs?: Tensor | null }, options: OffPolicyCorrectionOptions = {}): OffPolicyCorrection {
+export function applyOffPolicyCorrection(loss: Tensor, inputs: CorrectionInputs, options: OffPolicyCorrectionOptions = {}): OffPolicyCorrection {
   const who = 'applyOffPolicyCorrection';
   const settings = resolveOptions(who, correctionDefaults, options, { skyrl: { countMasked: true, masked: 'raw' } });
   const { tisRatioType, sequenceMaskMetric, logRatioLimit, countMasked } = settings;
@@ -116,7 +118,7 @@ export function applyOffPolicyCorrection(loss: Tensor, inputs: Omit<OffPolicyInp
   const token = bounds(settings.tokenMaskIsThresholdLow, settings.tokenMaskIsThresholdHigh);
   const isOpen = ({ low, high }: { low: number | null; high: number | null }) => low === null && high === null;
   if (!inputs.rolloutLogProbs || (tisRatioType === null && sequenceMaskMetric === null && isOpen(outlier) && isOpen(token))) {
-    return { loss, mask: inputs.mask, weights: null, metrics: {} };
+    return { loss: settings.masked === 'raw' ? loss : where(inputs.mask.notEqual(0), loss, 0), mask: inputs.mask, weights: null, metrics: {} };
   }
 
   let current: OffPolicyInputs = { oldLogProbs: inputs.oldLogProbs, rolloutLogProbs: inputs.rolloutLogProbs, mask: inputs.mask };
@@ -158,81 +160,4 @@ function ratioMetrics(who: string, inputs: OffPolicyInputs, limit: number | null
   const seen = countMasked ? where(valid, ratio, 0).reshape([valid.size, 1]) : ratio.reshape([valid.size, 1]);
   const { std, max, min } = statistics.ofRows(seen, countMasked ? valid.reshape([valid.size, 1]).greaterEqual(0) : valid.reshape([valid.size, 1]));
   return { is_ratio_mean: statistics.mean(ratio), is_ratio_std: std, is_ratio_max: max, is_ratio_min: min };
-}
-
-interface SamplingSettings extends RejectionRule {
-  /** Out of bounds: leave the tokens or sequences out (`mask`, default), or bring their weights to the bounds (`clamp`). */
-  action: 'mask' | 'clamp';
-  aggregate: NonNullable<RejectionRule['aggregate']>;
-  low: number | null;
-  high: number | null;
-  logRatioLimit: number | null;
-  divergence: JudgeSettings['divergence'];
-}
-
-export type RejectionSamplingOptions = Given<SamplingSettings>;
-
-/**
- * One {@link RejectionRule} with the weights that go with it, ρ_t = π_old/π_rollout, or for whole sequences judged by their ratio its geometric mean, 0 where the
- * resulting mask is 0. `clamp` leaves the mask as it is and brings the weights of what is out of bounds into [low (or 0), high].
- * `filteredFraction`: the share of valid tokens that were left out, or whose weight was changed.
- *
- * @throws EstimatorError for shapes that differ, unknown options and a rule that is none
- */
-export function rejectionSampling(inputs: OffPolicyInputs, options: RejectionSamplingOptions = {}): { mask: Tensor; weights: Tensor; filteredFraction: Tensor } {
-  const who = 'rejectionSampling';
-  const defaults: SamplingSettings = {
-    level: 'token', metric: 'ratio', aggregate: 'mean', low: null, high: 2, action: 'mask', logRatioLimit: 20, divergence: 'rollout_from_old',
-  };
-  const settings = resolveOptions(who, defaults, options, { areal: { logRatioLimit: null, divergence: 'old_from_rollout' } });
-  checkName(who, "option 'action'", settings.action, ['mask', 'clamp']);
-  const { level, metric, low, high, action, logRatioLimit } = settings;
-  const ratios = logRatios(who, inputs);
-  const { inside } = judge(who, settings, inputs, ratios, { ...settings, epsilon: 0 });
-  const raw = ratioOf(level === 'sequence' && metric === 'ratio' ? ratios.mean : ratios.token, logRatioLimit).broadcastTo([...ratios.token.shape]);
-  const statistics = new TokenStatistics(ratios.valid, ratios.count, { epsilon: 0, countMaskedRows: false });
-  const kept = action === 'mask' ? ratios.valid.logicalAnd(inside) : ratios.valid;
-  const clamped = raw.clamp(low ?? 0, high);
-  // A single token's weight is brought to the bounds whatever the metric was: its own bounds decide.
-  const weights = action === 'mask' ? raw : level === 'token' ? clamped : where(inside, raw, clamped);
-  return {
-    mask: where(kept, inputs.mask, 0),
-    weights: stopGradient(where(kept, weights, 0)),
-    filteredFraction: statistics.mean(action === 'mask' ? kept.logicalNot() : weights.notEqual(raw)),
-  };
-}
-
-/**
- * Rules from text, as in configurations: names such as `token_k1`, `seq_mean_k3` or `seq_sum_ratio`, separated by commas, and for each (or one for all) its bound:
- * `0.2` or `0.5_2.0`. k1 and ratio are bounded by ratios on both sides (one number u stands for 1/u … u); the others have an upper bound only.
- *
- * @throws EstimatorError for a name or bound that is none
- */
-export function parseRejectionRules(names: string, bounds: string | number): RejectionRule[] {
-  const who = 'parseRejectionRules';
-  const rules = split(who, 'names', names).filter((name, index, all) => all.indexOf(name) === index);
-  const specs = split(who, 'bounds', bounds);
-  if (specs.length !== 1 && specs.length !== rules.length) throw new EstimatorError(`${who}: expected one bound, or one for each of ${rules.length} rules, got ${showValue(bounds)}`);
-  return rules.map((name, index) => {
-    checkName(who, 'names', name, ruleNames);
-    const [, scope, metric] = /^(token|seq_\w+?)_(ratio|k1|k2|k3|binary_kl)$/.exec(name) as unknown as [string, string, RejectionRule['metric']];
-    const spec = specs.length === 1 ? specs[0]! : specs[index]!;
-    const numbers = spec.split('_').map(Number);
-    const twoSided = metric === 'k1' || metric === 'ratio';
-    if (numbers.length > (twoSided ? 2 : 1) || numbers.some((x) => !(x > 0 && Number.isFinite(x)))) {
-      throw new EstimatorError(`${who}: bounds of ${name}: expected ${twoSided ? "'high' or 'low_high', positive numbers" : 'one positive number'}, got ${showValue(spec)}`);
-    }
-    const high = numbers[numbers.length - 1]!;
-    const low = numbers.length === 2 ? numbers[0]! : 1 / high;
-    const limits = metric === 'ratio' ? { low, high } : metric === 'k1' ? { low: Math.log(low), high: Math.log(high) } : { high };
-    return scope === 'token' ? { level: 'token', metric, ...limits } : { level: 'sequence', metric, aggregate: scope.slice(4) as RejectionRule['aggregate'], ...limits };
-  });
-}
-
-const ruleNames = ['ratio', 'k1', 'k2', 'k3', 'binary_kl'].flatMap((metric) => ['token', 'seq_sum', 'seq_mean', 'seq_max', 'seq_any'].map((scope) => `${scope}_${metric}`));
-
-function split(who: string, what: string, value: unknown): string[] {
-  const parts = typeof value === 'string' || typeof value === 'number' ? String(value).split(',').map((part) => part.trim()).filter(Boolean) : [];
-  if (parts.length === 0) throw new EstimatorError(`${who}: ${what}: expected text such as 'token_k1' and '0.5_2.0', got ${showValue(value)}`);
-  return parts;
 }

@@ -12,7 +12,10 @@ export const rejectionAggregates = ['sum', 'mean', 'max', 'any'] as const;
 export interface RejectionRule {
   /** What is kept or left out: each token by its own number, or each sequence by one number over its tokens. */
   level: 'token' | 'sequence';
-  /** ρ = π_old/π_rollout, or an estimate of the divergence between the two (see `divergence`), or the larger one of KL(p‖q) and KL(q‖p) of the coins "this token or another" (`binary_kl`). */
+  /**
+   * ρ = π_old/π_rollout, or an estimate of the divergence between the two (see `divergence`), or the larger one of KL(p‖q) and KL(q‖p) of the coins
+   * "this token or another" (`binary_kl`).
+   */
   metric: (typeof rejectionMetrics)[number];
   /**
    * Sequences only: how the tokens' numbers become one. Ratios are aggregated as logarithms, so that `sum` is their product and `mean` their geometric mean.
@@ -39,7 +42,10 @@ export type RejectionOptions = Given<Settings>;
 export interface Rejection {
   /** The mask [B,T] without what was left out, of the mask's dtype (bool where that is no number type). */
   mask: Tensor;
-  /** Of each rule, under its name (`token_k1`, `seq_mean_k3`): its number's statistics and the shares of tokens and sequences it leaves out; and the shares of all rules together. */
+  /**
+   * Of each rule, under its name (`token_k1`, `seq_mean_k3`): statistics of its number, `fraction_high` and `fraction_low` of what exceeds its bounds, and the shares of
+   * tokens and sequences it leaves out; and `masked_fraction` and `seq_masked_fraction`, the shares of all rules together.
+   */
   metrics: Record<string, Tensor>;
 }
 

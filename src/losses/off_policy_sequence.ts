@@ -78,7 +78,7 @@ export function gammaWeights({ logRatio, advantages, mask, importanceRatio }: Ga
   const least = Math.log(1e-8);
   let sum = where(valid, floating(logRatio).clamp(-20, 20), 0).sum(-1, { keepDims: true });
   if (importanceRatio) {
-    const isRow = importanceRatio.ndim === 2 && importanceRatio.shape[0] === mask.shape[0] && importanceRatio.shape[1] === 1;
+    const isRow = importanceRatio.ndim === 2 && importanceRatio.shape[0] === mask.shape[0] && importanceRatio.shape[1] === 1 && mask.shape[1] !== 1;
     if (!isRow) checkSameShape(who, { logRatio, importanceRatio });
     const log = floating(importanceRatio).log().clamp(least, 20);
     sum = sum.add(isRow ? log : (settings.maskRatio ? where(valid, log, 0) : log).sum(-1, { keepDims: true }));

@@ -73,7 +73,7 @@ export class TokenStatistics {
 
   /** The rows for which a condition holds, as a share of those that take part. */
   shareOfRows(condition: Tensor, rows: Tensor = this.rows): Tensor {
-    return condition.sum(null, { mask: rows }).div(rows.sum().maximum(1));
+    return condition.sum(null, { mask: rows }).cast(this.count.dtype).div(rows.sum().maximum(1));
   }
 
   /** Rows with at least one valid token, bool [B,1]. */

@@ -91,8 +91,8 @@ interface ReplaceSettings {
 }
 
 /**
- * Puts groups whose rewards differ in the place of those whose rewards do not: drawn without repetition while there are enough, with repetition otherwise. The rows of a larger group repeat
- * those of a smaller one. Where too few prompts are good, nothing is replaced and `keepSampling` is true. An et al. 2025, "POLARIS: A Post-Training Recipe for Scaling
+ * Puts groups whose rewards differ in the place of those whose rewards do not: drawn without repetition while there are enough, with repetition
+ * otherwise. The rows of a larger group repeat those of a smaller one. Where too few prompts are good, nothing is replaced and `keepSampling` is true. An et al. 2025, "POLARIS: A Post-Training Recipe for Scaling
  * Reinforcement Learning on Advanced Reasoning Models".
  *
  * @returns the batch, and `rows`: which row of the old one stands in each place

@@ -10,8 +10,8 @@ export type GroupId = string | number | bigint;
 export type RowRewards = readonly (number | readonly number[])[];
 
 /**
- * The numbers of the rows to keep: all but those of groups in which more than one row is live and the live rows' rewards lie within `tolerance` of each other: they have no advantage over one another. Yu
- * et al. 2025, "DAPO: An Open-Source LLM Reinforcement Learning System at Scale" (dynamic sampling).
+ * The numbers of the rows to keep: all but those of groups in which more than one row is live and the live rows' rewards lie within `tolerance` of each
+ * other: they have no advantage over one another. Yu et al. 2025, "DAPO: An Open-Source LLM Reinforcement Learning System at Scale" (dynamic sampling).
  *
  * @param live one flag a row: 0 where nothing of it is trained on, so that its reward does not count. Default: all are
  * @throws EstimatorError for lengths that differ and options that are unknown or out of range
@@ -37,7 +37,11 @@ export function zeroVarianceFilter(rewards: RowRewards, groupIds: readonly Group
  * @param stopReasons why each response ended: all but those named by `kept` (default: `stop`) are left out
  * @throws EstimatorError for lengths that differ and unknown options
  */
-export function overlongFilter<M extends Tensor | readonly (readonly number[])[]>(masks: M, stopReasons: readonly string[], options: Given<{ kept: readonly string[] }> = {}): M extends Tensor ? Tensor : number[][] {
+export function overlongFilter<M extends Tensor | readonly (readonly number[])[]>(
+  masks: M,
+  stopReasons: readonly string[],
+  options: Given<{ kept: readonly string[] }> = {},
+): M extends Tensor ? Tensor : number[][] {
   const who = 'overlongFilter';
   const { kept } = resolveOptions<{ kept: readonly string[] }>(who, { kept: ['stop'] }, options);
   const rows = masks instanceof Tensor ? masks.shape[0]! : masks.length;

@@ -26,8 +26,8 @@ interface TransformSettings {
 export type RewardTransformOptions = Given<TransformSettings>;
 
 /**
- * clip((r + bias)·scale, low, high), whitened where asked for; of the rewards' shape, [B] or [B,T]. With a mask masked positions have no effect and become 0. One reward alone, or none, whitens
- * to 0 (its mean, where that is kept). Statistics are taken in float64 from differences to the mean.
+ * clip((r + bias)·scale, low, high), whitened where asked for; of the rewards' shape, [B] or [B,T]. With a mask masked positions have no effect and
+ * become 0. One reward alone, or none, whitens to 0 (its mean, where that is kept). Statistics are taken in float64 from differences to the mean.
  *
  * @param mask of the rewards' shape
  * @throws EstimatorError for shapes that differ and options that are unknown or out of range
@@ -70,8 +70,8 @@ interface KlRewardSettings {
 export type KlRewardOptions = Given<KlRewardSettings>;
 
 /**
- * The tokens' rewards [B,T] under a KL penalty: r_t = clip(score) at the score's place − β·kl_t. A score [B] stands at the last valid token of its row; scores [B,T] stand where they are. Ziegler et
- * al. 2019, "Fine-Tuning Language Models from Human Preferences"; for the estimate kl see `klDivergence`.
+ * The tokens' rewards [B,T] under a KL penalty: r_t = clip(score) at the score's place − β·kl_t. A score [B] stands at the last valid token of its
+ * row; scores [B,T] stand where they are. Ziegler et al. 2019, "Fine-Tuning Language Models from Human Preferences"; for the estimate kl see `klDivergence`.
  *
  * @param scores [B] or [B,T]
  * @param kl [B,T]; what it holds at masked positions has no effect
@@ -89,7 +89,8 @@ export function klShapedRewards(scores: Tensor, kl: Tensor, mask: Tensor, option
   const perToken = scores instanceof Tensor && scores.ndim === 2;
   if (!(scores instanceof Tensor) || scores.shape[0] !== kl.shape[0] || (perToken ? scores.shape[1] !== kl.shape[1] : scores.ndim !== 1)) {
     const [batch, time] = kl.shape;
-    throw new EstimatorError(`${who}: scores: expected a Tensor of shape [${batch}] or [${batch},${time}], got ${scores instanceof Tensor ? `shape [${scores.shape.join(',')}]` : typeof scores}`);
+    const got = scores instanceof Tensor ? `shape [${scores.shape.join(',')}]` : typeof scores;
+    throw new EstimatorError(`${who}: scores: expected a Tensor of shape [${batch}] or [${batch},${time}], got ${got}`);
   }
   const valid = mask.notEqual(0);
   const clipped = floating(scores).clamp(low, high);
