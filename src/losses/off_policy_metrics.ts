@@ -1,7 +1,8 @@
 /** How far the sampler is from the policy that is trained. */
 import { type Given, resolveOptions } from '../options';
 import { type Tensor, where } from '../tensor';
-import { floating, logRatios, type OffPolicyInputs, ratioOf } from './off_policy_ratios';
+import { floating } from './check';
+import { logRatios, type OffPolicyInputs, ratioOf } from './off_policy_ratios';
 import { type StatisticsOptions, statisticsPresets, TokenStatistics } from './off_policy_statistics';
 
 export type OffPolicyMetricsOptions = Given<StatisticsOptions>;

@@ -1,6 +1,6 @@
 /** The policy that is trained from beside the one that sampled: log-ratios of tokens and of whole sequences. */
 import { type Tensor, where } from '../tensor';
-import { checkSameShape } from './check';
+import { checkSameShape, floating } from './check';
 
 export interface OffPolicyInputs {
   /** ℓ_old: log-probs under the policy before the update, as the trainer computes them, [B,T]; constants. */
@@ -40,11 +40,6 @@ export function logRatios(operation: string, { oldLogProbs, rolloutLogProbs, mas
 /** e^x, x clamped to ±limit: e^20 is as large as a weight needs to be. */
 export function ratioOf(logRatio: Tensor, limit: number | null): Tensor {
   return (limit === null ? logRatio : logRatio.clamp(-limit, limit)).exp();
-}
-
-/** float64 stays, all else is computed in float32. */
-export function floating(x: Tensor): Tensor {
-  return x.dtype === 'float64' ? x : x.cast('float32');
 }
 
 /** 1 where low ≤ x ≤ high; null leaves a side open. NaN is outside. */

@@ -2,7 +2,8 @@
 import { EstimatorError, showValue } from '../errors';
 import { type Tensor, where } from '../tensor';
 import { checkBound, checkName, type Given, resolveOptions } from '../options';
-import { floating, logRatios, type LogRatios, type OffPolicyInputs, ratioOf, within } from './off_policy_ratios';
+import { floating } from './check';
+import { logRatios, type LogRatios, type OffPolicyInputs, ratioOf, within } from './off_policy_ratios';
 import { type StatisticsOptions, statisticsPresets, TokenStatistics } from './off_policy_statistics';
 
 export const rejectionMetrics = ['ratio', 'k1', 'k2', 'k3', 'binary_kl'] as const;

@@ -1,9 +1,8 @@
 /** What a sequence's distance from the sampler does to its loss: a mask and a smooth weight. */
 import { EstimatorError } from '../errors';
-import { checkBound, type Given, resolveOptions } from '../options';
+import { type Given, resolveOptions } from '../options';
 import { stopGradient, type Tensor, where } from '../tensor';
-import { checkNumber, checkSameShape } from './check';
-import { floating } from './off_policy_ratios';
+import { checkNumber, checkSameShape, floating } from './check';
 
 export interface OffPolicySequenceInputs {
   /** ℓ under the policy that is trained, [B,T]; taken as constants. */
@@ -69,10 +68,7 @@ export function gammaWeights({ logRatio, advantages, mask, importanceRatio }: Ga
   const who = 'gammaWeights';
   const defaults: GammaSettings = { kPos: 2, lambdaPos: 3, kNeg: 3, lambdaNeg: 2, maskRatio: true };
   const settings = resolveOptions(who, defaults, options, { trl: { maskRatio: false } });
-  for (const name of ['kPos', 'lambdaPos', 'kNeg', 'lambdaNeg'] as const) {
-    checkBound(who, name, settings[name]);
-    checkNumber(who, name, settings[name], -Number.MAX_VALUE);
-  }
+  for (const name of ['kPos', 'lambdaPos', 'kNeg', 'lambdaNeg'] as const) checkNumber(who, name, settings[name], -Number.MAX_VALUE);
   checkSameShape(who, { logRatio, mask });
   const valid = mask.notEqual(0);
   const least = Math.log(1e-8);

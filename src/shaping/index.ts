@@ -4,4 +4,4 @@ export { overlongFilter, zeroVarianceFilter, type GroupId, type RowRewards } fro
 export { missingEosPenalty, overlongPenalty, stopProperlyPenalty, type OverlongPenaltyOptions } from './lengths';
 export { repetitionPenalty, type RepetitionPenaltyOptions } from './repetition';
 export { klShapedRewards, transformRewards, type KlRewardOptions, type RewardTransformOptions } from './rewards';
-export type { Numbers } from './rows';
+export type { RowNumbers } from './rows';

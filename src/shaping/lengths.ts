@@ -1,9 +1,9 @@
 /** Penalties for responses that are too long or do not come to an end. */
 import { EstimatorError } from '../errors';
-import { checkBound, type Given, resolveOptions } from '../options';
+import { type Given, resolveOptions } from '../options';
 import { Tensor, where } from '../tensor';
 import { checkNumber } from '../losses/check';
-import { oneARow, type Numbers } from './rows';
+import { oneARow, type RowNumbers } from './rows';
 
 interface OverlongSettings {
   /** The length that a response should not reach; above 0. */
@@ -31,7 +31,7 @@ const growing = { capped: false } as const;
  * @param lengths tokens of each response, [B]
  * @throws EstimatorError for lengths that are none and options that are unknown or out of range
  */
-export function overlongPenalty(lengths: Numbers, options: OverlongPenaltyOptions): Tensor {
+export function overlongPenalty(lengths: RowNumbers, options: OverlongPenaltyOptions): Tensor {
   const who = 'overlongPenalty';
   const defaults: OverlongSettings = { maxLength: NaN, bufferLength: NaN, factor: 1, capped: true };
   const { maxLength, bufferLength, factor, capped } = resolveOptions(who, defaults, options, { verl: growing, nemo: growing, areal: growing });
@@ -52,7 +52,7 @@ export function overlongPenalty(lengths: Numbers, options: OverlongPenaltyOption
  * @param truncated [B], not 0 where a response was cut off
  * @throws EstimatorError for shapes that differ, a coefficient above 1, and with convention `nemo` a negative one
  */
-export function stopProperlyPenalty(rewards: Numbers, truncated: Numbers, options: Given<{ coefficient: number; allowNegative: boolean }>): Tensor {
+export function stopProperlyPenalty(rewards: RowNumbers, truncated: RowNumbers, options: Given<{ coefficient: number; allowNegative: boolean }>): Tensor {
   const who = 'stopProperlyPenalty';
   const { coefficient, allowNegative } = resolveOptions(who, { coefficient: NaN, allowNegative: true }, options, { nemo: { allowNegative: false } });
   checkNumber(who, 'coefficient', coefficient, allowNegative ? -Number.MAX_VALUE : 0, 1);
@@ -67,16 +67,15 @@ export function stopProperlyPenalty(rewards: Numbers, truncated: Numbers, option
  * @param ended [B], not 0 where a response holds its end
  * @throws EstimatorError for shapes that differ and options that are unknown or out of range
  */
-export function missingEosPenalty(rewards: Numbers, ended: Numbers, options: Given<{ penalty: number; replace: boolean }>): Tensor {
+export function missingEosPenalty(rewards: RowNumbers, ended: RowNumbers, options: Given<{ penalty: number; replace: boolean }>): Tensor {
   const who = 'missingEosPenalty';
   const { penalty, replace } = resolveOptions(who, { penalty: NaN, replace: false }, options);
-  checkBound(who, 'penalty', penalty);
   checkNumber(who, 'penalty', penalty, 0);
   const scores = oneARow(who, 'rewards', rewards);
   return where(flags(who, 'ended', ended, scores), scores, replace ? -penalty : scores.sub(penalty));
 }
 
-function flags(who: string, name: string, values: Numbers, like: Tensor): Tensor {
+function flags(who: string, name: string, values: RowNumbers, like: Tensor): Tensor {
   const found = oneARow(who, name, values);
   if (found.shape[0] !== like.shape[0]) throw new EstimatorError(`${who}: ${name}: expected ${like.shape[0]} flags, one a row, got ${found.shape[0]}`);
   return found.notEqual(0);

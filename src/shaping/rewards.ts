@@ -2,8 +2,7 @@
 import { EstimatorError } from '../errors';
 import { checkBound, type Given, resolveOptions } from '../options';
 import { arange, Tensor, where } from '../tensor';
-import { checkNumber, checkSameShape } from '../losses/check';
-import { floating } from '../losses/off_policy_ratios';
+import { checkNumber, checkSameShape, floating } from '../losses/check';
 
 interface TransformSettings {
   /** Added first. Default 0. */

@@ -1,10 +1,10 @@
-/** Numbers that come one a row. */
+/** RowNumbers that come one a row. */
 import { EstimatorError, showValue } from '../errors';
 import { tensor, Tensor, type DType, type TensorData } from '../tensor';
 import { isFloating } from '../tensor/dtype';
 
 /** One number a row: a tensor of shape [B] or an array. */
-export type Numbers = Tensor | readonly (number | boolean)[] | Float32Array | Float64Array | Int32Array | Uint8Array;
+export type RowNumbers = Tensor | readonly (number | boolean)[] | Float32Array | Float64Array | Int32Array | Uint8Array;
 
 /** As a floating tensor [B]; arrays become `dtype`. @throws EstimatorError for anything else */
 export function oneARow(who: string, name: string, values: unknown, dtype: DType = 'float32'): Tensor {
