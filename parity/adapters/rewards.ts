@@ -6,9 +6,10 @@ export const adapters: Adapter[] = [
   {
     library: 'SkyRL',
     function: 'skyrl_gym.envs.gsm8k.utils.compute_score',
-    answer: ({ params, inputs }) => ({
-      reward: gsm8kReward(inputs.solution, inputs.ground_truth, { method: params.method, formatScore: params.format_score, score: params.score }),
-      answer: gsm8kAnswer(inputs.solution, params.method),
-    }),
+    answer({ params, inputs }) {
+      const method = params.method ?? undefined;
+      const options = { method, formatScore: params.format_score ?? undefined, score: params.score ?? undefined };
+      return { reward: gsm8kReward(inputs.solution, inputs.ground_truth, options), answer: gsm8kAnswer(inputs.solution, method) };
+    },
   },
 ];

@@ -18,7 +18,7 @@ interface AdaptiveEntropySettings {
 
 /**
  * A coefficient of the entropy bonus that holds the policy's entropy at a target: after each step it grows by δ while the entropy is below the target and shrinks
- * by δ while it is not; it is in force only while the entropy is at most the target. He et al. 2025, "Skywork Open Reasoner 1 Technical Report", section 4.
+ * by δ while it is above; it is in force only while the entropy is at most the target. He et al. 2025, "Skywork Open Reasoner 1 Technical Report", section 4.
  *
  * @throws EstimatorError for options that are missing, unknown or out of range
  */
@@ -49,7 +49,7 @@ export class AdaptiveEntropyCoefficient {
     if (typeof entropy !== 'number') throw new EstimatorError(`AdaptiveEntropyCoefficient: entropy: expected a number, got ${showValue(entropy)}`);
     const { target, delta, min, max } = this.settings;
     if (Number.isFinite(entropy)) {
-      this.current = Math.min(max, Math.max(min, this.current + (entropy < target ? delta : -delta)));
+      this.current = Math.min(max, Math.max(min, this.current + delta * Math.sign(target - entropy)));
       this.isLow = entropy <= target;
     }
     return this.value;

@@ -41,7 +41,7 @@ interface Settings extends StatisticsOptions {
 export type RejectionOptions = Given<Settings>;
 
 export interface Rejection {
-  /** The mask [B,T] without what was left out, of the mask's dtype (bool where that is no number type). */
+  /** The mask [B,T] without what was left out, of the mask's dtype. */
   mask: Tensor;
   /**
    * Of each rule, under its name (`token_k1`, `seq_mean_k3`): statistics of its number, `fraction_high` and `fraction_low` of what exceeds its bounds, and the shares of

@@ -46,8 +46,8 @@ export function overlongPenalty(lengths: RowNumbers, options: OverlongPenaltyOpt
 }
 
 /**
- * Rewards [B] of responses that were cut off (no end-of-sequence token within the length): times `coefficient` in [0, 1]; a negative coefficient takes their place. Hu et al. 2025,
- * "Prolonged RL" (ProRL v2), scales; a fixed reward for a missing end is that of Huang et al. 2024, "The N+ Implementation Details of RLHF with PPO".
+ * Rewards [B] of responses that were cut off (no end-of-sequence token within the length): times `coefficient` in [0, 1]; a negative coefficient takes their place. Hu et
+ * al. 2025, "ProRL V2: Prolonged Training Validates RL Scaling Laws", scales; a fixed reward for a missing end is that of Huang et al. 2024, "The N+ Implementation Details of RLHF with PPO".
  *
  * @param truncated [B], not 0 where a response was cut off
  * @throws EstimatorError for shapes that differ, a coefficient above 1, and with convention `nemo` a negative one

@@ -48,8 +48,8 @@ describe('AdaptiveEntropyCoefficient', () => {
     expect(coefficient.update(0.4)).toBeCloseTo(0.02, 12);
     expect(coefficient.update(0.4)).toBeCloseTo(0.025, 12);
     expect(coefficient.update(0.6)).toBe(0);
-    expect(coefficient.update(0.5)).toBeCloseTo(0.005, 12);
-    expect(coefficient.update(NaN)).toBeCloseTo(0.005, 12);
+    expect(coefficient.update(0.5)).toBeCloseTo(0.015, 12);
+    expect(coefficient.update(NaN)).toBeCloseTo(0.015, 12);
     const resumed = new AdaptiveEntropyCoefficient({ target: 0.5, delta: 0.01 });
     resumed.restore(coefficient.state());
     expect(resumed.update(0.1)).toBe(coefficient.update(0.1));

@@ -1,7 +1,7 @@
 /** Off-policy corrections against plain loops; what masked positions may not do; options by name. */
 import {
   applyOffPolicyCorrection, gammaWeights, gradients, importanceWeights, offPolicyMetrics, offPolicySequenceMask, parseRejectionRules, rejectionMask, rejectionSampling,
-  rolloutCorrection, tensor, type OffPolicyInputs, type Tensor,
+  rolloutCorrection, tensor, zeros, type OffPolicyInputs, type Tensor,
 } from 'vantage-rl';
 import { kept, meanOf, offPolicyBatch, ratios, sumOf, validLogRatios, weights, type OffPolicyBatch } from './off_policy_reference';
 
@@ -277,6 +277,14 @@ test.each([[[[0, 0]]], [[[0, 0], [0, 0]]], [[[1]]], [[[1, 0]]]])('nothing or one
   for (const x of [weighed!, corrected.loss, ...Object.values(metrics), ...Object.values(corrected.metrics)]) {
     expect(Array.from(x.dataSync()).every(Number.isFinite)).toBe(true);
   }
+});
+
+test.each([[[0, 3]], [[2, 0]]])('batches of shape %j give batches of that shape', (shape) => {
+  const inputs = { oldLogProbs: zeros(shape), rolloutLogProbs: zeros(shape), mask: zeros(shape, { dtype: 'uint8' }) };
+  const { weights: weighed, mask, metrics } = rolloutCorrection(inputs, { weights: { level: 'sequence', normalize: true }, rules: parseRejectionRules('seq_max_k3,seq_any_ratio', 2) });
+  expect([weighed!.shape, mask.shape]).toEqual([shape, shape]);
+  for (const x of Object.values(metrics)) expect(Number.isFinite(x.item())).toBe(true);
+  expect(applyOffPolicyCorrection(inputs.oldLogProbs, inputs, { tisRatioType: 'token', sequenceMaskMetric: 'geometric' }).loss.shape).toEqual(shape);
 });
 
 test('errors name what was expected', () => {
