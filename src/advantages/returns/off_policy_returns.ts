@@ -2,7 +2,7 @@
 import { scan, type Tensor } from '../../tensor';
 import { prepare, type LambdaOptions, type Prepared, type ReturnOptions, type TrajectoryInputs } from './trajectory';
 
-export interface OffPolicyInputs extends Omit<TrajectoryInputs, 'values'> {
+export interface OffPolicyReturnInputs extends Omit<TrajectoryInputs, 'values'> {
   /** [B,T]: E_π Q(s_{t+1}, ·), the value of the state after each step under the target policy π. */
   nextValues: Tensor;
   /** [B,T]: Q(s_t, a_t) of the action taken. */
@@ -18,7 +18,7 @@ export interface OffPolicyInputs extends Omit<TrajectoryInputs, 'values'> {
  *
  * @param inputs `traces` [B,T]: c_t of the action of each step (that of a row's first step is not asked)
  */
-export function offPolicyReturns(inputs: OffPolicyInputs & { traces: Tensor }, options: ReturnOptions): Tensor {
+export function offPolicyReturns(inputs: OffPolicyReturnInputs & { traces: Tensor }, options: ReturnOptions): Tensor {
   const steps = prepare('offPolicyReturns', inputs, options, { inputs: ['actionValues', 'traces'] });
   return general(steps, steps.floats('actionValues', inputs.actionValues), steps.floats('traces', inputs.traces));
 }
@@ -28,7 +28,7 @@ export function offPolicyReturns(inputs: OffPolicyInputs & { traces: Tensor }, o
  *
  * @param inputs `importanceRatios` [B,T]: ρ_t = π(a_t)/μ(a_t) of the action of each step
  */
-export function retraceReturns(inputs: OffPolicyInputs & { importanceRatios: Tensor }, options: LambdaOptions): Tensor {
+export function retraceReturns(inputs: OffPolicyReturnInputs & { importanceRatios: Tensor }, options: LambdaOptions): Tensor {
   const steps = prepare('retraceReturns', inputs, options, { inputs: ['actionValues', 'importanceRatios'] });
   const traces = steps.floats('importanceRatios', inputs.importanceRatios).minimum(1).mul(steps.lambdas);
   return general(steps, steps.floats('actionValues', inputs.actionValues), traces);
