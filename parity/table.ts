@@ -1,13 +1,37 @@
 /** (library, function) → our call. */
 import type { Adapter } from './adapter';
+import { adapters as arealAdvantages } from './adapters/areal_advantages';
+import { adapters as controllers } from './adapters/controllers';
+import { adapters as filters } from './adapters/filters';
 import { adapters as nemoAdvantages } from './adapters/nemo_advantages';
+import { adapters as offPolicy } from './adapters/off_policy';
 import { adapters as openrlhfAdvantages } from './adapters/openrlhf_advantages';
+import { adapters as rewards } from './adapters/rewards';
+import { adapters as rlGames } from './adapters/rl_games';
+import { adapters as rlax } from './adapters/rlax';
+import { adapters as shaping } from './adapters/shaping';
 import { adapters as skyrlAdvantages } from './adapters/skyrl_advantages';
+import { adapters as torchrl } from './adapters/torchrl';
 import { adapters as trlAdvantages } from './adapters/trl_advantages';
 import { adapters as verlAdvantages } from './adapters/verl_advantages';
 import type { Case } from './case';
 
-export const adapters: readonly Adapter[] = [...skyrlAdvantages, ...verlAdvantages, ...trlAdvantages, ...openrlhfAdvantages, ...nemoAdvantages];
+export const adapters: readonly Adapter[] = [
+  ...arealAdvantages,
+  ...controllers,
+  ...filters,
+  ...nemoAdvantages,
+  ...offPolicy,
+  ...openrlhfAdvantages,
+  ...rewards,
+  ...rlGames,
+  ...rlax,
+  ...shaping,
+  ...skyrlAdvantages,
+  ...torchrl,
+  ...trlAdvantages,
+  ...verlAdvantages,
+];
 
 /** The entry for a case: that for its very name before one for the function. */
 export function adapterOf({ library, function: called, name }: Case): Adapter | undefined {

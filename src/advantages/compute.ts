@@ -11,7 +11,7 @@ import { canonicalName, getAdvantageEstimator } from './registry';
 
 type Array2D = Tensor | TensorData;
 
-/** A batch as estimators see it. All but group ids, baselines, bootstrap values ([batch]) and reward components ([batch, components]) are [batch, time]. */
+/** A batch as estimators see it. All but group ids, baselines, bootstrap values ([batch], the latter also [batch, time]) and reward components ([batch, components]) are [batch, time]. */
 export interface AdvantageInputs {
   rewards: Array2D;
   /** 1 for tokens the policy wrote; padding may be on either side, holes anywhere. */
@@ -136,8 +136,9 @@ function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs
     const value = inputs[input];
     if (value === undefined || value === null) return null;
     const array = asTensor(who, input, value);
-    expectShape(who, input, array, perRow.includes(input) ? [rewards.shape[0]!] : rewards.shape);
-    const raw = perRow.includes(input) || instance.takesRawInputs || !isFloating(array.dtype) || (remask === false && input.endsWith('LogProbs'));
+    const isPerRow = perRow.includes(input) && !(input === 'bootstrapValues' && array.ndim === 2);
+    expectShape(who, input, array, isPerRow ? [rewards.shape[0]!] : rewards.shape);
+    const raw = isPerRow || instance.takesRawInputs || !isFloating(array.dtype) || (remask === false && input.endsWith('LogProbs'));
     return raw ? array : where(masks, array, 0);
   };
   const components = inputs.rewardComponents === undefined || inputs.rewardComponents === null ? null : floating(asTensor(who, 'rewardComponents', inputs.rewardComponents));

@@ -23,6 +23,7 @@ export const commonDefaults: CommonOptions = { gamma: 1, lambda: 1, rewardOnMask
  * `vantage`: masked positions are passed through and reach nothing. `skyrl`: GAE does not look at the mask in its recurrence, REINFORCE++ starts anew behind each
  * masked token, a row alone in its group keeps its reward under GRPO, rewards at masked tokens count. `verl`: as `skyrl`, but GAE passes masked positions through. `trl`:
  * rows without a reward (NaN) are left out. `openrlhf`: masked tokens still cost a discount step. `nemo`: leave-one-out statistics; advantages of rows also stand at masked positions.
+ * `areal`: at masked tokens stands what the recurrence carries past them; GRPO's ε is 1e-5.
  */
 const presets = {
   vantage: {},
@@ -31,6 +32,7 @@ const presets = {
   trl: { rewardOnMasked: 'keep', skipNaN: true },
   openrlhf: { rewardOnMasked: 'keep', remask: false, holes: 'decay' },
   nemo: { rewardOnMasked: 'keep', remask: false },
+  areal: { remask: false },
 } as const satisfies Record<string, Record<string, unknown>>;
 
 export type Convention = keyof typeof presets;
@@ -72,6 +74,9 @@ const ofEstimators: { readonly [C in Convention]?: Readonly<Record<string, Reado
     'reinforce++_baseline': flooredWhitening,
     raw_reward: { ...flooredWhitening, whiten: 'batch' },
     distillation: { remask: true },
+  },
+  areal: {
+    grpo: { epsilon: 1e-5, remask: true },
   },
 };
 

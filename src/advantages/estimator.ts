@@ -24,7 +24,7 @@ export interface AdvantageContext {
   /** [batch, time] flags: the episode ends here; it is cut off here. */
   readonly terminated: Tensor | null;
   readonly truncated: Tensor | null;
-  /** [batch]: the value of the state behind the last token, where the row was cut off. */
+  /** [batch] or [batch, time]: the value of the state behind the last token, where the row was cut off, and behind truncated tokens. */
   readonly bootstrapValues: Tensor | null;
   /** [batch]: the reward of a baseline answer to the same prompt (a greedy one). */
   readonly baselines: Tensor | null;

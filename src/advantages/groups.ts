@@ -146,6 +146,7 @@ function numbered(ids: GroupIds, batch: number): { index: Int32Array; count: num
 
 /** Numbers ids that lie close together by a table, some ten times as fast as by a map; null where they do not. Returns the number of groups. */
 function numberedDensely(ids: Int32Array, index: Int32Array): number | null {
+  if (ids.length === 0) return 0;
   let [least, most] = [Infinity, -Infinity];
   for (let row = 0; row < ids.length; row++) {
     least = Math.min(least, ids[row]!);

@@ -9,3 +9,5 @@ export {
   getAdvantageEstimator, hasAdvantageEstimator, listAdvantageEstimators, registerAdvantageEstimator, unregisterAdvantageEstimator,
 } from './registry';
 export { maskedWhiten } from './whiten';
+export { normalize, type NormalizationLevel, type NormalizeOptions } from './normalize';
+export * from './returns';

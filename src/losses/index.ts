@@ -2,8 +2,21 @@ import { DualClipPolicyLoss, RegularPolicyLoss } from './clipped';
 import { registerPolicyLoss } from './policy_loss';
 
 export { DualClipPolicyLoss, RegularPolicyLoss } from './clipped';
+export { AdaptiveEntropyCoefficient, topEntropyMask } from './entropy';
 export { klDivergence, type KlEstimator, klEstimators } from './kl';
+export { AdaptiveKlController, createKlController, FixedKlController, type KlController, type KlControllerOptions } from './kl_controller';
 export { logitsPolicyLoss, type LogitsPolicyLossInputs, type LogitsPolicyLossOptions, type LogitsPolicyLossResult } from './logits_policy_loss';
+export {
+  applyOffPolicyCorrection, rolloutCorrection,
+  type OffPolicyCorrection, type OffPolicyCorrectionOptions, type RolloutCorrection, type RolloutCorrectionOptions,
+} from './off_policy';
+export { offPolicyMetrics, type OffPolicyMetricsOptions } from './off_policy_metrics';
+export type { OffPolicyInputs } from './off_policy_ratios';
+export { rejectionMask, type Rejection, type RejectionOptions, type RejectionRule } from './off_policy_rejection';
+export { parseRejectionRules } from './off_policy_rules';
+export { rejectionSampling, type RejectionSamplingOptions } from './off_policy_sampling';
+export { gammaWeights, offPolicySequenceMask, type GammaWeightInputs, type GammaWeightOptions, type OffPolicySequenceInputs } from './off_policy_sequence';
+export { importanceWeights, type ImportanceLevel, type ImportanceWeightOptions, type ImportanceWeights } from './off_policy_weights';
 export {
   computePolicyLoss,
   getPolicyLoss,
