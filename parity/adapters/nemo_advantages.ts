@@ -1,16 +1,16 @@
 /** NeMo-RL's estimators. Their rewards are one number a row. */
-import { combineRewards, computeAdvantages, klDivergence, outcomeRewards, tensor, zerosLike, type AdvantageOptions, type KlEstimator, type Tensor } from 'vantage-rl';
+import { combineRewards, computeAdvantages, klDivergence, outcomeRewards, tensor, zerosLike, type AdvantageOptions, type Tensor } from 'vantage-rl';
 import { type Adapter, type Answer, type Inputs } from '../adapter';
 import type { Case } from '../case';
 
 /** Its divergences are clamped: the log-ratio to ±20, the estimate to ±10. As limits of the log-ratio alone: */
-const limits: Record<KlEstimator, number> = { k1: 10, abs: 10, k2: Math.sqrt(20), k3: 20 };
+const limits: Record<string, number> = { k1: 10, abs: 10, k2: Math.sqrt(20), k3: 20 };
 
 /** The log-ratio of policy and reference, within the limits; null where the divergence takes no part. */
 function logRatio({ params }: Case, inputs: Inputs): Tensor | null {
   const [policy, reference] = [inputs.optional('log_probs'), inputs.optional('ref_log_probs')];
   if (!params.use_kl_in_reward || !policy || !reference) return null;
-  const limit = limits[params.kl_type as KlEstimator];
+  const limit = limits[params.kl_type] ?? 20;
   return policy.sub(reference).clamp(-limit, limit);
 }
 
