@@ -41,7 +41,8 @@ struct Step {
   bool in_place;        // load: the value may point into the buffer
   bool prefetch;        // load, of a program with scans: the next tile's part is asked for
   int guard;            // load: the tested value without which nothing reads it, or -1
-  bool tested;          // load of bytes: asked only whether it is 0. A tile of one truth needs no value (see Tests).
+  bool tested;          // load of bytes: others choose by it (see Tests)
+  bool valued;          // the same: there are others that read its value, which a tile of one truth needs for them alone
   bool chooses;         // where, scan: by a tested value
 };
 

@@ -120,6 +120,8 @@ struct Decay {
     for (int i = 0; i < 4; ++i) across[i] = carried[i + 4];
     block = a8;
   }
+  // Whether the powers are float32. With others steps go one by one: an infinite power of nothing would be NaN.
+  bool holds() const { return __builtin_fabs(one) <= 200; }
   // After so many steps nothing that a float32 could hold is left of what came in, were it the largest number there is.
   int64_t reach() const {
     constexpr double kBits = 300;  // 128 of the largest, 150 of the smallest, and some for sums of many
@@ -173,9 +175,9 @@ VANTAGE_INLINE void scan_constant(Step step, const uint8_t* ends, int64_t n, con
   double carry = state;  // in a register, like the step: a vector may be stored over anything, as far as the compiler knows
   int64_t i = n;
 #if VANTAGE_WIDE
-  if constexpr (sizeof(T) == 4 && !kEnds) i = scan_wide(step, i, a, carry);
+  if constexpr (sizeof(T) == 4 && !kEnds) if (a.holds()) i = scan_wide(step, i, a, carry);
 #endif
-  if constexpr (sizeof(T) == 4) {
+  if constexpr (sizeof(T) == 4) if (a.holds()) {
     const f32x8 zero = {};
     const i32x8 all = ~i32x8{};
     const f32x8 across = a.across, powers = a.carried;
@@ -239,7 +241,7 @@ VANTAGE_INLINE void scan_constant(Step step, const uint8_t* ends, int64_t n, con
 // y before step 0 alone, where the steps between are not wanted and none has an end. Vectors are summed up by Horner's rule, a few of them in float32.
 template <class T, class Step>
 VANTAGE_INLINE void sum_constant(Step step, int64_t n, const Decay& a, double& state) {
-  if constexpr (sizeof(T) == 4) {
+  if constexpr (sizeof(T) == 4) if (a.holds()) {
     constexpr int kBlocks = 8;
     const double power = a.power(kBlocks * kLanesOfBlock);
     f32x8 block;

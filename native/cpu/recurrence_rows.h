@@ -123,7 +123,8 @@ void scan_segments(const R& r, const typename TileOf::Views& views) {
       wait_for(before.ready);
       carry = before.y;
     }
-    link.y = product == 0 ? state.y : state.y + product * carry;
+    // A state of 0 stays out of the product, which overflows where coefficients are above 1.
+    link.y = product == 0 || carry == 0 ? state.y : state.y + product * carry;
     __atomic_store_n(&link.ready, 1, __ATOMIC_RELEASE);
     first.y = carry;
     link.moments = {};

@@ -82,7 +82,7 @@ void ScanTile::load(const Step& step, int64_t start, int64_t n) {
   }
   if (step.tested) {
     tests_.of[step.dst] = stride == 1 ? truth_of(from, 1, n, 0) : Truth::some;
-    if (tests_.of[step.dst] != Truth::some) return;
+    if (tests_.of[step.dst] != Truth::some && !step.valued) return;
   }
   if (step.in_place && stride == 1) {
     at_[step.dst] = from;

@@ -128,7 +128,7 @@ class Sequential {
         case Op::load: {
           const TimeMajor from = rows_of(g, step.view, t, n);
           if (step.tested) tests.of[step.dst] = from.stride == 1 && all_true(from) ? Truth::all : Truth::some;
-          if (!step.tested || tests.of[step.dst] == Truth::some) step.load_time_major(at[step.dst], from);
+          if (!step.tested || step.valued || tests.of[step.dst] == Truth::some) step.load_time_major(at[step.dst], from);
           break;
         }
         case Op::scan:

@@ -5,29 +5,30 @@ namespace {
 
 bool is_computed(const Step& step) { return in_table(step.op) || step.op == Op::cast; }
 
-// The loads whose value only `where`s and scans read, as the condition.
+// The loads of bytes that `where`s and scans choose by, and whether anything else reads their values.
 void find_tests(Code& code) {
-  bool tested[kMaxInstructions];
-  for (int v = 0; v < code.values; ++v) tested[v] = true;
-  for (int i = 0; i < code.outputs; ++i) tested[code.output[i].value] = false;
+  bool asked[kMaxInstructions] = {}, read[kMaxInstructions] = {};
+  for (int i = 0; i < code.outputs; ++i) read[code.output[i].value] = true;
   int block_end = -1;
   for (int i = 0; i < code.steps; ++i) {
-    const Step& step = code.step[i];
+    Step& step = code.step[i];
     if (step.op == Op::loop) block_end = i + step.block;
-    const bool chooses = i > block_end && step.op == Op::where && !(step.b >= 0 && code.uniform[step.b]);
-    if (step.a >= 0 && !chooses) tested[step.a] = false;
+    step.chooses = i > block_end && step.op == Op::where && !code.uniform[step.b];
+    if (step.a >= 0) (step.chooses ? asked : read)[step.a] = true;
+    if (step.mask >= 0) asked[step.mask] = true;
     for (int value : {step.b, step.c}) {
-      if (value >= 0) tested[value] = false;
+      if (value >= 0) read[value] = true;
     }
   }
   for (int i = 0; i < code.steps; ++i) {
     Step& step = code.step[i];
     if (step.op == Op::load) {
       const DType dtype = code.program->views[step.view].dtype;
-      step.tested = tested[step.dst] &= step.type == RegisterType::i32 && (dtype == DType::u8 || dtype == DType::boolean);
+      step.tested = asked[step.dst] &= step.type == RegisterType::i32 && (dtype == DType::u8 || dtype == DType::boolean);
+      step.valued = read[step.dst];
     } else if (step.dst >= 0) {
-      step.chooses = step.mask >= 0 ? tested[step.mask] : step.op == Op::where && tested[step.a];
-      tested[step.dst] = false;
+      step.chooses = step.mask >= 0 ? asked[step.mask] : step.chooses && asked[step.a];
+      asked[step.dst] = false;
     }
   }
 }
@@ -45,7 +46,7 @@ void find_singles(Code& code) {
     const Step& step = code.step[i];
     if (step.dst < 0) continue;
     constant[step.dst] = step.op == Op::constant;
-    if (step.op == Op::load) single[step.dst] = code.item[step.view] == 1 && !step.tested;
+    if (step.op == Op::load) single[step.dst] = code.item[step.view] == 1 && step.valued;
     if (!is_computed(step) || step.chooses) continue;
     bool all = true, any = false;
     for (int value : {step.a, step.b, step.c}) {
@@ -60,9 +61,10 @@ void find_singles(Code& code) {
   for (int i = code.steps - 1; i >= 0; --i) {
     const Step& step = code.step[i];
     if (is_computed(step) && single[step.dst]) continue;
-    const bool factor = is_scan(step) && step.type == RegisterType::f32;
-    if (step.a >= 0 && !factor) single[step.a] = false;
-    for (int value : {step.b, step.c, step.mask}) {
+    // Who chooses by it reads it only where the bytes differ.
+    const bool factor = is_scan(step) && step.type == RegisterType::f32, chooses = step.chooses && !is_scan(step);
+    if (step.a >= 0 && !factor && !chooses) single[step.a] = false;
+    for (int value : {step.b, step.c, step.chooses ? -1 : step.mask}) {
       if (value >= 0) single[value] = false;
     }
   }

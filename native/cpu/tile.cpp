@@ -90,7 +90,7 @@ void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
           truth = done == 0 || here == truth ? here : Truth::some;
         });
       }
-      if (truth != Truth::some) continue;
+      if (truth != Truth::some && !step.valued) continue;
     }
     char* home = code.home_of(step, memory);
     for_runs(code, tile, start, step.view, row_stride, stride, [&](char* from, int64_t done, int64_t rows) {

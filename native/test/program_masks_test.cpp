@@ -64,7 +64,10 @@ TEST(choices_by_stretches) {
       const int arrays = b.emit(Op::where, type, mask, x, y), computed = b.emit(Op::where, type, mask, sum, b.emit(Op::mul, type, x, two));
       const int constants = b.emit(Op::where, type, mask, two, b.constant(3, type)), right = b.emit(Op::where, type, mask, computed, two);
       const int left = b.emit(Op::where, type, mask, two, sum), again = b.emit(Op::where, type, mask, arrays, right);
-      for (int value : {arrays, computed, constants, right, left, again, b.emit(Op::mul, type, again, sum)}) b.store(value, type, dtype);
+      // The mask as a condition and as a number.
+      const int valid = b.emit(Op::ne, i32, mask, b.constant(0, i32)), number = type == i32 ? valid : b.emit(Op::cast, type, valid, static_cast<int>(i32));
+      const int scaled = b.emit(Op::mul, type, number, b.emit(Op::where, type, valid, x, two));
+      for (int value : {arrays, computed, constants, right, left, again, scaled, b.emit(Op::mul, type, again, sum)}) b.store(value, type, dtype);
       b.check("choices by stretches");
     }
   }
@@ -100,6 +103,10 @@ TEST(factors_of_masks) {
         const int some = b.emit(Op::where, type, b.emit(Op::gt, type, k, b.constant(1, type)), b.emit(Op::mul, type, m, decay), b.constant(0.5, type));
         const int s = b.emit(Op::scan, type, both, x, zero);
         const int previous = b.emit(Op::scan_prev, type, some, s, b.constant(2, type));
+        // As estimators have it: a mask that is chosen by and multiplied with.
+        const int bits = b.load(valid, i32), truth = b.emit(Op::ne, i32, bits, b.constant(0, i32));
+        const int kept = b.emit(Op::where, type, truth, x, zero), factor = b.emit(Op::mul, type, b.emit(Op::cast, type, truth, static_cast<int>(i32)), decay);
+        b.store(b.emit(Op::where, type, bits, b.emit(Op::scan, type, factor, kept, zero), decay), type, dtype);
         // A factor of which something else is made, too.
         const int divided = b.emit(Op::div, type, decay, b.emit(Op::add, type, k, b.constant(1, type)));
         b.store(s, type, dtype);

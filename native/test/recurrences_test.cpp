@@ -239,6 +239,32 @@ TEST(discounted_return_over_distances) {
   }
 }
 
+// Where the discount is above 1, its powers overflow before anything else does: what is 0 stays 0, and small numbers near the end are right.
+TEST(recurrences_that_grow) {
+  for (int64_t time : {70, 70'000}) {
+    Tensor rewards(DType::f32, {1, time}), mask(DType::u8, {1, time}), returns(rewards), values(rewards), no_moments(DType::f64, {0, 3});
+    Tensor no_ends(DType::u8, {0, 0}), none(DType::f32, {0, 0});
+    for (int64_t i = 0; i < time; ++i) mask.set(i, 1), rewards.set(i, 0), values.set(i, 0);
+    for_each_isa([&] {
+      if (current_isa()->device) return;
+      for (double gamma : {1.1, 2.0, -3.0, 1000.0, 1e30}) {
+        run_once(Kernel::discounted_return, {&rewards, &mask, &returns, &no_moments}, {gamma});
+        for (int64_t i = 0; i < time; ++i) CHECK(returns[i] == 0);
+        run_once(Kernel::gae, {&rewards, &values, &mask, &no_ends, &none, &returns, &none, &no_moments}, {gamma, 1});
+        for (int64_t i = 0; i < time; ++i) CHECK(returns[i] == 0);
+        Tensor last = rewards;
+        last.set(time - 1, 1);
+        run_once(Kernel::discounted_return, {&last, &mask, &returns, &no_moments}, {gamma});
+        for (int64_t k = 0; k < 12; ++k) {
+          const double expected = std::pow(gamma, static_cast<double>(k));
+          if (std::fabs(expected) < 1e38) CHECK_CLOSE(returns[time - 1 - k], expected, 1e-5, 0);
+          else CHECK(std::isinf(returns[time - 1 - k]));
+        }
+      }
+    });
+  }
+}
+
 TEST(vtrace_values) {
   const double gamma = 0.98, lambda = 0.9, clip_rho = 1.1, clip_c = 1, clip_pg = 0.9;
   for_each_isa([&] {

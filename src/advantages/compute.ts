@@ -127,8 +127,8 @@ function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs
   if (rewards.ndim !== 2) throw new EstimatorError(`${who}: expected rewards of shape [batch, time], got ${formatShape(rewards.shape)}`);
   const marks = asTensor(who, 'masks', inputs.masks);
   expectShape(who, 'masks', marks, rewards.shape);
-  // Anything but 0 counts, and counts once.
-  const masks = marks.dtype === 'uint8' || marks.dtype === 'bool' ? marks : marks.cast('bool');
+  // Anything but 0 counts, and counts once: also where an estimator multiplies by the mask. The kernels of those that take raw inputs read bytes as they are.
+  const masks = marks.dtype === 'bool' || (marks.dtype === 'uint8' && instance.takesRawInputs) ? marks : marks.cast('bool');
 
   const remask = common('remask');
   if (typeof remask !== 'boolean' && remask !== 'advantages') throw new EstimatorError(`${who}: option 'remask': expected true, false or 'advantages', got ${showValue(remask)}`);
@@ -216,8 +216,11 @@ function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, {
     throw new EstimatorError(`${who}: expected computeAdvantages to return a Tensor or {advantages, returns?, metrics?}, got ${showValue(result)}`);
   }
   const stray = result instanceof Tensor ? undefined : Object.keys(parts).find((key) => !resultNames.includes(key));
-  if (stray !== undefined) throw new EstimatorError(`${who}: expected {advantages, returns?, metrics?} from computeAdvantages, got '${stray}' in it`);
-  if (parts.finiteIf !== undefined && !(parts.finiteIf instanceof Tensor)) throw new EstimatorError(`${who}: expected finiteIf to be a Tensor, got ${showValue(parts.finiteIf)}`);
+  if (stray !== undefined) throw new EstimatorError(`${who}: expected {advantages, returns?, metrics?, finiteIf?} from computeAdvantages, got '${stray}' in it`);
+  const witness: unknown = parts.finiteIf;
+  if (witness !== undefined && !(witness instanceof Tensor && isFloating(witness.dtype) && (witness.size > 0 || valid.size === 0))) {
+    throw new EstimatorError(`${who}: expected finiteIf to be a floating Tensor that holds something, got ${showValue(witness)}`);
+  }
   const clean = (label: string, array: unknown): { array: Tensor; kept: Tensor } => {
     if (!(array instanceof Tensor)) throw new EstimatorError(`${who}: expected ${label} to be a Tensor, got ${showValue(array)}`);
     if (!sameShape(array.shape, valid.shape)) throw new EstimatorError(`${who}: expected ${label} of shape ${formatShape(valid.shape)}, got ${formatShape(array.shape)}`);

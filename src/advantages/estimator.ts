@@ -57,7 +57,8 @@ export interface AdvantageResult {
  * Base class of advantage estimators, built-in and custom.
  *
  * Subclass it, write `computeAdvantages`, and register the class by name with `registerAdvantageEstimator`. `static requires` lists the inputs that the estimator cannot do without:
- * they are checked before the call. An instance lives as long as its trainer, so fields can carry state from batch to batch.
+ * they are checked before the call. An instance lives as long as its trainer, so fields can carry state from batch to batch: numbers, or tensors that
+ * `keep` has taken from the end of the call.
  *
  * @example
  * class RewardMinusMean extends AdvantageEstimator {

@@ -7,7 +7,8 @@ export function differentiateElementwise(node: Node, g: Node, give: (node: Node,
   const [a, b, c] = node.inputs as [Node, Node, Node];
   const { binary, unary } = ops;
   const times = (x: ops.Operand, y: ops.Operand) => binary('mul', x, y);
-  switch (node.op as ElementwiseOp) {
+  const op = node.op as ElementwiseOp;
+  switch (op) {
     case 'add':
       give(a, g);
       return give(b, g);
@@ -77,8 +78,27 @@ export function differentiateElementwise(node: Node, g: Node, give: (node: Node,
       return give(a, times(g, times(node, binary('sub', 1, node))));
     case 'softplus':
       return give(a, times(g, unary('sigmoid', a)));
-    default:
-      // sign, floor, ceil, round and comparisons are flat.
-      return;
+    case 'sign':
+    case 'floor':
+    case 'ceil':
+    case 'round':
+    case 'eq':
+    case 'ne':
+    case 'lt':
+    case 'le':
+    case 'gt':
+    case 'ge':
+    case 'isnan':
+    case 'isfinite':
+    case 'and_':
+    case 'or_':
+    case 'not_':
+      return; // flat
+    case 'where':
+      throw new Error('where has a rule of its own');
+    default: {
+      const missing: never = op;
+      throw new Error(`no gradient of ${String(missing)}`);
+    }
   }
 }

@@ -177,7 +177,7 @@ test('what the library refuses inside an estimator is reported under its name, w
   register('test_metric', (rewards) => ({ advantages: rewards, metrics: { best: rewards } }));
   expect(() => computeAdvantages('test_metric', inputs)).toThrow(/'test_metric': expected metric 'best' to be a scalar, got shape \[2,3\]/);
   register('test_stray', (rewards) => ({ advantages: rewards, metric: {} }));
-  expect(() => computeAdvantages('test_stray', inputs)).toThrow(/'test_stray': expected \{advantages, returns\?, metrics\?\}.*got 'metric' in it/);
+  expect(() => computeAdvantages('test_stray', inputs)).toThrow(/'test_stray': expected \{advantages, returns\?, metrics\?, finiteIf\?\}.*got 'metric' in it/);
 });
 
 test('a mask counts positions, whatever number marks them', () => {
@@ -185,4 +185,40 @@ test('a mask counts positions, whatever number marks them', () => {
   const ones = computeAdvantages('grpo', { rewards, masks: [[1, 1, 0], [1, 1, 1]], groupIds: ['a', 'a'] });
   const others = computeAdvantages('grpo', { rewards, masks: [[2, 0.5, 0], [1, 3, 1]], groupIds: ['a', 'a'] });
   expect(others.advantages.toArray()).toEqual(ones.advantages.toArray());
+});
+
+describe('masks of bytes', () => {
+  test('anything but 0 counts once, also where an estimator multiplies by the mask', () => {
+    class Decay extends AdvantageEstimator {
+      computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor) {
+        return scan([rewards, masks], { reverse: true }, (running, [r, m]) => r!.add(running.mul(m!).mul(0.5)));
+      }
+    }
+    registerAdvantageEstimator('test_bytes', Decay, { override: true });
+    const rewards = [[1, 2, 4, 8], [1, 0, 0, 2]];
+    const expected = computeAdvantages('test_bytes', { rewards, masks: [[1, 1, 0, 1], [1, 1, 1, 1]] }).advantages.toArray();
+    for (const dtype of ['uint8', 'int32', 'float32'] as const) {
+      const masks = tensor([[255, 2, 0, 1], [7, 1, 3, 200]], { dtype });
+      expect(computeAdvantages('test_bytes', { rewards, masks }).advantages.toArray()).toEqual(expected);
+    }
+  });
+
+  test('finiteIf: what it may be, and that it is believed', () => {
+    const giving = (finiteIf: unknown) => class extends AdvantageEstimator {
+      computeAdvantages(rewards: Tensor) {
+        return { advantages: rewards.mul(NaN), finiteIf: finiteIf as Tensor };
+      }
+    };
+    const batch = { rewards: [[1, 2]], masks: [[1, 1]] };
+    const compute = (finiteIf: unknown) => {
+      registerAdvantageEstimator('test_witness', giving(finiteIf), { override: true });
+      return computeAdvantages('test_witness', batch);
+    };
+    for (const wrong of [1, 'x', tensor([1], { dtype: 'int32' }), tensor([])]) {
+      expect(() => compute(wrong)).toThrow(/'test_witness': expected finiteIf to be a floating Tensor that holds something/);
+    }
+    expect(() => compute(undefined)).toThrow(/expected finite advantages on valid tokens, got NaN/);
+    expect(() => compute(tensor([NaN]))).toThrow(/expected finite advantages on valid tokens, got NaN/);
+    expect(compute(tensor([1])).advantages.toArray()).toEqual([[NaN, NaN]]);
+  });
 });
