@@ -20,3 +20,8 @@ export function checkNumber(operation: string, name: string, value: unknown, low
   const expected = high === Infinity ? `a number, ${low} or more` : `a number from ${low} to ${high}`;
   throw new EstimatorError(`${operation}: ${name}: expected ${expected}, got ${showValue(value)}`);
 }
+
+/** @throws EstimatorError unless `value` is one of `choices` */
+export function checkChoice(operation: string, name: string, value: unknown, choices: readonly unknown[]): void {
+  if (!choices.includes(value)) throw new EstimatorError(`${operation}: ${name}: expected one of ${choices.join(', ')}, got ${showValue(value)}`);
+}

@@ -1,0 +1,40 @@
+import { stopGradient, type Tensor, where } from '../../tensor';
+import { commonOptions, type PolicyLossOptions, type ResolvedOptions } from '../options';
+import { logRatioOf, ratioMetrics, type TokenLosses, TokenPolicyLoss, type Tokens } from '../token_loss';
+
+const least = Math.log(1e-8);
+
+/**
+ * `vespo`: REINFORCE with a weight of the whole sequence, which is a constant for the gradient:
+ *
+ *     L = −φ(w)·A·ℓ,   φ(w) = w^k·e^{λ(1 − w)},   log w = Σ over the row of (ℓ − ℓ_old + log of the token's `weights`)
+ *
+ * k and λ depend on the sign of A; φ(1) = 1. Each token's log-ratio is within ±20, log w and the logs of weights are within log 1e-8 and 20. Shen et al. 2026,
+ * "VESPO: Variational Sequence-Level Soft Policy Optimization for Stable Off-Policy LLM Training".
+ *
+ * Metrics: `phi_mean` (mean of φ over the rows), and those of the ratio.
+ */
+export class VariationalSequencePolicyLoss extends TokenPolicyLoss {
+  static override readonly lossName = 'vespo';
+  static override readonly options: PolicyLossOptions = { ...commonOptions, kPos: 2, lambdaPos: 3, kNeg: 3, lambdaNeg: 2 };
+  protected override readonly weighsTokens = false;
+
+  protected tokenLosses(tokens: Tokens, options: ResolvedOptions): TokenLosses {
+    const { advantages, logProbs, oldLogProbs } = tokens;
+    const logRatio = logRatioOf(tokens, oldLogProbs, {});
+    const phi = sequenceWeight(tokens, stopGradient(logRatio), options);
+    const ratio = logRatio.exp();
+    // A row shares its advantage, hence its φ; where it does not, each token goes by its own.
+    const metrics = { phi_mean: phi.mean(), ...ratioMetrics(tokens, ratio, logRatio) };
+    return { losses: phi.mul(advantages).mul(logProbs).neg(), ratio, metrics };
+  }
+}
+
+function sequenceWeight({ advantages, valid, weights }: Tokens, logRatio: Tensor, { kPos, kNeg, lambdaPos, lambdaNeg }: ResolvedOptions): Tensor {
+  let total = logRatio.clamp(-20, 20).sum(-1, { mask: valid, keepDims: true });
+  if (weights) total = total.add(weights.log().clamp(least, 20).sum(-1, { keepDims: true }));
+  const log = total.clamp(least, 20);
+  const w = log.exp();
+  const weight = (k: number, lambda: number) => log.mul(k).sub(w.sub(1).mul(Math.max(lambda, 1e-4))).exp();
+  return where(advantages.greaterEqual(0), weight(kPos, lambdaPos), weight(kNeg, lambdaNeg));
+}
