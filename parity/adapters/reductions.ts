@@ -68,6 +68,7 @@ export const adapters: Adapter[] = [
 export function openrlhfReduction(params: Case['params']) {
   return {
     emptyRows: 'leave_out',
+    countEpsilon: 1e-8,
     totalTokens: params.batch_num_tokens ?? null,
     totalRows: params.global_batch_size ?? null,
     scale: params.dp_size ?? 1,

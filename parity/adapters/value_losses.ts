@@ -1,6 +1,7 @@
 /** Value losses of the libraries. */
 import { gradients, valueLoss, type ValueLossOptions } from 'vantage-rl';
 import type { Adapter, Answer, Inputs } from '../adapter';
+import { openrlhfReduction } from './reductions';
 import { verlReduction } from './verl_losses';
 
 function answer(inputs: Inputs, options: ValueLossOptions | ((width: number) => ValueLossOptions)): Answer {
@@ -26,6 +27,6 @@ export const adapters: Adapter[] = [
     library: 'OpenRLHF',
     function: 'ValueLoss.forward',
     answer: ({ params }, inputs) =>
-      answer(inputs, { valueClip: params.clip_eps ?? null, reduction: (params.token_level_loss ?? true) ? 'token_mean' : 'sequence_mean', emptyRows: 'leave_out' }),
+      answer(inputs, { valueClip: params.clip_eps ?? null, reduction: (params.token_level_loss ?? true) ? 'token_mean' : 'sequence_mean', ...openrlhfReduction(params) }),
   },
 ];

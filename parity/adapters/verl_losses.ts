@@ -39,14 +39,15 @@ interface Named {
   metrics?: [clipped: string, kl?: string, lower?: string];
 }
 
-function answer(name: string, options: (params: Params) => PolicyLossOptions, { mode, metrics: [clipped, kl = 'ppo_kl', lower] = [''] }: Named = {}) {
+function answer(name: string, options: (params: Params) => PolicyLossOptions, { mode, metrics: names = [''] }: Named = {}) {
+  const [clipped, kl = 'ppo_kl', lower = ''] = names;
   return (each: Case, inputs: Inputs) => {
     const given = { ...lossInputs(inputs), weights: inputs.optional('rollout_is_weights') ?? undefined };
     const all = { ...verlReduction(each.params, given.logProbs.shape[1]!, mode), ...options(each.params) };
     return lossAnswer(name, given, { convention: 'verl', ...all }, (metrics: Record<string, Tensor>) => ({
-      'actor/pg_clipfrac': metrics[clipped!] ?? 0,
+      'actor/pg_clipfrac': metrics[clipped] ?? 0,
       'actor/ppo_kl': metrics[kl],
-      'actor/pg_clipfrac_lower': metrics[lower ?? ''] ?? 0,
+      'actor/pg_clipfrac_lower': metrics[lower] ?? 0,
     }));
   };
 }
@@ -59,7 +60,7 @@ export const adapters: Adapter[] = [
     function: 'compute_policy_loss_vanilla',
     answer: answer('dual_clip', (params) => ({ ...clip(params), clipRatioC: params.clip_ratio_c ?? 3 }), { metrics: ['clip_ratio', 'ppo_kl', 'clip_ratio_dual'] }),
   },
-  { library: 'verl', function: 'compute_policy_loss_gspo', answer: answer('gspo', clip, { mode: rows, metrics: ['clip_ratio'] }) },
+  { library: 'verl', function: 'compute_policy_loss_gspo', answer: answer('gspo', clip, { mode: rows, metrics: ['clip_ratio', 'old_kl'] }) },
   {
     library: 'verl',
     function: 'compute_policy_loss_sapo',

@@ -17,6 +17,7 @@ export {
   unregisterPolicyLoss,
 } from './policy_loss';
 export { type LossReduction, lossReductions, reduceLoss, type ReductionOptions, reductionDivisors } from './reduction';
+export { rolloutWeights, type RolloutWeightOptions } from './rollout_weights';
 export {
   maskedMean, type MaskedMeanOptions, maskedStandardize, maskedVariance, type MaskedVarianceOptions, type StandardizeOptions,
 } from './statistics';

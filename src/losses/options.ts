@@ -32,6 +32,8 @@ export interface PolicyLossOptions extends ReductionOptions {
   topEntropyQuantile?: number;
   /** Also report `clip_ratio_low_min` and `clip_ratio_high_max` over rows, and clip fractions over rows where the ratio is that of a row. Default false. */
   rowMetrics?: boolean;
+  /** Added to the number of tokens that metrics divide by. Default 0: at least 1 is taken instead. */
+  metricEpsilon?: number;
 
   /** ε below: ratios under 1 − ε gain nothing. Default 0.2. */
   epsClipLow?: number;
@@ -107,6 +109,7 @@ export const commonOptions: PolicyLossOptions = {
   totalRows: null,
   scale: 1,
   countEpsilon: 0,
+  metricEpsilon: 0,
 };
 
 const unclamped = { logRatioMin: null, logRatioMax: null, klInputClamp: null, klOutputClamp: null } as const;
@@ -114,14 +117,14 @@ const averaged = { reduction: 'token_mean', emptyRows: 'leave_out' } as const;
 
 /**
  * `vantage`, `skyrl`: sums over the mask; log-ratios within ±20. `verl`: means over the tokens of the batch, 1e-8 added to numbers of tokens, rows without a
- * token left out. `trl`: nothing clamped; clip fractions of rows too. `openrlhf`: as verl, log-ratios not clamped. `nemo`, `areal`: means over the tokens.
+ * token left out. `trl`: nothing clamped; clip fractions of rows too. `openrlhf`: as verl, estimates of the divergence within ±10. `nemo`, `areal`: means over the tokens.
  */
 const presets = {
   vantage: {},
   skyrl: {},
-  verl: { ...averaged, countEpsilon: 1e-8 },
+  verl: { ...averaged, countEpsilon: 1e-8, metricEpsilon: 1e-8 },
   trl: { ...unclamped, rowMetrics: true },
-  openrlhf: { ...averaged, ...unclamped },
+  openrlhf: { ...averaged, klInputClamp: null, klOutputClamp: 10 },
   nemo: { ...averaged },
   areal: { ...averaged },
 } as const satisfies Record<string, PolicyLossOptions>;
@@ -156,6 +159,7 @@ const ranges: Readonly<Record<string, readonly [low: number, high: number, nulla
   klCoef: [-Number.MAX_VALUE, Infinity],
   topEntropyQuantile: [0, 1],
   offPolicyThreshold: [-Number.MAX_VALUE, Infinity, true],
+  metricEpsilon: [0, Infinity],
   epsClipLow: [0, Infinity],
   epsClipHigh: [0, Infinity],
   clipRatioC: [1, Infinity, true],

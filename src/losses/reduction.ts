@@ -27,7 +27,7 @@ export interface ReductionOptions {
   totalRows?: number | null;
   /** Factor on the result, such as the number of workers that will average theirs. Default 1. */
   scale?: number;
-  /** Added to a row's number of tokens in `sequence_mean`, and to the numbers of tokens that metrics divide by. Default 0: at least 1 is taken instead. */
+  /** Added to a row's number of tokens in `sequence_mean`. Default 0: at least 1 is taken instead. */
   countEpsilon?: number;
 }
 

@@ -2,7 +2,7 @@
 import { EstimatorError } from '../errors';
 import { stopGradient, type Tensor, where } from '../tensor';
 import { klDivergence } from './kl';
-import { commonOptions, type PolicyLossOptions, type RatioLevel, type ResolvedOptions, resolveOptions } from './options';
+import { commonOptions, type PolicyLossOptions, type ResolvedOptions, resolveOptions } from './options';
 import { PolicyLoss, type PolicyLossInputs, type PolicyLossResult } from './policy_loss';
 import { meanOver, reduceLoss } from './reduction';
 import { topTokens } from './select';
@@ -69,7 +69,7 @@ export abstract class TokenPolicyLoss extends PolicyLoss {
   }
 }
 
-function prepare(inputs: PolicyLossInputs, { remask, countEpsilon }: ResolvedOptions): Tokens {
+function prepare(inputs: PolicyLossInputs, { remask, metricEpsilon }: ResolvedOptions): Tokens {
   const valid = inputs.mask.notEqual(0);
   const clean = (x: Tensor, otherwise = 0) => (remask ? where(valid, x, otherwise) : x);
   return {
@@ -79,7 +79,7 @@ function prepare(inputs: PolicyLossInputs, { remask, countEpsilon }: ResolvedOpt
     rolloutLogProbs: inputs.rolloutLogProbs ? clean(inputs.rolloutLogProbs) : null,
     weights: inputs.weights ? (inputs.weights.shape[1] === inputs.mask.shape[1] ? clean(inputs.weights, 1) : inputs.weights) : null,
     valid,
-    mean: meanOver(valid, inputs.logProbs.dtype, countEpsilon),
+    mean: meanOver(valid, inputs.logProbs.dtype, metricEpsilon),
   };
 }
 
@@ -134,13 +134,14 @@ export function rolloutOf(name: string, { rolloutLogProbs }: Tokens): Tensor {
   return rolloutLogProbs;
 }
 
-/** Mean, least and largest ratio, and the divergences of the update; `ppo_kl` is that of the tokens, whatever the level of the ratio. */
-export function ratioMetrics({ logProbs, oldLogProbs, valid, mean }: Tokens, ratio: Tensor, logRatio: Tensor, level: RatioLevel = 'token'): Record<string, Tensor> {
+/** Mean, least and largest ratio, and estimates of the divergence: `approx_kl` and `ppo_kl` go by the ratio, `old_kl` by the tokens' ℓ_old − ℓ as they are. */
+export function ratioMetrics({ logProbs, oldLogProbs, valid, mean }: Tokens, ratio: Tensor, logRatio: Tensor): Record<string, Tensor> {
   const everywhere = ratio.broadcastTo([...valid.shape]);
   const log = logRatio.broadcastTo([...valid.shape]);
   return {
     approx_kl: mean(log.expm1().sub(log)),
-    ppo_kl: mean(level === 'token' ? log.neg() : oldLogProbs.sub(logProbs)),
+    ppo_kl: mean(log.neg()),
+    old_kl: mean(oldLogProbs.sub(logProbs)),
     ratio_mean: mean(everywhere),
     ratio_min: everywhere.min(null, { mask: valid }),
     ratio_max: everywhere.max(null, { mask: valid }),

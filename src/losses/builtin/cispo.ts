@@ -1,6 +1,6 @@
 import { stopGradient } from '../../tensor';
 import { commonOptions, type PolicyLossOptions, type ResolvedOptions } from '../options';
-import { logRatioOf, ratioMetrics, rolloutOf, type TokenLosses, TokenPolicyLoss, type Tokens } from '../token_loss';
+import { logRatioOf, ratioMetrics, rolloutOf, rowMean, type TokenLosses, TokenPolicyLoss, type Tokens } from '../token_loss';
 
 /**
  * `cispo`: REINFORCE with a clipped importance weight, which is a constant for the gradient:
@@ -21,15 +21,16 @@ export class ClippedWeightPolicyLoss extends TokenPolicyLoss {
   };
 
   protected tokenLosses(tokens: Tokens, options: ResolvedOptions): TokenLosses {
-    const { cispoEpsClipLow: low, cispoEpsClipHigh: high, anchor } = options;
+    const { cispoEpsClipLow: low, cispoEpsClipHigh: high, anchor, rowMetrics } = options;
     const { logProbs, oldLogProbs, advantages, valid, mean } = tokens;
     const logRatio = logRatioOf(tokens, anchor === 'rollout' ? rolloutOf('cispo', tokens) : oldLogProbs, options);
     const ratio = logRatio.exp();
     const clamped = ratio.clamp(low === null ? null : 1 - low, 1 + high);
     const everywhere = (x: typeof ratio) => x.broadcastTo([...valid.shape]);
+    const gained = ratio.greater(1 + high).logicalAnd(advantages.greater(0));
     const metrics = {
       clip_ratio: mean(everywhere(ratio.notEqual(clamped))),
-      clip_ratio_gained: mean(ratio.greater(1 + high).logicalAnd(advantages.greater(0))),
+      clip_ratio_gained: rowMetrics && ratio.shape[1] === 1 ? rowMean(gained.cast(ratio.dtype), valid).mean() : mean(gained),
       ratio_clamped_mean: mean(everywhere(clamped)),
       ...ratioMetrics(tokens, ratio, logRatio),
     };

@@ -18,7 +18,7 @@ const bounded = { logRatioMin: -20, logRatioMax: 20 } as const;
  * Algorithms"; ε_low ≠ ε_high: Yu et al. 2025, DAPO; two-sided δ: Prime Intellect 2025, INTELLECT-2.
  *
  * Metrics: `clip_ratio` (share of tokens whose clipped side is the smaller one), `clip_ratio_low` and `clip_ratio_high` (the same, by side), `approx_kl` (mean of
- * ρ − 1 − log ρ), `ppo_kl` (mean of −log ρ), `ratio_mean`, `ratio_min`, `ratio_max`; `clip_ratio_dual` (share of tokens that c bounds) where c is set.
+ * ρ − 1 − log ρ), `ppo_kl` (mean of −log ρ), `old_kl` (mean of ℓ_old − ℓ), `ratio_mean`, `ratio_min`, `ratio_max`; `clip_ratio_dual` (share of tokens that c bounds) where c is set.
  */
 export class RegularPolicyLoss extends TokenPolicyLoss {
   static override readonly lossName: string = 'regular';
@@ -53,7 +53,7 @@ export function surrogate(tokens: Tokens, logRatio: Tensor, options: ResolvedOpt
   const metrics = {
     ...clipMetrics(tokens, clipped.less(unclipped), ratio, rowMetrics),
     ...(bound && { clip_ratio_dual: tokens.mean(single.greater(bound).logicalAnd(advantages.less(0))) }),
-    ...ratioMetrics(tokens, ratio, logRatio, options.ratioLevel),
+    ...ratioMetrics(tokens, ratio, logRatio),
   };
   return { losses: bound ? where(advantages.less(0), single.minimum(bound), single) : single, ratio, metrics };
 }

@@ -12,7 +12,7 @@ const least = Math.log(1e-8);
  * k and λ depend on the sign of A; φ(1) = 1. Each token's log-ratio is within ±20, log w and the logs of weights are within log 1e-8 and 20. Shen et al. 2026,
  * "VESPO: Variational Sequence-Level Soft Policy Optimization for Stable Off-Policy LLM Training".
  *
- * Metrics: `phi_mean` (mean of φ over the rows), and those of the ratio.
+ * Metrics: `phi_mean` (mean of φ over the valid tokens; with `rowMetrics` over all), and those of the ratio.
  */
 export class VariationalSequencePolicyLoss extends TokenPolicyLoss {
   static override readonly lossName = 'vespo';
@@ -25,7 +25,7 @@ export class VariationalSequencePolicyLoss extends TokenPolicyLoss {
     const phi = sequenceWeight(tokens, stopGradient(logRatio), options);
     const ratio = logRatio.exp();
     // A row shares its advantage, hence its φ; where it does not, each token goes by its own.
-    const metrics = { phi_mean: phi.mean(), ...ratioMetrics(tokens, ratio, logRatio) };
+    const metrics = { phi_mean: options.rowMetrics ? phi.mean() : tokens.mean(phi), ...ratioMetrics(tokens, ratio, logRatio) };
     return { losses: phi.mul(advantages).mul(logProbs).neg(), ratio, metrics };
   }
 }
