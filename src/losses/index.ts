@@ -1,5 +1,5 @@
 export * from './builtin';
-export { klDivergence, type KlEstimator, klEstimators, type KlOptions } from './kl';
+export { klDivergence, type KlEstimator, type KlEstimatorAlias, klEstimators, type KlOptions } from './kl';
 export { logitsPolicyLoss, type LogitsPolicyLossInputs, type LogitsPolicyLossOptions, type LogitsPolicyLossResult } from './logits_policy_loss';
 export { type LossConvention, type PolicyLossOptions, type RatioLevel, type ResolvedOptions } from './options';
 export {

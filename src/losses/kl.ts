@@ -13,7 +13,8 @@ export const klEstimators = [...plainKlEstimators, 'k1+', 'k2+', 'k3+'] as const
 export type KlEstimator = (typeof klEstimators)[number];
 
 /** Other names in use. */
-const aliases: Readonly<Record<string, PlainKlEstimator>> = { kl: 'k1', mse: 'k2', low_var_kl: 'k3' };
+const aliases = { kl: 'k1', mse: 'k2', low_var_kl: 'k3' } as const;
+export type KlEstimatorAlias = keyof typeof aliases;
 
 export interface KlOptions {
   /** The log-ratio is clamped to ± this, without gradient beyond; null for no bound. Default 20 for `k3`, else null. */
@@ -38,10 +39,10 @@ export interface KlOptions {
  *
  * @throws EstimatorError for shapes that differ, another estimator, and bounds that are none
  */
-export function klDivergence(logProbs: Tensor, refLogProbs: Tensor, type: KlEstimator, mask?: Tensor, options: KlOptions = {}): Tensor {
+export function klDivergence(logProbs: Tensor, refLogProbs: Tensor, type: KlEstimator | KlEstimatorAlias, mask?: Tensor, options: KlOptions = {}): Tensor {
   const { weights } = options;
   checkSameShape('klDivergence', { logProbs, refLogProbs, ...(mask && { mask }), ...(weights && { weights }) });
-  const name = Object.hasOwn(aliases, type) ? aliases[type]! : type;
+  const name: KlEstimator = Object.hasOwn(aliases, type) ? aliases[type as KlEstimatorAlias] : (type as KlEstimator);
   if (!klEstimators.includes(name)) {
     throw new EstimatorError(`klDivergence: type: expected one of ${klEstimators.join(', ')}, got ${showValue(type)}`);
   }

@@ -32,6 +32,8 @@ export interface PolicyLossOptions extends ReductionOptions {
   topEntropyQuantile?: number;
   /** Also report `clip_ratio_low_min` and `clip_ratio_high_max` over rows, and clip fractions over rows where the ratio is that of a row. Default false. */
   rowMetrics?: boolean;
+  /** Also report `ppo_kl`, the mean of −log ρ, and `old_kl`, the mean of ℓ_old − ℓ, which nothing bounds. Default false. */
+  driftMetrics?: boolean;
   /** Added to the number of tokens that metrics divide by. Default 0: at least 1 is taken instead. */
   metricEpsilon?: number;
 
@@ -100,6 +102,7 @@ export const commonOptions: PolicyLossOptions = {
   offPolicyThreshold: null,
   topEntropyQuantile: 1,
   rowMetrics: false,
+  driftMetrics: false,
   maxSeqLen: null,
   microBatchSize: null,
   incompleteMicroBatch: 'count',
@@ -117,14 +120,14 @@ const averaged = { reduction: 'token_mean', emptyRows: 'leave_out' } as const;
 
 /**
  * `vantage`, `skyrl`: sums over the mask; log-ratios within ±20. `verl`: means over the tokens of the batch, 1e-8 added to numbers of tokens, rows without a
- * token left out. `trl`: nothing clamped; clip fractions of rows too. `openrlhf`: as verl, estimates of the divergence within ±10. `nemo`, `areal`: means over the tokens.
+ * token left out, `driftMetrics`. `trl`: nothing clamped; clip fractions of rows too. `openrlhf`: as verl, estimates of the divergence within ±10. `nemo`, `areal`: means over the tokens.
  */
 const presets = {
   vantage: {},
   skyrl: {},
-  verl: { ...averaged, countEpsilon: 1e-8, metricEpsilon: 1e-8 },
+  verl: { ...averaged, countEpsilon: 1e-8, metricEpsilon: 1e-8, driftMetrics: true },
   trl: { ...unclamped, rowMetrics: true },
-  openrlhf: { ...averaged, klInputClamp: null, klOutputClamp: 10 },
+  openrlhf: { ...averaged, klInputClamp: null, klOutputClamp: 10, driftMetrics: true },
   nemo: { ...averaged },
   areal: { ...averaged },
 } as const satisfies Record<string, PolicyLossOptions>;
@@ -191,6 +194,7 @@ const choices: Readonly<Record<string, readonly unknown[]>> = {
   remask: [true, false],
   klRatioWeighted: [true, false],
   rowMetrics: [true, false],
+  driftMetrics: [true, false],
 };
 
 function check(name: string, known: readonly string[], options: ResolvedOptions): void {

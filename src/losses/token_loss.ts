@@ -17,6 +17,8 @@ export interface Tokens {
   valid: Tensor;
   /** Mean over the valid tokens. */
   mean: (x: Tensor) => Tensor;
+  /** Whether `driftMetrics` are asked for. */
+  reportsDrift: boolean;
 }
 
 export interface TokenLosses {
@@ -69,7 +71,7 @@ export abstract class TokenPolicyLoss extends PolicyLoss {
   }
 }
 
-function prepare(inputs: PolicyLossInputs, { remask, metricEpsilon }: ResolvedOptions): Tokens {
+function prepare(inputs: PolicyLossInputs, { remask, metricEpsilon, driftMetrics }: ResolvedOptions): Tokens {
   const valid = inputs.mask.notEqual(0);
   const clean = (x: Tensor, otherwise = 0) => (remask ? where(valid, x, otherwise) : x);
   return {
@@ -80,6 +82,7 @@ function prepare(inputs: PolicyLossInputs, { remask, metricEpsilon }: ResolvedOp
     weights: inputs.weights ? (inputs.weights.shape[1] === inputs.mask.shape[1] ? clean(inputs.weights, 1) : inputs.weights) : null,
     valid,
     mean: meanOver(valid, inputs.logProbs.dtype, metricEpsilon),
+    reportsDrift: driftMetrics,
   };
 }
 
@@ -134,14 +137,13 @@ export function rolloutOf(name: string, { rolloutLogProbs }: Tokens): Tensor {
   return rolloutLogProbs;
 }
 
-/** Mean, least and largest ratio, and estimates of the divergence: `approx_kl` and `ppo_kl` go by the ratio, `old_kl` by the tokens' ℓ_old − ℓ as they are. */
-export function ratioMetrics({ logProbs, oldLogProbs, valid, mean }: Tokens, ratio: Tensor, logRatio: Tensor): Record<string, Tensor> {
+/** Mean, least and largest ratio, and estimates of the divergence: `approx_kl` goes by the ratio, of `driftMetrics` `ppo_kl` too, and `old_kl` by ℓ_old − ℓ as it is. */
+export function ratioMetrics({ logProbs, oldLogProbs, valid, mean, reportsDrift }: Tokens, ratio: Tensor, logRatio: Tensor): Record<string, Tensor> {
   const everywhere = ratio.broadcastTo([...valid.shape]);
   const log = logRatio.broadcastTo([...valid.shape]);
   return {
     approx_kl: mean(log.expm1().sub(log)),
-    ppo_kl: mean(log.neg()),
-    old_kl: mean(oldLogProbs.sub(logProbs)),
+    ...(reportsDrift && { ppo_kl: mean(log.neg()), old_kl: mean(oldLogProbs.sub(logProbs)) }),
     ratio_mean: mean(everywhere),
     ratio_min: everywhere.min(null, { mask: valid }),
     ratio_max: everywhere.max(null, { mask: valid }),

@@ -1,5 +1,6 @@
 /** PPO's clipped surrogate, plain and dual-clipped. */
 import { type Tensor, where } from '../../tensor';
+import { checkNumber } from '../check';
 import { commonOptions, type PolicyLossOptions, type ResolvedOptions } from '../options';
 import { meanOver } from '../reduction';
 import { logRatioOf, ratioMetrics, rowMean, type TokenLosses, TokenPolicyLoss, type Tokens } from '../token_loss';
@@ -18,7 +19,7 @@ const bounded = { logRatioMin: -20, logRatioMax: 20 } as const;
  * Algorithms"; ε_low ≠ ε_high: Yu et al. 2025, DAPO; two-sided δ: Prime Intellect 2025, INTELLECT-2.
  *
  * Metrics: `clip_ratio` (share of tokens whose clipped side is the smaller one), `clip_ratio_low` and `clip_ratio_high` (the same, by side), `approx_kl` (mean of
- * ρ − 1 − log ρ), `ppo_kl` (mean of −log ρ), `old_kl` (mean of ℓ_old − ℓ), `ratio_mean`, `ratio_min`, `ratio_max`; `clip_ratio_dual` (share of tokens that c bounds) where c is set.
+ * ρ − 1 − log ρ), `ratio_mean`, `ratio_min`, `ratio_max`; `clip_ratio_dual` (share of tokens that c bounds) where c is set.
  */
 export class RegularPolicyLoss extends TokenPolicyLoss {
   static override readonly lossName: string = 'regular';
@@ -27,6 +28,7 @@ export class RegularPolicyLoss extends TokenPolicyLoss {
   };
 
   protected tokenLosses(tokens: Tokens, options: ResolvedOptions): TokenLosses {
+    checkNumber((this.constructor as typeof TokenPolicyLoss).lossName, 'epsClipLow', options.epsClipLow, 0, 1);
     const logRatio = logRatioOf(tokens, tokens.oldLogProbs, options);
     return surrogate(tokens, logRatio, options);
   }
@@ -82,7 +84,7 @@ function clipMetrics({ valid, mean }: Tokens, isClipped: Tensor, ratio: Tensor, 
 export function clippedMetrics(logProbs: Tensor, oldLogProbs: Tensor, advantages: Tensor, mask: Tensor, epsClipLow: number, epsClipHigh: number): Record<string, Tensor> {
   const valid = mask.notEqual(0);
   const [ours, old, weighed] = [logProbs, oldLogProbs, advantages].map((x) => where(valid, x, 0)) as [Tensor, Tensor, Tensor];
-  const tokens: Tokens = { logProbs: ours, oldLogProbs: old, advantages: weighed, rolloutLogProbs: null, weights: null, valid, mean: meanOver(valid, ours.dtype) };
+  const tokens: Tokens = { logProbs: ours, oldLogProbs: old, advantages: weighed, rolloutLogProbs: null, weights: null, valid, mean: meanOver(valid, ours.dtype), reportsDrift: false };
   const options = { ...RegularPolicyLoss.options, epsClipLow, epsClipHigh } as unknown as ResolvedOptions;
   return surrogate(tokens, logRatioOf(tokens, old, options), options).metrics;
 }
