@@ -15,8 +15,7 @@ function answer({ params }: Case, inputs: Inputs): Answer {
     epsClipHigh: params.clip_eps_high,
     clipRatioC: params.dual_clip ?? null,
     // A ratio of sequences goes with a mean of sequences.
-    reduction: (params.token_level_loss ?? true) && params.policy_loss_type !== 'gspo' ? 'token_mean' : 'sequence_mean',
-    ...openrlhfReduction(params),
+    ...openrlhfReduction(params, (params.token_level_loss ?? true) && params.policy_loss_type !== 'gspo'),
   };
   const corrects = params.enable_vllm_is_correction ?? false;
   if (params.policy_loss_type === 'gspo') {
@@ -27,7 +26,9 @@ function answer({ params }: Case, inputs: Inputs): Answer {
   }
   if (!corrects) return lossAnswer('regular', given, options, ({ clip_ratio, old_kl }) => ({ clip_ratio, ppo_kl: old_kl }));
   const [low, high] = params.vllm_is_truncated_threshold as [number, number];
-  const type = corrections[params.vllm_is_correction_type ?? 'tis'];
+  const name: string = params.vllm_is_correction_type ?? 'tis';
+  const type = corrections[name];
+  if (!type) throw new Error(`vllm_is_correction_type: expected tis, icepop or seq-mask-tis, got '${name}'`);
   const { weights, kl } = rolloutWeights(given.oldLogProbs, inputs.array('rollout_log_probs'), given.mask, { type, low, high });
   return lossAnswer('regular', { ...given, weights }, options, ({ clip_ratio, old_kl }) => ({ clip_ratio, ppo_kl: old_kl, vllm_kl: kl }));
 }

@@ -58,19 +58,21 @@ export const adapters: Adapter[] = [
     function: 'aggregate_loss',
     answer({ params }, inputs) {
       const losses = inputs.array('loss_mat');
-      const loss = reduceLoss(losses, inputs.mask('mask', losses), (params.token_level_loss ?? true) ? 'token_mean' : 'sequence_mean', openrlhfReduction(params));
-      return { loss };
+      const { reduction, ...options } = openrlhfReduction(params);
+      return { loss: reduceLoss(losses, inputs.mask('mask', losses), reduction, options) };
     },
   },
 ];
 
-/** Our options for OpenRLHF's `aggregate_loss`. */
-export function openrlhfReduction(params: Case['params']) {
+/** Our options for OpenRLHF's `aggregate_loss`: it knows of other workers where it is told the numbers of all. */
+export function openrlhfReduction(params: Case['params'], tokens: boolean = params.token_level_loss ?? true) {
+  const total = tokens ? params.batch_num_tokens : params.global_batch_size;
   return {
+    reduction: tokens ? 'token_mean' : 'sequence_mean',
     emptyRows: 'leave_out',
     countEpsilon: 1e-8,
     totalTokens: params.batch_num_tokens ?? null,
     totalRows: params.global_batch_size ?? null,
-    scale: params.dp_size ?? 1,
+    scale: (total ?? null) === null ? 1 : (params.dp_size ?? 1),
   } as const;
 }

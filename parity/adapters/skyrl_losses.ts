@@ -39,8 +39,8 @@ export const adapters: Adapter[] = [
     function: 'compute_policy_loss_cispo',
     answer: answer('cispo', ({ cispo_anchor, cispo_eps_clip_low, cispo_eps_clip_high }) => ({
       anchor: cispo_anchor ?? 'old',
-      cispoEpsClipLow: cispo_eps_clip_low,
-      cispoEpsClipHigh: cispo_eps_clip_high,
+      cispoEpsClipLow: cispo_eps_clip_low ?? undefined,
+      cispoEpsClipHigh: cispo_eps_clip_high ?? undefined,
     })),
   },
   {

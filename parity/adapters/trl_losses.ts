@@ -20,15 +20,17 @@ export const trlTypes: Readonly<Record<string, { reduction?: PolicyLossOptions['
 
 /** The options that a loss of TRL's takes: those of its type only. */
 export function trlOptions(type: string, params: Params): PolicyLossOptions {
-  const clip = { epsClipLow: params.epsilon_low, epsClipHigh: params.epsilon_high ?? params.epsilon_low, delta: params.delta ?? null, ratioLevel: params.importance_sampling_level };
+  const level = params.importance_sampling_level ?? 'token';
+  const number = (name: string): number | undefined => params[name] ?? undefined;
+  const clip = { epsClipLow: params.epsilon_low, epsClipHigh: params.epsilon_high ?? params.epsilon_low, delta: params.delta ?? null, ratioLevel: level };
   switch (type) {
     case 'cispo':
       // Its upper bound is ε itself; there is no lower one.
-      return { cispoEpsClipLow: null, cispoEpsClipHigh: params.epsilon_high - 1, ratioLevel: params.importance_sampling_level };
+      return { cispoEpsClipLow: null, cispoEpsClipHigh: (params.epsilon_high ?? params.epsilon_low) - 1, ratioLevel: level };
     case 'sapo':
-      return { tauPos: params.sapo_temperature_pos, tauNeg: params.sapo_temperature_neg, ratioLevel: params.importance_sampling_level };
+      return { tauPos: number('sapo_temperature_pos'), tauNeg: number('sapo_temperature_neg'), ratioLevel: level };
     case 'vespo':
-      return { kPos: params.vespo_k_pos, lambdaPos: params.vespo_lambda_pos, kNeg: params.vespo_k_neg, lambdaNeg: params.vespo_lambda_neg, remask: false };
+      return { kPos: number('vespo_k_pos'), lambdaPos: number('vespo_lambda_pos'), kNeg: number('vespo_k_neg'), lambdaNeg: number('vespo_lambda_neg'), remask: false };
     case 'luspo':
       return { ...clip, remask: false };
     default:

@@ -27,6 +27,6 @@ export const adapters: Adapter[] = [
     library: 'OpenRLHF',
     function: 'ValueLoss.forward',
     answer: ({ params }, inputs) =>
-      answer(inputs, { valueClip: params.clip_eps ?? null, reduction: (params.token_level_loss ?? true) ? 'token_mean' : 'sequence_mean', ...openrlhfReduction(params) }),
+      answer(inputs, { valueClip: params.clip_eps ?? null, ...openrlhfReduction(params) }),
   },
 ];

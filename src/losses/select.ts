@@ -23,7 +23,7 @@ export function topTokens(x: Tensor, valid: Tensor, count: number, ties: 'first'
   const over = clean.greater(low).logicalAnd(valid);
   if (ties === 'all') return over;
   const above = clean.greater(high).logicalAnd(valid);
-  const least_ = over.logicalAnd(above.logicalNot());
-  const rank = least_.cast('int32').reshape([1, x.size]).cumsum(-1).reshape([...x.shape]);
-  return above.logicalOr(least_.logicalAnd(rank.lessEqual(above.sum().neg().add(count))));
+  const level = over.logicalAnd(above.logicalNot());
+  const rank = level.cast('int32').reshape([1, x.size]).cumsum(-1).reshape([...x.shape]);
+  return above.logicalOr(level.logicalAnd(rank.lessEqual(above.sum().neg().add(count))));
 }

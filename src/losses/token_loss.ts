@@ -48,10 +48,9 @@ export abstract class TokenPolicyLoss extends PolicyLoss {
     const { lossName, options: own, fixed } = this.constructor as typeof TokenPolicyLoss;
     const options = resolveOptions(lossName, own, given, fixed);
     const tokens = prepare(inputs, options);
-    const { losses: own_, ratio, metrics } = this.tokenLosses(tokens, options);
-    const shape = inputs.logProbs.shape;
-    let [losses, mask] = [own_.broadcastTo([...shape]), tokens.valid];
-    const factors = [drift(lossName, inputs, tokens, options), entropic(lossName, inputs, tokens, options), this.weighsTokens ? tokens.weights : null];
+    const { losses: first, ratio, metrics } = this.tokenLosses(tokens, options);
+    let [losses, mask] = [first.broadcastTo([...inputs.logProbs.shape]), tokens.valid];
+    const factors = [drift(tokens, options), entropic(lossName, inputs, tokens, options), this.weighsTokens ? tokens.weights : null];
     for (const factor of factors) if (factor) losses = losses.mul(factor);
     let reported = metrics;
     if (inputs.correction) {
@@ -87,11 +86,11 @@ function prepare(inputs: PolicyLossInputs, { remask, metricEpsilon, driftMetrics
 }
 
 /** 1 where a row's tokens keep their policy term, [B,T]: advantages of 0 or more, and rows that the policy has not left (DeepSeek-AI 2025, DeepSeek-V3.2). */
-function drift(_: string, inputs: PolicyLossInputs, tokens: Tokens, { offPolicyThreshold }: ResolvedOptions): Tensor | null {
+function drift(tokens: Tokens, { offPolicyThreshold }: ResolvedOptions): Tensor | null {
   if (offPolicyThreshold === null) return null;
   const sampled = tokens.rolloutLogProbs ?? tokens.oldLogProbs;
   const gap = rowMean(stopGradient(sampled.sub(tokens.logProbs)), tokens.valid);
-  const keeps = inputs.advantages.greaterEqual(0).logicalOr(gap.lessEqual(offPolicyThreshold));
+  const keeps = tokens.advantages.greaterEqual(0).logicalOr(gap.lessEqual(offPolicyThreshold));
   return keeps.cast(tokens.logProbs.dtype);
 }
 
@@ -100,8 +99,8 @@ function entropic(name: string, { entropy }: PolicyLossInputs, { valid, logProbs
   if (topEntropyQuantile === 1) return null;
   if (!entropy) throw new EstimatorError(`${name}: entropy: expected a Tensor, as topEntropyQuantile is ${topEntropyQuantile}`);
   const count = valid.sum().item();
-  // Those not under the (1 − q)-quantile, which lies between two order statistics.
-  const taken = count - Math.ceil((count - 1) * (1 - topEntropyQuantile));
+  // Those not under the (1 − q)-quantile, which lies between two order statistics; 10·(1 − 0.7) is to be 3.
+  const taken = count - Math.ceil(Math.fround((count - 1) * (1 - topEntropyQuantile)));
   return topTokens(stopGradient(entropy), valid, taken, 'all').cast(logProbs.dtype);
 }
 
