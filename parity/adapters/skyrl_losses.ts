@@ -1,16 +1,22 @@
 /** SkyRL's policy losses. */
-import type { PolicyLossOptions } from 'vantage-rl';
+import { applyOffPolicyCorrection, type LossCorrection, type PolicyLossOptions } from 'vantage-rl';
 import type { Adapter, Inputs } from '../adapter';
 import type { Case } from '../case';
+import { skyrlCorrection } from './off_policy';
 import { lossAnswer, lossInputs } from './policy_loss';
 
 type Params = Case['params'];
 
 function answer(name: string, options: (params: Params) => PolicyLossOptions) {
   return (each: Case, inputs: Inputs) => {
-    const given = lossInputs(inputs);
-    if (each.params.off_policy_correction) throw new Error('off_policy_correction is not mapped');
+    const correcting = each.params.off_policy_correction;
+    const correction: LossCorrection = ({ losses, ...given }) => {
+      const { loss, mask, metrics } = applyOffPolicyCorrection(losses, given, skyrlCorrection(correcting));
+      return { losses: loss, mask, metrics };
+    };
+    const given = { ...lossInputs(inputs), ...(correcting && { correction }) };
     return lossAnswer(name, given, { convention: 'skyrl', ...options(each.params) }, (metrics) => ({
+      ...metrics,
       // Losses without a clip report 0.
       clip_ratio: metrics.clip_ratio ?? 0,
       importance_ratio: metrics.ratio_mean,

@@ -3,6 +3,7 @@ import { EstimatorError } from '../errors';
 import { stopGradient, type Tensor, where } from '../tensor';
 import { klDivergence } from './kl';
 import { commonOptions, type PolicyLossOptions, type ResolvedOptions, resolveOptions } from './options';
+import { offPolicySequenceMask } from './off_policy_sequence';
 import { PolicyLoss, type PolicyLossInputs, type PolicyLossResult } from './policy_loss';
 import { meanOver, reduceLoss } from './reduction';
 import { topTokens } from './select';
@@ -89,9 +90,8 @@ function prepare(inputs: PolicyLossInputs, { remask, metricEpsilon, driftMetrics
 function drift(tokens: Tokens, { offPolicyThreshold }: ResolvedOptions): Tensor | null {
   if (offPolicyThreshold === null) return null;
   const sampled = tokens.rolloutLogProbs ?? tokens.oldLogProbs;
-  const gap = rowMean(stopGradient(sampled.sub(tokens.logProbs)), tokens.valid);
-  const keeps = tokens.advantages.greaterEqual(0).logicalOr(gap.lessEqual(offPolicyThreshold));
-  return keeps.cast(tokens.logProbs.dtype);
+  const { logProbs, advantages, valid: mask } = tokens;
+  return offPolicySequenceMask({ logProbs, rolloutLogProbs: sampled, advantages, mask }, { threshold: offPolicyThreshold });
 }
 
 /** 1 for the valid tokens of the highest entropy, [B,T] (Wang et al. 2025, "Beyond the 80/20 Rule: High-Entropy Minority Tokens Drive Effective RL"). */

@@ -1,6 +1,6 @@
-/** Divergences, reductions, statistics, weights and selections against plain loops. */
+/** Divergences, reductions, statistics and selections against plain loops. */
 import {
-  klDivergence, klEstimators, type KlOptions, maskedMean, maskedStandardize, maskedVariance, reduceLoss, reductionDivisors, rolloutWeights, valueLoss,
+  klDivergence, klEstimators, type KlOptions, maskedMean, maskedStandardize, maskedVariance, reduceLoss, reductionDivisors, valueLoss,
 } from '../../src/losses';
 import { topTokens } from '../../src/losses/select';
 import { gradients, type Tensor, tensor } from '../../src/tensor';
@@ -120,31 +120,6 @@ describe('statistics', () => {
       expect(list(maskedStandardize(x, few))).toEqual([0, 0, 0]);
       expect(() => maskedVariance(x, few, { tooFew: 'error' })).toThrow(`maskedVariance: expected at least 2 valid positions, got ${count}`);
     }
-  });
-});
-
-describe('rolloutWeights', () => {
-  it.each(['truncate', 'mask', 'sequence_mask'] as const)('%s', (type) => {
-    const { weights, kl } = rolloutWeights(spoilt(rows), spoilt(others), mask(), { type, low: 0.3, high: 2.5 });
-    const ratio = (b: number, t: number) => Math.exp(rows[b][t] - others[b][t]);
-    const geometric = maskRows.map((row, b) => {
-      const at = row.flatMap((m, t) => (m ? [rows[b][t] - others[b][t]] : []));
-      return Math.exp(sum(at) / Math.max(1, at.length));
-    });
-    const inside = (x: number) => x >= 0.3 && x <= 2.5;
-    const expected = maskRows.flatMap((row, b) =>
-      row.map((m, t) => {
-        if (!m) return 1;
-        if (type === 'truncate') return Math.min(Math.max(ratio(b, t), 0.3), 2.5);
-        return inside(type === 'mask' ? ratio(b, t) : geometric[b]) ? ratio(b, t) : 0;
-      }),
-    );
-    expectClose(list(weights), expected);
-    expect(kl.item()).toBeCloseTo(sum(maskRows.flatMap((row, b) => row.flatMap((m, t) => (m ? [others[b][t] - rows[b][t]] : [])))) / valid.length, 10);
-  });
-
-  it('names what is wrong', () => {
-    expect(() => rolloutWeights(float(rows), float(others), mask(), { low: 3, high: 2 })).toThrow('rolloutWeights: high: expected a number, 3 or more, got 2');
   });
 });
 

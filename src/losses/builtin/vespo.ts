@@ -1,8 +1,6 @@
-import { stopGradient, type Tensor, where } from '../../tensor';
 import { commonOptions, type PolicyLossOptions, type ResolvedOptions } from '../options';
+import { gammaWeights } from '../off_policy_sequence';
 import { logRatioOf, ratioMetrics, type TokenLosses, TokenPolicyLoss, type Tokens } from '../token_loss';
-
-const least = Math.log(1e-8);
 
 /**
  * `vespo`: REINFORCE with a weight of the whole sequence, which is a constant for the gradient:
@@ -20,21 +18,13 @@ export class VariationalSequencePolicyLoss extends TokenPolicyLoss {
   protected override readonly weighsTokens = false;
 
   protected tokenLosses(tokens: Tokens, options: ResolvedOptions): TokenLosses {
-    const { advantages, logProbs, oldLogProbs } = tokens;
+    const { advantages, logProbs, oldLogProbs, valid: mask, weights: importanceRatio } = tokens;
+    const { kPos, lambdaPos, kNeg, lambdaNeg, remask: maskRatio } = options;
     const logRatio = logRatioOf(tokens, oldLogProbs, {});
-    const phi = sequenceWeight(tokens, stopGradient(logRatio), options);
+    const phi = gammaWeights({ logRatio, advantages, mask, importanceRatio }, { kPos, lambdaPos, kNeg, lambdaNeg, maskRatio });
     const ratio = logRatio.exp();
     // A row shares its advantage, hence its φ; where it does not, each token goes by its own.
     const metrics = { phi_mean: options.rowMetrics ? phi.mean() : tokens.mean(phi), ...ratioMetrics(tokens, ratio, logRatio) };
     return { losses: phi.mul(advantages).mul(logProbs).neg(), ratio, metrics };
   }
-}
-
-function sequenceWeight({ advantages, valid, weights }: Tokens, logRatio: Tensor, { kPos, kNeg, lambdaPos, lambdaNeg }: ResolvedOptions): Tensor {
-  let total = logRatio.clamp(-20, 20).sum(-1, { mask: valid, keepDims: true });
-  if (weights) total = total.add(weights.log().clamp(least, 20).sum(-1, { keepDims: true }));
-  const log = total.clamp(least, 20);
-  const w = log.exp();
-  const weight = (k: number, lambda: number) => log.mul(k).sub(w.sub(1).mul(Math.max(lambda, 1e-4))).exp();
-  return where(advantages.greaterEqual(0), weight(kPos, lambdaPos), weight(kNeg, lambdaNeg));
 }
