@@ -94,7 +94,7 @@ function drift(tokens: Tokens, { offPolicyThreshold }: ResolvedOptions): Tensor 
   return offPolicySequenceMask({ logProbs, rolloutLogProbs: sampled, advantages, mask }, { threshold: offPolicyThreshold });
 }
 
-/** 1 for the valid tokens of the highest entropy, [B,T] (Wang et al. 2025, "Beyond the 80/20 Rule: High-Entropy Minority Tokens Drive Effective RL"). */
+/** 1 for the valid tokens of the highest entropy, [B,T] (Wang et al. 2025, "Beyond the 80/20 Rule"). */
 function entropic(name: string, { entropy }: PolicyLossInputs, { valid, logProbs }: Tokens, { topEntropyQuantile }: ResolvedOptions): Tensor | null {
   if (topEntropyQuantile === 1) return null;
   if (!entropy) throw new EstimatorError(`${name}: entropy: expected a Tensor, as topEntropyQuantile is ${topEntropyQuantile}`);

@@ -167,6 +167,26 @@ describe('what comes after the tokens', () => {
     }
   });
 
+  it('clip_cov takes out as many tokens as it says, by chance: others from another seed, and at another step', () => {
+    const wide = batchOf(3, 16, 32, 0);
+    const run = (seed: number, shift = 0) => {
+      const inputs = tensorsOf(wide, 'float32', NaN, false);
+      const logProbs = shift === 0 ? inputs.logProbs : inputs.logProbs.mul(1 - shift).realize();
+      const options = { clipCovRatio: 0.2, clipCovLow: -100, clipCovHigh: 100, seed };
+      const { loss, metrics } = computePolicyLoss('clip_cov', { ...inputs, logProbs, oldLogProbs: logProbs.detach() }, options);
+      const [gradient] = gradients(loss, [logProbs]);
+      const share = metrics.clip_ratio.item();
+      return { share, taken: list(gradient).map((x, i) => Number(x === 0 && wide.mask.flat()[i] === 1)) };
+    };
+    const valid = wide.mask.flat().filter(Boolean).length;
+    const { share, taken } = run(0);
+    expect(taken.reduce((a, b) => a + b, 0)).toBe(Math.trunc(0.2 * valid));
+    expect(share * valid).toBeCloseTo(Math.trunc(0.2 * valid), 3);
+    expect(run(0).taken).toEqual(taken);
+    expect(run(1).taken).not.toEqual(taken);
+    expect(run(0, 0.01).taken).not.toEqual(taken);
+  });
+
   it('options are known by name, and conventions are bundles of them', () => {
     expect(() => value('regular', { epsClipHihg: 0.2 } as never)).toThrow("policy loss 'regular': unknown option \"epsClipHihg\". Did you mean 'epsClipHigh'?");
     expect(() => value('gpg', { epsClipLow: 0.2 })).toThrow("policy loss 'gpg': unknown option \"epsClipLow\"");

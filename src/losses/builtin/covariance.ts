@@ -12,7 +12,7 @@ function covariances({ advantages, logProbs, mean }: Tokens): Tensor {
 
 /**
  * `clip_cov`: as `regular`, but some of the tokens that the clip leaves alone and whose covariance of advantage and log-prob lies within (`clipCovLow`, `clipCovHigh`)
- * give no gradient: `clipCovRatio` of the number of valid tokens, one at least, drawn by chance from `seed`. Cui et al. 2025, "The Entropy Mechanism of Reinforcement
+ * give no gradient: `clipCovRatio` of the number of valid tokens, one at least, drawn by chance from `seed` and the log-probs. Cui et al. 2025, "The Entropy Mechanism of Reinforcement
  * Learning for Reasoning Language Models". The bounds speak of advantages around 1: with divisors folded in (see `reductionDivisors`) scale them alike.
  *
  * Metrics: `clip_ratio` (share of tokens taken out), and those of the ratio.
@@ -35,7 +35,9 @@ export class ClipCovariancePolicyLoss extends TokenPolicyLoss {
     const within = covariance.greater(clipCovLow).logicalAnd(covariance.less(clipCovHigh));
     const candidates = within.logicalAnd(valid).logicalAnd(clipped.less(unclipped).logicalNot());
     const count = Math.max(Math.trunc(clipCovRatio * valid.sum().item()), 1);
-    const order = randomUniform(valid.shape, { key: randomKey(seed) });
+    // The digits of the log-probs make it another choice at every step, from one seed, and the same one in the same step of another run.
+    const drawn = randomUniform(valid.shape, { key: randomKey(seed), device: advantages.device });
+    const order = drawn.add(stopGradient(tokens.logProbs).mul(1e4)).mod(1);
     const taken = topTokens(order, candidates, count).logicalAnd(candidates);
     const metrics = { clip_ratio: mean(taken), ...ratioMetrics(tokens, ratio, logRatio) };
     return { losses: where(taken, 0, unclipped.minimum(clipped).neg()), ratio, metrics };

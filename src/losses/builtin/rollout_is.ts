@@ -7,7 +7,7 @@ import { logRatioOf, ratioMetrics, rolloutOf, type TokenLosses, TokenPolicyLoss,
  *
  *     L = −sg[ρ·1(1 − ε_low < ρ < 1 + ε_high)]·A·ℓ,   ρ = exp(ℓ − ℓ_rollout)
  *
- * Zeng et al. 2026, "GLM-5: from Vibe Coding to Agentic Engineering". Needs `rolloutLogProbs`. Metrics: `clip_ratio` (share of tokens out of range), and those of the ratio.
+ * GLM-5 Team 2026, "GLM-5: from Vibe Coding to Agentic Engineering". Needs `rolloutLogProbs`. Metrics: `clip_ratio` (share of tokens out of range), and those of the ratio.
  */
 export class RolloutWeightPolicyLoss extends TokenPolicyLoss {
   static override readonly lossName = 'rollout_is';
