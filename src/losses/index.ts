@@ -3,7 +3,7 @@ export { klDivergence, type KlEstimator, type KlEstimatorAlias, klEstimators, ty
 export { AdaptiveEntropyCoefficient, topEntropyMask } from './entropy';
 export { AdaptiveKlController, createKlController, FixedKlController, type KlController, type KlControllerOptions } from './kl_controller';
 export { logitsPolicyLoss, type LogitsPolicyLossInputs, type LogitsPolicyLossOptions, type LogitsPolicyLossResult } from './logits_policy_loss';
-export { type LossConvention, type PolicyLossOptions, type RatioLevel, type ResolvedOptions } from './options';
+export { type PolicyLossOptions, type RatioLevel, type ResolvedOptions } from './options';
 export {
   applyOffPolicyCorrection, rolloutCorrection,
   type OffPolicyCorrection, type OffPolicyCorrectionOptions, type RolloutCorrection, type RolloutCorrectionOptions,

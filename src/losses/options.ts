@@ -1,5 +1,5 @@
 /** The options of policy losses: their types, their defaults, the habits of libraries, and how they are put together. */
-import { didYouMean, EstimatorError, showValue } from '../errors';
+import { type ConventionName, resolveOptions } from '../options';
 import { checkChoice, checkNumber } from './check';
 import type { KlEstimator } from './kl';
 import { type LossReduction, lossReductions, type ReductionOptions } from './reduction';
@@ -11,7 +11,7 @@ export type RatioLevel = (typeof ratioLevels)[number];
 /** What every built-in loss takes. Which of these a loss takes besides, its class says (`static options`). */
 export interface PolicyLossOptions extends ReductionOptions {
   /** A bundle of defaults: the habits of a library. Single options override it. Default `vantage`. */
-  convention?: LossConvention;
+  convention?: ConventionName;
   /** How the tokens' losses become one number. Default `token_sum`: the reduction's divisors are in the advantages already (see `reductionDivisors`). */
   reduction?: LossReduction;
   /** Masked positions are 0 for the loss, whatever they hold. Default true; `false` lets them through where a library's formula looks at them. */
@@ -130,9 +130,7 @@ const presets = {
   openrlhf: { ...averaged, klInputClamp: null, klOutputClamp: 10, driftMetrics: true },
   nemo: { ...averaged },
   areal: { ...averaged },
-} as const satisfies Record<string, PolicyLossOptions>;
-
-export type LossConvention = keyof typeof presets;
+} as const satisfies Record<ConventionName, PolicyLossOptions>;
 
 /**
  * The options in force: defaults of the loss, the preset's, what was given. An option given as undefined is not given.
@@ -140,19 +138,11 @@ export type LossConvention = keyof typeof presets;
  * @param fixed options whose default is what makes the loss: no preset changes them
  * @throws EstimatorError for an option that the loss does not have, with the nearest name, and for values that are none
  */
-export function resolveOptions(name: string, own: PolicyLossOptions, given: PolicyLossOptions, fixed: readonly string[] = []): ResolvedOptions {
-  const operation = `policy loss '${name}'`;
+export function resolveLossOptions(name: string, own: PolicyLossOptions, given: PolicyLossOptions, fixed: readonly string[] = []): ResolvedOptions {
   const known = Object.keys(own);
-  const { convention = 'vantage', ...rest } = given;
-  checkChoice(operation, 'convention', convention, Object.keys(presets));
-  const set = Object.entries(rest).filter(([, value]) => value !== undefined);
-  for (const [key] of set) {
-    if (known.includes(key)) continue;
-    const nearest = didYouMean(key, known);
-    throw new EstimatorError(`${operation}: unknown option ${showValue(key)}.${nearest === null ? '' : ` Did you mean '${nearest}'?`} Options: convention, ${known.join(', ')}`);
-  }
-  const preset = Object.entries(presets[convention]).filter(([key]) => known.includes(key) && !fixed.includes(key));
-  const options = { ...own, ...Object.fromEntries(preset), ...Object.fromEntries(set), convention } as unknown as ResolvedOptions;
+  const takes = (preset: PolicyLossOptions) => Object.fromEntries(Object.entries(preset).filter(([key]) => known.includes(key) && !fixed.includes(key)));
+  const habits = Object.fromEntries(Object.entries(presets).map(([convention, preset]) => [convention, takes(preset)]));
+  const options = resolveOptions<PolicyLossOptions>(`policy loss '${name}'`, own, given, habits) as ResolvedOptions;
   check(name, known, options);
   return options;
 }

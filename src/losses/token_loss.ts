@@ -2,7 +2,7 @@
 import { EstimatorError } from '../errors';
 import { stopGradient, type Tensor, where } from '../tensor';
 import { klDivergence } from './kl';
-import { commonOptions, type PolicyLossOptions, type ResolvedOptions, resolveOptions } from './options';
+import { commonOptions, type PolicyLossOptions, type ResolvedOptions, resolveLossOptions } from './options';
 import { offPolicySequenceMask } from './off_policy_sequence';
 import { PolicyLoss, type PolicyLossInputs, type PolicyLossResult } from './policy_loss';
 import { meanOver, reduceLoss } from './reduction';
@@ -47,7 +47,7 @@ export abstract class TokenPolicyLoss extends PolicyLoss {
   /** @throws EstimatorError for options that the loss does not have or whose value is none, and for inputs that are missing */
   computeLoss(inputs: PolicyLossInputs, given: PolicyLossOptions = {}): PolicyLossResult {
     const { lossName, options: own, fixed } = this.constructor as typeof TokenPolicyLoss;
-    const options = resolveOptions(lossName, own, given, fixed);
+    const options = resolveLossOptions(lossName, own, given, fixed);
     const tokens = prepare(inputs, options);
     const { losses: first, ratio, metrics } = this.tokenLosses(tokens, options);
     let [losses, mask] = [first.broadcastTo([...inputs.logProbs.shape]), tokens.valid];

@@ -188,9 +188,9 @@ describe('what comes after the tokens', () => {
   });
 
   it('options are known by name, and conventions are bundles of them', () => {
-    expect(() => value('regular', { epsClipHihg: 0.2 } as never)).toThrow("policy loss 'regular': unknown option \"epsClipHihg\". Did you mean 'epsClipHigh'?");
-    expect(() => value('gpg', { epsClipLow: 0.2 })).toThrow("policy loss 'gpg': unknown option \"epsClipLow\"");
-    expect(() => value('regular', { convention: 'tlr' as never })).toThrow("policy loss 'regular': convention: expected one of vantage, skyrl, verl, trl, openrlhf, nemo, areal, got \"tlr\"");
+    expect(() => value('regular', { epsClipHihg: 0.2 } as never)).toThrow("policy loss 'regular': unknown option 'epsClipHihg'. Did you mean 'epsClipHigh'?");
+    expect(() => value('gpg', { epsClipLow: 0.2 })).toThrow("policy loss 'gpg': unknown option 'epsClipLow'");
+    expect(() => value('regular', { convention: 'tlr' as never })).toThrow("policy loss 'regular': option 'convention': expected one of vantage, skyrl, verl, trl, openrlhf, nemo, areal, got \"tlr\". Did you mean 'trl'?");
     expect(() => value('dppo', { divergence: 'tv' as never })).toThrow('dppo: divergence: expected one of binary_tv, binary_kl, got "tv"');
     expect(() => value('sapo', { tauPos: 0 })).toThrow('sapo: tauPos: expected a number');
     const { rolloutLogProbs: _, ...without } = tensorsOf(batch, 'float64', NaN, false);
