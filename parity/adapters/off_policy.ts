@@ -1,7 +1,7 @@
 /** Off-policy corrections. */
 import {
   applyOffPolicyCorrection, gammaWeights, importanceWeights, offPolicySequenceMask, parseRejectionRules, rejectionSampling, rolloutCorrection,
-  type ImportanceWeightOptions, type OffPolicyInputs,
+  type ImportanceWeightOptions, type OffPolicyCorrectionOptions, type OffPolicyInputs,
 } from 'vantage-rl';
 import type { Adapter, Answer, Inputs } from '../adapter';
 import type { Case } from '../case';
@@ -12,31 +12,31 @@ function policies(inputs: Inputs, old = 'old_log_probs', rollout = 'rollout_log_
   return { oldLogProbs, rolloutLogProbs: inputs.array(rollout), mask: inputs.mask('mask', oldLogProbs) };
 }
 
-function skyrl({ params }: Case, inputs: Inputs): Answer {
+/** Our options for SkyRL's `off_policy_correction`. */
+export function skyrlCorrection(params: Case['params']): OffPolicyCorrectionOptions {
   // One bound alone does not switch the token mask on in SkyRL.
   const bothBounds = (params.token_mask_is_threshold_low ?? null) !== null && (params.token_mask_is_threshold_high ?? null) !== null;
-  const oldLogProbs = inputs.array('old_log_probs');
   return {
-    ...applyOffPolicyCorrection(
-      inputs.array('loss_mat'),
-      { oldLogProbs, rolloutLogProbs: inputs.optional('rollout_log_probs'), mask: inputs.mask('mask', oldLogProbs) },
-      {
-        convention: 'skyrl',
-        tisRatioType: params.tis_ratio_type ?? null,
-        tokenTisRatioClipHigh: params.token_tis_ratio_clip_high ?? undefined,
-        sequenceTisRatioClipHigh: params.sequence_tis_ratio_clip_high ?? undefined,
-        sequenceMaskMetric: params.sequence_mask_metric ?? null,
-        productMaskLow: params.product_mask_low ?? undefined,
-        productMaskHigh: params.product_mask_high ?? undefined,
-        geoMaskLow: params.geo_mask_low ?? undefined,
-        geoMaskHigh: params.geo_mask_high ?? undefined,
-        outlierTokenIsThresholdLow: params.outlier_token_is_threshold_low ?? null,
-        outlierTokenIsThresholdHigh: params.outlier_token_is_threshold_high ?? null,
-        tokenMaskIsThresholdLow: bothBounds ? params.token_mask_is_threshold_low : null,
-        tokenMaskIsThresholdHigh: bothBounds ? params.token_mask_is_threshold_high : null,
-      },
-    ),
+    convention: 'skyrl',
+    tisRatioType: params.tis_ratio_type ?? null,
+    tokenTisRatioClipHigh: params.token_tis_ratio_clip_high ?? undefined,
+    sequenceTisRatioClipHigh: params.sequence_tis_ratio_clip_high ?? undefined,
+    sequenceMaskMetric: params.sequence_mask_metric ?? null,
+    productMaskLow: params.product_mask_low ?? undefined,
+    productMaskHigh: params.product_mask_high ?? undefined,
+    geoMaskLow: params.geo_mask_low ?? undefined,
+    geoMaskHigh: params.geo_mask_high ?? undefined,
+    outlierTokenIsThresholdLow: params.outlier_token_is_threshold_low ?? null,
+    outlierTokenIsThresholdHigh: params.outlier_token_is_threshold_high ?? null,
+    tokenMaskIsThresholdLow: bothBounds ? params.token_mask_is_threshold_low : null,
+    tokenMaskIsThresholdHigh: bothBounds ? params.token_mask_is_threshold_high : null,
   };
+}
+
+function skyrl({ params }: Case, inputs: Inputs): Answer {
+  const oldLogProbs = inputs.array('old_log_probs');
+  const given = { oldLogProbs, rolloutLogProbs: inputs.optional('rollout_log_probs'), mask: inputs.mask('mask', oldLogProbs) };
+  return { ...applyOffPolicyCorrection(inputs.array('loss_mat'), given, skyrlCorrection(params)) };
 }
 
 function verl({ params }: Case, inputs: Inputs): Answer {

@@ -27,3 +27,8 @@ export function checkNumber(operation: string, name: string, value: unknown, low
   const expected = low === -Number.MAX_VALUE ? open : low === Number.MIN_VALUE && high === Infinity ? 'a number above 0' : bounded;
   throw new EstimatorError(`${operation}: ${name}: expected ${expected}, got ${showValue(value)}`);
 }
+
+/** @throws EstimatorError unless `value` is one of `choices` */
+export function checkChoice(operation: string, name: string, value: unknown, choices: readonly unknown[]): void {
+  if (!choices.includes(value)) throw new EstimatorError(`${operation}: ${name}: expected one of ${choices.join(', ')}, got ${showValue(value)}`);
+}

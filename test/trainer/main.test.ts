@@ -75,7 +75,7 @@ describe('main', () => {
       ['trainer.algorithm.advantage_estimator=gpro'],
       `Unknown advantage estimator 'gpro'. Did you mean 'grpo'? Registered: ${listAdvantageEstimators().join(', ')}`,
     ],
-    [['trainer.algorithm.policy_loss_type=regulr'], "Unknown policy loss 'regulr'. Did you mean 'regular'? Registered: dual_clip, regular"],
+    [['trainer.algorithm.policy_loss_type=regulr'], "Unknown policy loss 'regulr'. Did you mean 'regular'? Registered: "],
     [['trainer.algorithm.advantage_estimator=gae'], "trainer.critic.model: expected a model ({} for one of the policy's shape)"],
     [['trainer.sede=1'], 'trainer.sede: unknown key. Did you mean trainer.seed?'],
     [
