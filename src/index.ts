@@ -6,10 +6,12 @@
 export * from './tensor';
 export * from './advantages';
 export * from './losses';
+export * from './shaping';
 export * from './models';
 export * from './config';
 export * from './data';
 export * from './environments';
 export * from './tracking';
 export * from './trainer';
+export { conventionNames, type ConventionName } from './options';
 export { ConfigError, DataError, EnvironmentError, EstimatorError, NativeError, RegistryError, TensorError, TrainingError, VantageError } from './errors';

@@ -73,6 +73,11 @@ export class Registry<T> {
     return this.resolve(name) !== undefined;
   }
 
+  /** The name that an alias stands for; any other text as it is. */
+  nameOf(name: string): string {
+    return this.resolve(name) ?? name;
+  }
+
   /** The names, sorted, without aliases. */
   list(): string[] {
     return [...this.table.values.keys()].sort();

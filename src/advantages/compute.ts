@@ -4,13 +4,14 @@ import { didYouMean, EstimatorError, showValue, VantageError } from '../errors';
 import { evaluate, scan, tensor, Tensor, tidy, where, type TensorData } from '../tensor';
 import { isFloating } from '../tensor/dtype';
 import { formatShape, sameShape } from '../tensor/shape';
+import { checkOption, type EstimatorOptions } from './options';
 import { advantageInputs, type AdvantageContext, type AdvantageEstimator, type AdvantageEstimatorClass, type AdvantageInput, type AdvantageResult } from './estimator';
 import { Groups, type GroupIds } from './groups';
-import { getAdvantageEstimator } from './registry';
+import { canonicalName, getAdvantageEstimator } from './registry';
 
 type Array2D = Tensor | TensorData;
 
-/** A batch as estimators see it. All but group ids, baselines and bootstrap values ([batch]) are [batch, time]. */
+/** A batch as estimators see it. All but group ids, baselines, bootstrap values ([batch], the latter also [batch, time]) and reward components ([batch, components]) are [batch, time]. */
 export interface AdvantageInputs {
   rewards: Array2D;
   /** 1 for tokens the policy wrote; padding may be on either side, holes anywhere. */
@@ -26,10 +27,13 @@ export interface AdvantageInputs {
   baselines?: Array2D | null;
   sumSquaredProbs?: Array2D | null;
   turnIds?: Array2D | null;
+  rewardComponents?: Array2D | null;
+  teacherLogProbs?: Array2D | null;
+  importanceWeights?: Array2D | null;
 }
 
 /** Options of every estimator, and beside them an estimator's own (its `static options`). */
-export interface AdvantageOptions extends Partial<CommonOptions> {
+export interface AdvantageOptions extends Partial<CommonOptions>, EstimatorOptions {
   /** A bundle of options after the habits of a library; each option given by itself overrides it. Default `vantage`. */
   convention?: Convention;
   [estimatorOption: string]: unknown;
@@ -64,18 +68,21 @@ export function computeAdvantages(estimator: string | AdvantageEstimator, inputs
     if (typeof (instance as Partial<AdvantageEstimator> | null)?.computeAdvantages !== 'function') {
       throw new EstimatorError(`computeAdvantages: expected the name or an instance of an advantage estimator, got ${showValue(estimator)}`);
     }
-    const name = typeof estimator === 'string' ? estimator : (registeredNames.get(instance) ?? instance.constructor.name);
-    return run(name, instance, inputs, options);
+    if (typeof estimator === 'string') return run(estimator, instance, inputs, options);
+    const { name, common } = created.get(instance) ?? { name: instance.constructor.name, common: {} };
+    const stray = Object.keys(options).find((key) => !commonNames.includes(key) && options[key] !== undefined);
+    if (stray !== undefined) throw new EstimatorError(`advantage estimator '${name}': option '${stray}' came with an instance, which has its options: give it to createAdvantageEstimator`);
+    return run(name, instance, inputs, { ...common, ...given(options) });
   });
 }
 
-/** The names that instances were made under, for messages. */
-const registeredNames = new WeakMap<AdvantageEstimator, string>();
+/** The names that instances were made under, and the common options that came with them. */
+const created = new WeakMap<AdvantageEstimator, { name: string; common: AdvantageOptions }>();
 
-/** An estimator of a registered class, with its own options taken from `options`. It keeps its state from call to call. */
+/** An estimator of a registered class, with its own options taken from `options`; the common ones hold for every call that does not give others. It keeps its state from call to call. */
 export function createAdvantageEstimator(name: string, options: AdvantageOptions = {}): AdvantageEstimator {
   const instance = instantiate(name, options);
-  registeredNames.set(instance, name);
+  created.set(instance, { name, common: Object.fromEntries(commonNames.map((key) => [key, options[key]])) });
   return instance;
 }
 
@@ -83,7 +90,7 @@ function instantiate(name: string, options: AdvantageOptions): AdvantageEstimato
   const Class = getAdvantageEstimator(name);
   const who = `advantage estimator '${name}'`;
   const standard = Class.options ?? {};
-  const preset = presetOf(who, options.convention);
+  const preset = presetOf(who, options.convention, canonicalName(name));
   const own: Record<string, unknown> = {};
   for (const key of Object.keys(standard)) if (key in preset) own[key] = preset[key];
   for (const [key, value] of Object.entries(options)) {
@@ -93,7 +100,7 @@ function instantiate(name: string, options: AdvantageOptions): AdvantageEstimato
       const nearest = didYouMean(key, names);
       throw new EstimatorError(`${who}: unknown option '${key}'.${nearest ? ` Did you mean '${nearest}'?` : ''} Options: ${names.join(', ')}`);
     }
-    if (typeof value !== typeof standard[key]) throw new EstimatorError(`${who}: option '${key}': expected a ${typeof standard[key]}, got ${showValue(value)}`);
+    checkOption(`${who}: option '${key}'`, value, standard[key], Class.choices?.[key]);
     own[key] = value;
   }
   return new Class(own);
@@ -101,7 +108,7 @@ function instantiate(name: string, options: AdvantageOptions): AdvantageEstimato
 
 function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs, options: AdvantageOptions): Advantages {
   const who = `advantage estimator '${name}'`;
-  const preset = presetOf(who, options.convention);
+  const preset = presetOf(who, options.convention, canonicalName(name));
   const common = (key: keyof CommonOptions): unknown => {
     if (options[key] !== undefined) return options[key];
     return preset[key] !== undefined ? preset[key] : commonDefaults[key];
@@ -113,7 +120,7 @@ function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs
   const requires = (instance.constructor as AdvantageEstimatorClass).requires ?? [];
   for (const input of requires) {
     if (inputs[input] === undefined || inputs[input] === null) {
-      throw new EstimatorError(`${who} requires '${input}', which this run does not have${remedy(input)}. Given: ${given(inputs).join(', ')}`);
+      throw new EstimatorError(`${who} requires '${input}', which this run does not have${remedy(input)}. Given: ${Object.keys(given(inputs)).join(', ')}`);
     }
   }
   const rewards = floating(asTensor(who, 'rewards', inputs.rewards));
@@ -123,13 +130,21 @@ function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs
   // Anything but 0 counts, and counts once: also where an estimator multiplies by the mask. The kernels of those that take raw inputs read bytes as they are.
   const masks = marks.dtype === 'bool' || (marks.dtype === 'uint8' && instance.takesRawInputs) ? marks : marks.cast('bool');
 
+  const remask = common('remask');
+  if (typeof remask !== 'boolean' && remask !== 'advantages') throw new EstimatorError(`${who}: option 'remask': expected true, false or 'advantages', got ${showValue(remask)}`);
   const optional = (input: Exclude<AdvantageInput, 'groupIds'>): Tensor | null => {
     const value = inputs[input];
     if (value === undefined || value === null) return null;
     const array = asTensor(who, input, value);
-    expectShape(who, input, array, perRow.includes(input) ? [rewards.shape[0]!] : rewards.shape);
-    return perRow.includes(input) || instance.takesRawInputs || !isFloating(array.dtype) ? array : where(masks, array, 0);
+    const isPerRow = perRow.includes(input) && !(input === 'bootstrapValues' && array.ndim === 2);
+    expectShape(who, input, array, isPerRow ? [rewards.shape[0]!] : rewards.shape);
+    const raw = isPerRow || instance.takesRawInputs || !isFloating(array.dtype) || (remask === false && input.endsWith('LogProbs'));
+    return raw ? array : where(masks, array, 0);
   };
+  const components = inputs.rewardComponents === undefined || inputs.rewardComponents === null ? null : floating(asTensor(who, 'rewardComponents', inputs.rewardComponents));
+  if (components && (components.ndim !== 2 || components.shape[0] !== rewards.shape[0])) {
+    throw new EstimatorError(`${who}: expected rewardComponents of shape [${rewards.shape[0]}, components], got ${formatShape(components.shape)}`);
+  }
   const context: AdvantageContext = {
     gamma: fraction(who, 'gamma', common('gamma')),
     lambda: fraction(who, 'lambda', common('lambda')),
@@ -143,12 +158,16 @@ function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs
     baselines: optional('baselines'),
     sumSquaredProbs: optional('sumSquaredProbs'),
     turnIds: optional('turnIds'),
+    rewardComponents: components,
+    teacherLogProbs: optional('teacherLogProbs'),
+    importanceWeights: optional('importanceWeights'),
+    remask,
   };
   const values = optional('values');
   const onMasked = common('rewardOnMasked');
   const prepared = instance.takesRawInputs && onMasked === 'drop' ? rewards : placeRewards(who, rewards, masks, onMasked);
   const result = attempt(who, values === null, () => instance.computeAdvantages(prepared, values && floating(values), masks, context));
-  return checked(who, result, masks, rewards, { leavesZeros: instance.leavesZeros, remask: Boolean(common('remask')) });
+  return checked(who, result, masks, rewards, { leavesZeros: instance.leavesZeros && remask === true, remask });
 }
 
 /** Rewards that stand at masked positions are dropped, moved, or refused. */
@@ -188,7 +207,7 @@ function attempt(who: string, withoutValues: boolean, body: () => unknown): unkn
   }
 }
 
-function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, { leavesZeros, remask }: { leavesZeros: boolean; remask: boolean }): Advantages {
+function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, { leavesZeros, remask }: { leavesZeros: boolean; remask: boolean | 'advantages' }): Advantages {
   if (typeof (result as { then?: unknown } | null)?.then === 'function') {
     throw new EstimatorError(`${who}: expected computeAdvantages to return advantages at once, got a Promise (is it async?)`);
   }
@@ -207,7 +226,7 @@ function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, {
     if (!sameShape(array.shape, valid.shape)) throw new EstimatorError(`${who}: expected ${label} of shape ${formatShape(valid.shape)}, got ${formatShape(array.shape)}`);
     if (!isFloating(array.dtype)) throw new EstimatorError(`${who}: expected ${label} of a floating dtype, got ${array.dtype}`);
     const kept = leavesZeros ? array : where(valid, array, 0);
-    return { array: remask ? kept : array, kept };
+    return { array: remask === true || (remask === 'advantages' && label === 'advantages') ? kept : array, kept };
   };
   const advantages = clean('advantages', parts.advantages);
   const separate = parts.returns !== undefined && parts.returns !== parts.advantages;
@@ -265,8 +284,9 @@ function fraction(who: string, name: string, value: unknown): number {
   return value;
 }
 
-function given(inputs: AdvantageInputs): string[] {
-  return Object.entries(inputs).filter(([, value]) => value !== undefined && value !== null).map(([key]) => key);
+/** The entries that are there. */
+function given<T extends object>(entries: T): Partial<T> {
+  return Object.fromEntries(Object.entries(entries).filter(([, value]) => value !== undefined && value !== null)) as Partial<T>;
 }
 
 function remedy(input: AdvantageInput): string {
@@ -275,6 +295,8 @@ function remedy(input: AdvantageInput): string {
       return ' (values come from a critic: set trainer.critic.model)';
     case 'refLogProbs':
       return ' (they come from the reference policy: set trainer.algorithm.use_kl_loss or use_kl_in_reward)';
+    case 'rewardComponents':
+      return ' (one number for each reward function and row; give it to computeAdvantages)';
     default:
       return '';
   }

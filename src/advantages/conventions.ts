@@ -13,27 +13,85 @@ export interface CommonOptions {
    * What happens to a reward at a masked position: `drop`, `keep` (grouped estimators count it in the row's total), `carry` (it goes to the valid token before it), `error`.
    */
   rewardOnMasked: 'drop' | 'keep' | 'carry' | 'error';
-  /** Set what leaves at masked positions to 0. */
-  remask: boolean;
+  /** Set what leaves at masked positions to 0; `advantages`: only in the advantages, not in the returns. */
+  remask: boolean | 'advantages';
 }
 
 export const commonDefaults: CommonOptions = { gamma: 1, lambda: 1, rewardOnMasked: 'drop', remask: true };
 
 /**
  * `vantage`: masked positions are passed through and reach nothing. `skyrl`: GAE does not look at the mask in its recurrence, REINFORCE++ starts anew behind each
- * masked token, a row alone in its group keeps its reward under GRPO, rewards at masked tokens count, outputs are not masked again.
+ * masked token, a row alone in its group keeps its reward under GRPO, rewards at masked tokens count. `verl`: as `skyrl`, but GAE passes masked positions through. `trl`:
+ * rows without a reward (NaN) are left out. `openrlhf`: masked tokens still cost a discount step. `nemo`: leave-one-out statistics; advantages of rows also stand at masked positions.
+ * `areal`: at masked tokens stands what the recurrence carries past them; GRPO's ε is 1e-5.
  */
 const presets = {
   vantage: {},
-  skyrl: { rewardOnMasked: 'keep', remask: false, holes: 'ignore', resetOnMask: true, singleton: 'raw' },
+  skyrl: { rewardOnMasked: 'keep', remask: 'advantages', holes: 'ignore', resetOnMask: true, singleton: 'raw' },
+  verl: { rewardOnMasked: 'keep', remask: 'advantages', singleton: 'raw', resetOnMask: true, countEpsilon: 1e-8 },
+  trl: { rewardOnMasked: 'keep', skipNaN: true },
+  openrlhf: { rewardOnMasked: 'keep', remask: false, holes: 'decay' },
+  nemo: { rewardOnMasked: 'keep', remask: false },
+  areal: { remask: false },
 } as const satisfies Record<string, Record<string, unknown>>;
 
 export type Convention = keyof typeof presets;
 
-/** The values that a preset gives to options. @throws EstimatorError for an unknown preset */
-export function presetOf(who: string, name: unknown): Readonly<Record<string, unknown>> {
+/** Whitening by the variance of all tokens, floored instead of shifted. */
+const flooredWhitening = { ddof: 0, epsilon: 0, minVariance: 1e-8 } as const;
+
+/** What a preset says of a single estimator, before what it says of all. */
+const ofEstimators: { readonly [C in Convention]?: Readonly<Record<string, Readonly<Record<string, unknown>>>> } = {
+  skyrl: {
+    gae: { remask: false },
+    rloo: { singleton: 'zero' },
+  },
+  verl: {
+    gae: { remask: false },
+    'reinforce++': { holes: 'ignore' },
+    remax: { remask: false },
+    grpo_passk: { singleton: 'error' },
+    gdpo: { whiten: 'tokens', whitenEpsilon: 1e-8, whitenEpsilonPlacement: 'inside' },
+    optimal_token_baseline: { countEmptyRows: true },
+  },
+  trl: {
+    gae: { holes: 'decay' },
+    grpo: { epsilon: 1e-4 },
+    gdpo: { epsilon: 1e-4, whitenEpsilon: 1e-4 },
+  },
+  openrlhf: {
+    gae: flooredWhitening,
+    grpo: { epsilon: 1e-9 },
+    'reinforce++': flooredWhitening,
+    'reinforce++_baseline': flooredWhitening,
+  },
+  nemo: {
+    gae: { remask: 'advantages', countEpsilon: 1e-8 },
+    vapo_gae: { remask: 'advantages', countEpsilon: 1e-8 },
+    grpo: { leaveOneOut: true },
+    gdpo: { leaveOneOut: true, minComponents: 2 },
+    'reinforce++': flooredWhitening,
+    'reinforce++_baseline': flooredWhitening,
+    raw_reward: { ...flooredWhitening, whiten: 'batch' },
+    distillation: { remask: true },
+  },
+  areal: {
+    grpo: { epsilon: 1e-5, remask: true },
+  },
+};
+
+/**
+ * The values that a preset gives to options.
+ *
+ * @param estimator the registered name of the estimator they are for
+ * @throws EstimatorError for an unknown preset
+ */
+export function presetOf(who: string, name: unknown, estimator: string): Readonly<Record<string, unknown>> {
   if (name === undefined) return presets.vantage;
-  if (typeof name === 'string' && Object.hasOwn(presets, name)) return presets[name as Convention];
+  if (typeof name === 'string' && Object.hasOwn(presets, name)) {
+    const own = ofEstimators[name as Convention];
+    return own && Object.hasOwn(own, estimator) ? { ...presets[name as Convention], ...own[estimator] } : presets[name as Convention];
+  }
   const nearest = typeof name === 'string' ? didYouMean(name, Object.keys(presets)) : null;
   throw new EstimatorError(`${who}: option 'convention': expected ${Object.keys(presets).join(' or ')}, got ${showValue(name)}${nearest ? `. Did you mean '${nearest}'?` : ''}`);
 }

@@ -5,6 +5,7 @@ import type { Groups } from './groups';
 /** Inputs beyond rewards and masks that an estimator can ask for by `static requires`. */
 export const advantageInputs = [
   'values', 'groupIds', 'oldLogProbs', 'refLogProbs', 'rolloutLogProbs', 'terminated', 'truncated', 'bootstrapValues', 'baselines', 'sumSquaredProbs', 'turnIds',
+  'rewardComponents', 'teacherLogProbs', 'importanceWeights',
 ] as const;
 export type AdvantageInput = (typeof advantageInputs)[number];
 
@@ -23,7 +24,7 @@ export interface AdvantageContext {
   /** [batch, time] flags: the episode ends here; it is cut off here. */
   readonly terminated: Tensor | null;
   readonly truncated: Tensor | null;
-  /** [batch]: the value of the state behind the last token, where the row was cut off. */
+  /** [batch] or [batch, time]: the value of the state behind the last token, where the row was cut off, and behind truncated tokens. */
   readonly bootstrapValues: Tensor | null;
   /** [batch]: the reward of a baseline answer to the same prompt (a greedy one). */
   readonly baselines: Tensor | null;
@@ -31,6 +32,14 @@ export interface AdvantageContext {
   readonly sumSquaredProbs: Tensor | null;
   /** [batch, time] int32: the turn each token belongs to. */
   readonly turnIds: Tensor | null;
+  /** [batch, components]: the rewards of several reward functions; NaN where one of them gave none. */
+  readonly rewardComponents: Tensor | null;
+  /** [batch, time]: log-probs of the tokens under a teacher. */
+  readonly teacherLogProbs: Tensor | null;
+  /** [batch, time]: importance weights of the tokens, π_old/π_rollout, truncated as the run likes. */
+  readonly importanceWeights: Tensor | null;
+  /** Whether masked positions of the result will be set to 0 (`advantages`: only those of the advantages): an estimator may leave something there where they are not. */
+  readonly remask: boolean | 'advantages';
 }
 
 export interface AdvantageResult {
@@ -64,6 +73,8 @@ export abstract class AdvantageEstimator {
   static readonly requires: readonly AdvantageInput[] = [];
   /** Options and their defaults. Whoever computes advantages may give others, by name. */
   static readonly options: Readonly<Record<string, unknown>> = {};
+  /** The values that an option may have, where they are few. */
+  static readonly choices: Readonly<Record<string, readonly unknown[]>> = {};
 
   /** Set by an estimator that looks at no masked position itself: it gets rewards and values as they came, which saves a pass over memory. Others get 0 there. */
   readonly takesRawInputs: boolean = false;
@@ -93,4 +104,5 @@ export abstract class AdvantageEstimator {
 export type AdvantageEstimatorClass = (new (options?: Readonly<Record<string, unknown>>) => AdvantageEstimator) & {
   readonly requires: readonly AdvantageInput[];
   readonly options: Readonly<Record<string, unknown>>;
+  readonly choices?: Readonly<Record<string, readonly unknown[]>>;
 };

@@ -1,7 +1,6 @@
 /** Rows of a batch that answer the same prompt, and statistics over them. */
 import { EstimatorError, showValue } from '../errors';
 import { groupMoments, ones, tensor, Tensor, where, type Device } from '../tensor';
-import type { AdvantageResult } from './estimator';
 
 /** One id a row: strings or integers, in any order, groups of any size. */
 export type GroupIds = readonly (string | number | bigint)[] | Int32Array | Tensor;
@@ -17,10 +16,14 @@ export class Groups {
   readonly sizes: Tensor;
   /** Number of groups. */
   readonly count: number;
+  /** Rows of the smallest group; 0 in an empty batch. */
+  readonly smallest: number;
   /** The rows, group by group, and where each group starts. */
   private readonly rows: Tensor;
   private readonly starts: Tensor;
   private readonly everyRow: Tensor;
+  private readonly order: { rows: Int32Array; starts: Int32Array };
+  private table: { rows: Tensor; present: Tensor } | null = null;
   private last: { scores: Tensor; valid: Tensor; result: ReturnType<typeof groupMoments> } | null = null;
 
   constructor(ids: GroupIds, batch: number, device?: Device) {
@@ -41,6 +44,8 @@ export class Groups {
     this.sizes = tensor(sizeOfRow, { device });
     this.rows = tensor(rows, { device });
     this.starts = tensor(starts, { device });
+    this.order = { rows, starts };
+    this.smallest = count === 0 ? 0 : sizes.reduce((least, size) => Math.min(least, size), Infinity);
     this.everyRow = ones([batch], { dtype: 'uint8' });
   }
 
@@ -81,11 +86,39 @@ export class Groups {
     this.last = { scores, valid, result };
     return result;
   }
-}
 
-/** One number a row, [batch], for each valid token of it. */
-export function toEveryToken(rowValues: Tensor, masks: Tensor): AdvantageResult {
-  return { advantages: where(masks, rowValues.expandDims(1), 0), finiteIf: rowValues };
+  /** [count, rows of the largest group]: the rows of each group, and whether there is one. */
+  private members(): { rows: Tensor; present: Tensor } {
+    if (this.table && !this.table.rows.isDisposed && !this.table.present.isDisposed) return this.table;
+    const { rows, starts } = this.order;
+    let largest = 0;
+    for (let group = 0; group < this.count; group++) largest = Math.max(largest, starts[group + 1]! - starts[group]!);
+    const members = new Int32Array(this.count * largest);
+    const present = new Uint8Array(this.count * largest);
+    for (let group = 0; group < this.count; group++) {
+      const size = starts[group + 1]! - starts[group]!;
+      members.set(rows.subarray(starts[group]!, starts[group + 1]!), group * largest);
+      present.fill(1, group * largest, group * largest + size);
+    }
+    const options = { shape: [this.count, largest], device: this.index.device };
+    return (this.table = { rows: tensor(members, options), present: tensor(present, options) });
+  }
+
+  /** Σ over the rows of the group, column by column: [batch, time] → [batch, time]. */
+  sumColumns(x: Tensor): Tensor {
+    const { rows, present } = this.members();
+    return where(present.expandDims(2), x.take(rows), 0).sum(1).take(this.index);
+  }
+
+  /** The largest score of the other rows of the group; −Infinity where there is none. */
+  maxOfOthers(scores: Tensor): Tensor {
+    const { rows, present } = this.members();
+    const inGroups = where(present, scores.take(rows), -Infinity);
+    const most = inGroups.max(1, { keepDims: true });
+    const best = inGroups.equal(most);
+    const next = where(best.sum(1).greater(1), most.squeeze(1), where(best, -Infinity, inGroups).max(1));
+    return where(scores.equal(most.squeeze(1).take(this.index)), next.take(this.index), most.squeeze(1).take(this.index));
+  }
 }
 
 /** The group of each row, numbered in order of appearance, and how many there are. */
@@ -113,6 +146,7 @@ function numbered(ids: GroupIds, batch: number): { index: Int32Array; count: num
 
 /** Numbers ids that lie close together by a table, some ten times as fast as by a map; null where they do not. Returns the number of groups. */
 function numberedDensely(ids: Int32Array, index: Int32Array): number | null {
+  if (ids.length === 0) return 0;
   let [least, most] = [Infinity, -Infinity];
   for (let row = 0; row < ids.length; row++) {
     least = Math.min(least, ids[row]!);

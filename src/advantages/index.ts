@@ -3,7 +3,11 @@ export { computeAdvantages, createAdvantageEstimator, type AdvantageInputs, type
 export type { CommonOptions, Convention } from './conventions';
 export { AdvantageEstimator, advantageInputs, type AdvantageContext, type AdvantageEstimatorClass, type AdvantageInput, type AdvantageResult } from './estimator';
 export { Groups, type GroupIds } from './groups';
+export type { EstimatorOptions } from './options';
+export { combineRewards, outcomeRewards } from './outcome';
 export {
   getAdvantageEstimator, hasAdvantageEstimator, listAdvantageEstimators, registerAdvantageEstimator, unregisterAdvantageEstimator,
 } from './registry';
 export { maskedWhiten } from './whiten';
+export { normalize, type NormalizationLevel, type NormalizeOptions } from './normalize';
+export * from './returns';

@@ -1,10 +1,28 @@
 /** Advantage estimators by name. */
 import { EstimatorError, showValue } from '../errors';
 import { Registry, type RegisterOptions } from '../registry';
+import { DiscountedReturn } from './builtin/discounted_return';
+import { Distillation } from './builtin/distillation';
 import { GeneralizedAdvantageEstimation } from './builtin/gae';
-import { GroupRelative } from './builtin/grpo';
+import { DecoupledRewards } from './builtin/gdpo';
+import { GroupPolicyGradient } from './builtin/gpg';
+import { DrGroupRelative, GroupRelative, GroupRelativeBatchScale } from './builtin/grpo';
+import { PassAtK } from './builtin/grpo_passk';
+import { MaximumLikelihood } from './builtin/maxrl';
+import { NStep } from './builtin/n_step';
+import { OptimalBaseline } from './builtin/opo';
+import { AlignedOptimalTokenBaseline, OptimalTokenBaseline } from './builtin/optimal_token_baseline';
+import { RawReward, ReinforcePlusPlusBaseline } from './builtin/raw_reward';
 import { ReinforcePlusPlus } from './builtin/reinforce_plus_plus';
+import { ReMax } from './builtin/remax';
 import { LeaveOneOut } from './builtin/rloo';
+import { Td0 } from './builtin/td0';
+import { Td1 } from './builtin/td1';
+import { TdLambda } from './builtin/td_lambda';
+import { TruncatedGae } from './builtin/truncated_gae';
+import { TurnDiscount, TurnLevel } from './builtin/turns';
+import { DecoupledAdvantageEstimation } from './builtin/vapo_gae';
+import { Vtrace } from './builtin/vtrace';
 import { AdvantageEstimator, advantageInputs, type AdvantageEstimatorClass } from './estimator';
 
 const registry = new Registry<AdvantageEstimatorClass>('advantage estimator');
@@ -42,6 +60,11 @@ export function getAdvantageEstimator(name: string): AdvantageEstimatorClass {
   return registry.get(name);
 }
 
+/** The name that an alias stands for; any other name as it is. */
+export function canonicalName(name: string): string {
+  return registry.nameOf(name);
+}
+
 /** Whether a name or alias is registered. */
 export function hasAdvantageEstimator(name: string): boolean {
   return registry.has(name);
@@ -56,3 +79,26 @@ registry.register('gae', GeneralizedAdvantageEstimation, { keepExisting: true })
 registry.register('grpo', GroupRelative, { keepExisting: true });
 registry.register('rloo', LeaveOneOut, { keepExisting: true });
 registry.register('reinforce++', ReinforcePlusPlus, { aliases: ['reinforce_plus_plus'], keepExisting: true });
+registry.register('reinforce++_baseline', ReinforcePlusPlusBaseline, { aliases: ['reinforce_plus_plus_baseline', 'reinforce_baseline'], keepExisting: true });
+registry.register('dr_grpo', DrGroupRelative, { keepExisting: true });
+registry.register('grpo_batch_std', GroupRelativeBatchScale, { keepExisting: true });
+registry.register('maxrl', MaximumLikelihood, { keepExisting: true });
+registry.register('remax', ReMax, { keepExisting: true });
+registry.register('opo', OptimalBaseline, { keepExisting: true });
+registry.register('gpg', GroupPolicyGradient, { keepExisting: true });
+registry.register('grpo_passk', PassAtK, { keepExisting: true });
+registry.register('vapo_gae', DecoupledAdvantageEstimation, { keepExisting: true });
+registry.register('raw_reward', RawReward, { keepExisting: true });
+registry.register('optimal_token_baseline', OptimalTokenBaseline, { keepExisting: true });
+registry.register('tir_optimal_token_baseline', AlignedOptimalTokenBaseline, { keepExisting: true });
+registry.register('gdpo', DecoupledRewards, { keepExisting: true });
+registry.register('distillation', Distillation, { keepExisting: true });
+registry.register('turn_discount', TurnDiscount, { keepExisting: true });
+registry.register('turn_level', TurnLevel, { keepExisting: true });
+registry.register('td0', Td0, { keepExisting: true });
+registry.register('td1', Td1, { keepExisting: true });
+registry.register('td_lambda', TdLambda, { keepExisting: true });
+registry.register('n_step', NStep, { keepExisting: true });
+registry.register('discounted_return', DiscountedReturn, { aliases: ['reward_to_go'], keepExisting: true });
+registry.register('truncated_gae', TruncatedGae, { keepExisting: true });
+registry.register('vtrace', Vtrace, { aliases: ['v_trace'], keepExisting: true });

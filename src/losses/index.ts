@@ -1,24 +1,37 @@
-import { DualClipPolicyLoss, RegularPolicyLoss } from './clipped';
-import { registerPolicyLoss } from './policy_loss';
-
-export { DualClipPolicyLoss, RegularPolicyLoss } from './clipped';
-export { klDivergence, type KlEstimator, klEstimators } from './kl';
+export * from './builtin';
+export { klDivergence, type KlEstimator, type KlEstimatorAlias, klEstimators, type KlOptions } from './kl';
+export { AdaptiveEntropyCoefficient, topEntropyMask } from './entropy';
+export { AdaptiveKlController, createKlController, FixedKlController, type KlController, type KlControllerOptions } from './kl_controller';
 export { logitsPolicyLoss, type LogitsPolicyLossInputs, type LogitsPolicyLossOptions, type LogitsPolicyLossResult } from './logits_policy_loss';
+export { type PolicyLossOptions, type RatioLevel, type ResolvedOptions } from './options';
+export {
+  applyOffPolicyCorrection, rolloutCorrection,
+  type OffPolicyCorrection, type OffPolicyCorrectionOptions, type RolloutCorrection, type RolloutCorrectionOptions,
+} from './off_policy';
+export { offPolicyMetrics, type OffPolicyMetricsOptions } from './off_policy_metrics';
+export type { OffPolicyInputs } from './off_policy_ratios';
+export { rejectionMask, type Rejection, type RejectionOptions, type RejectionRule } from './off_policy_rejection';
+export { parseRejectionRules } from './off_policy_rules';
+export { rejectionSampling, type RejectionSamplingOptions } from './off_policy_sampling';
+export { gammaWeights, offPolicySequenceMask, type GammaWeightInputs, type GammaWeightOptions, type OffPolicySequenceInputs } from './off_policy_sequence';
+export { importanceWeights, type ImportanceLevel, type ImportanceWeightOptions, type ImportanceWeights } from './off_policy_weights';
 export {
   computePolicyLoss,
   getPolicyLoss,
   listPolicyLosses,
+  type LossCorrection,
+  type LossCorrectionInputs,
   policyLosses,
   PolicyLoss,
   type PolicyLossClass,
   type PolicyLossInputs,
-  type PolicyLossOptions,
   type PolicyLossResult,
   registerPolicyLoss,
   unregisterPolicyLoss,
 } from './policy_loss';
-export { type LossReduction, lossReductions, maskedMean, reduceLoss, type ReductionOptions, reductionDivisors } from './reduction';
+export { type LossReduction, lossReductions, reduceLoss, type ReductionOptions, reductionDivisors } from './reduction';
+export {
+  maskedMean, type MaskedMeanOptions, maskedStandardize, maskedVariance, type MaskedVarianceOptions, type StandardizeOptions,
+} from './statistics';
+export { type TokenLosses, TokenPolicyLoss, type Tokens } from './token_loss';
 export { valueLoss, type ValueLossInputs, type ValueLossOptions } from './value_loss';
-
-registerPolicyLoss('regular', RegularPolicyLoss, { keepExisting: true });
-registerPolicyLoss('dual_clip', DualClipPolicyLoss, { keepExisting: true });

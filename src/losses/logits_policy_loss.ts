@@ -4,9 +4,10 @@ import { stopGradient, Tensor, where } from '../tensor';
 import { isFloating } from '../tensor/dtype';
 import { cast, constant, kernel } from '../tensor/graph';
 import { checkNumber, checkSameShape } from './check';
-import { clippedSurrogate } from './clipped';
-import { type KlEstimator, klDivergence, klEstimators } from './kl';
-import type { PolicyLossInputs, PolicyLossOptions, PolicyLossResult } from './policy_loss';
+import { clippedMetrics } from './builtin/clipped';
+import { klDivergence, type PlainKlEstimator, plainKlEstimators } from './kl';
+import type { PolicyLossOptions } from './options';
+import type { PolicyLossInputs, PolicyLossResult } from './policy_loss';
 import { meanOver } from './reduction';
 
 export interface LogitsPolicyLossInputs extends Pick<PolicyLossInputs, 'oldLogProbs' | 'advantages' | 'mask'> {
@@ -16,7 +17,9 @@ export interface LogitsPolicyLossInputs extends Pick<PolicyLossInputs, 'oldLogPr
   divisors?: Tensor;
 }
 
-export interface LogitsPolicyLossOptions extends PolicyLossOptions {
+export interface LogitsPolicyLossOptions extends Pick<PolicyLossOptions, 'epsClipLow' | 'epsClipHigh'> {
+  /** Dual clip: bound of the ratio for negative advantages, above 1. Default 3. */
+  clipRatioC?: number;
   /** Default 'regular'. */
   type?: 'regular' | 'dual_clip';
   /** δ: no ratio counts for more than this, before it is clipped. Default none. */
@@ -28,7 +31,7 @@ export interface LogitsPolicyLossOptions extends PolicyLossOptions {
   /** Factor on the divergence from `refLogProbs`. Default 0. */
   klCoef?: number;
   /** Default 'k3'. */
-  klEstimator?: KlEstimator;
+  klEstimator?: PlainKlEstimator;
 }
 
 export interface LogitsPolicyLossResult extends PolicyLossResult {
@@ -57,7 +60,7 @@ export function logitsPolicyLoss(logits: Tensor, ids: Tensor, inputs: LogitsPoli
   checkSameShape(operation, { ids, oldLogProbs, advantages, mask, ...(refLogProbs && { refLogProbs }) });
   checkLogits(logits, ids);
   if (type !== 'regular' && type !== 'dual_clip') throw new EstimatorError(`${operation}: type: expected regular or dual_clip, got ${showValue(type)}`);
-  if (!klEstimators.includes(klEstimator)) throw new EstimatorError(`${operation}: klEstimator: expected one of ${klEstimators.join(', ')}, got ${showValue(klEstimator)}`);
+  if (!plainKlEstimators.includes(klEstimator)) throw new EstimatorError(`${operation}: klEstimator: expected one of ${plainKlEstimators.join(', ')}, got ${showValue(klEstimator)}`);
   if (klCoef !== 0 && !refLogProbs) throw new EstimatorError(`${operation}: refLogProbs: expected a Tensor, as klCoef is ${showValue(klCoef)}`);
   checkNumber(operation, 'epsClipLow', epsClipLow, 0, 1);
   checkNumber(operation, 'epsClipHigh', epsClipHigh, 0);
@@ -78,7 +81,7 @@ export function logitsPolicyLoss(logits: Tensor, ids: Tensor, inputs: LogitsPoli
     name: 'token_policy_gradient',
     outputs: [row, row, row, { shape: flat.shape, dtype: flat.dtype }],
     scalars: [1 / temperature, epsClipLow, epsClipHigh, bound, delta ?? Infinity, entropyCoef, klCoef],
-    attributes: [klEstimators.indexOf(klEstimator)],
+    attributes: [plainKlEstimators.indexOf(klEstimator)],
     reuses: [null, null, null, 0],
     optional: [3],
   };
@@ -86,7 +89,7 @@ export function logitsPolicyLoss(logits: Tensor, ids: Tensor, inputs: LogitsPoli
   const arrays = [flat, cast(ids.reshape([rows]).node, 'int32'), column(oldLogProbs), column(advantages), column(weights), reference];
   const [losses, ...known] = kernel(call, arrays).slice(0, 3).map((node) => new Tensor(node));
   const [logProbs, entropy] = known.map((x) => stopGradient(x.reshape([...ids.shape]))) as [Tensor, Tensor];
-  const { metrics } = clippedSurrogate({ logProbs, oldLogProbs, advantages, mask }, epsClipLow, epsClipHigh);
+  const metrics = clippedMetrics(logProbs, oldLogProbs, advantages, mask, epsClipLow, epsClipHigh);
   const mean = meanOver(mask);
   const kl = refLogProbs && { kl: mean(klDivergence(logProbs, refLogProbs, klEstimator, mask)) };
   return { loss: losses!.sum(), logProbs, entropy, metrics: { ...metrics, ...kl, entropy: mean(entropy) } };

@@ -3,6 +3,7 @@ import { EstimatorError, showValue } from '../errors';
 import { type RegisterOptions, Registry } from '../registry';
 import { Tensor } from '../tensor';
 import { checkSameShape } from './check';
+import type { PolicyLossOptions } from './options';
 
 export interface PolicyLossInputs {
   /** Log-probabilities of the sampled tokens under the policy that is trained, [B,T]: what the gradient flows through. */
@@ -15,19 +16,28 @@ export interface PolicyLossInputs {
   mask: Tensor;
   /** Log-probabilities as the sampler reported them, [B,T]; constants. */
   rolloutLogProbs?: Tensor;
+  /** Log-probabilities under the reference policy of the KL term, [B,T]; constants. */
+  refLogProbs?: Tensor;
+  /** Factors on the policy term of each token, [B,T] or [B,1]: importance weights of tokens that the sampler drew otherwise; constants. */
+  weights?: Tensor;
+  /** Entropy of the policy at each token, [B,T], for `topEntropyQuantile`. */
+  entropy?: Tensor;
+  /** Corrects the tokens' losses before they are added up, and may take tokens out of the mask. */
+  correction?: LossCorrection;
 }
 
-export interface PolicyLossOptions {
-  /** ε below: ratios under 1 − ε gain nothing. Default 0.2. */
-  epsClipLow?: number;
-  /** ε above: ratios over 1 + ε gain nothing. Default 0.2. */
-  epsClipHigh?: number;
-  /** Dual clip: bound of the ratio for negative advantages, above 1. Default 3. */
-  clipRatioC?: number;
+/** What an off-policy correction sees: losses and mask, [B,T] each, and the log-probs. */
+export interface LossCorrectionInputs {
+  losses: Tensor;
+  mask: Tensor;
+  oldLogProbs: Tensor;
+  rolloutLogProbs?: Tensor;
 }
+
+export type LossCorrection = (inputs: LossCorrectionInputs) => { losses: Tensor; mask: Tensor; metrics?: Record<string, Tensor> };
 
 export interface PolicyLossResult {
-  /** A scalar: the SUM of the tokens' losses over the mask. */
+  /** A scalar: the SUM of the tokens' losses over the mask, where no other reduction was asked for. */
   loss: Tensor;
   /** Scalars to record. Over several micro-batches those ending in `_min` and `_max` are combined so, others averaged. */
   metrics: Record<string, Tensor>;
@@ -49,7 +59,11 @@ export abstract class PolicyLoss {
   abstract computeLoss(inputs: PolicyLossInputs, options: PolicyLossOptions): PolicyLossResult;
 }
 
-export type PolicyLossClass = new () => PolicyLoss;
+export interface PolicyLossClass {
+  new (): PolicyLoss;
+  /** The options that the loss takes, with their defaults; where there are none it is given all. */
+  readonly options?: PolicyLossOptions;
+}
 
 /** The policy losses of this process. */
 export const policyLosses = new Registry<PolicyLossClass>('policy loss');
@@ -83,15 +97,20 @@ export function listPolicyLosses(): string[] {
  * @throws RegistryError for an unknown name; EstimatorError for inputs whose shapes differ and a result that is none
  */
 export function computePolicyLoss(name: string, inputs: PolicyLossInputs, options: PolicyLossOptions = {}): PolicyLossResult {
-  const { logProbs, rolloutLogProbs, ...others } = inputs;
-  checkSameShape(`policy loss '${name}'`, { logProbs, ...others, ...(rolloutLogProbs && { rolloutLogProbs }) });
+  const operation = `policy loss '${name}'`;
+  const { logProbs, oldLogProbs, advantages, mask, rolloutLogProbs, refLogProbs, entropy, weights, correction } = inputs;
+  const optional = { rolloutLogProbs, refLogProbs, entropy };
+  const present = Object.fromEntries(Object.entries(optional).filter((entry): entry is [string, Tensor] => entry[1] !== undefined));
+  checkSameShape(operation, { logProbs, oldLogProbs, advantages, mask, ...present });
+  if (weights && !(weights.ndim === 2 && weights.shape[1] === 1 && weights.shape[0] === logProbs.shape[0])) checkSameShape(operation, { logProbs, weights });
+  if (correction !== undefined && typeof correction !== 'function') throw new EstimatorError(`${operation}: correction: expected a function, got ${showValue(correction)}`);
   const result: unknown = new (getPolicyLoss(name))().computeLoss(inputs, options);
   const { loss, metrics } = (result ?? {}) as Partial<PolicyLossResult>;
   if (!(loss instanceof Tensor) || loss.size !== 1) {
     const got = loss instanceof Tensor ? `a tensor of shape [${loss.shape.join(',')}]` : showValue(result);
-    throw new EstimatorError(`policy loss '${name}': expected { loss, metrics } with a scalar tensor as loss, got ${got}`);
+    throw new EstimatorError(`${operation}: expected { loss, metrics } with a scalar tensor as loss, got ${got}`);
   }
   const wrong = Object.entries(metrics ?? {}).find(([, value]) => !(value instanceof Tensor) || value.size !== 1);
-  if (wrong) throw new EstimatorError(`policy loss '${name}': metric '${wrong[0]}': expected a scalar tensor, got ${showValue(wrong[1])}`);
+  if (wrong) throw new EstimatorError(`${operation}: metric '${wrong[0]}': expected a scalar tensor, got ${showValue(wrong[1])}`);
   return { loss, metrics: metrics ?? {} };
 }

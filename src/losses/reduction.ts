@@ -1,44 +1,119 @@
 /** From tokens to one number: how the tokens of a batch are weighted. */
+import { type GroupIds, Groups } from '../advantages/groups';
 import { EstimatorError, showValue } from '../errors';
-import { full, type Tensor } from '../tensor';
-import { checkNumber, checkSameShape } from './check';
+import { type DType, full, type Tensor, where } from '../tensor';
+import { checkChoice, checkNumber, checkSameShape } from './check';
 
-/** The names of `trainer.algorithm.loss_reduction`. */
-export const lossReductions = ['token_mean', 'sequence_mean', 'seq_mean_token_sum_norm'] as const;
+/** The names of `trainer.algorithm.loss_reduction`, and further ones. */
+export const lossReductions = [
+  'token_mean', 'token_mean_legacy', 'sequence_mean', 'seq_mean_token_sum', 'seq_mean_token_sum_norm', 'prompt_mean', 'token_sum',
+] as const;
 export type LossReduction = (typeof lossReductions)[number];
 
 export interface ReductionOptions {
   /** The constant length that `seq_mean_token_sum_norm` divides by. */
   maxSeqLen?: number | null;
+  /** Rows of a micro-batch, for `token_mean_legacy`. */
+  microBatchSize?: number | null;
+  /** `token_mean_legacy`: rows behind the last whole micro-batch make one of their own (`count`, default), or weigh nothing (`leave_out`). */
+  incompleteMicroBatch?: 'count' | 'leave_out';
+  /** The prompt of each row, for `prompt_mean`. */
+  groupIds?: GroupIds | null;
+  /** Whether rows without a valid token (for `prompt_mean`: such prompts) are counted by means over rows. Default `count`. */
+  emptyRows?: 'count' | 'leave_out';
+  /** Valid tokens to divide by in `token_mean`, where those here are a part of more. */
+  totalTokens?: number | null;
+  /** Rows to divide by in means over rows, where those here are a part of more. */
+  totalRows?: number | null;
+  /** Factor on the result, such as the number of workers that will average theirs. Default 1. */
+  scale?: number;
+  /** Added to a row's number of tokens in `sequence_mean`. Default 0: at least 1 is taken instead. */
+  countEpsilon?: number;
 }
 
 /**
- * The divisor c of each row's tokens, [B,1], so that Σ_bt m·x/c is the reduction of x [B,T] over the mask m [B,T]:
+ * The divisor c of each row's tokens, [B,1], so that Σ_bt m·x/c is the reduction of x [B,T] over the mask m [B,T]. With L_b = Σ_t m_bt:
  *
- * - `token_mean`: Σ_bt m; every token counts the same (DAPO);
- * - `sequence_mean`: B · Σ_t m_b; the mean over sequences of their means (GRPO). A fully masked sequence counts as 0;
- * - `seq_mean_token_sum_norm`: B · maxSeqLen; no bias towards short or long responses (Dr. GRPO).
+ * - `token_mean`: Σ_b L_b; every token counts the same (Yu et al. 2025, DAPO);
+ * - `token_mean_legacy`: the mean over micro-batches of `microBatchSize` rows of their `token_mean`;
+ * - `sequence_mean`: B·L_b; the mean over sequences of their means (Shao et al. 2024, GRPO). A fully masked sequence counts as 0;
+ * - `seq_mean_token_sum`: B; the mean over sequences of their sums;
+ * - `seq_mean_token_sum_norm`: B·maxSeqLen; no bias towards short or long responses (Liu et al. 2025, Dr. GRPO);
+ * - `prompt_mean`: G·(Σ of L over the rows of the prompt); the mean over the G prompts of the means of their tokens;
+ * - `token_sum`: 1.
  *
- * Where nothing is valid the divisor is 1. Folded into the advantages of a whole minibatch, the divisors make the losses of its micro-batches
+ * Where nothing is valid the divisor is 1, or B times that. Folded into the advantages of a whole minibatch, the divisors make the losses of its micro-batches
  * masked sums that add up exactly.
  *
- * @throws EstimatorError for another mode, and for `seq_mean_token_sum_norm` without a positive `maxSeqLen`
+ * @param dtype of the divisors; default float32
+ * @throws EstimatorError for another mode, and for a mode without the option that it needs
  */
-export function reductionDivisors(mask: Tensor, mode: LossReduction, { maxSeqLen = null }: ReductionOptions = {}): Tensor {
-  const valid = mask.notEqual(0);
-  const rows = mask.shape[0] ?? 1;
-  switch (mode) {
-    case 'token_mean':
-      return valid.sum(null, { keepDims: true }).maximum(1).broadcastTo([rows, 1]);
-    case 'sequence_mean':
-      return valid.sum(-1, { keepDims: true }).maximum(1).mul(rows);
-    case 'seq_mean_token_sum_norm':
-      checkNumber('seq_mean_token_sum_norm', 'maxSeqLen', maxSeqLen, 1);
-      return full([rows, 1], rows * (maxSeqLen as number));
-    default:
-      throw new EstimatorError(`loss reduction: expected one of ${lossReductions.join(', ')}, got ${showValue(mode)}`);
-  }
+export function reductionDivisors(mask: Tensor, mode: LossReduction, options: ReductionOptions = {}, dtype: DType = 'float32'): Tensor {
+  const { maxSeqLen = null, totalTokens = null, totalRows = null, scale = 1, countEpsilon = 0, emptyRows = 'count' } = options;
+  checkNumber(mode, 'scale', scale, Number.MIN_VALUE);
+  checkNumber(mode, 'countEpsilon', countEpsilon, 0);
+  checkChoice(mode, 'emptyRows', emptyRows, ['count', 'leave_out']);
+  if (totalTokens !== null) checkNumber(mode, 'totalTokens', totalTokens, 0);
+  if (totalRows !== null) checkNumber(mode, 'totalRows', totalRows, Number.MIN_VALUE);
+  const height = mask.shape[0] ?? 1;
+  const lengths = mask.notEqual(0).sum(-1, { keepDims: true }).cast(dtype);
+  const rows = (): Tensor => {
+    if (totalRows !== null || emptyRows === 'count') return full([height, 1], totalRows ?? height, { dtype });
+    return lengths.greater(0).sum(null, { keepDims: true }).maximum(1).cast(dtype).broadcastTo([height, 1]);
+  };
+  const divisors = (): Tensor => {
+    switch (mode) {
+      case 'token_mean': {
+        const tokens = totalTokens === null ? lengths.sum(null, { keepDims: true }) : full([1, 1], totalTokens, { dtype });
+        return tokens.maximum(1).broadcastTo([height, 1]);
+      }
+      case 'token_mean_legacy':
+        return microBatchDivisors(lengths, options, dtype);
+      case 'sequence_mean':
+        return tokenCount(lengths, countEpsilon).mul(rows());
+      case 'seq_mean_token_sum':
+        return rows();
+      case 'seq_mean_token_sum_norm':
+        checkNumber('seq_mean_token_sum_norm', 'maxSeqLen', maxSeqLen, 1);
+        return rows().mul(maxSeqLen as number);
+      case 'prompt_mean':
+        return promptDivisors(lengths, options, emptyRows === 'count', dtype);
+      case 'token_sum':
+        return full([height, 1], 1, { dtype });
+      default:
+        throw new EstimatorError(`loss reduction: expected one of ${lossReductions.join(', ')}, got ${showValue(mode)}`);
+    }
+  };
+  const result = divisors();
+  return scale === 1 ? result : result.div(scale);
 }
+
+function microBatchDivisors(lengths: Tensor, { microBatchSize = null, incompleteMicroBatch = 'count' }: ReductionOptions, dtype: DType): Tensor {
+  const operation = 'token_mean_legacy';
+  checkNumber(operation, 'microBatchSize', microBatchSize, 1);
+  checkChoice(operation, 'incompleteMicroBatch', incompleteMicroBatch, ['count', 'leave_out']);
+  const [height, size] = [lengths.shape[0]!, microBatchSize as number];
+  const ids = Int32Array.from({ length: height }, (_, row) => Math.floor(row / size));
+  const whole = Math.floor(height / size);
+  const count = incompleteMicroBatch === 'count' ? Math.ceil(height / size) : whole;
+  const groups = new Groups(ids, height, lengths.device);
+  const tokens = groups.sum(lengths.reshape([height])).maximum(1).mul(count);
+  const kept = incompleteMicroBatch === 'count' ? tokens : where(groups.index.less(whole), tokens, Infinity);
+  return kept.cast(dtype).expandDims(1);
+}
+
+function promptDivisors(lengths: Tensor, { groupIds = null }: ReductionOptions, all: boolean, dtype: DType): Tensor {
+  if (groupIds === null) throw new EstimatorError('prompt_mean: groupIds: expected the prompt of each row, got null');
+  const height = lengths.shape[0]!;
+  const groups = new Groups(groupIds, height, lengths.device);
+  const tokens = groups.sum(lengths.reshape([height]));
+  // Each row of a prompt that has tokens adds its share of 1.
+  const prompts = all ? groups.count : where(tokens.greater(0), groups.sizes.cast(dtype).pow(-1), 0).sum().maximum(1);
+  return tokens.maximum(1).mul(prompts).cast(dtype).expandDims(1);
+}
+
+/** A number of tokens to divide by. */
+const tokenCount = (count: Tensor, epsilon: number): Tensor => (epsilon > 0 ? count.add(epsilon) : count.maximum(1));
 
 /**
  * The tokens' losses [B,T] as one number, divided as `reductionDivisors` says. Masked positions, NaN included, have no effect.
@@ -46,17 +121,15 @@ export function reductionDivisors(mask: Tensor, mode: LossReduction, { maxSeqLen
  */
 export function reduceLoss(perToken: Tensor, mask: Tensor, mode: LossReduction, options: ReductionOptions = {}): Tensor {
   checkSameShape('reduceLoss', { perToken, mask });
-  return perToken.div(reductionDivisors(mask, mode, options)).sum(null, { mask });
+  return perToken.div(reductionDivisors(mask, mode, options, perToken.dtype)).sum(null, { mask });
 }
 
-/** Σ m·x / max(Σ m, 1): 0 where nothing is valid. */
-export function maskedMean(x: Tensor, mask: Tensor): Tensor {
-  return meanOver(mask)(x);
-}
-
-/** {@link maskedMean} of several tensors over one mask, whose tokens are counted once. */
-export function meanOver(mask: Tensor): (x: Tensor) => Tensor {
+/**
+ * {@link maskedMean} of several tensors over one mask, whose tokens are counted once; the means have the dtype given. With `epsilon` the divisor is
+ * Σ m + ε instead of max(Σ m, 1).
+ */
+export function meanOver(mask: Tensor, dtype: DType = 'float32', epsilon = 0): (x: Tensor) => Tensor {
   const valid = mask.notEqual(0);
-  const count = valid.sum().maximum(1);
-  return (x) => x.sum(null, { mask: valid }).div(count);
+  const count = tokenCount(valid.sum().cast(dtype), epsilon);
+  return (x) => x.sum(null, { mask: valid }).cast(dtype).div(count);
 }

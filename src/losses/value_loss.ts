@@ -1,7 +1,7 @@
 /** The loss of the critic. */
 import { type Tensor, where } from '../tensor';
 import { checkNumber, checkSameShape } from './check';
-import { maskedMean } from './reduction';
+import { type LossReduction, meanOver, reduceLoss, type ReductionOptions } from './reduction';
 
 export interface ValueLossInputs {
   /** V of the critic that is trained, [B,T]. */
@@ -14,23 +14,25 @@ export interface ValueLossInputs {
   mask: Tensor;
 }
 
-export interface ValueLossOptions {
+export interface ValueLossOptions extends ReductionOptions {
   /** How far a value may move from the old one before the loss stops rewarding it; null (default) for no clipping. */
   valueClip?: number | null;
+  /** How the tokens' losses become one number. Default `sequence_mean`: the mean over rows of the means over their tokens; a fully masked row counts as 0. */
+  reduction?: LossReduction;
 }
 
 /**
- * ½ · mean over rows of the mean over the row's tokens of max((V − R)², (V_clipped − R)²), V_clipped = V_old + clip(V − V_old, ±valueClip).
- * A fully masked row counts as 0. `clipFraction`: the share of tokens whose clipped side is the larger. Schulman et al. 2017 (the clip as in
- * its reference implementation).
+ * ½ · the reduction of max((V − R)², (V_clipped − R)²) over the tokens, V_clipped = V_old + clip(V − V_old, ±valueClip).
+ * `clipFraction`: the share of tokens whose clipped side is the larger. Schulman et al. 2017 (the clip as in its reference implementation).
  *
- * @throws EstimatorError for shapes that differ and a negative `valueClip`
+ * @throws EstimatorError for shapes that differ, a negative `valueClip` and another reduction
  */
-export function valueLoss(inputs: ValueLossInputs, { valueClip = null }: ValueLossOptions = {}): { loss: Tensor; clipFraction: Tensor } {
+export function valueLoss(inputs: ValueLossInputs, options: ValueLossOptions = {}): { loss: Tensor; clipFraction: Tensor } {
+  const { valueClip = null, reduction = 'sequence_mean', ...rest } = options;
   checkSameShape('valueLoss', { ...inputs });
   const { mask } = inputs;
   const valid = mask.notEqual(0);
-  const [values, oldValues, returns] = [inputs.values, inputs.oldValues, inputs.returns].map((x) => where(valid, x, 0));
+  const [values, oldValues, returns] = [inputs.values, inputs.oldValues, inputs.returns].map((x) => where(valid, x, 0)) as [Tensor, Tensor, Tensor];
   const plain = values.sub(returns).square();
   let [worse, isClipped] = [plain, valid.logicalNot()];
   if (valueClip !== null) {
@@ -39,6 +41,5 @@ export function valueLoss(inputs: ValueLossInputs, { valueClip = null }: ValueLo
     isClipped = clipped.greater(plain);
     worse = plain.maximum(clipped);
   }
-  const tokens = valid.sum(-1).maximum(1);
-  return { loss: worse.sum(-1, { mask }).div(tokens).mean().mul(0.5), clipFraction: maskedMean(isClipped, mask) };
+  return { loss: reduceLoss(worse, mask, reduction, rest).mul(0.5), clipFraction: meanOver(valid, values.dtype, options.countEpsilon)(isClipped) };
 }

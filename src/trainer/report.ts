@@ -33,9 +33,10 @@ export function summary(config: Config, result: TrainingResult, learningCurve: s
     ['learning curve', learningCurve],
     result.checkpoint !== null && ['checkpoint', result.checkpoint],
   ].filter((row) => row !== false);
-  // One that runs with nothing but its name: no critic, no reference policy.
+  // One that runs with nothing but its name: no critic, no reference policy. The default one, if it was not this.
   const isReady = (name: string) => (getAdvantageEstimator(name).requires ?? []).every((input) => input === 'groupIds');
-  const other = listAdvantageEstimators().find((name) => name !== algorithm.advantage_estimator && isReady(name));
+  const defaultFirst = listAdvantageEstimators().sort((a, b) => Number(b === 'grpo') - Number(a === 'grpo'));
+  const other = defaultFirst.find((name) => name !== algorithm.advantage_estimator && isReady(name));
   return [
     '',
     outcome(config, result),

@@ -1,6 +1,6 @@
 /** What the models compute before an update, and the update itself. */
 import type { Config, OptimizerConfig } from '../config';
-import { computePolicyLoss, klDivergence, maskedMean, reductionDivisors, valueLoss } from '../losses';
+import { computePolicyLoss, getPolicyLoss, klDivergence, maskedMean, type PolicyLossOptions, reductionDivisors, valueLoss } from '../losses';
 import { type AdamW, learningRate, type Transformer, type ValueModel } from '../models';
 import { tensor, type Tensor, tidy } from '../tensor';
 import type { Metrics } from '../tracking';
@@ -101,7 +101,7 @@ export class Update {
         mask,
         rolloutLogProbs: batch.tensor('rolloutLogProbs', from, to),
       },
-      { epsClipLow: algorithm.eps_clip_low, epsClipHigh: algorithm.eps_clip_high, clipRatioC: algorithm.clip_ratio_c },
+      this.lossOptions(),
     );
     const reduce = (perToken: Tensor) => perToken.div(divisor).sum(null, { mask });
     const metrics: Record<string, Tensor> = { policy_loss: policyLoss.loss, entropy: entropy.sum(null, { mask }) };
@@ -114,6 +114,15 @@ export class Update {
     }
     if (algorithm.use_entropy_loss) loss = loss.sub(reduce(entropy).mul(algorithm.entropy_loss_coef));
     return { loss, metrics: { ...metrics, final_loss: loss } };
+  }
+
+  /** What the configuration says to the policy loss; the divisors are in the advantages, so it is to add up only. */
+  private lossOptions(): PolicyLossOptions {
+    const { algorithm } = this.config.trainer;
+    const given = { epsClipLow: algorithm.eps_clip_low, epsClipHigh: algorithm.eps_clip_high, reduction: 'token_sum' } as const;
+    const options: PolicyLossOptions = algorithm.policy_loss_type === 'dual_clip' ? { ...given, clipRatioC: algorithm.clip_ratio_c } : given;
+    const { options: own } = getPolicyLoss(algorithm.policy_loss_type);
+    return own ? Object.fromEntries(Object.entries(options).filter(([name]) => name in own)) : options;
   }
 
   /** One optimizer step of the critic on rows [from, to). */

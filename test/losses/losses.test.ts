@@ -44,6 +44,8 @@ const advantageRows = [
 
 const float = (values: number[][]) => tensor(values, { dtype: 'float64' });
 const mask = (values = maskRows) => tensor(values, { dtype: 'uint8' });
+/** What the reductions need. */
+const reducing = { maxSeqLen: 3, microBatchSize: 2, groupIds: ['a', 'b', 'a', 'b'] };
 const list = (x: Tensor) => Array.from(x.dataSync());
 /** The values, with `garbage` where the mask is 0. */
 const spoil = (values: number[][], garbage: number) => values.map((row, b) => row.map((value, t) => (maskRows[b][t] ? value : garbage)));
@@ -54,8 +56,9 @@ describe.each([NaN, Infinity, -Infinity, 1e30])('%p at masked positions', (garba
   it.each(listPolicyLosses())('has no effect on the policy loss %s', (name) => {
     const run = (spoilt: (values: number[][]) => number[][]) => {
       const logProbs = float(spoilt(clean.logProbs));
-      const inputs = { logProbs, oldLogProbs: float(spoilt(clean.oldLogProbs)), advantages: float(spoilt(clean.advantages)), mask: mask() };
-      const { loss, metrics } = computePolicyLoss(name, inputs);
+      const oldLogProbs = float(spoilt(clean.oldLogProbs));
+      const inputs = { logProbs, oldLogProbs, rolloutLogProbs: oldLogProbs, advantages: float(spoilt(clean.advantages)), mask: mask() };
+      const { loss, metrics } = computePolicyLoss(name, inputs, name === 'dr_grpo' ? { maxSeqLen: 3 } : {});
       const [gradient] = gradients(loss, [logProbs]);
       return [loss, gradient, ...Object.values(metrics)].flatMap(list);
     };
@@ -82,7 +85,7 @@ describe.each([NaN, Infinity, -Infinity, 1e30])('%p at masked positions', (garba
         { values, oldValues: float(spoilt(oldRows)), returns: float(spoilt(advantageRows)), mask: mask() },
         { valueClip: 0.2 },
       );
-      const reduced = lossReductions.map((mode) => reduceLoss(float(spoilt(rows)), mask(), mode, { maxSeqLen: 3 }));
+      const reduced = lossReductions.map((mode) => reduceLoss(float(spoilt(rows)), mask(), mode, reducing));
       return [loss, clipFraction, ...gradients(loss, [values]), ...reduced].flatMap(list);
     };
     expect(run((values) => spoil(values, garbage))).toEqual(run((values) => values));
@@ -91,14 +94,18 @@ describe.each([NaN, Infinity, -Infinity, 1e30])('%p at masked positions', (garba
 
 describe('reductions', () => {
   it('weigh tokens and sequences as they say', () => {
-    const of = (mode: (typeof lossReductions)[number]) => reduceLoss(float(advantageRows), mask(), mode, { maxSeqLen: 3 }).item();
+    const of = (mode: (typeof lossReductions)[number]) => reduceLoss(float(advantageRows), mask(), mode, reducing).item();
     expect(of('token_mean')).toBeCloseTo((1 - 1 + 0.5 + 0.5 - 2 - 1 + 2) / 7, 12);
     expect(of('sequence_mean')).toBeCloseTo((0 / 2 + -1 / 3 + 0 + 1 / 2) / 4, 12);
     expect(of('seq_mean_token_sum_norm')).toBeCloseTo((0 - 1 + 0 + 1) / 12, 12);
+    expect(of('seq_mean_token_sum')).toBeCloseTo((0 - 1 + 0 + 1) / 4, 12);
+    expect(of('token_mean_legacy')).toBeCloseTo(((1 - 1 + 0.5 + 0.5 - 2) / 5 + (-1 + 2) / 2) / 2, 12);
+    expect(of('prompt_mean')).toBeCloseTo(((1 - 1) / 2 + (0.5 + 0.5 - 2 - 1 + 2) / 5) / 2, 12);
+    expect(of('token_sum')).toBeCloseTo(1 - 1 + 0.5 + 0.5 - 2 - 1 + 2, 12);
   });
 
   it.each(lossReductions)('%s folded into the advantages adds up over micro-batches', (mode) => {
-    const divisors = reductionDivisors(mask(), mode, { maxSeqLen: 3 }).dataSync();
+    const divisors = reductionDivisors(mask(), mode, reducing).dataSync();
     const run = (from: number, to: number) => {
       const logProbs = float(rows.slice(from, to));
       const divisor = tensor(divisors.slice(from, to), { shape: [to - from, 1], dtype: 'float64' });
@@ -119,7 +126,7 @@ describe('reductions', () => {
 
   it('name what is wrong', () => {
     expect(() => reduceLoss(float(rows), mask(), 'median' as never)).toThrow(
-      'loss reduction: expected one of token_mean, sequence_mean, seq_mean_token_sum_norm, got "median"',
+      'loss reduction: expected one of token_mean, token_mean_legacy, sequence_mean, seq_mean_token_sum, seq_mean_token_sum_norm, prompt_mean, token_sum, got "median"',
     );
     expect(() => reduceLoss(float(rows), mask(), 'seq_mean_token_sum_norm')).toThrow(
       'seq_mean_token_sum_norm: maxSeqLen: expected a number, 1 or more, got null',
@@ -163,11 +170,12 @@ describe('policy losses', () => {
 
   it('are registered, listed and removed by name', () => {
     registerPolicyLoss('test_reinforce', Reinforce);
-    expect(listPolicyLosses()).toEqual(['dual_clip', 'regular', 'test_reinforce']);
+    expect(listPolicyLosses()).toEqual(expect.arrayContaining(['dual_clip', 'regular', 'test_reinforce']));
+    expect(getPolicyLoss('vanilla')).toBe(getPolicyLoss('dual_clip'));
     expect(getPolicyLoss('test_reinforce')).toBe(Reinforce);
     expect(computePolicyLoss('test_reinforce', inputs()).loss.item()).toBeCloseTo(0.5 - 1 + 0.125 + 1.5 - 3 - 2 + 1, 12);
     unregisterPolicyLoss('test_reinforce');
-    expect(() => getPolicyLoss('regulr')).toThrow("Unknown policy loss 'regulr'. Did you mean 'regular'? Registered: dual_clip, regular");
+    expect(() => getPolicyLoss('regulr')).toThrow("Unknown policy loss 'regulr'. Did you mean 'regular'? Registered: bnpo, cispo, ");
   });
 
   it('name what is wrong', () => {

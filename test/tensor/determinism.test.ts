@@ -19,6 +19,12 @@ const keyStart = tensor(Int32Array.of(0, 3));
 const heads = [7, 8, 9].map((n) => randomNormal([2, 4, 33, 16], { key: key.fold(n) }).realize()) as [Tensor, Tensor, Tensor];
 const repeated = tensor(Int32Array.from({ length: rows * time }, (_, i) => (i * 7) % 13), { shape: [rows, time] });
 
+/** Everything that an estimator may ask for. */
+const perToken = { values: y, oldLogProbs: x, refLogProbs: y, rolloutLogProbs: y, teacherLogProbs: y, sumSquaredProbs: x.square(), importanceWeights: y };
+const flags = { terminated: repeated.equal(0), truncated: repeated.equal(1), turnIds: repeated };
+const perRow = { groupIds: Array.from({ length: rows }, (_, i) => i % 5), baselines: x.select(1, 0), bootstrapValues: y.select(1, 0), rewardComponents: x.slice([0, 0], [null, 3]) };
+const batch = { rewards: x, masks: mask, ...perToken, ...flags, ...perRow };
+
 const work: Record<string, () => Tensor[]> = {
   'sums over all, rows and columns': () => [x.sum(), x.sum(1), x.sum(0), x.max(), x.std(0), long.sum(), long.var()],
   'a scan along long rows': () => [scan([long], { reverse: true, mask: longMask }, (next, [r]) => r.add(next.mul(0.99)))],
@@ -50,7 +56,7 @@ const work: Record<string, () => Tensor[]> = {
     listAdvantageEstimators().map((name) => [
       `estimator ${name}`,
       () => {
-        const { advantages, returns } = computeAdvantages(name, { rewards: x, values: y, masks: mask, groupIds: Array.from({ length: rows }, (_, i) => i % 5) });
+        const { advantages, returns } = computeAdvantages(name, batch);
         return [advantages, returns];
       },
     ]),

@@ -1,9 +1,15 @@
-import { generalizedAdvantage, scan, type Tensor } from '../../tensor';
+import { generalizedAdvantage, scan, where, type Tensor } from '../../tensor';
 import { AdvantageEstimator, type AdvantageContext, type AdvantageResult } from '../estimator';
-import { maskedWhiten } from '../whiten';
+import { tokenWhitening, tokenWhiteningChoices, whitenTokens, type TokenWhitening } from '../whiten';
+
+/** What a recurrence does at masked positions. */
+export type Holes = 'carry' | 'ignore' | 'decay';
+
+/** The values of the option `holes`. */
+export const holesChoices = ['carry', 'ignore', 'decay'] as const;
 
 /**
- * Generalised advantage estimation (Schulman, Moritz, Levine, Jordan, Abbeel, 2016):
+ * Generalised advantage estimation (Schulman, Moritz, Levine, Jordan, Abbeel, High-Dimensional Continuous Control Using Generalized Advantage Estimation, 2016):
  * δ_t = r_t + γV_{t+1} − V_t, A_t = δ_t + γλA_{t+1}, returns = A + V; the advantages are then whitened over the valid tokens.
  *
  * Masked positions are passed through: the recurrence runs as if they were not there.
@@ -11,29 +17,42 @@ import { maskedWhiten } from '../whiten';
 export class GeneralizedAdvantageEstimation extends AdvantageEstimator {
   static override readonly requires = ['values'] as const;
   static override readonly options = {
-    /** Whiten the advantages over the valid tokens of the batch: (A−μ)/√(σ²+1e-8). */
-    whiten: true,
-    /** `carry` passes masked positions through; `ignore` runs the recurrence over them, whatever they hold. */
+    ...tokenWhitening,
+    /** `carry` passes masked positions through; `ignore` runs the recurrence over them, whatever they hold; in `decay` they hold 0, and cost a step of γλ. */
     holes: 'carry',
   };
+  static override readonly choices = { ...tokenWhiteningChoices, holes: holesChoices };
 
   override readonly takesRawInputs = true;
-  override readonly leavesZeros = this.options.holes !== 'ignore';
+  override readonly leavesZeros = this.options.holes === 'carry';
 
   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, context: AdvantageContext): AdvantageResult {
-    if (this.options.holes === 'ignore') {
-      const { advantages, returns } = overEverything(rewards, values!, context);
-      return { advantages: this.options.whiten ? maskedWhiten(advantages, masks) : advantages, returns };
+    const { gamma, lambda, groups } = context;
+    const remask = context.remask !== false;
+    const whitening = this.options as unknown as TokenWhitening;
+    const holes = this.options.holes as Holes;
+    if (holes === 'carry' && context.remask === true) {
+      const { advantages, returns, moments } = generalizedAdvantage(rewards, values!, masks, { gamma, lambda, moments: true });
+      return { advantages: whitenTokens(advantages, masks, whitening, { groups, moments, remask }), returns, finiteIf: moments! };
     }
-    const { advantages, returns, moments } = generalizedAdvantage(rewards, values!, masks, { gamma: context.gamma, lambda: context.lambda, moments: true });
-    return { advantages: this.options.whiten ? maskedWhiten(advantages, masks, 1e-8, moments) : advantages, returns, finiteIf: moments! };
+    const { advantages, returns } = recurrence(rewards, values!, masks, { gamma, lambda, holes });
+    return { advantages: whitenTokens(advantages, masks, whitening, { groups, remask }), returns };
   }
 }
 
-function overEverything(rewards: Tensor, values: Tensor, { gamma, lambda }: AdvantageContext): { advantages: Tensor; returns: Tensor } {
-  const [advantages] = scan([rewards, values], { reverse: true, init: [0, 0] }, ([next, nextValue], [r, v]) => [
-    r.add(nextValue.mul(gamma)).sub(v).add(next.mul(gamma * lambda)),
-    v,
-  ]);
-  return { advantages, returns: advantages.add(values) };
+/** Advantages and returns [B,T] as a scan, with what the recurrence leaves at masked positions. λ may be one number a row, [B,1]. */
+export function recurrence(
+  rewards: Tensor,
+  values: Tensor,
+  masks: Tensor,
+  { gamma, lambda, holes }: { gamma: number; lambda: number | Tensor; holes: Holes },
+): { advantages: Tensor; returns: Tensor } {
+  const [r, v] = holes === 'decay' ? [where(masks, rewards, 0), where(masks, values, 0)] : [rewards, values];
+  const options = { reverse: true, init: [0, 0], ...(holes === 'carry' && { mask: masks }) } as const;
+  const delta = (reward: Tensor, value: Tensor, nextValue: Tensor) => reward.add(nextValue.mul(gamma)).sub(value);
+  const [advantages] =
+    typeof lambda === 'number'
+      ? scan([r, v], options, ([next, nextValue], [reward, value]) => [delta(reward, value, nextValue).add(next.mul(gamma * lambda)), value])
+      : scan([r, v, lambda], options, ([next, nextValue], [reward, value, l]) => [delta(reward, value, nextValue).add(next.mul(l.mul(gamma))), value]);
+  return { advantages, returns: advantages.add(v) };
 }

@@ -1,19 +1,35 @@
-import type { Tensor } from '../../tensor';
+import { where, type Tensor } from '../../tensor';
 import { AdvantageEstimator, type AdvantageContext, type AdvantageResult } from '../estimator';
-import { toEveryToken } from '../groups';
+import { centreInGroups, singletonChoices, toEveryToken } from '../outcome';
+import { whitenRows, rowWhiteningChoices, type RowWhitening } from '../whiten';
 
 /**
- * REINFORCE leave-one-out (Kool, van Hoof, Welling, 2019; Ahmadian et al., Back to Basics, 2024): every token of a row gets R minus the mean
- * of the other rows of its group, which is (R − μ)·n/(n−1). A row alone in its group gets 0.
+ * REINFORCE leave-one-out (Kool, van Hoof, Welling, Buy 4 REINFORCE Samples, Get a Baseline for Free!, 2019; Ahmadian et al., Back to Basics, 2024): every token of a row gets R minus the mean
+ * of the other rows of its group, which is (R − μ)·n/(n−1). A row alone in its group gets 0 (option singleton).
  */
 export class LeaveOneOut extends AdvantageEstimator {
   static override readonly requires = ['groupIds'] as const;
+  static override readonly options = {
+    singleton: 'zero' as 'zero' | 'raw' | 'error',
+    skipNaN: false,
+    /** `rows`: whiten what the rows get, (A − μ)/(σ + ε) over all rows that are not alone. */
+    whiten: 'none',
+    whitenDdof: 1,
+    whitenEpsilon: 1e-4,
+    whitenEpsilonPlacement: 'outside',
+  };
+  static override readonly choices = { ...rowWhiteningChoices, singleton: singletonChoices, whiten: ['none', 'rows'] };
 
   override readonly leavesZeros = true;
 
-  computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, { groups }: AdvantageContext): AdvantageResult {
-    const { sizes } = groups!;
-    const centred = groups!.centre(rewards.sum(1));
-    return toEveryToken(centred.mul(sizes).div(sizes.sub(1).maximum(1)), masks);
+  computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, { groups, remask }: AdvantageContext): AdvantageResult {
+    const { singleton, skipNaN, whiten } = this.options as typeof LeaveOneOut.options;
+    const scores = rewards.sum(1);
+    const { centred, count, alone, scored } = centreInGroups(scores, groups!, { singleton, skipNaN, leaveOneOut: false });
+    const apart = centred.mul(count).div(count.sub(1).maximum(1));
+    const advantages = singleton === 'raw' ? where(alone, centred, apart) : apart;
+    if (whiten === 'none') return toEveryToken(advantages.cast(scores.dtype), masks, remask);
+    const counted = scored ? scored.logicalAnd(alone.logicalNot()) : alone.logicalNot();
+    return toEveryToken(whitenRows(advantages, counted, this.options as unknown as RowWhitening).whitened.cast(scores.dtype), masks, remask);
   }
 }

@@ -1,0 +1,32 @@
+/** Value losses of the libraries. */
+import { gradients, valueLoss, type ValueLossOptions } from 'vantage-rl';
+import type { Adapter, Answer, Inputs } from '../adapter';
+import { openrlhfReduction } from './reductions';
+import { verlReduction } from './verl_losses';
+
+function answer(inputs: Inputs, options: ValueLossOptions | ((width: number) => ValueLossOptions)): Answer {
+  const values = inputs.array('values');
+  const all = typeof options === 'function' ? options(values.shape[1]!) : options;
+  // Without a clip there is no share to speak of.
+  const clipped = all.valueClip !== null;
+  const { loss, clipFraction } = valueLoss(
+    { values, oldValues: inputs.array('old_values'), returns: inputs.array('returns'), mask: inputs.mask('mask', values) },
+    all,
+  );
+  return { loss, grad_values: gradients(loss, [values])[0], metrics: { clip_frac: clipped ? clipFraction : null } };
+}
+
+export const adapters: Adapter[] = [
+  { library: 'SkyRL', function: 'ppo_critic_loss', answer: ({ params }, inputs) => answer(inputs, { valueClip: params.value_clip ?? null }) },
+  {
+    library: 'verl',
+    function: 'compute_value_loss',
+    answer: ({ params }, inputs) => answer(inputs, (width) => ({ valueClip: params.cliprange_value, ...verlReduction(params, width) })),
+  },
+  {
+    library: 'OpenRLHF',
+    function: 'ValueLoss.forward',
+    answer: ({ params }, inputs) =>
+      answer(inputs, { valueClip: params.clip_eps ?? null, ...openrlhfReduction(params) }),
+  },
+];

@@ -1,0 +1,43 @@
+import { generalizedAdvantage, type Tensor } from '../../tensor';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult } from '../estimator';
+import { tokenWhitening, tokenWhiteningChoices, whitenTokens, type TokenWhitening } from '../whiten';
+import { holesChoices, recurrence, type Holes } from './gae';
+
+/**
+ * Generalised advantage estimation with one λ for the returns and another one for the advantages (Yue et al., VAPO: Efficient and Reliable Reinforcement Learning for Advanced
+ * Reasoning Tasks, 2025): returns = A^{λ_value} + V, advantages = A^{λ_policy}, whitened over the valid tokens. Length-adaptive:
+ * λ_policy = 1 − 1/(αL), L the number of valid tokens of the row, from 0 to 1.
+ */
+export class DecoupledAdvantageEstimation extends AdvantageEstimator {
+  static override readonly requires = ['values'] as const;
+  static override readonly options = {
+    ...tokenWhitening,
+    /** λ of the returns (1 in the paper). null: λ of the run. */
+    lambdaValue: null as number | null,
+    /** λ of the advantages. null: λ of the run. */
+    lambdaPolicy: null as number | null,
+    /** α of the length-adaptive λ_policy, which then takes the place of `lambdaPolicy`; 0: it has none. */
+    lengthAdaptiveAlpha: 0,
+    /** As for `gae`. */
+    holes: 'carry',
+  };
+  static override readonly choices = { ...tokenWhiteningChoices, holes: holesChoices };
+
+  override readonly takesRawInputs = true;
+  override readonly leavesZeros = false;
+
+  computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, { gamma, lambda, groups, remask }: AdvantageContext): AdvantageResult {
+    const { lambdaValue, lambdaPolicy, lengthAdaptiveAlpha } = this.options as { lambdaValue: number | null; lambdaPolicy: number | null; lengthAdaptiveAlpha: number };
+    const holes = this.options.holes as Holes;
+    const adaptive = () => masks.sum(1, { keepDims: true }).cast('float64').mul(lengthAdaptiveAlpha).maximum(1).pow(-1).neg().add(1).cast(rewards.dtype);
+    const { returns } = estimate(rewards, values!, masks, { gamma, lambda: lambdaValue ?? lambda, holes, remask });
+    const { advantages } = estimate(rewards, values!, masks, { gamma, lambda: lengthAdaptiveAlpha > 0 ? adaptive() : (lambdaPolicy ?? lambda), holes, remask });
+    return { advantages: whitenTokens(advantages, masks, this.options as unknown as TokenWhitening, { groups, remask: remask !== false }), returns };
+  }
+}
+
+function estimate(rewards: Tensor, values: Tensor, masks: Tensor, options: { gamma: number; lambda: number | Tensor; holes: Holes; remask: boolean | 'advantages' }) {
+  const { gamma, lambda, holes, remask } = options;
+  if (typeof lambda === 'number' && holes === 'carry' && remask === true) return generalizedAdvantage(rewards, values, masks, { gamma, lambda });
+  return recurrence(rewards, values, masks, { gamma, lambda, holes });
+}

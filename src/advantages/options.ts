@@ -1,0 +1,66 @@
+/** Options of the built-in estimators, and the checks of an estimator's own options. */
+import { EstimatorError, showValue } from '../errors';
+import type { KlEstimator } from '../losses/kl';
+import type { BaselineOptions } from './outcome';
+import type { DeviationOptions, RowWhitening, TokenWhitening } from './whiten';
+
+/** The options that built-in estimators have beside the common ones. Each estimator has some of them, and refuses the others; its class says which, and their defaults. */
+export interface EstimatorOptions extends Partial<BaselineOptions>, Partial<DeviationOptions>, Partial<RowWhitening>, Partial<Omit<TokenWhitening, 'whiten'>> {
+  /** What is whitened over: estimators of tokens know `batch`, `group` and `none`; `rloo` knows `rows` and `none`; `gdpo` knows `rows`, `tokens` and `none`. */
+  whiten?: TokenWhitening['whiten'] | 'rows' | 'tokens';
+  /** Divide by the standard deviation (`grpo` and its kin). */
+  normByStd?: boolean;
+  /** Whose standard deviation (`grpo`). */
+  scale?: 'group' | 'batch';
+  /** What a recurrence does at masked positions. */
+  holes?: 'carry' | 'ignore' | 'decay';
+  /** No credit crosses a masked position (`reinforce++`). */
+  resetOnMask?: boolean;
+  /** A penalty for the divergence from the reference policy (`reinforce++_baseline`, `raw_reward`). */
+  klCoef?: number;
+  klEstimator?: KlEstimator;
+  /** λ of returns and of advantages (`vapo_gae`). */
+  lambdaValue?: number | null;
+  lambdaPolicy?: number | null;
+  lengthAdaptiveAlpha?: number;
+  /** Weights of the components, and how many there have to be (`gdpo`). */
+  weights?: readonly number[];
+  minComponents?: number;
+  /** `gpg`. */
+  fNorm?: number;
+  /** `optimal_token_baseline`. */
+  zeroTail?: boolean;
+  countEmptyRows?: boolean;
+  /** `turn_discount`, `turn_level`. */
+  turnDiscount?: number | null;
+  turnWeight?: number;
+  trajectoryWeight?: number;
+}
+
+/**
+ * Refuses a value that is not of the kind of the default. A default of null also takes a number, one that is an array takes an array of numbers.
+ *
+ * @param label names the estimator and the option
+ * @param choices the values there are, where they are few
+ */
+export function checkOption(label: string, value: unknown, standard: unknown, choices?: readonly unknown[]): void {
+  const fail = (expected: string): never => {
+    throw new EstimatorError(`${label}: expected ${expected}, got ${showValue(value)}`);
+  };
+  if (choices) {
+    if (!choices.includes(value)) fail(listed(choices));
+  } else if (standard === null) {
+    if (value !== null && !isNumber(value)) fail('a number or null');
+  } else if (Array.isArray(standard)) {
+    if (!Array.isArray(value) || !value.every(isNumber)) fail('an array of numbers');
+  } else if (typeof standard === 'number') {
+    if (!isNumber(value)) fail('a number');
+  } else if (typeof value !== typeof standard) fail(`a ${typeof standard}`);
+}
+
+const isNumber = (value: unknown): boolean => typeof value === 'number' && !Number.isNaN(value);
+
+function listed(choices: readonly unknown[]): string {
+  const shown = choices.map(showValue);
+  return shown.length === 1 ? shown[0]! : `${shown.slice(0, -1).join(', ')} or ${shown.at(-1)}`;
+}

@@ -1,0 +1,95 @@
+/** One number a row: the total reward beside those of the rows of its group, and what every token of the row gets for it. */
+import { EstimatorError } from '../errors';
+import { arange, where, type Tensor } from '../tensor';
+import type { AdvantageResult } from './estimator';
+import type { Groups } from './groups';
+
+/** Options of estimators that compare the rows of a group. */
+export interface BaselineOptions {
+  /** What a row alone in its group gets: `zero`; `raw`, its reward; `error`: such a group is refused. */
+  singleton: 'zero' | 'raw' | 'error';
+  /** A row whose reward is NaN has none: it is left out of the statistics and gets 0. Without this a NaN is an error. */
+  skipNaN: boolean;
+  /** The statistics of a row are those of the other rows of its group. */
+  leaveOneOut: boolean;
+}
+
+export const baselineOptions: BaselineOptions = { singleton: 'zero', skipNaN: false, leaveOneOut: false };
+export const singletonChoices = ['zero', 'raw', 'error'] as const;
+
+export interface Centred {
+  /** R − μ, float64 [batch]; with `leaveOneOut` μ is the mean of the others. */
+  centred: Tensor;
+  /** μ of the group, float64 [batch]. */
+  mean: Tensor;
+  /** Rows of the group that have a reward, and Σ(R−μ)² over them (with `leaveOneOut`, over the others); float64 [batch]. */
+  count: Tensor;
+  spread: Tensor;
+  /** Whether the row is the only one of its group that has a reward. */
+  alone: Tensor;
+  /** Whether the row has a reward; null: all have. */
+  scored: Tensor | null;
+}
+
+/** Differences of the scores [batch] from their group's mean, taken in float64. @throws EstimatorError for a singleton that is refused */
+export function centreInGroups(scores: Tensor, groups: Groups, { singleton, skipNaN, leaveOneOut }: BaselineOptions): Centred {
+  if (singleton === 'error' && groups.smallest === 1) throw new EstimatorError("expected at least two rows in every group, got a group of one (singleton is 'error')");
+  const scored = skipNaN ? scores.isNaN().logicalNot() : null;
+  const known = (scored ? where(scored, scores, 0) : scores).cast('float64');
+  const { count, mean, spread } = scored ? groups.moments(known, scored) : groups.moments(known);
+  const alone = count.lessEqual(1);
+  let difference = known.sub(mean);
+  let remaining = spread;
+  if (leaveOneOut) {
+    // Once more from the differences: of the mean's own rounding, which matters for the spread that is left without a row, nothing remains.
+    const again = scored ? groups.moments(difference, scored) : groups.moments(difference);
+    const share = count.div(count.sub(1).maximum(1));
+    const exact = difference.sub(again.mean);
+    const left = again.spread.sub(exact.square().mul(share));
+    // What rounding leaves of a difference of equal numbers is 0.
+    remaining = where(left.greater(again.spread.mul(count).mul(1e-15)), left, 0);
+    difference = exact.mul(share);
+  }
+  // The difference of a single row from its own mean is 0 without more.
+  const centred = singleton === 'raw' ? where(alone, known, difference) : difference;
+  return { centred: scored ? where(scored, centred, 0) : centred, mean, count, spread: remaining, alone, scored };
+}
+
+/** One number a row, [batch], for each valid token of it; at masked positions 0, or the same number where they are not to be masked. */
+export function toEveryToken(rowValues: Tensor, masks: Tensor, remask: boolean | 'advantages' = true): AdvantageResult {
+  const column = rowValues.expandDims(1);
+  return { advantages: remask === false ? column.broadcastTo(masks.shape) : where(masks, column, 0), finiteIf: rowValues };
+}
+
+/**
+ * A reward for each row [B] as token rewards [B,T]: it stands at the last valid token, in a row without one at the last position.
+ *
+ * @example
+ * const rewards = outcomeRewards(tensor([1, 0]), tensor([[1, 1, 0], [1, 1, 1]])); // [[0, 1, 0], [0, 0, 0]]
+ */
+export function outcomeRewards(scores: Tensor, masks: Tensor): Tensor {
+  const [batch, time] = masks.shape;
+  if (masks.ndim !== 2 || scores.ndim !== 1 || scores.shape[0] !== batch) {
+    throw new EstimatorError(`outcomeRewards: expected scores [batch] and masks [batch, time], got [${scores.shape.join(',')}] and [${masks.shape.join(',')}]`);
+  }
+  const valid = masks.notEqual(0);
+  const last = valid.logicalAnd(valid.cast('int32').cumsum(1, { reverse: true }).equal(1));
+  const end = arange(0, time!, 1, { device: masks.device }).equal(time! - 1);
+  const none = valid.sum(1, { keepDims: true }).equal(0);
+  return where(last.logicalOr(none.logicalAnd(end)), scores.expandDims(1), 0);
+}
+
+/**
+ * Σ_k w_k r_k of each row of components [B,K] → [B]. A NaN is a component that gave no reward and is left out; the sum is NaN where none gave one.
+ *
+ * @param weights one a component; all 1 unless given
+ */
+export function combineRewards(components: Tensor, weights?: Tensor): Tensor {
+  if (components.ndim !== 2 || (weights && (weights.ndim !== 1 || weights.shape[0] !== components.shape[1]))) {
+    throw new EstimatorError(`combineRewards: expected components [batch, K] and K weights, got [${components.shape.join(',')}]${weights ? ` and [${weights.shape.join(',')}]` : ''}`);
+  }
+  const given = components.isNaN().logicalNot();
+  const known = where(given, components, 0);
+  const sum = (weights ? known.mul(weights) : known).sum(1);
+  return where(given.sum(1).greater(0), sum, NaN);
+}

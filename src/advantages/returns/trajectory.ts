@@ -1,0 +1,176 @@
+/**
+ * What the classical returns have in common: steps of an environment in rows, [batch, time], with flags that end episodes inside a row.
+ *
+ * Two things end at a flag, and they are not the same. `terminated`: there is no state behind the step, so nothing is bootstrapped. `truncated`: the step
+ * has a successor, whose value is bootstrapped, but the next column belongs to another episode, so no trace comes in. With done = terminated or truncated,
+ * terminated gates the bootstrap and done gates the trace (Pardo et al., Time Limits in Reinforcement Learning, 2018).
+ *
+ * A masked position is passed through: the recurrence runs as if it were not there, and what it holds reaches nothing.
+ */
+import { didYouMean, EstimatorError, showValue } from '../../errors';
+import { concat, full, onesLike, scan, Tensor, where } from '../../tensor';
+import { isFloating } from '../../tensor/dtype';
+import { formatShape, sameShape } from '../../tensor/shape';
+
+/** Steps in rows; all [B,T] but where it says otherwise. Step t goes from state t, whose value is `values`, to the state after it. */
+export interface TrajectoryInputs {
+  rewards: Tensor;
+  /** V of the state before each step. */
+  values?: Tensor | null;
+  /** V of the state after each step. Default: V of the next valid step; behind the last one and at truncated steps `bootstrapValues`. */
+  nextValues?: Tensor | null;
+  /** [B] or [B,T]: V of the state behind the row's last valid step and behind truncated ones, unless they terminated. Default 0, where nothing is truncated. */
+  bootstrapValues?: Tensor | null;
+  /** 0 where there is no step. Default: all are steps. */
+  mask?: Tensor | null;
+  /** Not 0 where the episode ends with this step: no state comes after it. */
+  terminated?: Tensor | null;
+  /** Not 0 where the episode is cut off behind this step. */
+  truncated?: Tensor | null;
+}
+
+export interface ReturnOptions {
+  /** Discount γ: a number, or γ_t of each step, [B,T] (0 ends an episode as `terminated` does). */
+  gamma: number | Tensor;
+  /** Set outputs at masked positions to 0. Otherwise a recurrence holds there what passes through. Default true. */
+  remask?: boolean;
+}
+
+export interface LambdaOptions extends ReturnOptions {
+  /** λ: a number, or λ_t of each step, [B,T]. Default 1. */
+  lambda?: number | Tensor;
+}
+
+/** A trajectory with its defaults filled in; tensors of the rewards' dtype, [B,T]. */
+export interface Prepared {
+  readonly rewards: Tensor;
+  readonly mask: Tensor | null;
+  readonly done: Tensor | null;
+  /** γ_t. */
+  readonly discounts: Tensor;
+  /** γ_t(1−done_t): what the trace is discounted by. */
+  readonly traceDiscounts: Tensor;
+  /** V of the state after each step, 0 where it terminated. */
+  readonly nextValues: Tensor;
+  /** r_t + γ_t·(1−terminated_t)·V'_t: what is expected from one step on. */
+  readonly oneStep: Tensor;
+  readonly lambdas: Tensor;
+  values(): Tensor;
+  /** Another array of the trajectory. @throws EstimatorError for another shape */
+  floats(name: string, value: unknown): Tensor;
+  /** 0 at masked positions, unless they are to be left. */
+  finish(x: Tensor): Tensor;
+}
+
+const trajectoryNames = ['rewards', 'values', 'nextValues', 'bootstrapValues', 'mask', 'terminated', 'truncated'];
+const optionNames = ['gamma', 'lambda', 'remask'];
+
+/** What a function takes beyond the common inputs and options, and whether it needs V of the state after each step. */
+export interface Extras {
+  inputs?: readonly string[];
+  options?: readonly string[];
+  /** V' is taken from masked positions too: they are states, though not steps. */
+  maskedStates?: boolean;
+  /** Without values, V' is 0 but where it is bootstrapped. */
+  valueFree?: boolean;
+}
+
+/** @throws EstimatorError for a name that is not known, a missing array, or one of another shape */
+export function prepare(who: string, inputs: TrajectoryInputs, options: LambdaOptions, extras: Extras = {}): Prepared {
+  checkNames(who, 'input', inputs, [...trajectoryNames, ...(extras.inputs ?? [])]);
+  checkNames(who, 'option', options, [...optionNames, ...(extras.options ?? [])]);
+  const rewards = floating(tensorOf(who, 'rewards', inputs.rewards));
+  if (rewards.ndim !== 2) throw new EstimatorError(`${who}: expected rewards of shape [batch, time], got ${formatShape(rewards.shape)}`);
+  const { shape, dtype } = rewards;
+  const floats = (name: string, value: unknown): Tensor => {
+    const array = tensorOf(who, name, value);
+    if (!sameShape(array.shape, shape)) throw new EstimatorError(`${who}: expected ${name} of shape ${formatShape(shape)}, as rewards, got ${formatShape(array.shape)}`);
+    return array.cast(dtype);
+  };
+  const flags = (name: string, value: Tensor | null | undefined): Tensor | null => (value === undefined || value === null ? null : floats(name, value).notEqual(0));
+  const perStep = (name: string, value: number | Tensor): Tensor => (value instanceof Tensor ? floats(name, value) : onesLike(rewards).mul(finite(who, name, value)));
+
+  const mask = flags('mask', inputs.mask);
+  const [terminated, truncated] = [flags('terminated', inputs.terminated), flags('truncated', inputs.truncated)];
+  const done = terminated && truncated ? terminated.logicalOr(truncated) : (terminated ?? truncated);
+  const values = (): Tensor => floats('values', inputs.values);
+  const next = stateAfter(who, inputs, rewards, { mask: extras.maskedStates ? null : mask, truncated, valueFree: Boolean(extras.valueFree), values, floats });
+  const nextValues = terminated ? where(terminated, 0, next) : next;
+  const discounts = perStep('gamma', options.gamma);
+  return {
+    rewards,
+    mask,
+    done,
+    discounts,
+    traceDiscounts: done ? where(done, 0, discounts) : discounts,
+    nextValues,
+    oneStep: rewards.add(discounts.mul(nextValues)),
+    lambdas: perStep('lambda', options.lambda ?? 1),
+    values,
+    floats,
+    finish: (x) => (mask && (options.remask ?? true) ? where(mask, x, 0) : x),
+  };
+}
+
+interface StateAfter {
+  mask: Tensor | null;
+  truncated: Tensor | null;
+  valueFree: boolean;
+  values: () => Tensor;
+  floats: (name: string, value: unknown) => Tensor;
+}
+
+function stateAfter(who: string, inputs: TrajectoryInputs, rewards: Tensor, { mask, truncated, valueFree, values, floats }: StateAfter): Tensor {
+  const { nextValues, bootstrapValues } = inputs;
+  const given = bootstrapValues !== undefined && bootstrapValues !== null;
+  if (nextValues !== undefined && nextValues !== null) {
+    if (given) throw new EstimatorError(`${who}: expected nextValues or bootstrapValues, got both`);
+    return floats('nextValues', nextValues);
+  }
+  if (truncated && !given) throw new EstimatorError(`${who}: truncated was given without the values of the states behind such steps: expected bootstrapValues or nextValues`);
+  const inside = valueFree ? null : following(values(), mask);
+  if (!given) return inside ?? rewards.mul(0);
+  const perRow = bootstrapValues.ndim === 1;
+  if (perRow && bootstrapValues.shape[0] !== rewards.shape[0]) {
+    throw new EstimatorError(`${who}: expected bootstrapValues of shape [${rewards.shape[0]}] or ${formatShape(rewards.shape)}, got ${formatShape(bootstrapValues.shape)}`);
+  }
+  const behind = perRow ? bootstrapValues.cast(rewards.dtype).expandDims(1) : floats('bootstrapValues', bootstrapValues);
+  const goesOn = isFollowed(rewards, mask);
+  return where(truncated ? goesOn.logicalAnd(truncated.logicalNot()) : goesOn, inside ?? 0, behind);
+}
+
+/** x of the next valid position, [B,T]; 0 behind the last one. */
+export function following(x: Tensor, mask: Tensor | null): Tensor {
+  const [batch, time] = x.shape as [number, number];
+  if (time === 0) return x;
+  const carried = mask ? scan([x], { reverse: true, mask }, (_, [value]) => value) : x;
+  return concat([carried.slice([0, 1]), full([batch, 1], 0, { dtype: x.dtype, device: x.device })], 1);
+}
+
+/** Whether a valid position comes after this one. */
+export function isFollowed(like: Tensor, mask: Tensor | null): Tensor {
+  return following(onesLike(like), mask).notEqual(0);
+}
+
+/** @throws EstimatorError for a key that is none of `known`, with the nearest one */
+export function checkNames(who: string, what: string, given: object, known: readonly string[]): void {
+  if (typeof given !== 'object' || given === null) throw new EstimatorError(`${who}: expected ${what}s {${known.join(', ')}}, got ${showValue(given)}`);
+  const stray = Object.keys(given).find((key) => !known.includes(key));
+  if (stray === undefined) return;
+  const nearest = didYouMean(stray, known);
+  throw new EstimatorError(`${who}: unknown ${what} '${stray}'.${nearest ? ` Did you mean '${nearest}'?` : ''} Known: ${known.join(', ')}`);
+}
+
+export function finite(who: string, name: string, value: unknown, low = -Infinity): number {
+  if (typeof value !== 'number' || !Number.isFinite(value) || value < low) {
+    throw new EstimatorError(`${who}: option '${name}': expected a ${low === -Infinity ? 'finite number' : `number of at least ${low}`}, got ${showValue(value)}`);
+  }
+  return value;
+}
+
+export function tensorOf(who: string, name: string, value: unknown): Tensor {
+  if (!(value instanceof Tensor)) throw new EstimatorError(`${who}: expected ${name}, a Tensor, got ${showValue(value)}`);
+  return value;
+}
+
+export const floating = (x: Tensor): Tensor => (isFloating(x.dtype) && x.dtype !== 'bfloat16' ? x : x.cast('float32'));

@@ -1,0 +1,114 @@
+/** The coefficient of a KL penalty over a training run. */
+import { EstimatorError, showValue } from '../errors';
+import { checkName, type Given, resolveOptions } from '../options';
+import { checkNumber } from './check';
+
+/** Holds the coefficient, and moves it after a step. */
+export interface KlController {
+  /** The coefficient in force. */
+  readonly value: number;
+  /**
+   * @param kl the divergence that was measured
+   * @param steps how many samples (or steps) it was measured over, in the units of the horizon
+   * @returns the coefficient from now on
+   */
+  update(kl: number, steps?: number): number;
+  /** What a checkpoint keeps. */
+  state(): { value: number };
+  /** @throws EstimatorError for a state that is none */
+  restore(state: { value: number }): void;
+}
+
+abstract class Controller implements KlController {
+  protected current: number;
+
+  constructor(
+    protected readonly who: string,
+    coefficient: number,
+  ) {
+    checkNumber(who, 'coefficient', coefficient, -Number.MAX_VALUE);
+    this.current = coefficient;
+  }
+
+  get value(): number {
+    return this.current;
+  }
+
+  abstract update(kl: number, steps?: number): number;
+
+  state(): { value: number } {
+    return { value: this.current };
+  }
+
+  restore(state: { value: number }): void {
+    if (typeof state?.value !== 'number' || !Number.isFinite(state.value)) {
+      throw new EstimatorError(`${this.who}: state: expected { value } with a number, got ${showValue(state)}`);
+    }
+    this.current = state.value;
+  }
+}
+
+/** A constant coefficient. */
+export class FixedKlController extends Controller {
+  constructor(coefficient: number) {
+    super('FixedKlController', coefficient);
+  }
+
+  update(): number {
+    return this.current;
+  }
+}
+
+interface AdaptiveSettings {
+  /** The coefficient to start from. */
+  coefficient: number;
+  /** The divergence to hold; above 0. */
+  target: number;
+  /** Over how many samples a steady error of 1 would change the coefficient by its own size; above 0. */
+  horizon: number;
+  /** The largest relative error that counts. Default 0.2. */
+  clip: number;
+}
+
+/**
+ * Steers the coefficient β so that the divergence stays near a target:
+ *
+ *     β ← β · (1 + clip(kl/target − 1, ±0.2) · steps/horizon)
+ *
+ * Ziegler et al. 2019, "Fine-Tuning Language Models from Human Preferences", section 2.2. A divergence that is not finite leaves β as it is.
+ *
+ * @throws EstimatorError for options that are missing, unknown or out of range
+ */
+export class AdaptiveKlController extends Controller {
+  private readonly settings: AdaptiveSettings;
+
+  constructor(options: Given<AdaptiveSettings>) {
+    const who = 'AdaptiveKlController';
+    const settings = resolveOptions<AdaptiveSettings>(who, { coefficient: NaN, target: NaN, horizon: NaN, clip: 0.2 }, options);
+    super(who, settings.coefficient);
+    checkNumber(who, 'target', settings.target, Number.MIN_VALUE);
+    checkNumber(who, 'horizon', settings.horizon, Number.MIN_VALUE);
+    checkNumber(who, 'clip', settings.clip, 0);
+    this.settings = settings;
+  }
+
+  update(kl: number, steps = 1): number {
+    checkNumber(this.who, 'steps', steps, 0);
+    if (typeof kl !== 'number') throw new EstimatorError(`${this.who}: kl: expected a number, got ${showValue(kl)}`);
+    const { target, horizon, clip } = this.settings;
+    const error = Math.min(clip, Math.max(-clip, kl / target - 1));
+    if (Number.isFinite(kl)) this.current *= 1 + (error * steps) / horizon;
+    return this.current;
+  }
+}
+
+export interface KlControllerOptions extends Partial<AdaptiveSettings> {
+  /** Default `fixed`. */
+  type?: 'fixed' | 'adaptive';
+}
+
+/** A controller by its type, as configurations name it. @throws EstimatorError for another type and options that do not fit it */
+export function createKlController({ type = 'fixed', ...options }: KlControllerOptions): KlController {
+  checkName('createKlController', "option 'type'", type, ['fixed', 'adaptive']);
+  return type === 'adaptive' ? new AdaptiveKlController(options) : new FixedKlController(options.coefficient as number);
+}

@@ -1,0 +1,197 @@
+/** The options of policy losses: their types, their defaults, the habits of libraries, and how they are put together. */
+import { type ConventionName, resolveOptions } from '../options';
+import { checkChoice, checkNumber } from './check';
+import type { KlEstimator } from './kl';
+import { type LossReduction, lossReductions, type ReductionOptions } from './reduction';
+
+/** Whose probability ratio a token gets. */
+export const ratioLevels = ['token', 'sequence', 'sequence_token'] as const;
+export type RatioLevel = (typeof ratioLevels)[number];
+
+/** What every built-in loss takes. Which of these a loss takes besides, its class says (`static options`). */
+export interface PolicyLossOptions extends ReductionOptions {
+  /** A bundle of defaults: the habits of a library. Single options override it. Default `vantage`. */
+  convention?: ConventionName;
+  /** How the tokens' losses become one number. Default `token_sum`: the reduction's divisors are in the advantages already (see `reductionDivisors`). */
+  reduction?: LossReduction;
+  /** Masked positions are 0 for the loss, whatever they hold. Default true; `false` lets them through where a library's formula looks at them. */
+  remask?: boolean;
+  /** Factor on the divergence from `refLogProbs`, added to each token's loss. Default 0. */
+  klCoef?: number;
+  /** Default `k3`. */
+  klEstimator?: KlEstimator;
+  /** See `klDivergence`. */
+  klInputClamp?: number | null;
+  /** See `klDivergence`. */
+  klOutputClamp?: number | null;
+  /** Multiply the divergence by the probability ratio, so that it is unbiased for tokens of the old policy. Default false. */
+  klRatioWeighted?: boolean;
+  /** Rows of negative advantage whose mean of ℓ_rollout − ℓ (ℓ_old − ℓ without `rolloutLogProbs`) is over this lose their policy term. Default null: none. */
+  offPolicyThreshold?: number | null;
+  /** Share of the valid tokens, those of the highest `entropy`, that keep their policy term. Default 1. */
+  topEntropyQuantile?: number;
+  /** Also report `clip_ratio_low_min` and `clip_ratio_high_max` over rows, and clip fractions over rows where the ratio is that of a row. Default false. */
+  rowMetrics?: boolean;
+  /** Also report `ppo_kl`, the mean of −log ρ, and `old_kl`, the mean of ℓ_old − ℓ, which nothing bounds. Default false. */
+  driftMetrics?: boolean;
+  /** Added to the number of tokens that metrics divide by. Default 0: at least 1 is taken instead. */
+  metricEpsilon?: number;
+
+  /** ε below: ratios under 1 − ε gain nothing. Default 0.2. */
+  epsClipLow?: number;
+  /** ε above: ratios over 1 + ε gain nothing. Default 0.2. */
+  epsClipHigh?: number;
+  /** Dual clip: bound of the ratio for negative advantages, above 1; null for none. Default 3 for `dual_clip`. */
+  clipRatioC?: number | null;
+  /** δ: no ratio counts for more than this, before it is clipped; null (default) for none. */
+  delta?: number | null;
+  /** Bounds of the log-ratio, without gradient beyond; null for none. */
+  logRatioMin?: number | null;
+  logRatioMax?: number | null;
+  /**
+   * `token`: ρ_t. `sequence`: exp of the mean of a row's log-ratios, for all of its tokens. `sequence_token`: its value, with the gradient of ρ_t.
+   */
+  ratioLevel?: RatioLevel;
+  /** `cispo`: ε below; null for no bound. Default 1. */
+  cispoEpsClipLow?: number | null;
+  /** `cispo`: ε above. Default 4. */
+  cispoEpsClipHigh?: number;
+  /** `cispo`, `dppo`: the policy that ratios are taken to. Default `old` for `cispo`; null for `dppo`: the sampler, where its log-probs are given. */
+  anchor?: 'old' | 'rollout' | null;
+  /** `sapo`: temperature for positive advantages. Default 1. */
+  tauPos?: number;
+  /** `sapo`: temperature for the others. Default 1.05. */
+  tauNeg?: number;
+  /** `dppo`: `binary_tv` or `binary_kl`. */
+  divergence?: 'binary_tv' | 'binary_kl';
+  /** `dppo`: bound of the divergence for tokens that become less likely. */
+  deltaLow?: number;
+  /** `dppo`: bound of the divergence for tokens that become more likely. */
+  deltaHigh?: number;
+  /** `clip_cov`: share of the valid tokens to take out. Default 0.0002. */
+  clipCovRatio?: number;
+  /** `clip_cov`: only covariances over this. Default 1. */
+  clipCovLow?: number;
+  /** `clip_cov`: only covariances under this. Default 5. */
+  clipCovHigh?: number;
+  /** `clip_cov`: seed of the choice among the candidates. Default 0. */
+  seed?: number;
+  /** `kl_cov`: share of the valid tokens that get a penalty. Default 0.0002. */
+  klCovRatio?: number;
+  /** `kl_cov`: factor on the penalty |ℓ − ℓ_old|. Default 1. */
+  ppoKlCoef?: number;
+  /** `vespo`: shape k and rate λ for advantages of 0 or more. Default 2 and 3. */
+  kPos?: number;
+  lambdaPos?: number;
+  /** `vespo`: shape k and rate λ for negative advantages. Default 3 and 2. */
+  kNeg?: number;
+  lambdaNeg?: number;
+}
+
+/** Every option in force. */
+export type ResolvedOptions = Readonly<Required<PolicyLossOptions>>;
+
+export const commonOptions: PolicyLossOptions = {
+  reduction: 'token_sum',
+  remask: true,
+  klCoef: 0,
+  klEstimator: 'k3',
+  klInputClamp: undefined,
+  klOutputClamp: undefined,
+  klRatioWeighted: false,
+  offPolicyThreshold: null,
+  topEntropyQuantile: 1,
+  rowMetrics: false,
+  driftMetrics: false,
+  maxSeqLen: null,
+  microBatchSize: null,
+  incompleteMicroBatch: 'count',
+  groupIds: null,
+  emptyRows: 'count',
+  totalTokens: null,
+  totalRows: null,
+  scale: 1,
+  countEpsilon: 0,
+  metricEpsilon: 0,
+};
+
+const unclamped = { logRatioMin: null, logRatioMax: null, klInputClamp: null, klOutputClamp: null } as const;
+const averaged = { reduction: 'token_mean', emptyRows: 'leave_out' } as const;
+
+/**
+ * `vantage`, `skyrl`: sums over the mask; log-ratios within ±20. `verl`: means over the tokens of the batch, 1e-8 added to numbers of tokens, rows without a
+ * token left out, `driftMetrics`. `trl`: nothing clamped; clip fractions of rows too. `openrlhf`: as verl, estimates of the divergence within ±10. `nemo`, `areal`: means over the tokens.
+ */
+const presets = {
+  vantage: {},
+  skyrl: {},
+  verl: { ...averaged, countEpsilon: 1e-8, metricEpsilon: 1e-8, driftMetrics: true },
+  trl: { ...unclamped, rowMetrics: true },
+  openrlhf: { ...averaged, klInputClamp: null, klOutputClamp: 10, driftMetrics: true },
+  nemo: { ...averaged },
+  areal: { ...averaged },
+} as const satisfies Record<ConventionName, PolicyLossOptions>;
+
+/**
+ * The options in force: defaults of the loss, the preset's, what was given. An option given as undefined is not given.
+ * @param own the loss's options and their defaults
+ * @param fixed options whose default is what makes the loss: no preset changes them
+ * @throws EstimatorError for an option that the loss does not have, with the nearest name, and for values that are none
+ */
+export function resolveLossOptions(name: string, own: PolicyLossOptions, given: PolicyLossOptions, fixed: readonly string[] = []): ResolvedOptions {
+  const known = Object.keys(own);
+  const takes = (preset: PolicyLossOptions) => Object.fromEntries(Object.entries(preset).filter(([key]) => known.includes(key) && !fixed.includes(key)));
+  const habits = Object.fromEntries(Object.entries(presets).map(([convention, preset]) => [convention, takes(preset)]));
+  const options = resolveOptions<PolicyLossOptions>(`policy loss '${name}'`, own, given, habits) as ResolvedOptions;
+  check(name, known, options);
+  return options;
+}
+
+/** Bounds of the options that are numbers: [low, high, whether null is a value]. */
+const ranges: Readonly<Record<string, readonly [low: number, high: number, nullable?: true]>> = {
+  klCoef: [-Number.MAX_VALUE, Infinity],
+  topEntropyQuantile: [0, 1],
+  offPolicyThreshold: [-Number.MAX_VALUE, Infinity, true],
+  metricEpsilon: [0, Infinity],
+  epsClipLow: [0, Infinity],
+  epsClipHigh: [0, Infinity],
+  clipRatioC: [1, Infinity, true],
+  delta: [0, Infinity, true],
+  logRatioMin: [-Number.MAX_VALUE, Infinity, true],
+  logRatioMax: [-Number.MAX_VALUE, Infinity, true],
+  cispoEpsClipLow: [0, Infinity, true],
+  cispoEpsClipHigh: [-1, Infinity],
+  tauPos: [Number.MIN_VALUE, Infinity],
+  tauNeg: [Number.MIN_VALUE, Infinity],
+  deltaLow: [0, Infinity],
+  deltaHigh: [0, Infinity],
+  clipCovRatio: [0, 1],
+  clipCovLow: [-Number.MAX_VALUE, Infinity],
+  clipCovHigh: [-Number.MAX_VALUE, Infinity],
+  klCovRatio: [0, 1],
+  ppoKlCoef: [-Number.MAX_VALUE, Infinity],
+  kPos: [0, Infinity],
+  kNeg: [0, Infinity],
+  lambdaPos: [0, Infinity],
+  lambdaNeg: [0, Infinity],
+};
+
+const choices: Readonly<Record<string, readonly unknown[]>> = {
+  reduction: lossReductions,
+  ratioLevel: ratioLevels,
+  anchor: ['old', 'rollout', null],
+  divergence: ['binary_tv', 'binary_kl'],
+  remask: [true, false],
+  klRatioWeighted: [true, false],
+  rowMetrics: [true, false],
+  driftMetrics: [true, false],
+};
+
+function check(name: string, known: readonly string[], options: ResolvedOptions): void {
+  for (const key of known) {
+    const value = options[key as keyof ResolvedOptions];
+    const range = ranges[key];
+    if (range && !(range[2] && value === null)) checkNumber(name, key, value, range[0], range[1]);
+    if (choices[key]) checkChoice(name, key, value, choices[key]);
+  }
+}

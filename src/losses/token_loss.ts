@@ -1,0 +1,150 @@
+/** What the built-in policy losses have in common: inputs without what masked positions hold, and the way from tokens to the loss. */
+import { EstimatorError } from '../errors';
+import { stopGradient, type Tensor, where } from '../tensor';
+import { klDivergence } from './kl';
+import { commonOptions, type PolicyLossOptions, type ResolvedOptions, resolveLossOptions } from './options';
+import { offPolicySequenceMask } from './off_policy_sequence';
+import { PolicyLoss, type PolicyLossInputs, type PolicyLossResult } from './policy_loss';
+import { meanOver, reduceLoss } from './reduction';
+import { topTokens } from './select';
+
+/** The inputs of a loss. At masked positions log-probs and advantages are 0 and weights 1, unless `remask` is off. */
+export interface Tokens {
+  logProbs: Tensor;
+  oldLogProbs: Tensor;
+  advantages: Tensor;
+  rolloutLogProbs: Tensor | null;
+  weights: Tensor | null;
+  valid: Tensor;
+  /** Mean over the valid tokens. */
+  mean: (x: Tensor) => Tensor;
+  /** Whether `driftMetrics` are asked for. */
+  reportsDrift: boolean;
+}
+
+export interface TokenLosses {
+  /** [B,T], or [B,1] for all tokens of a row. */
+  losses: Tensor;
+  /** Of the same shape: the probability ratio that the loss goes by. */
+  ratio: Tensor;
+  metrics: Record<string, Tensor>;
+}
+
+/**
+ * A policy loss that is a sum over tokens: a subclass gives the tokens' losses, this class the rest, in this order: the factors of `offPolicyThreshold`,
+ * `topEntropyQuantile` and `weights`, the `correction`, the KL term, the reduction.
+ */
+export abstract class TokenPolicyLoss extends PolicyLoss {
+  static readonly lossName: string = 'policy loss';
+  static readonly options: PolicyLossOptions = commonOptions;
+  /** Options whose value makes the loss what it is: a convention does not change them. */
+  static readonly fixed: readonly string[] = [];
+  /** Whether `weights` are factors on the tokens' losses; else the subclass uses them. */
+  protected readonly weighsTokens: boolean = true;
+
+  protected abstract tokenLosses(tokens: Tokens, options: ResolvedOptions): TokenLosses;
+
+  /** @throws EstimatorError for options that the loss does not have or whose value is none, and for inputs that are missing */
+  computeLoss(inputs: PolicyLossInputs, given: PolicyLossOptions = {}): PolicyLossResult {
+    const { lossName, options: own, fixed } = this.constructor as typeof TokenPolicyLoss;
+    const options = resolveLossOptions(lossName, own, given, fixed);
+    const tokens = prepare(inputs, options);
+    const { losses: first, ratio, metrics } = this.tokenLosses(tokens, options);
+    let [losses, mask] = [first.broadcastTo([...inputs.logProbs.shape]), tokens.valid];
+    const factors = [drift(tokens, options), entropic(lossName, inputs, tokens, options), this.weighsTokens ? tokens.weights : null];
+    for (const factor of factors) if (factor) losses = losses.mul(factor);
+    let reported = metrics;
+    if (inputs.correction) {
+      const corrected = inputs.correction({ losses, mask, oldLogProbs: inputs.oldLogProbs, rolloutLogProbs: inputs.rolloutLogProbs });
+      [losses, mask, reported] = [corrected.losses, corrected.mask, { ...metrics, ...corrected.metrics }];
+    }
+    if (options.klCoef !== 0) {
+      const kl = divergence(lossName, inputs, tokens, ratio, options);
+      losses = losses.add(kl.mul(options.klCoef));
+      reported = { ...reported, kl: tokens.mean(kl) };
+    }
+    return { loss: this.reduce(losses, mask, options), metrics: reported };
+  }
+
+  protected reduce(losses: Tensor, mask: Tensor, options: ResolvedOptions): Tensor {
+    return reduceLoss(losses, mask, options.reduction, options);
+  }
+}
+
+function prepare(inputs: PolicyLossInputs, { remask, metricEpsilon, driftMetrics }: ResolvedOptions): Tokens {
+  const valid = inputs.mask.notEqual(0);
+  const clean = (x: Tensor, otherwise = 0) => (remask ? where(valid, x, otherwise) : x);
+  return {
+    logProbs: clean(inputs.logProbs),
+    oldLogProbs: clean(inputs.oldLogProbs),
+    advantages: clean(inputs.advantages),
+    rolloutLogProbs: inputs.rolloutLogProbs ? clean(inputs.rolloutLogProbs) : null,
+    weights: inputs.weights ? (inputs.weights.shape[1] === inputs.mask.shape[1] ? clean(inputs.weights, 1) : inputs.weights) : null,
+    valid,
+    mean: meanOver(valid, inputs.logProbs.dtype, metricEpsilon),
+    reportsDrift: driftMetrics,
+  };
+}
+
+/** 1 where a row's tokens keep their policy term, [B,T]: advantages of 0 or more, and rows that the policy has not left (DeepSeek-AI 2025, DeepSeek-V3.2). */
+function drift(tokens: Tokens, { offPolicyThreshold }: ResolvedOptions): Tensor | null {
+  if (offPolicyThreshold === null) return null;
+  const sampled = tokens.rolloutLogProbs ?? tokens.oldLogProbs;
+  const { logProbs, advantages, valid: mask } = tokens;
+  return offPolicySequenceMask({ logProbs, rolloutLogProbs: sampled, advantages, mask }, { threshold: offPolicyThreshold });
+}
+
+/** 1 for the valid tokens of the highest entropy, [B,T] (Wang et al. 2025, "Beyond the 80/20 Rule"). */
+function entropic(name: string, { entropy }: PolicyLossInputs, { valid, logProbs }: Tokens, { topEntropyQuantile }: ResolvedOptions): Tensor | null {
+  if (topEntropyQuantile === 1) return null;
+  if (!entropy) throw new EstimatorError(`${name}: entropy: expected a Tensor, as topEntropyQuantile is ${topEntropyQuantile}`);
+  const count = valid.sum().item();
+  // Those not under the (1 − q)-quantile, which lies between two order statistics; 10·(1 − 0.7) is to be 3.
+  const taken = count - Math.ceil(Math.fround((count - 1) * (1 - topEntropyQuantile)));
+  return topTokens(stopGradient(entropy), valid, taken, 'all').cast(logProbs.dtype);
+}
+
+function divergence(name: string, { refLogProbs }: PolicyLossInputs, tokens: Tokens, ratio: Tensor, options: ResolvedOptions): Tensor {
+  const { klCoef, klEstimator, klInputClamp, klOutputClamp, klRatioWeighted, remask } = options;
+  if (!refLogProbs) throw new EstimatorError(`${name}: refLogProbs: expected a Tensor, as klCoef is ${klCoef}`);
+  const reference = remask ? where(tokens.valid, refLogProbs, 0) : refLogProbs;
+  const kl = klDivergence(tokens.logProbs, reference, klEstimator, undefined, { inputClamp: klInputClamp, outputClamp: klOutputClamp });
+  return klRatioWeighted ? kl.mul(ratio) : kl;
+}
+
+/** The mean over the valid tokens of each row, [B,1]; 0 where there is none. With `epsilon` the divisor is their number + ε. */
+export function rowMean(x: Tensor, valid: Tensor, epsilon = 0): Tensor {
+  const count = valid.sum(-1, { keepDims: true });
+  const divisor = epsilon > 0 ? count.cast(x.dtype).add(epsilon) : count.maximum(1);
+  return x.sum(-1, { mask: valid, keepDims: true }).div(divisor);
+}
+
+/** ℓ − ℓ_anchor, within the bounds of the options, at the level of the options. */
+export function logRatioOf({ logProbs, valid }: Tokens, anchor: Tensor, { logRatioMin = null, logRatioMax = null, ratioLevel = 'token' }: Partial<ResolvedOptions>): Tensor {
+  let logRatio = logProbs.sub(anchor);
+  if (ratioLevel !== 'token') {
+    const mean = rowMean(logRatio, valid);
+    // Value of the sequence, gradient of the token: the mean is added last, as it is what precision is lost on.
+    logRatio = ratioLevel === 'sequence' ? mean : logProbs.sub(stopGradient(logProbs)).add(stopGradient(mean));
+  }
+  return logRatio.clamp(logRatioMin, logRatioMax);
+}
+
+/** @throws EstimatorError where the loss needs what the sampler reported, and the run does not have it */
+export function rolloutOf(name: string, { rolloutLogProbs }: Tokens): Tensor {
+  if (!rolloutLogProbs) throw new EstimatorError(`${name}: rolloutLogProbs: expected a Tensor, got null`);
+  return rolloutLogProbs;
+}
+
+/** Mean, least and largest ratio, and estimates of the divergence: `approx_kl` goes by the ratio, of `driftMetrics` `ppo_kl` too, and `old_kl` by ℓ_old − ℓ as it is. */
+export function ratioMetrics({ logProbs, oldLogProbs, valid, mean, reportsDrift }: Tokens, ratio: Tensor, logRatio: Tensor): Record<string, Tensor> {
+  const everywhere = ratio.broadcastTo([...valid.shape]);
+  const log = logRatio.broadcastTo([...valid.shape]);
+  return {
+    approx_kl: mean(log.expm1().sub(log)),
+    ...(reportsDrift && { ppo_kl: mean(log.neg()), old_kl: mean(oldLogProbs.sub(logProbs)) }),
+    ratio_mean: mean(everywhere),
+    ratio_min: everywhere.min(null, { mask: valid }),
+    ratio_max: everywhere.max(null, { mask: valid }),
+  };
+}

@@ -1,0 +1,82 @@
+/** Which rows of a batch are worth training on. */
+import { EstimatorError, showValue } from '../errors';
+import { checkNumber } from '../losses/check';
+import { type Given, resolveOptions } from '../options';
+import { tensor, Tensor, where } from '../tensor';
+
+export type GroupId = string | number | bigint;
+
+/** A reward a row, or the rewards of its tokens, which are summed. */
+export type RowRewards = readonly (number | readonly number[])[];
+
+/**
+ * The numbers of the rows to keep: all but those of groups in which more than one row is live and the live rows' rewards lie within `tolerance` of each
+ * other: they have no advantage over one another. Yu et al. 2025, "DAPO: An Open-Source LLM Reinforcement Learning System at Scale" (dynamic sampling).
+ *
+ * @param live one flag a row: 0 where nothing of it is trained on, so that its reward does not count. Default: all are
+ * @throws EstimatorError for lengths that differ and options that are unknown or out of range
+ */
+export function zeroVarianceFilter(rewards: RowRewards, groupIds: readonly GroupId[], options: Given<{ tolerance: number }> = {}, live?: readonly (number | boolean)[]): number[] {
+  const who = 'zeroVarianceFilter';
+  const { tolerance } = resolveOptions(who, { tolerance: 0 }, options);
+  checkNumber(who, 'tolerance', tolerance, 0);
+  const scores = totals(who, rewards, groupIds);
+  if (live && live.length !== scores.length) throw new EstimatorError(`${who}: live: expected ${scores.length} flags, one a row, got ${live.length}`);
+  const dropped = new Set<GroupId>();
+  for (const [id, rows] of rowsOfGroups(groupIds)) {
+    const counted = live ? rows.filter((row) => live[row]) : rows;
+    if (counted.length > 1 && spread(counted, scores) <= tolerance) dropped.add(id);
+  }
+  return scores.flatMap((_, row) => (dropped.has(groupIds[row]!) ? [] : [row]));
+}
+
+/**
+ * Masks in which the rows that did not come to an end by themselves are 0 throughout. Yu et al. 2025, "DAPO" (overlong filtering).
+ *
+ * @param masks a tensor [B,T], or a list of numbers for each row (of any lengths), of which copies are returned
+ * @param stopReasons why each response ended: all but those named by `kept` (default: `stop`) are left out
+ * @throws EstimatorError for lengths that differ and unknown options
+ */
+export function overlongFilter<M extends Tensor | readonly (readonly number[])[]>(
+  masks: M,
+  stopReasons: readonly string[],
+  options: Given<{ kept: readonly string[] }> = {},
+): M extends Tensor ? Tensor : number[][] {
+  const who = 'overlongFilter';
+  const { kept } = resolveOptions<{ kept: readonly string[] }>(who, { kept: ['stop'] }, options);
+  const rows = masks instanceof Tensor ? masks.shape[0]! : masks.length;
+  if (!Array.isArray(stopReasons) || stopReasons.length !== rows) {
+    throw new EstimatorError(`${who}: stopReasons: expected ${rows} reasons, one a row, got ${Array.isArray(stopReasons) ? stopReasons.length : showValue(stopReasons)}`);
+  }
+  const ended = stopReasons.map((reason) => kept.includes(reason));
+  type Result = M extends Tensor ? Tensor : number[][];
+  if (!(masks instanceof Tensor)) return masks.map((mask, row) => mask.map((m) => (ended[row] ? m : 0))) as Result;
+  const flags = tensor(ended.map(Number), { dtype: 'uint8' }).reshape([rows, ...masks.shape.slice(1).map(() => 1)]);
+  return where(flags.notEqual(0), masks, 0) as Result;
+}
+
+/** A reward for each row. */
+export function totals(who: string, rewards: RowRewards, groupIds: readonly GroupId[]): number[] {
+  if (!Array.isArray(rewards)) throw new EstimatorError(`${who}: rewards: expected a list, one a row, got ${showValue(rewards)}`);
+  if (!Array.isArray(groupIds) || groupIds.length !== rewards.length) {
+    throw new EstimatorError(`${who}: groupIds: expected ${rewards.length} ids, one a row, got ${Array.isArray(groupIds) ? groupIds.length : showValue(groupIds)}`);
+  }
+  return rewards.map((reward: number | readonly number[]) => (typeof reward === 'number' ? reward : reward.reduce((sum, each) => sum + each, 0)));
+}
+
+/** The rows of each group, in order of appearance. */
+export function rowsOfGroups(groupIds: readonly GroupId[]): Map<GroupId, number[]> {
+  const groups = new Map<GroupId, number[]>();
+  groupIds.forEach((id, row) => {
+    const rows = groups.get(id);
+    if (rows) rows.push(row);
+    else groups.set(id, [row]);
+  });
+  return groups;
+}
+
+/** The largest reward of the rows less the smallest. */
+export function spread(rows: readonly number[], scores: readonly number[]): number {
+  const found = rows.map((row) => scores[row]!);
+  return found.reduce((a, b) => Math.max(a, b), -Infinity) - found.reduce((a, b) => Math.min(a, b), Infinity);
+}
