@@ -225,6 +225,7 @@ TEST(discounted_return_over_distances) {
     }
     for_each_isa([&] {
       for (double gamma : {0.0, 0.5, 0.94, -0.9}) {
+        if (current_isa()->device && gamma != 0.94) continue;  // an emulation is slow
         run_once(Kernel::discounted_return, {&rewards, &mask, &returns, &no_moments}, {gamma});
         for (int64_t row = 0; row < 2; ++row) {
           double expected = 0;

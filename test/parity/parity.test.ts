@@ -46,7 +46,7 @@ describe('parity', () => {
     const { code, lines } = run(folder);
     expect(code).toBe(1);
     expect(lines[0]).toBe('FAILED a.json: 1 of 2');
-    expect(lines[1]).toMatch(/^ {2}off: returns\[1\]: expected 3\.00000001, got 3$/);
+    expect(lines[1]).toMatch(/^ {2}off: returns\[0\]\[1\]: expected 3\.00000001, got 3$/);
     expect(lines.at(-1)).toBe('1 passed, 1 failed');
     expect(run(folder, '--dtype', 'float32').code).toBe(0);
   });

@@ -49,14 +49,7 @@ interface TurnLevelOptions {
 export class TurnLevel extends AdvantageEstimator {
   static override readonly requires = ['groupIds', 'turnIds'] as const;
   static override readonly options: Readonly<Record<string, unknown>> = {
-    singleton: 'zero',
-    leaveOneOut: false,
-    normByStd: true,
-    ddof: 1,
-    epsilon: 1e-6,
-    epsilonPlacement: 'outside',
-    minVariance: 0,
-    scale: 'group',
+    ...GroupRelative.options,
     /** From turn to turn. null: γ of the run. */
     turnDiscount: null,
     turnWeight: 1,
