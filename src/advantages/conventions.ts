@@ -2,6 +2,7 @@
  * Conventions: the habits in which libraries differ, as options; a preset is a named bundle of them. Any single option overrides the preset.
  */
 import { EstimatorError, showValue, didYouMean } from '../errors';
+import type { ConventionName } from '../options';
 
 /** Options that belong to no single estimator. */
 export interface CommonOptions {
@@ -33,9 +34,9 @@ const presets = {
   openrlhf: { rewardOnMasked: 'keep', remask: false, holes: 'decay' },
   nemo: { rewardOnMasked: 'keep', remask: false },
   areal: { remask: false },
-} as const satisfies Record<string, Record<string, unknown>>;
+} as const satisfies Record<ConventionName, Record<string, unknown>>;
 
-export type Convention = keyof typeof presets;
+export type Convention = ConventionName;
 
 /** Whitening by the variance of all tokens, floored instead of shifted. */
 const flooredWhitening = { ddof: 0, epsilon: 0, minVariance: 1e-8 } as const;

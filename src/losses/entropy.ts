@@ -1,8 +1,9 @@
 /** Entropy in the loss: a coefficient that finds itself, and the tokens at which the policy decides. */
 import { EstimatorError, showValue } from '../errors';
 import { type Given, resolveOptions } from '../options';
-import { tensor, type Tensor, where } from '../tensor';
+import { stopGradient, type Tensor, where } from '../tensor';
 import { checkNumber, checkSameShape } from './check';
+import { topTokens } from './select';
 
 interface AdaptiveEntropySettings {
   /** The coefficient to start from. Default 0. */
@@ -84,17 +85,8 @@ export function topEntropyMask(entropy: Tensor, mask: Tensor, options: Given<{ r
   checkNumber(who, 'rho', rho, 0, 1);
   checkSameShape(who, { entropy, mask });
   const valid = mask.notEqual(0);
-  const kept = mask.dataSync();
-  const sorted = Float64Array.from(entropy.dataSync().filter((_, i) => kept[i] !== 0)).sort();
-  const threshold = tensor([quantile(sorted, 1 - rho)], { dtype: 'float64' });
-  return where(valid.logicalAnd(entropy.cast('float64').greaterEqual(threshold.broadcastTo([...entropy.shape]))), mask, 0);
-}
-
-/** Of sorted numbers, linear between neighbours; 0 of none. */
-function quantile(sorted: Float64Array, share: number): number {
-  if (sorted.length === 0) return 0;
-  const at = share * (sorted.length - 1);
-  const below = Math.floor(at);
-  const above = Math.min(below + 1, sorted.length - 1);
-  return sorted[below]! + (sorted[above]! - sorted[below]!) * (at - below);
+  const count = valid.sum().item();
+  // Those not under the quantile, which lies between two order statistics; 10·(1 − 0.7) is to be 3.
+  const taken = count - Math.ceil(Math.fround((count - 1) * (1 - rho)));
+  return where(topTokens(stopGradient(entropy), valid, taken, 'all'), mask, 0);
 }

@@ -1,12 +1,12 @@
 /** What the built-in policy losses have in common: inputs without what masked positions hold, and the way from tokens to the loss. */
 import { EstimatorError } from '../errors';
 import { stopGradient, type Tensor, where } from '../tensor';
+import { topEntropyMask } from './entropy';
 import { klDivergence } from './kl';
 import { commonOptions, type PolicyLossOptions, type ResolvedOptions, resolveLossOptions } from './options';
 import { offPolicySequenceMask } from './off_policy_sequence';
 import { PolicyLoss, type PolicyLossInputs, type PolicyLossResult } from './policy_loss';
 import { meanOver, reduceLoss } from './reduction';
-import { topTokens } from './select';
 
 /** The inputs of a loss. At masked positions log-probs and advantages are 0 and weights 1, unless `remask` is off. */
 export interface Tokens {
@@ -94,14 +94,11 @@ function drift(tokens: Tokens, { offPolicyThreshold }: ResolvedOptions): Tensor 
   return offPolicySequenceMask({ logProbs, rolloutLogProbs: sampled, advantages, mask }, { threshold: offPolicyThreshold });
 }
 
-/** 1 for the valid tokens of the highest entropy, [B,T] (Wang et al. 2025, "Beyond the 80/20 Rule"). */
+/** 1 for the valid tokens of the highest entropy, [B,T]; null where all count. */
 function entropic(name: string, { entropy }: PolicyLossInputs, { valid, logProbs }: Tokens, { topEntropyQuantile }: ResolvedOptions): Tensor | null {
   if (topEntropyQuantile === 1) return null;
   if (!entropy) throw new EstimatorError(`${name}: entropy: expected a Tensor, as topEntropyQuantile is ${topEntropyQuantile}`);
-  const count = valid.sum().item();
-  // Those not under the (1 − q)-quantile, which lies between two order statistics; 10·(1 − 0.7) is to be 3.
-  const taken = count - Math.ceil(Math.fround((count - 1) * (1 - topEntropyQuantile)));
-  return topTokens(stopGradient(entropy), valid, taken, 'all').cast(logProbs.dtype);
+  return topEntropyMask(entropy, valid, { rho: topEntropyQuantile }).cast(logProbs.dtype);
 }
 
 function divergence(name: string, { refLogProbs }: PolicyLossInputs, tokens: Tokens, ratio: Tensor, options: ResolvedOptions): Tensor {
