@@ -137,7 +137,8 @@ export function lowerScan(inputs: readonly Node[], inits: readonly Node[], body:
         a = ops.where(mask, a, constant(1, dtype));
         b = ops.where(mask, b, constant(0, dtype));
       }
-      after[k] = scanNode(a, b, inits[k]!, reverse, 'scan');
+      // A state that forgets the one before is what is computed for it.
+      after[k] = a.op === 'constant' && a.attributes.value === 0 && !mask ? b : scanNode(a, b, inits[k]!, reverse, 'scan');
       before[k] = scanNode(a, b, inits[k]!, reverse, 'scan_prev');
       known.set(symbol, before[k]!);
       waiting.delete(k);

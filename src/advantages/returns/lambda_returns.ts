@@ -1,8 +1,8 @@
 /** Returns that mix bootstrapping and sampling by λ: TD(0), TD(1), TD(λ), Q(λ), discounted returns, n steps. */
 import { EstimatorError, showValue } from '../../errors';
-import { scan, where, type Tensor } from '../../tensor';
+import { where, type Tensor } from '../../tensor';
 import { formatShape } from '../../tensor/shape';
-import { following, isFollowed, prepare, tensorOf, type Extras, type LambdaOptions, type Prepared, type ReturnOptions, type TrajectoryInputs } from './trajectory';
+import { decayedSum, following, isFollowed, perStepOf, prepare, product, tensorOf, type Extras, type LambdaOptions, type Prepared, type ReturnOptions, type TrajectoryInputs } from './trajectory';
 
 /**
  * λ-returns (Sutton, Learning to Predict by the Methods of Temporal Differences, 1988; Sutton and Barto, Reinforcement Learning, 2018, 12.1), [B,T]:
@@ -44,7 +44,7 @@ export function nStepReturns(inputs: TrajectoryInputs, options: LambdaOptions & 
   if (n >= steps.rewards.shape[1]!) return steps.finish(unbounded(steps));
   const traces = tracesOf(steps);
   let returns = steps.oneStep;
-  for (let k = 1; k < n; k++) returns = steps.oneStep.add(traces.mul(following(returns, steps.mask).sub(steps.nextValues)));
+  for (let k = 1; k < n; k++) returns = steps.oneStep.add(following(returns, steps.mask).sub(steps.nextValues).mul(traces));
   return steps.finish(returns);
 }
 
@@ -67,11 +67,11 @@ function recursion(who: string, inputs: TrajectoryInputs, options: LambdaOptions
 }
 
 function unbounded(steps: Prepared): Tensor {
-  const { oneStep, nextValues, mask } = steps;
-  return scan([oneStep, tracesOf(steps), nextValues], { reverse: true, ...(mask && { mask }) }, (next, [now, trace, value]) => now.add(trace.mul(next.sub(value))));
+  const traces = tracesOf(steps);
+  return decayedSum(steps.oneStep.sub(steps.nextValues.mul(traces)), traces, steps.mask);
 }
 
 /** γ_tλ_t where a step of the same episode follows, else 0: the share of G_{t+1} − V'_t. */
 function tracesOf({ rewards, mask, traceDiscounts, lambdas }: Prepared): Tensor {
-  return where(isFollowed(rewards, mask), traceDiscounts.mul(lambdas), 0);
+  return where(isFollowed(rewards, mask), perStepOf(product(traceDiscounts, lambdas), rewards), 0);
 }

@@ -1,6 +1,6 @@
 /** Returns of a policy from steps that another one took. */
 import { scan, type Tensor } from '../../tensor';
-import { prepare, type LambdaOptions, type Prepared, type ReturnOptions, type TrajectoryInputs } from './trajectory';
+import { decayedSum, perStepOf, prepare, product, type LambdaOptions, type Prepared, type ReturnOptions, type TrajectoryInputs } from './trajectory';
 
 export interface OffPolicyReturnInputs extends Omit<TrajectoryInputs, 'values'> {
   /** [B,T]: E_π Q(s_{t+1}, ·), the value of the state after each step under the target policy π. */
@@ -37,7 +37,7 @@ export function retraceReturns(inputs: OffPolicyReturnInputs & { importanceRatio
 /** The state is E_t = c_t(G_t − Q_t), which the step before adds. */
 function general(steps: Prepared, actionValues: Tensor, traces: Tensor): Tensor {
   const { oneStep, traceDiscounts, mask } = steps;
-  const [, returns] = scan([oneStep, traceDiscounts, actionValues, traces], { reverse: true, init: [0, 0], ...(mask && { mask }) }, ([next], [now, discount, q, c]) => {
+  const [, returns] = scan([oneStep, perStepOf(traceDiscounts, oneStep), actionValues, traces], { reverse: true, init: [0, 0], ...(mask && { mask }) }, ([next], [now, discount, q, c]) => {
     const g = now.add(next.mul(discount));
     return [g.sub(q).mul(c), g];
   });
@@ -55,11 +55,6 @@ function general(steps: Prepared, actionValues: Tensor, traces: Tensor): Tensor 
 export function importanceCorrectedErrors(inputs: TrajectoryInputs & { importanceRatios: Tensor }, options: LambdaOptions): Tensor {
   const steps = prepare('importanceCorrectedErrors', inputs, options, { inputs: ['importanceRatios'] });
   const ratios = steps.floats('importanceRatios', inputs.importanceRatios);
-  const { mask } = steps;
-  const errors = scan(
-    [steps.oneStep.sub(steps.values()), steps.traceDiscounts.mul(steps.lambdas), ratios],
-    { reverse: true, ...(mask && { mask }) },
-    (next, [error, decay, ratio]) => error.add(next.mul(decay)).mul(ratio),
-  );
-  return steps.finish(errors);
+  const errors = steps.oneStep.sub(steps.values()).mul(ratios);
+  return steps.finish(decayedSum(errors, ratios.mul(product(steps.traceDiscounts, steps.lambdas)), steps.mask));
 }

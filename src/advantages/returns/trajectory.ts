@@ -8,7 +8,7 @@
  * A masked position is passed through: the recurrence runs as if it were not there, and what it holds reaches nothing.
  */
 import { didYouMean, EstimatorError, showValue } from '../../errors';
-import { concat, full, onesLike, scan, Tensor, where } from '../../tensor';
+import { full, onesLike, scan, Tensor, where, zerosLike } from '../../tensor';
 import { isFloating } from '../../tensor/dtype';
 import { formatShape, sameShape } from '../../tensor/shape';
 
@@ -41,20 +41,23 @@ export interface LambdaOptions extends ReturnOptions {
   lambda?: number | Tensor;
 }
 
+/** A number, or one for each step, [B,T]. */
+export type Factor = number | Tensor;
+
 /** A trajectory with its defaults filled in; tensors of the rewards' dtype, [B,T]. */
 export interface Prepared {
   readonly rewards: Tensor;
   readonly mask: Tensor | null;
   readonly done: Tensor | null;
   /** γ_t. */
-  readonly discounts: Tensor;
+  readonly discounts: Factor;
   /** γ_t(1−done_t): what the trace is discounted by. */
-  readonly traceDiscounts: Tensor;
+  readonly traceDiscounts: Factor;
   /** V of the state after each step, 0 where it terminated. */
   readonly nextValues: Tensor;
   /** r_t + γ_t·(1−terminated_t)·V'_t: what is expected from one step on. */
   readonly oneStep: Tensor;
-  readonly lambdas: Tensor;
+  readonly lambdas: Factor;
   values(): Tensor;
   /** Another array of the trajectory. @throws EstimatorError for another shape */
   floats(name: string, value: unknown): Tensor;
@@ -82,13 +85,18 @@ export function prepare(who: string, inputs: TrajectoryInputs, options: LambdaOp
   const rewards = floating(tensorOf(who, 'rewards', inputs.rewards));
   if (rewards.ndim !== 2) throw new EstimatorError(`${who}: expected rewards of shape [batch, time], got ${formatShape(rewards.shape)}`);
   const { shape, dtype } = rewards;
-  const floats = (name: string, value: unknown): Tensor => {
+  const shaped = (name: string, value: unknown): Tensor => {
     const array = tensorOf(who, name, value);
     if (!sameShape(array.shape, shape)) throw new EstimatorError(`${who}: expected ${name} of shape ${formatShape(shape)}, as rewards, got ${formatShape(array.shape)}`);
-    return array.cast(dtype);
+    return array;
   };
-  const flags = (name: string, value: Tensor | null | undefined): Tensor | null => (value === undefined || value === null ? null : floats(name, value).notEqual(0));
-  const perStep = (name: string, value: number | Tensor): Tensor => (value instanceof Tensor ? floats(name, value) : onesLike(rewards).mul(finite(who, name, value)));
+  const floats = (name: string, value: unknown): Tensor => shaped(name, value).cast(dtype);
+  const flags = (name: string, value: Tensor | null | undefined): Tensor | null => {
+    if (value === undefined || value === null) return null;
+    const array = shaped(name, value);
+    return array.dtype === 'bool' ? array : array.notEqual(0);
+  };
+  const perStep = (name: string, value: Factor): Factor => (value instanceof Tensor ? floats(name, value) : finite(who, name, value));
 
   const mask = flags('mask', inputs.mask);
   const [terminated, truncated] = [flags('terminated', inputs.terminated), flags('truncated', inputs.truncated)];
@@ -102,9 +110,9 @@ export function prepare(who: string, inputs: TrajectoryInputs, options: LambdaOp
     mask,
     done,
     discounts,
-    traceDiscounts: done ? where(done, 0, discounts) : discounts,
+    traceDiscounts: done ? where(done, 0, perStepOf(discounts, rewards)) : discounts,
     nextValues,
-    oneStep: rewards.add(discounts.mul(nextValues)),
+    oneStep: rewards.add(nextValues.mul(discounts)),
     lambdas: perStep('lambda', options.lambda ?? 1),
     values,
     floats,
@@ -128,28 +136,45 @@ function stateAfter(who: string, inputs: TrajectoryInputs, rewards: Tensor, { ma
     return floats('nextValues', nextValues);
   }
   if (truncated && !given) throw new EstimatorError(`${who}: truncated was given without the values of the states behind such steps: expected bootstrapValues or nextValues`);
-  const inside = valueFree ? null : following(values(), mask);
-  if (!given) return inside ?? rewards.mul(0);
-  const perRow = bootstrapValues.ndim === 1;
-  if (perRow && bootstrapValues.shape[0] !== rewards.shape[0]) {
-    throw new EstimatorError(`${who}: expected bootstrapValues of shape [${rewards.shape[0]}] or ${formatShape(rewards.shape)}, got ${formatShape(bootstrapValues.shape)}`);
+  const inside = valueFree ? zerosLike(rewards) : values();
+  if (!given) return valueFree ? inside : following(inside, mask);
+  if (bootstrapValues.ndim === 1) {
+    if (bootstrapValues.shape[0] !== rewards.shape[0]) {
+      throw new EstimatorError(`${who}: expected bootstrapValues of shape [${rewards.shape[0]}] or ${formatShape(rewards.shape)}, got ${formatShape(bootstrapValues.shape)}`);
+    }
+    const behind = bootstrapValues.cast(rewards.dtype);
+    const next = following(inside, mask, behind);
+    return truncated ? where(truncated, behind.expandDims(1), next) : next;
   }
-  const behind = perRow ? bootstrapValues.cast(rewards.dtype).expandDims(1) : floats('bootstrapValues', bootstrapValues);
   const goesOn = isFollowed(rewards, mask);
-  return where(truncated ? goesOn.logicalAnd(truncated.logicalNot()) : goesOn, inside ?? 0, behind);
+  return where(truncated ? goesOn.logicalAnd(truncated.logicalNot()) : goesOn, following(inside, mask), floats('bootstrapValues', bootstrapValues));
 }
 
-/** x of the next valid position, [B,T]; 0 behind the last one. */
-export function following(x: Tensor, mask: Tensor | null): Tensor {
-  const [batch, time] = x.shape as [number, number];
-  if (time === 0) return x;
-  const carried = mask ? scan([x], { reverse: true, mask }, (_, [value]) => value) : x;
-  return concat([carried.slice([0, 1]), full([batch, 1], 0, { dtype: x.dtype, device: x.device })], 1);
+/** x of the next valid position, [B,T]; `behind` [B] (default 0) behind the last one. */
+export function following(x: Tensor, mask: Tensor | null, behind: Tensor | number = 0): Tensor {
+  // The second state is the first one as it was before the step.
+  const options = { reverse: true, init: [behind, 0] } as const;
+  return mask ? scan([x, mask], options, ([held], [value, valid]) => [where(valid, value, held), held])[1] : scan([x], options, ([held], [value]) => [value, held])[1];
 }
 
 /** Whether a valid position comes after this one. */
 export function isFollowed(like: Tensor, mask: Tensor | null): Tensor {
   return following(onesLike(like), mask).notEqual(0);
+}
+
+/** y_t = x_t + d_t·y_{t+1} over the valid positions, from `behind` [B] (default 0) behind the last one; [B,T]. */
+export function decayedSum(x: Tensor, decay: Factor, mask: Tensor | null, behind: Tensor | number = 0): Tensor {
+  const options = { reverse: true, init: behind, ...(mask && { mask }) };
+  return decay instanceof Tensor ? scan([x, decay], options, (next, [now, d]) => now.add(next.mul(d))) : scan([x], options, (next, [now]) => now.add(next.mul(decay)));
+}
+
+/** A factor as a tensor of the shape and dtype of another one. */
+export const perStepOf = (factor: Factor, { shape, dtype, device }: Tensor): Tensor => (factor instanceof Tensor ? factor : full(shape, factor, { dtype, device }));
+
+/** The product of factors: of numbers a number. */
+export function product(x: Factor, y: Factor): Factor {
+  if (typeof x === 'number') return typeof y === 'number' ? x * y : y.mul(x);
+  return x.mul(y);
 }
 
 /** @throws EstimatorError for a key that is none of `known`, with the nearest one */

@@ -1,6 +1,6 @@
 /** Generalised advantage estimation over pieces of episodes. */
-import { scan, type Tensor } from '../../tensor';
-import { prepare, type LambdaOptions, type TrajectoryInputs } from './trajectory';
+import type { Tensor } from '../../tensor';
+import { decayedSum, prepare, product, type LambdaOptions, type TrajectoryInputs } from './trajectory';
 
 /**
  * Generalised advantage estimation (Schulman, Moritz, Levine, Jordan, Abbeel, 2016), truncated where episodes are cut off (Schulman et al., Proximal Policy
@@ -14,8 +14,6 @@ import { prepare, type LambdaOptions, type TrajectoryInputs } from './trajectory
 export function truncatedGae(inputs: TrajectoryInputs, options: LambdaOptions): { advantages: Tensor; returns: Tensor } {
   const steps = prepare('truncatedGae', inputs, options);
   const values = steps.values();
-  const { mask } = steps;
-  const decay = steps.traceDiscounts.mul(steps.lambdas);
-  const advantages = scan([steps.oneStep.sub(values), decay], { reverse: true, ...(mask && { mask }) }, (next, [error, d]) => error.add(next.mul(d)));
+  const advantages = decayedSum(steps.oneStep.sub(values), product(steps.traceDiscounts, steps.lambdas), steps.mask);
   return { advantages: steps.finish(advantages), returns: steps.finish(advantages.add(values)) };
 }

@@ -1,7 +1,7 @@
 /** V-trace and its leaky form. */
 import { EstimatorError, showValue } from '../../errors';
-import { scan, where, type Tensor } from '../../tensor';
-import { finite, following, isFollowed, prepare, type LambdaOptions, type TrajectoryInputs } from './trajectory';
+import { where, type Tensor } from '../../tensor';
+import { decayedSum, finite, following, isFollowed, prepare, product, type LambdaOptions, type TrajectoryInputs } from './trajectory';
 
 export interface VtraceEstimateOptions extends LambdaOptions {
   /** ρ̄: bound of the ratio that weights each temporal-difference error. Default 1. */
@@ -59,14 +59,13 @@ export function vtraceEstimates(inputs: TrajectoryInputs & { importanceRatios: T
 
   const { mask, done } = steps;
   const differences = clipped('clipRho', clipRho).mul(steps.oneStep.sub(values));
-  const decay = steps.traceDiscounts.mul(steps.lambdas).mul(clipped('clipC', clipC));
-  const errors = scan([differences, decay], { reverse: true, ...(mask && { mask }) }, (next, [error, d]) => error.add(next.mul(d)));
+  const errors = decayedSum(differences, clipped('clipC', clipC).mul(product(steps.traceDiscounts, steps.lambdas)), mask);
 
   const states = maskedStates === 'use' ? null : mask;
   const goesOn = isFollowed(values, states);
-  const v = following(values, states).add(steps.lambdas.mul(following(errors, mask)));
+  const v = following(values, states).add(following(errors, mask).mul(steps.lambdas));
   const after = where(done ? goesOn.logicalAnd(done.logicalNot()) : goesOn, v, steps.nextValues);
-  const qEstimates = steps.rewards.add(steps.discounts.mul(after));
+  const qEstimates = steps.rewards.add(after.mul(steps.discounts));
   const advantages = clipped('clipPgRho', clipPgRho).mul(qEstimates.sub(values));
   return { errors: steps.finish(errors), targets: steps.finish(errors.add(values)), qEstimates: steps.finish(qEstimates), advantages: steps.finish(advantages) };
 }
