@@ -9,20 +9,21 @@ import { type Tensor, where } from '../tensor';
  */
 export function topTokens(x: Tensor, valid: Tensor, count: number, ties: 'first' | 'all' = 'first'): Tensor {
   if (count <= 0) return valid.logicalAnd(valid.logicalNot());
-  const clean = where(valid, x, 0);
-  let high = clean.max(null, { mask: valid, keepDims: true });
+  // In memory, so that a pass reads one number a token, and under every threshold where it is not valid, so that it reads no mask.
+  const clean = where(valid, x, -Infinity).realize();
+  let high = clean.max(null, { keepDims: true });
   const least = clean.min(null, { mask: valid, keepDims: true });
   // Under all elements, whatever their size.
   let low = least.sub(high.sub(least)).sub(least.abs()).sub(1);
   // More than `count` − 1 lie over `low`, fewer over `high`.
   for (let bit = 0; bit < (x.dtype === 'float64' ? 64 : 40); bit++) {
     const middle = low.add(high.sub(low).mul(0.5));
-    const enough = clean.greater(middle).logicalAnd(valid).sum(null, { keepDims: true }).greaterEqual(count);
+    const enough = clean.greater(middle).sum(null, { keepDims: true }).greaterEqual(count);
     [low, high] = [where(enough, middle, low), where(enough, high, middle)];
   }
-  const over = clean.greater(low).logicalAnd(valid);
+  const over = clean.greater(low);
   if (ties === 'all') return over;
-  const above = clean.greater(high).logicalAnd(valid);
+  const above = clean.greater(high);
   const level = over.logicalAnd(above.logicalNot());
   const rank = level.cast('int32').reshape([1, x.size]).cumsum(-1).reshape([...x.shape]);
   return above.logicalOr(level.logicalAnd(rank.lessEqual(above.sum().neg().add(count))));

@@ -1,6 +1,6 @@
 import { EstimatorError } from '../../errors';
 import { klDivergence, klEstimators, type KlEstimator } from '../../losses/kl';
-import { where, type Tensor } from '../../tensor';
+import { concat, where, zerosLike, type Tensor } from '../../tensor';
 import { AdvantageEstimator, type AdvantageContext, type AdvantageResult } from '../estimator';
 import { centreInGroups, singletonChoices, toEveryToken, type BaselineOptions } from '../outcome';
 import { tokenWhitening, tokenWhiteningChoices, whitenTokens, type TokenWhitening } from '../whiten';
@@ -17,15 +17,17 @@ const penalty = {
 function penalised(rowValues: Tensor, masks: Tensor, options: Readonly<Record<string, unknown>>, context: AdvantageContext): AdvantageResult {
   const { klCoef, klEstimator } = options as typeof penalty;
   const { oldLogProbs, refLogProbs, groups } = context;
-  const remask = context.remask !== false;
-  const { whiten } = options as unknown as TokenWhitening;
-  if (klCoef === 0 && (whiten === 'none' || whiten === false)) return toEveryToken(rowValues, masks, context.remask);
-  let tokens = rowValues.expandDims(1).broadcastTo(masks.shape);
-  if (klCoef !== 0) {
-    if (!oldLogProbs || !refLogProbs) throw new EstimatorError(`klCoef is ${klCoef}, and this run has no ${oldLogProbs ? 'refLogProbs' : 'oldLogProbs'}`);
-    tokens = tokens.sub(klDivergence(oldLogProbs, refLogProbs, klEstimator).cast(tokens.dtype).mul(klCoef));
+  const whitening = options as unknown as TokenWhitening;
+  const column = rowValues.expandDims(1);
+  if (klCoef === 0) {
+    // All tokens of a row are alike: its moments are known, and one of them is whitened for all.
+    const counts = masks.sum(1, { keepDims: true }).cast('float64');
+    const moments = concat([counts, column.cast('float64'), zerosLike(counts)], 1);
+    return toEveryToken(whitenTokens(column, masks, whitening, { groups, moments, remask: false }).squeeze(1), masks, context.remask);
   }
-  return { advantages: whitenTokens(tokens, masks, options as unknown as TokenWhitening, { groups, remask }) };
+  if (!oldLogProbs || !refLogProbs) throw new EstimatorError(`klCoef is ${klCoef}, and this run has no ${oldLogProbs ? 'refLogProbs' : 'oldLogProbs'}`);
+  const tokens = column.sub(klDivergence(oldLogProbs, refLogProbs, klEstimator).cast(column.dtype).mul(klCoef));
+  return { advantages: whitenTokens(tokens, masks, whitening, { groups, remask: context.remask !== false }) };
 }
 
 /** Every token of a row gets R, the row's total reward; on request less β·kl_t, and whitened over the valid tokens. A row without a reward (NaN, with `skipNaN`) gets 0. */

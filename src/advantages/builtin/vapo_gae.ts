@@ -1,4 +1,4 @@
-import { generalizedAdvantage, type Tensor } from '../../tensor';
+import { generalizedAdvantage, where, type RowMoments, type Tensor } from '../../tensor';
 import { AdvantageEstimator, type AdvantageContext, type AdvantageResult } from '../estimator';
 import { tokenWhitening, tokenWhiteningChoices, whitenTokens, type TokenWhitening } from '../whiten';
 import { holesChoices, recurrence, type Holes } from './gae';
@@ -24,20 +24,28 @@ export class DecoupledAdvantageEstimation extends AdvantageEstimator {
   static override readonly choices = { ...tokenWhiteningChoices, holes: holesChoices };
 
   override readonly takesRawInputs = true;
-  override readonly leavesZeros = false;
+  override readonly leavesZeros = this.options.holes === 'carry';
 
   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, { gamma, lambda, groups, remask }: AdvantageContext): AdvantageResult {
     const { lambdaValue, lambdaPolicy, lengthAdaptiveAlpha } = this.options as { lambdaValue: number | null; lambdaPolicy: number | null; lengthAdaptiveAlpha: number };
     const holes = this.options.holes as Holes;
     const adaptive = () => masks.sum(1, { keepDims: true }).cast('float64').mul(lengthAdaptiveAlpha).maximum(1).pow(-1).neg().add(1).cast(rewards.dtype);
-    const { returns } = estimate(rewards, values!, masks, { gamma, lambda: lambdaValue ?? lambda, holes, remask });
-    const { advantages } = estimate(rewards, values!, masks, { gamma, lambda: lengthAdaptiveAlpha > 0 ? adaptive() : (lambdaPolicy ?? lambda), holes, remask });
-    return { advantages: whitenTokens(advantages, masks, this.options as unknown as TokenWhitening, { groups, remask: remask !== false }), returns };
+    const ofReturns = lambdaValue ?? lambda;
+    const ofAdvantages = lengthAdaptiveAlpha > 0 ? adaptive() : (lambdaPolicy ?? lambda);
+    const first = estimate(rewards, values!, masks, { gamma, lambda: ofReturns, holes, remask });
+    const { advantages, moments } = ofAdvantages === ofReturns ? first : estimate(rewards, values!, masks, { gamma, lambda: ofAdvantages, holes, remask });
+    return { advantages: whitenTokens(advantages, masks, this.options as unknown as TokenWhitening, { groups, moments, remask: remask !== false }), returns: first.returns };
   }
 }
 
-function estimate(rewards: Tensor, values: Tensor, masks: Tensor, options: { gamma: number; lambda: number | Tensor; holes: Holes; remask: boolean | 'advantages' }) {
-  const { gamma, lambda, holes, remask } = options;
-  if (typeof lambda === 'number' && holes === 'carry' && remask === true) return generalizedAdvantage(rewards, values, masks, { gamma, lambda });
-  return recurrence(rewards, values, masks, { gamma, lambda, holes });
+function estimate(
+  rewards: Tensor,
+  values: Tensor,
+  masks: Tensor,
+  { gamma, lambda, holes, remask }: { gamma: number; lambda: number | Tensor; holes: Holes; remask: boolean | 'advantages' },
+): { advantages: Tensor; returns: Tensor; moments: RowMoments | null } {
+  if (holes !== 'carry' || remask !== true) return { ...recurrence(rewards, values, masks, { gamma, lambda, holes }), moments: null };
+  if (typeof lambda === 'number') return generalizedAdvantage(rewards, values, masks, { gamma, lambda, moments: true });
+  const { advantages, returns } = recurrence(rewards, values, masks, { gamma, lambda, holes });
+  return { advantages: where(masks, advantages, 0), returns: where(masks, returns, 0), moments: null };
 }
