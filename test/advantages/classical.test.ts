@@ -262,6 +262,18 @@ describe('estimators', () => {
     expectClose(got.returns, wanted.returns.toArray() as number[][], 1e-5);
   });
 
+  test('with flags gae is truncated_gae, whitened', () => {
+    for (let seed = 36; seed < 40; seed++) {
+      const steps = plain(randomSteps(seed));
+      const wanted = run('truncated_gae', steps, 'float64');
+      const got = run('gae', steps, 'float64', { whiten: 'none' });
+      expect(got.advantages.toArray()).toEqual(wanted.advantages.toArray());
+      expect(got.returns.toArray()).toEqual(wanted.returns.toArray());
+      expectClose(run('gae', steps, 'float64').advantages, run('truncated_gae', steps, 'float64', { whiten: true }).advantages.toArray() as number[][], 1e-9);
+      expect(() => run('gae', steps, 'float64', { holes: 'ignore' })).toThrow("holes is 'ignore', which knows no terminated, truncated and bootstrapValues: expected 'carry'");
+    }
+  });
+
   test("convention 'areal' leaves at masked positions what passes them", () => {
     const inputs = { rewards: [[0, 0, 1, 0]], values: [[1, 2, 3, 4]], masks: [[0, 1, 1, 0]], bootstrapValues: [2] };
     const { advantages, returns } = computeAdvantages('truncated_gae', inputs, { convention: 'areal', gamma: 0.5 });

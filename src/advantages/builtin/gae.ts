@@ -1,5 +1,8 @@
+import { EstimatorError } from '../../errors';
 import { generalizedAdvantage, scan, where, type Tensor } from '../../tensor';
 import { AdvantageEstimator, type AdvantageContext, type AdvantageResult } from '../estimator';
+import { truncatedGae } from '../returns';
+import { trajectoryOf } from '../trajectory_of';
 import { tokenWhitening, tokenWhiteningChoices, whitenTokens, type TokenWhitening } from '../whiten';
 
 /** What a recurrence does at masked positions. */
@@ -12,7 +15,8 @@ export const holesChoices = ['carry', 'ignore', 'decay'] as const;
  * Generalised advantage estimation (Schulman, Moritz, Levine, Jordan, Abbeel, High-Dimensional Continuous Control Using Generalized Advantage Estimation, 2016):
  * δ_t = r_t + γV_{t+1} − V_t, A_t = δ_t + γλA_{t+1}, returns = A + V; the advantages are then whitened over the valid tokens.
  *
- * Masked positions are passed through: the recurrence runs as if they were not there.
+ * Masked positions are passed through: the recurrence runs as if they were not there. Where the run has `terminated`, `truncated` or `bootstrapValues`, episodes end at the
+ * flags, and behind truncated tokens and behind the row stands its bootstrap value: see {@link truncatedGae}.
  */
 export class GeneralizedAdvantageEstimation extends AdvantageEstimator {
   static override readonly requires = ['values'] as const;
@@ -31,6 +35,11 @@ export class GeneralizedAdvantageEstimation extends AdvantageEstimator {
     const remask = context.remask !== false;
     const whitening = this.options as unknown as TokenWhitening;
     const holes = this.options.holes as Holes;
+    if (hasEnds(context)) {
+      if (holes !== 'carry') throw new EstimatorError(`holes is '${holes}', which knows no terminated, truncated and bootstrapValues: expected 'carry'`);
+      const { advantages, returns } = truncatedGae(trajectoryOf(rewards, values, masks, context), { gamma, lambda, remask: context.remask === true });
+      return { advantages: whitenTokens(advantages, masks, whitening, { groups, remask }), returns };
+    }
     if (holes === 'carry' && context.remask === true) {
       const { advantages, returns, moments } = generalizedAdvantage(rewards, values!, masks, { gamma, lambda, moments: true });
       return { advantages: whitenTokens(advantages, masks, whitening, { groups, moments, remask }), returns, finiteIf: moments! };
@@ -39,6 +48,8 @@ export class GeneralizedAdvantageEstimation extends AdvantageEstimator {
     return { advantages: whitenTokens(advantages, masks, whitening, { groups, remask }), returns };
   }
 }
+
+const hasEnds = ({ terminated, truncated, bootstrapValues }: AdvantageContext): boolean => Boolean(terminated ?? truncated ?? bootstrapValues);
 
 /** Advantages and returns [B,T] as a scan, with what the recurrence leaves at masked positions. λ may be one number a row, [B,1]. */
 export function recurrence(
