@@ -57,9 +57,11 @@ export function reductionDivisors(mask: Tensor, mode: LossReduction, options: Re
   if (totalRows !== null) checkNumber(mode, 'totalRows', totalRows, Number.MIN_VALUE);
   const height = mask.shape[0] ?? 1;
   const lengths = mask.notEqual(0).sum(-1, { keepDims: true }).cast(dtype);
-  const rows = (): Tensor => {
-    if (totalRows !== null || emptyRows === 'count') return full([height, 1], totalRows ?? height, { dtype });
-    return lengths.greater(0).sum(null, { keepDims: true }).maximum(1).cast(dtype).broadcastTo([height, 1]);
+  const same = (divisor: number): Tensor => full([height, 1], divisor, { dtype });
+  /** Rows to divide by, times a number. */
+  const rows = (factor = 1): Tensor => {
+    if (totalRows !== null || emptyRows === 'count') return same((totalRows ?? height) * factor);
+    return lengths.greater(0).sum(null, { keepDims: true }).maximum(1).cast(dtype).mul(factor).broadcastTo([height, 1]);
   };
   const divisors = (): Tensor => {
     switch (mode) {
@@ -75,11 +77,11 @@ export function reductionDivisors(mask: Tensor, mode: LossReduction, options: Re
         return rows();
       case 'seq_mean_token_sum_norm':
         checkNumber('seq_mean_token_sum_norm', 'maxSeqLen', maxSeqLen, 1);
-        return rows().mul(maxSeqLen as number);
+        return rows(maxSeqLen as number);
       case 'prompt_mean':
         return promptDivisors(lengths, options, emptyRows === 'count', dtype);
       case 'token_sum':
-        return full([height, 1], 1, { dtype });
+        return same(1);
       default:
         throw new EstimatorError(`loss reduction: expected one of ${lossReductions.join(', ')}, got ${showValue(mode)}`);
     }

@@ -74,6 +74,7 @@ export function binary(op: ElementwiseOp, a: Operand, b: Operand): Node {
     if (((op === 'mul' || op === 'div') && isValue(b, 1)) || ((op === 'add' || op === 'sub') && isValue(b, 0))) return a;
   }
   if (typeof b !== 'number' && b.dtype === dtype && sameShape(b.shape, shape) && ((op === 'mul' && isValue(a, 1)) || (op === 'add' && isValue(a, 0)))) return b;
+  if (op === 'ne' && typeof a !== 'number' && a.dtype === 'bool' && sameShape(a.shape, shape) && isValue(b, 0)) return a;
   const inputs = [prepare(a, dtype, shape), prepare(b, dtype, shape)];
   return elementwise(op, inputs, shape, compares.has(op) ? 'bool' : dtype);
 }

@@ -55,6 +55,11 @@ const functions: Record<string, { run: (x: Arrays, remask?: boolean) => Tensor; 
   ),
 };
 
+test.each(Object.keys(functions))('%s: one pass over memory', (name) => {
+  const x = arrays(randomSteps(1), 'float32');
+  expect(functions[name]!.run(x).explain().match(/^program over/gm)).toHaveLength(1);
+});
+
 function expectClose(got: Tensor, wanted: number[][], tolerance: number, mask?: number[][]): void {
   const rows = got.toArray() as number[][];
   const scale = wanted.flat().reduce((largest, x) => Math.max(largest, Math.abs(x)), 1);
