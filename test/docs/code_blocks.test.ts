@@ -1,59 +1,64 @@
-/** Every TypeScript block of README, CONTRIBUTING, docs and the examples' READMEs runs; every local link leads somewhere. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+/**
+ * Every TypeScript block of README, CONTRIBUTING, docs and the examples' READMEs runs, and prints what it says it prints; configurations and overrides name keys that
+ * exist; every local link leads somewhere.
+ */
+import { existsSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
-import { transformSync } from '@swc/core';
-import * as vantage from 'vantage-rl';
+import { parse } from 'yaml';
+import { configKeys, loadConfig } from 'vantage-rl';
+import { blocks, files, read, root, run } from './markdown';
+import { expectShown } from './shown';
 
-const root = join(__dirname, '../..');
-
-function markdown(folder: string): string[] {
-  if (!existsSync(folder)) return [];
-  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
-    const path = join(folder, entry.name);
-    return entry.isDirectory() ? markdown(path) : entry.name.endsWith('.md') ? [path] : [];
-  });
+/** The dotted keys of a configuration, or of a piece of one. */
+function dotted(value: unknown, prefix = ''): string[] {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return [prefix];
+  return Object.entries(value).flatMap(([key, child]) => dotted(child, prefix === '' ? key : `${prefix}.${key}`));
 }
 
-const files = ['README.md', 'CONTRIBUTING.md'].map((name) => join(root, name)).concat(markdown(join(root, 'docs')), markdown(join(root, 'examples')));
-
-/** Blocks marked ```ts; a block that begins with the name of a file (`// main.ts`) is that file's text and is compared with it. */
-function blocks(text: string): { code: string; line: number }[] {
-  return [...text.matchAll(/^```ts\n([\s\S]*?)^```/gm)].map((match) => ({ code: match[1]!, line: text.slice(0, match.index).split('\n').length + 1 }));
-}
+/** How GitHub names the anchor of a heading. */
+const anchor = (heading: string): string => heading.toLowerCase().replace(/[^\p{L}\p{N}_ -]/gu, '').replaceAll(' ', '-');
+const anchors = (text: string): string[] => [...text.replace(/^```[\s\S]*?^```/gm, '').matchAll(/^#+ (.*)$/gm)].map(([, heading]) => anchor(heading!));
 
 for (const file of files) {
-  const text = readFileSync(file, 'utf8');
+  const text = read(file);
   describe(relative(root, file), () => {
-    for (const { code, line } of blocks(text)) {
-      const named = /^\/\/ (\S+\.ts)\n/.exec(code)?.[1];
+    for (const block of blocks(text, 'ts')) {
+      const { code, line, named } = block;
       if (named) {
         test(`line ${line}: is what ${named} holds`, () => {
-          const held = readFileSync(join(dirname(file), named), 'utf8');
-          expect(held).toContain(code.slice(code.indexOf('\n') + 1).trim());
+          expect(read(join(dirname(file), named))).toContain(code.slice(code.indexOf('\n') + 1).trim());
         });
-        continue;
-      }
-      test(`line ${line}: runs`, async () => {
-        const { code: script } = transformSync(code, { jsc: { parser: { syntax: 'typescript' }, target: 'es2022' }, module: { type: 'commonjs' } });
-        const load = createRequire(file);
-        const names = [...vantage.listAdvantageEstimators()];
-        const log = jest.spyOn(console, 'log').mockImplementation(() => undefined);
-        try {
-          const run = new Function('require', 'exports', `return (async () => {${script}\n})()`) as (load: (id: string) => unknown, exports: object) => Promise<void>;
-          await run((id) => (id === 'vantage-rl' ? vantage : load(id)), {});
-        } finally {
-          log.mockRestore();
-          vantage.listAdvantageEstimators().filter((name) => !names.includes(name)).forEach(vantage.unregisterAdvantageEstimator);
+      } else test(`line ${line}: runs`, () => run(file, block));
+    }
+
+    for (const { code, line } of blocks(text, 'yaml')) {
+      test(`line ${line}: is a configuration`, () => {
+        const tree = parse(code) as object;
+        for (const key of dotted(tree)) expect(configKeys()).toContain(key);
+        expect(() => loadConfig({ base: tree })).not.toThrow();
+      });
+    }
+
+    const overrides = [...text.matchAll(/\b(?:trainer|generator|data|environment)(?:\.\w+)+(?==)/g)].map(([key]) => key);
+    if (overrides.length > 0) test(`${overrides.length} overrides name keys`, () => overrides.forEach((key) => expect([...configKeys(), 'trainer.critic.model']).toContain(key)));
+
+    const links = [...text.matchAll(/\]\(([^)#\s]*)(?:#([^)\s]*))?\)/g)].map(([, path, at]) => ({ path: path!, at })).filter(({ path }) => !/^[a-z]+:/.test(path));
+    if (links.length > 0) {
+      test(`${links.length} local links lead to files, and to headings of theirs`, () => {
+        for (const { path, at } of links) {
+          const target = path === '' ? file : join(dirname(file), path);
+          expect([path, existsSync(target)]).toEqual([path, true]);
+          if (at !== undefined && target.endsWith('.md')) expect(anchors(read(target))).toContain(at);
         }
       });
     }
-
-    const links = [...text.matchAll(/\]\(([^)#\s]+)(#[^)\s]*)?\)/g)].map((match) => match[1]!).filter((link) => !/^[a-z]+:/.test(link));
-    if (links.length > 0) {
-      test(`${links.length} local links lead to files`, () => {
-        for (const link of links) expect([link, existsSync(join(dirname(file), link))]).toEqual([link, true]);
-      });
-    }
   });
 }
+
+test('an answer is compared with what is printed', () => {
+  expectShown([[0.5, -1], 2, 'b', null], "[0.50, −1] 2 'b' null: all of it");
+  expectShown(['one text'], 'one text');
+  for (const [printed, answer] of [[[0.56], '0.5'], [[2], '3'], [[1, 2], '1'], [[1], '1 2'], [['a'], 'b'], [[NaN], '0'], [[3.0001], '3']] as const) {
+    expect(() => expectShown(printed, answer)).toThrow();
+  }
+});

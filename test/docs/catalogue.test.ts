@@ -1,0 +1,66 @@
+/** docs/algorithms.md names whatever is registered, with the defaults of its options; docs/estimators.md says what each option of an estimator means. */
+import { join } from 'node:path';
+import { advantageInputs, getAdvantageEstimator, getPolicyLoss, klEstimators, listAdvantageEstimators, listPolicyLosses, lossReductions, TokenPolicyLoss } from 'vantage-rl';
+import { Registry } from '../../src/registry';
+import { read, root } from './markdown';
+
+const page = read(join(root, 'docs/algorithms.md'));
+const [, estimators, losses] = /^## Advantage estimators([\s\S]*)^## Policy losses([\s\S]*?)^## /m.exec(page)!;
+
+/** Options with their values, `name: value`, and whole sets of them, *name*, in the order in which they stand; later ones win. */
+function optionsIn(text: string, sets: ReadonlyMap<string, object>): Record<string, unknown> {
+  return [...text.matchAll(/\*(\S+?)\*|`(\w+): ([^`]+)`/g)].reduce((options, [, set, name, value]) => {
+    if (set === undefined) return { ...options, [name!]: value === 'undefined' ? undefined : (JSON.parse(value!.replaceAll("'", '"')) as unknown) };
+    if (!sets.has(set)) throw new Error(`'${set}' is no set of options that was named before`);
+    return { ...options, ...sets.get(set) };
+  }, {});
+}
+
+/** `- *set*: options`, and below headings `Options: …` or `Options of a, b: …`, up to the end of the sentence. */
+function documented(text: string): Map<string, Record<string, unknown>> {
+  const found = new Map<string, Record<string, unknown>>();
+  let heading: string[] = [];
+  for (const [, title, set, ofSet, names, list] of text.matchAll(/^#### (.*)$|^- \*(\w+)\*: ([^\n]*)$|\bOptions(?: of ([^:]+?))?: ((?:[^.`]|`[^`]*`)*)\./gm)) {
+    if (title !== undefined) heading = [...title.replace(/\(.*?\)/g, '').matchAll(/`([^`]+)`/g)].map(([, name]) => name!);
+    else if (set !== undefined) found.set(set, optionsIn(ofSet!, found));
+    else for (const name of names === undefined ? heading : [...names.matchAll(/`([^`]+)`/g)].map(([, each]) => each!)) found.set(name, optionsIn(list!, found));
+  }
+  return found;
+}
+
+/** Without those that are listed elsewhere for all, unless they have another value. */
+const own = (options: object, all: object): object => Object.fromEntries(Object.entries(options).filter(([key, value]) => !(key in all) || (all as Record<string, unknown>)[key] !== value));
+
+const kinds = [
+  ['advantage estimator', estimators!, listAdvantageEstimators(), (name: string) => getAdvantageEstimator(name).options, {}],
+  ['policy loss', losses!, listPolicyLosses(), (name: string) => getPolicyLoss(name).options!, TokenPolicyLoss.options],
+] as const;
+
+describe.each(kinds)('each %s', (kind, text, names, optionsOf, all) => {
+  const found = documented(text);
+  const registry = new Registry(kind);
+  test.each(names)('%s: its name, aliases and options', (name) => {
+    const heading = text.split('\n').find((line) => line.startsWith('#### ') && line.includes(`\`${name}\``));
+    expect(heading).toBeDefined();
+    for (const alias of registry.aliasesOf(name)) expect(heading).toContain(`\`${alias}\``);
+    expect(found.get(name)).toEqual(own(optionsOf(name), all));
+  });
+});
+
+test('options of every loss', () => {
+  const [, section] = /^### Options of every loss([\s\S]*?)\n\n`convention`/m.exec(page)!;
+  expect(optionsIn(section!, new Map())).toEqual(TokenPolicyLoss.options);
+});
+
+const row = (name: string) => new RegExp(`^\\|[^|]*\`${name.replace('+', '\\+')}\``, 'm');
+
+test.each([['Reductions', lossReductions], ['Divergence from the reference', klEstimators]] as const)('%s: each has a row', (title, names) => {
+  const section = page.split(`\n## ${title}\n`)[1]!.split('\n## ')[0]!;
+  for (const name of names) expect(section).toMatch(row(name));
+});
+
+test('docs/estimators.md: each input and each option of an estimator has a row', () => {
+  const reference = read(join(root, 'docs/estimators.md'));
+  const options = listAdvantageEstimators().flatMap((name) => Object.keys(getAdvantageEstimator(name).options));
+  for (const name of new Set([...advantageInputs, 'rewards', 'masks', 'gamma', 'lambda', 'rewardOnMasked', 'remask', ...options])) expect(reference).toMatch(row(name));
+});
