@@ -122,7 +122,6 @@ export abstract class AdvantageEstimator {
    * Goes on from what `saveState` gave. It is called with anything but null.
    * @throws EstimatorError for a state that is not this estimator's
    */
-  // A method, so that an override may name the shape of its own state.
   restoreState(state: EstimatorState): void {
     throw new EstimatorError(`expected no state, as ${this.constructor.name} has no restoreState, got ${showValue(state)}`);
   }
