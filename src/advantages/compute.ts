@@ -11,7 +11,7 @@ import { canonicalName, getAdvantageEstimator } from './registry';
 
 type Array2D = Tensor | TensorData;
 
-/** A batch as estimators see it. All but group ids, baselines, bootstrap values ([batch], the latter also [batch, time]) and reward components ([batch, components]) are [batch, time]. */
+/** A batch as estimators see it. All but group ids, baselines, policy divergences, bootstrap values ([batch], the latter also [batch, time]) and reward components ([batch, components]) are [batch, time]. */
 export interface AdvantageInputs {
   rewards: Array2D;
   /** 1 for tokens the policy wrote; padding may be on either side, holes anywhere. */
@@ -30,6 +30,8 @@ export interface AdvantageInputs {
   rewardComponents?: Array2D | null;
   teacherLogProbs?: Array2D | null;
   importanceWeights?: Array2D | null;
+  anchorIds?: Array2D | null;
+  policyDivergences?: Array2D | null;
 }
 
 /** Options of every estimator, and beside them an estimator's own (its `static options`). */
@@ -49,7 +51,7 @@ export interface Advantages {
 
 const commonNames = ['convention', ...Object.keys(commonDefaults)];
 const inputNames = ['rewards', 'masks', ...advantageInputs];
-const perRow: readonly AdvantageInput[] = ['bootstrapValues', 'baselines'];
+const perRow: readonly AdvantageInput[] = ['bootstrapValues', 'baselines', 'policyDivergences'];
 const resultNames = ['advantages', 'returns', 'metrics', 'finiteIf'];
 
 /**
@@ -161,6 +163,8 @@ function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs
     rewardComponents: components,
     teacherLogProbs: optional('teacherLogProbs'),
     importanceWeights: optional('importanceWeights'),
+    anchorIds: optional('anchorIds'),
+    policyDivergences: optional('policyDivergences'),
     remask,
   };
   const values = optional('values');

@@ -1,11 +1,12 @@
 /** The contract of an advantage estimator: what it declares, what it is given, what it returns. */
+import { EstimatorError, showValue } from '../errors';
 import type { Tensor } from '../tensor';
 import type { Groups } from './groups';
 
 /** Inputs beyond rewards and masks that an estimator can ask for by `static requires`. */
 export const advantageInputs = [
   'values', 'groupIds', 'oldLogProbs', 'refLogProbs', 'rolloutLogProbs', 'terminated', 'truncated', 'bootstrapValues', 'baselines', 'sumSquaredProbs', 'turnIds',
-  'rewardComponents', 'teacherLogProbs', 'importanceWeights',
+  'rewardComponents', 'teacherLogProbs', 'importanceWeights', 'anchorIds', 'policyDivergences',
 ] as const;
 export type AdvantageInput = (typeof advantageInputs)[number];
 
@@ -32,6 +33,10 @@ export interface AdvantageContext {
   readonly sumSquaredProbs: Tensor | null;
   /** [batch, time] int32: the turn each token belongs to. */
   readonly turnIds: Tensor | null;
+  /** [batch, time] int32: the state that the token's turn began in, the same id for the same state; negative where none is known. */
+  readonly anchorIds: Tensor | null;
+  /** [batch]: how far the policy has moved since the row's prompt was last answered; NaN where it never was. */
+  readonly policyDivergences: Tensor | null;
   /** [batch, components]: the rewards of several reward functions; NaN where one of them gave none. */
   readonly rewardComponents: Tensor | null;
   /** [batch, time]: log-probs of the tokens under a teacher. */
@@ -41,6 +46,9 @@ export interface AdvantageContext {
   /** Whether masked positions of the result will be set to 0 (`advantages`: only those of the advantages): an estimator may leave something there where they are not. */
   readonly remask: boolean | 'advantages';
 }
+
+/** Plain JSON: what an estimator's state is made of. Numbers are finite. */
+export type EstimatorState = null | boolean | number | string | readonly EstimatorState[] | { readonly [key: string]: EstimatorState };
 
 export interface AdvantageResult {
   /** [batch, time] */
@@ -58,7 +66,7 @@ export interface AdvantageResult {
  *
  * Subclass it, write `computeAdvantages`, and register the class by name with `registerAdvantageEstimator`. `static requires` lists the inputs that the estimator cannot do without:
  * they are checked before the call. An instance lives as long as its trainer, so fields can carry state from batch to batch: numbers, or tensors that
- * `keep` has taken from the end of the call.
+ * `keep` has taken from the end of the call. With `saveState` and `restoreState` a checkpoint keeps it.
  *
  * @example
  * class RewardMinusMean extends AdvantageEstimator {
@@ -98,6 +106,25 @@ export abstract class AdvantageEstimator {
    * @returns advantages [batch, time], or {advantages, returns?, metrics?}. What stands at masked positions is set to 0.
    */
   abstract computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, context: AdvantageContext): Tensor | AdvantageResult;
+
+  /**
+   * What the estimator carries from batch to batch, for the checkpoint; null: nothing. A run that goes on from the checkpoint gives it to `restoreState`.
+   *
+   * @example
+   * override saveState() { return { baseline: this.baseline }; }
+   * override restoreState(state: { baseline: number }) { this.baseline = state.baseline; }
+   */
+  saveState(): EstimatorState {
+    return null;
+  }
+
+  /**
+   * Goes on from what `saveState` gave. It is called with anything but null.
+   * @throws EstimatorError for a state that is not this estimator's
+   */
+  restoreState(state: EstimatorState): void {
+    throw new EstimatorError(`expected no state, as ${this.constructor.name} has no restoreState, got ${showValue(state)}`);
+  }
 }
 
 /** A class that can be registered. */

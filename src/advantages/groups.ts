@@ -14,6 +14,8 @@ export class Groups {
   readonly index: Tensor;
   /** float32 [batch]: the number of rows in each row's group. */
   readonly sizes: Tensor;
+  /** The id of each group, by its number. */
+  readonly ids: readonly (string | number | bigint)[];
   /** Number of groups. */
   readonly count: number;
   /** Rows of the smallest group; 0 in an empty batch. */
@@ -29,7 +31,7 @@ export class Groups {
   private last: { scores: Tensor; valid: Tensor; result: ReturnType<typeof groupMoments> } | null = null;
 
   constructor(ids: GroupIds, batch: number, device?: Device) {
-    const { index, count } = numbered(ids, batch);
+    const { index, count, list } = numbered(ids, batch);
     this.count = count;
     const starts = new Int32Array(this.count + 1);
     for (let row = 0; row < batch; row++) starts[index[row]! + 1]!++;
@@ -49,6 +51,7 @@ export class Groups {
     this.order = { rows, starts };
     this.smallest = count === 0 ? 0 : sizes.reduce((least, size) => Math.min(least, size), Infinity);
     this.even = count > 0 && this.smallest * count === batch && rows.every((row, k) => row === k) ? this.smallest : null;
+    this.ids = Array.from({ length: count }, (_, group) => list[rows[starts[group]!]!]!);
     this.everyRow = ones([batch], { dtype: 'uint8' });
   }
 
@@ -128,19 +131,19 @@ export class Groups {
   }
 }
 
-/** The group of each row, numbered in order of appearance, and how many there are. */
-function numbered(ids: GroupIds, batch: number): { index: Int32Array; count: number } {
-  const list = ids instanceof Tensor ? ids.dataSync() : ids;
+/** The group of each row, numbered in order of appearance, how many there are, and the ids of the rows. */
+function numbered(ids: GroupIds, batch: number): { index: Int32Array; count: number; list: ArrayLike<string | number | bigint> } {
+  const list: ArrayLike<string | number | bigint> = ids instanceof Tensor ? ids.dataSync() : ids;
   if (!Array.isArray(list) && !ArrayBuffer.isView(list)) throw new EstimatorError(`groupIds: expected one id a row (strings or integers), got ${showValue(ids)}`);
   if (list.length !== batch) throw new EstimatorError(`groupIds: expected ${batch} ids, one a row, got ${list.length}`);
   const index = new Int32Array(batch);
   if (list instanceof Int32Array) {
     const dense = numberedDensely(list, index);
-    if (dense !== null) return { index, count: dense };
+    if (dense !== null) return { index, count: dense, list };
   }
   const numbers = new Map<string | number | bigint, number>();
   for (let row = 0; row < batch; row++) {
-    const id = list[row] as string | number | bigint;
+    const id = list[row]!;
     if (typeof id !== 'string' && typeof id !== 'bigint' && !Number.isInteger(id)) {
       throw new EstimatorError(`groupIds: expected strings or integers, got ${showValue(id)} in row ${row}`);
     }
@@ -148,7 +151,7 @@ function numbered(ids: GroupIds, batch: number): { index: Int32Array; count: num
     if (group === undefined) numbers.set(id, (group = numbers.size));
     index[row] = group;
   }
-  return { index, count: numbers.size };
+  return { index, count: numbers.size, list };
 }
 
 /** Numbers ids that lie close together by a table, some ten times as fast as by a map; null where they do not. Returns the number of groups. */

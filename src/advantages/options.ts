@@ -6,7 +6,7 @@ import type { DeviationOptions, RowWhitening, TokenWhitening } from './whiten';
 
 /** The options that built-in estimators have beside the common ones. Each estimator has some of them, and refuses the others; its class says which, and their defaults. */
 export interface EstimatorOptions extends Partial<BaselineOptions>, Partial<DeviationOptions>, Partial<RowWhitening>, Partial<Omit<TokenWhitening, 'whiten'>> {
-  /** What is whitened over: estimators of tokens know `batch`, `group` and `none`; `rloo` knows `rows` and `none`; `gdpo` knows `rows`, `tokens` and `none`. */
+  /** What is whitened over: estimators of tokens know `batch`, `group` and `none`; `rloo` and `spo` know `rows` and `none`; `gdpo` knows `rows`, `tokens` and `none`. */
   whiten?: TokenWhitening['whiten'] | 'rows' | 'tokens';
   /** Divide by the standard deviation (`grpo` and its kin). */
   normByStd?: boolean;
@@ -31,10 +31,29 @@ export interface EstimatorOptions extends Partial<BaselineOptions>, Partial<Devi
   /** `optimal_token_baseline`. */
   zeroTail?: boolean;
   countEmptyRows?: boolean;
-  /** `turn_discount`, `turn_level`. */
+  /** `turn_discount`, `turn_level`, `gigpo`. */
   turnDiscount?: number | null;
   turnWeight?: number;
   trajectoryWeight?: number;
+  /** ω, the weight of step groups (`gigpo`). */
+  stepWeight?: number;
+  /** The parameters of the Beta density, null for those of the batch's moments, what 1/f is limited to, and the range of rewards (`bnpo`). */
+  alpha?: number | null;
+  beta?: number | null;
+  maxWeight?: number;
+  minReward?: number;
+  maxReward?: number;
+  /** Answers of which the best counts, the estimator, and what happens to prompts with too few rows (`pass_at_k`). */
+  k?: number;
+  method?: 'sloo_minus_one' | 'sloo' | 's' | 'analytic';
+  smallGroups?: 'error' | 'zero';
+  /** The value of a prompt that was not seen before and how many rewards it is worth; ρ where no divergence is known, its limits, and the divergence at which it is ½ (`spo`). */
+  initialValue?: number;
+  initialWeight?: number;
+  forgetting?: number;
+  minForgetting?: number;
+  maxForgetting?: number;
+  halfDivergence?: number;
 }
 
 /**

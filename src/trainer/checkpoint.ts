@@ -6,6 +6,7 @@ import { syncFolder } from '../data/files';
 import { DataError, showValue } from '../errors';
 import { type Decoder, readSafetensors, writeSafetensors } from '../models';
 import type { Tensor } from '../tensor';
+import type { SavedEstimator } from './estimator_state';
 import type { Trained } from './update';
 
 /** What stands beside the weights; plain JSON. */
@@ -20,6 +21,8 @@ export interface TrainerState {
   seed: number;
   /** The metrics that `trainer.stop_when` looks back on. */
   recent: number[];
+  /** The advantage estimator's own state, in a file of its own; null where there is none. */
+  estimator: SavedEstimator | null;
   /** The whole configuration of the run. */
   config: unknown;
 }
@@ -29,6 +32,7 @@ export type CheckpointModels = Record<string, Trained<Decoder>>;
 
 const latestName = 'latest_ckpt_global_step.txt';
 const stateName = 'trainer_state.json';
+const estimatorName = 'advantage_estimator.json';
 const stepFolder = /^global_step_(\d+)$/;
 
 /**
@@ -47,7 +51,10 @@ export function saveCheckpoint(path: string, models: CheckpointModels, state: Tr
       writeSafetensors(join(draft, name, 'model.safetensors'), model.parameters, { format: 'pt' });
       writeSafetensors(join(draft, name, 'optimizer.safetensors'), tensors, { step: String(step) });
     }
-    writeSynced(join(draft, stateName), `${JSON.stringify(state, null, 2)}\n`);
+    // It may hold something for each prompt, and is kept out of what people read.
+    const { estimator, ...rest } = state;
+    if (estimator !== null) writeSynced(join(draft, estimatorName), `${JSON.stringify(estimator)}\n`);
+    writeSynced(join(draft, stateName), `${JSON.stringify(rest, null, 2)}\n`);
     // One of the same step, from an earlier run, makes room; it is deleted once its successor stands.
     const earlier = `${folder}.earlier`;
     rmSync(earlier, { recursive: true, force: true });
@@ -82,7 +89,7 @@ export function latestCheckpoint(path: string): string | null {
  * @throws DataError naming the file and what is wrong with it; TensorError for shapes that differ
  */
 export function loadCheckpoint(folder: string, models: CheckpointModels): TrainerState {
-  const state = readState(join(folder, stateName));
+  const state = readState(folder);
   for (const [name, { model, optimizer }] of Object.entries(models)) {
     const file = join(folder, name, 'optimizer.safetensors');
     const { tensors, metadata } = readSafetensors(file);
@@ -111,17 +118,27 @@ function loadWeights(file: string, parameters: Map<string, Tensor>): void {
   }
 }
 
-function readState(file: string): TrainerState {
-  let state: Partial<TrainerState>;
-  try {
-    state = JSON.parse(readFileSync(file, 'utf8')) as Partial<TrainerState>;
-  } catch (error) {
-    throw new DataError(`${file}: cannot be read (${(error as Error).message})`, { cause: error });
-  }
+/** Where a checkpoint keeps the estimator's state. */
+export function estimatorFile(folder: string): string {
+  return join(folder, estimatorName);
+}
+
+function readState(folder: string): TrainerState {
+  const file = join(folder, stateName);
+  const state = readJson(file) as Partial<TrainerState> | null;
   if (state?.version !== 1) throw new DataError(`${file}: version: expected 1, got ${showValue(state?.version)}`);
   if (!Number.isInteger(state.globalStep))
     throw new DataError(`${file}: globalStep: expected an integer, got ${showValue(state.globalStep)}`);
-  return state as TrainerState;
+  const estimator = existsSync(estimatorFile(folder)) ? (readJson(estimatorFile(folder)) as SavedEstimator) : null;
+  return { ...(state as TrainerState), estimator };
+}
+
+function readJson(file: string): unknown {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    throw new DataError(`${file}: cannot be read (${(error as Error).message})`, { cause: error });
+  }
 }
 
 function deleteOlder(path: string, newest: number, keep: number): void {

@@ -1,5 +1,6 @@
 /** The training loop. */
 import { type AdvantageEstimator, computeAdvantages, createAdvantageEstimator, getAdvantageEstimator } from '../advantages';
+import { canonicalName } from '../advantages/registry';
 import type { Config } from '../config';
 import { DataLoader, inBatches, type PromptDataset, type Tokenizer } from '../data';
 import { ConfigError, didYouMean } from '../errors';
@@ -8,7 +9,8 @@ import { klDivergence } from '../losses';
 import { type Tensor, tidy, where } from '../tensor';
 import { ConsoleTracker, type Metrics, type MetricsRecord, type Tracker } from '../tracking';
 import { TrainingBatch } from './batch';
-import { type CheckpointModels, saveCheckpoint, type TrainerState } from './checkpoint';
+import { type CheckpointModels, estimatorFile, loadCheckpoint, saveCheckpoint, type TrainerState } from './checkpoint';
+import { restoreEstimator, saveEstimator } from './estimator_state';
 import { Interrupt, turn } from './interrupt';
 import { evaluationMetrics, generationMetrics, informativeRows, scores } from './reward_metrics';
 import type { Rollout, Trajectory } from './rollout';
@@ -73,6 +75,20 @@ export class Trainer {
     this.promptWidth = trainDataset.examples.reduce((width, { promptIds }) => Math.max(width, promptIds.length), 1);
   }
 
+  /**
+   * Goes on from a checkpoint of a run with this configuration: weights, optimizer, data and the estimator's state. The steps that follow are those, bit for bit, that the run would have made.
+   *
+   * @param folder of the checkpoint: `{ckpt_path}/global_step_N`
+   * @throws DataError for files that cannot be read and data of another run; EstimatorError for a state that is not the estimator's
+   */
+  restore(folder: string): void {
+    const { globalStep, data, recent, estimator } = loadCheckpoint(folder, this.checkpointModels());
+    this.loader.restore(data);
+    restoreEstimator(this.estimatorName, this.estimator, estimator, estimatorFile(folder));
+    this.recent.splice(0, Infinity, ...recent);
+    this.step = globalStep;
+  }
+
   /** Trains until the epochs or steps are done, `trainer.stop_when` holds, or Ctrl-C asks to end after the step. */
   async train(): Promise<TrainingResult> {
     const start = performance.now();
@@ -81,7 +97,7 @@ export class Trainer {
     const interrupt = new Interrupt();
     let reason: EndReason = trainer.max_training_steps === total ? 'max_training_steps' : 'epochs';
     try {
-      if (trainer.eval_before_train && this.parts.evalDataset) this.log(await this.evaluate());
+      if (trainer.eval_before_train && this.step === 0 && this.parts.evalDataset) this.log(await this.evaluate());
       while (this.step < total) {
         const { epoch } = this.loader;
         const metrics = await this.trainStep();
@@ -275,18 +291,26 @@ export class Trainer {
   }
 
   private save(): string {
-    const { policy, critic } = this.parts.models;
     const { ckpt_path, max_ckpts_to_keep, seed } = this.config.trainer;
-    const models: CheckpointModels = critic ? { policy, critic } : { policy };
     const state: TrainerState = {
       version: 1,
       globalStep: this.step,
       data: this.loader.state(),
       seed,
       recent: this.recent,
+      estimator: saveEstimator(this.estimatorName, this.estimator),
       config: this.config,
     };
-    return saveCheckpoint(ckpt_path, models, state, max_ckpts_to_keep);
+    return saveCheckpoint(ckpt_path, this.checkpointModels(), state, max_ckpts_to_keep);
+  }
+
+  private checkpointModels(): CheckpointModels {
+    const { policy, critic } = this.parts.models;
+    return critic ? { policy, critic } : { policy };
+  }
+
+  private get estimatorName(): string {
+    return canonicalName(this.config.trainer.algorithm.advantage_estimator);
   }
 
   private log(metrics: Metrics): void {

@@ -1,5 +1,5 @@
 /** The same input gives the same bits, run after run: on a GPU nothing may depend on the order in which threads happen to finish. */
-import { computeAdvantages, listAdvantageEstimators } from '../../src/advantages';
+import { computeAdvantages, listAdvantageEstimators, type AdvantageOptions } from '../../src/advantages';
 import {
   affineScan, attention, discountedReturn, gradients, randomKey, randomNormal, randomUniform, rowMoments, sampleTokens, scan, tensor, Tensor, tidy, tokenLogProbs, vtrace, whiten,
 } from '../../src/tensor';
@@ -19,9 +19,12 @@ const keyStart = tensor(Int32Array.of(0, 3));
 const heads = [7, 8, 9].map((n) => randomNormal([2, 4, 33, 16], { key: key.fold(n) }).realize()) as [Tensor, Tensor, Tensor];
 const repeated = tensor(Int32Array.from({ length: rows * time }, (_, i) => (i * 7) % 13), { shape: [rows, time] });
 
+/** What an estimator cannot do without with rewards of this size. */
+const optionsOf: Record<string, AdvantageOptions> = { bnpo: { minReward: -1e3, maxReward: 1e3 } };
+
 /** Everything that an estimator may ask for. */
 const perToken = { values: y, oldLogProbs: x, refLogProbs: y, rolloutLogProbs: y, teacherLogProbs: y, sumSquaredProbs: x.square(), importanceWeights: y };
-const flags = { terminated: repeated.equal(0), truncated: repeated.equal(1), turnIds: repeated };
+const flags = { terminated: repeated.equal(0), truncated: repeated.equal(1), turnIds: repeated, anchorIds: repeated };
 const perRow = { groupIds: Array.from({ length: rows }, (_, i) => i % 5), baselines: x.select(1, 0), bootstrapValues: y.select(1, 0), rewardComponents: x.slice([0, 0], [null, 3]) };
 const batch = { rewards: x, masks: mask, ...perToken, ...flags, ...perRow };
 
@@ -56,7 +59,7 @@ const work: Record<string, () => Tensor[]> = {
     listAdvantageEstimators().map((name) => [
       `estimator ${name}`,
       () => {
-        const { advantages, returns } = computeAdvantages(name, batch);
+        const { advantages, returns } = computeAdvantages(name, batch, optionsOf[name]);
         return [advantages, returns];
       },
     ]),

@@ -40,6 +40,7 @@ const state = (globalStep: number): TrainerState => ({
   data: { epoch: 1, batch: 2, seed: 0, batchSize: 8, size: 64 },
   seed: 0,
   recent: [0.5],
+  estimator: { name: 'spo', state: { prompts: { a: [0.5, 2] } } },
   config: { a: 1 },
 });
 

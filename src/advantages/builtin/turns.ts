@@ -1,5 +1,5 @@
 import { EstimatorError } from '../../errors';
-import { scan, where, type Tensor } from '../../tensor';
+import { scan, tensor, where, type Tensor } from '../../tensor';
 import { AdvantageEstimator, type AdvantageContext, type AdvantageResult } from '../estimator';
 import { centreInGroups } from '../outcome';
 import { GroupRelative, scaled } from './grpo';
@@ -24,11 +24,11 @@ export class TurnDiscount extends AdvantageEstimator {
 }
 
 /** G of each token's turn, [B,T]; 0 at masked positions. */
-function turnReturns(rewards: Tensor, masks: Tensor, turnIds: Tensor, discount: number): Tensor {
+export function turnReturns(rewards: Tensor, masks: Tensor, turnIds: Tensor, discount: number): Tensor {
   // The second state holds what the first one was before: the turn of the next valid token, and of the one before.
   const neighbour = (reverse: boolean) => scan([turnIds.cast('float32')], { reverse, mask: masks, init: [-1, -1] }, ([last], [id]) => [id, last])[1];
   const ids = turnIds.cast('float32');
-  const factor = where(ids.equal(neighbour(true)), 1, discount).cast(rewards.dtype);
+  const factor = where(ids.equal(neighbour(true)), tensor(1, { dtype: rewards.dtype, device: rewards.device }), discount);
   const toGo = scan([rewards, factor], { reverse: true, mask: masks }, (next, [r, f]) => r.add(next.mul(f)));
   const starts = ids.notEqual(neighbour(false));
   const spread = scan([toGo, starts], { mask: masks }, (current, [g, start]) => where(start, g, current));
@@ -42,9 +42,9 @@ interface TurnLevelOptions {
 }
 
 /**
- * Group-relative advantages of turns (Feng et al., Group-in-Group Policy Optimization for LLM Agent Training, 2025; Zeng et al., Reinforcing Multi-Turn Reasoning in LLM Agents via
- * Turn-Level Reward Design, 2025): the return G_k of turn k (see `turn_discount`) is compared with those of the same turn id in the rows of the group that have it,
- * A = w_turn·(G_k − μ)/(σ + ε) + w_trajectory·(R − μ_R)/(σ_R + ε), R the row's total. Turn ids are integers of at least 0; rows that share one share a step group. Options of `grpo` hold for both parts.
+ * Group-relative advantages of turns (Zeng et al., Reinforcing Multi-Turn Reasoning in LLM Agents via Turn-Level Reward Design, 2025): the return G_k of turn k (see `turn_discount`) is
+ * compared with those of the same turn id in the rows of the group that have it, A = w_turn·(G_k − μ)/(σ + ε) + w_trajectory·(R − μ_R)/(σ_R + ε), R the row's total. Turn ids are integers of
+ * at least 0. Options of `grpo` hold for both parts. (`gigpo` compares turns that began in the same state.)
  */
 export class TurnLevel extends AdvantageEstimator {
   static override readonly requires = ['groupIds', 'turnIds'] as const;
