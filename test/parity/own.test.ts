@@ -14,9 +14,9 @@ import { writeFixtures } from './own/write';
 import { run } from './run';
 
 /** Of each function. */
-const CASES = 10;
+const CASES = 8;
 /** Single precision meets the same formulas: fewer do. */
-const CASES_OF = { float64: CASES, float32: 5 };
+const CASES_OF = { float64: CASES, float32: 4 };
 const shared = join(__dirname, '../../../shared/fixtures');
 
 describe('own fixtures', () => {
@@ -44,8 +44,8 @@ describe('own fixtures', () => {
     expect(code).toBe(0);
     // Those that are not compared, as the library is mistaken, are few.
     const onPurpose = lines.map((line) => Number(/^ {2}(\d+) on purpose/.exec(line)?.[1] ?? 0)).reduce((sum, count) => sum + count, 0);
-    expect(onPurpose).toBeLessThan(0.02 * references.length * cases);
-  });
+    expect(onPurpose).toBeLessThan(0.03 * references.length * cases);
+  }, 120_000);
 
   test('the same seed gives the same cases, another one others', () => {
     const [reference] = references;

@@ -23,7 +23,8 @@ export class GroupPolicyGradient extends AdvantageEstimator {
     const scores = rewards.sum(1);
     const { centred, scored } = centreInGroups(scores, groups!, { singleton, skipNaN, leaveOneOut: false });
     const rewarded = scored ? scores.notEqual(0).logicalAnd(scored) : scores.notEqual(0);
-    const alpha = rewarded.sum().cast('float64').maximum(1).pow(-1).mul(scores.size);
+    const rows = scored ? scored.sum().cast('float64') : scores.size;
+    const alpha = rewarded.sum().cast('float64').maximum(1).pow(-1).mul(rows);
     return toEveryToken(centred.mul(alpha).div(fNorm).cast(scores.dtype), masks, remask);
   }
 }

@@ -41,7 +41,10 @@ const both = (inputs: Given['inputs'], type: string, clamps: (type: string) => C
 const onlyK3 = (type: string): Clamps => (type === 'k3' ? { input: 20, output: 10 } : { input: null, output: null });
 const draw = (random: Random): Given['inputs'] => {
   const logProbs = random.logProbs();
-  return { log_probs: logProbs, ref_log_probs: random.near(logProbs) };
+  // Some so far apart that each of the clamps has its say.
+  const far = random.chance(0.5);
+  const ref = random.near(logProbs).map((row) => row.map((x) => (far && random.chance(0.3) ? x + random.pick([-25, -12, -2.5, 2.5, 3, 15, 25]) : x)));
+  return { log_probs: logProbs, ref_log_probs: ref };
 };
 const alone: (params: (random: Random) => Given['params']) => Reference['draw'] = (params) => (random) => ({ params: params(random), inputs: draw(random) });
 

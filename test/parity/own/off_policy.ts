@@ -77,7 +77,9 @@ function drawPolicies(random: Random, old = 'old_log_probs', rollout = 'rollout_
   const logProbs = random.logProbs();
   const far = random.chance(0.15);
   const mismatch = random.pick([0.03, 0.15, 0.5, 0.9]);
-  const sampled = logProbs.map((row) => row.map((x) => x + (far && random.chance(0.2) ? random.pick([-22, 22]) : random.number(-mismatch, mismatch))));
+  // Some rows lie exactly at a bound: k2 of 1/4 is 1/32.
+  const exact = random.chance(0.4);
+  const sampled = logProbs.map((row) => (exact && random.chance(0.5) ? row.map((x) => x + 0.25) : row).map((x, t) => (x !== row[t] ? x : x + (far && random.chance(0.2) ? random.pick([-22, 22]) : random.number(-mismatch, mismatch)))));
   return { [old]: logProbs, [rollout]: sampled, mask: random.mask() };
 }
 
@@ -285,7 +287,7 @@ function verlCorrection({ params, inputs }: Given) {
 
 function drawVerl(random: Random): Given {
   const level = random.pick([null, 'token', 'sequence']);
-  const rules = random.pick([null, ['token_k1', '1.3'], ['token_k2', '0.05'], ['token_k3', '0.02'], ['seq_sum_k1', '0.5_2.0'], ['seq_mean_k1', '0.95_1.05'], ['seq_mean_k2', '0.05'], ['seq_mean_k3', '0.02'], ['seq_max_k2', '0.1'], ['seq_max_k3', '0.1'], ['seq_sum_k2', '0.2'], ['seq_sum_k3', '0.2'], ['token_k1,seq_mean_k3', '0.6_1.7,0.05']]);
+  const rules = random.pick([null, ['token_k1', '1.3'], ['token_k2', '0.05'], ['token_k2', '0.03125'], ['seq_max_k2', '0.03125'], ['token_k3', '0.02'], ['seq_sum_k1', '0.5_2.0'], ['seq_mean_k1', '0.95_1.05'], ['seq_mean_k2', '0.05'], ['seq_mean_k3', '0.02'], ['seq_max_k2', '0.1'], ['seq_max_k3', '0.1'], ['seq_sum_k2', '0.2'], ['seq_sum_k3', '0.2'], ['token_k1,seq_mean_k3', '0.6_1.7,0.05']]);
   return {
     params: {
       ...(level && { rollout_is: level, rollout_is_threshold: random.pick([2, 1.2, 5]), ...(random.chance(0.4) && { rollout_is_batch_normalize: true }) }),
@@ -300,7 +302,7 @@ export const references: Reference[] = [
     library: 'AReaL', function: 'apply_rejection_sampling', name: 'rejection_sampling',
     draw(random) {
       const metric = random.pick(['ratio', 'kl_k1', 'kl_k2', 'kl_k3']);
-      const upper = metric === 'ratio' ? 1.2 : random.pick([0.02, 0.15]);
+      const upper = metric === 'ratio' ? 1.2 : random.pick([0.02, 0.03125, 0.15]);
       const lower = metric === 'ratio' ? random.pick([null, 0.8]) : metric === 'kl_k1' ? random.pick([null, -0.15]) : null;
       const level = random.pick(['token', 'sequence']);
       // Divergences bound no weights: to clamp them by the bounds of one is no use.
@@ -330,7 +332,7 @@ export const references: Reference[] = [
   },
   {
     library: 'TRL', function: 'GRPOTrainer.get_off_policy_mask', name: 'off_policy_mask',
-    draw: (random) => ({ params: { off_policy_threshold: random.pick([0, 0.02, 0.1, 0.5]) }, inputs: { ...drawPolicies(random, 'log_probs', 'sampling_log_probs'), advantages: random.list(random.batch, () => random.pick([0, random.number(-2, 2)])).map((a) => [a]) } }),
+    draw: (random) => ({ params: { off_policy_threshold: random.pick([0, 0.02, 0.25, 0.25, 0.5]) }, inputs: { ...drawPolicies(random, 'log_probs', 'sampling_log_probs'), advantages: random.list(random.batch, () => random.pick([0, random.number(-2, 2)])).map((a) => [a]) } }),
     answer: ({ params, inputs }) => ({ keep: trlKeep(inputs.log_probs, inputs.sampling_log_probs, inputs.advantages.flat(), inputs.mask, params.off_policy_threshold).map((x) => [x]) }),
   },
   {

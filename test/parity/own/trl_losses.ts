@@ -168,7 +168,7 @@ function drawTrl(type: string) {
     const entropic = type !== 'luspo' && type !== 'vespo' && random.chance(0.25);
     let place = 0;
     return {
-      params: { ...params, gradient_accumulation_steps: random.pick([1, 2]), num_processes: random.pick([1, 1, 2]), off_policy_mask_threshold: drifts ? 0.05 : null, top_entropy_quantile: entropic ? 0.5 : 1 },
+      params: { ...params, gradient_accumulation_steps: random.pick([1, 2]), num_processes: random.pick([1, 1, 2]), off_policy_mask_threshold: drifts ? 0.05 : null, top_entropy_quantile: entropic ? random.pick([0.25, 0.75, 0.5]) : 1 },
       inputs: {
         ...inputs, ...(drifts && { sampling_log_probs: (inputs.old_log_probs as Table).map((row) => row.map((x) => x + random.number(-0.3, 0.3))) }),
         ...(entropic && { entropies: random.table(() => random.number(0, 3) + ++place / 8192) }),
