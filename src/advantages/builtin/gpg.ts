@@ -4,7 +4,7 @@ import { centreInGroups, singletonChoices, toEveryToken } from '../outcome';
 
 /**
  * Group policy gradient (Chu et al., GPG: A Simple and Strong Reinforcement Learning Baseline for Model Reasoning, 2025): every token of a row gets α(R − μ)/f_norm, with
- * α = B / #{R ≠ 0}, B the rows of the batch (α = B where every reward is 0). A row alone in its group gets 0 (option singleton).
+ * α = B / #{R ≠ 0}, B the rows of the batch that have a reward (α = B where every reward is 0). A row alone in its group gets 0 (option singleton).
  */
 export class GroupPolicyGradient extends AdvantageEstimator {
   static override readonly requires = ['groupIds'] as const;
