@@ -1,12 +1,12 @@
-/** The policy and value losses of the libraries, token by token. */
+/** The policy losses of SkyRL, verl and OpenRLHF, token by token. */
 import { clamp, mean, sum, valid as known } from './arithmetic';
 import { Raised, type Given, type Reference } from './own';
 import type { Random, Table } from './random';
 import { Scalar, slopes, total } from './scalar';
 import { correctedBySkyrl, drawCorrection } from './off_policy';
 
-type Losses = Scalar[][];
-type Mask = Table;
+export type Losses = Scalar[][];
+export type Mask = Table;
 
 /** A batch with its log-probs as scalars. */
 interface Batch {
@@ -37,8 +37,8 @@ function batchOf({ log_probs: logProbs, old_log_probs: old, rollout_log_probs: r
 const done = (loss: Scalar, { l }: Batch, metrics: Record<string, number | null>) => ({ loss: loss.value, grad_log_probs: slopes(loss, l), metrics });
 
 const maskedSum = (losses: Losses, mask: Mask): Scalar => total(losses.flatMap((row, b) => row.filter((_, t) => mask[b]![t])));
-const rowSums = (losses: Losses, mask: Mask): Scalar[] => losses.map((row, b) => total(row.filter((_, t) => mask[b]![t])));
-const lengths = (mask: Mask): number[] => mask.map((row) => sum(row));
+export const rowSums = (losses: Losses, mask: Mask): Scalar[] => losses.map((row, b) => total(row.filter((_, t) => mask[b]![t])));
+export const lengths = (mask: Mask): number[] => mask.map((row) => sum(row));
 
 /** −min(ρA, clip(ρ)A), and whether the clipped side is the smaller. */
 function surrogate(ratio: Scalar, a: number, low: number, high: number, dual: number | null = null): { loss: Scalar; clipped: boolean; dual: boolean } {
@@ -412,43 +412,4 @@ const openrlhfLosses: Reference[] = openrlhfNames.map((name) => ({
   answer: openrlhf,
 }));
 
-// ---- the critic's
-
-function valueLoss(reduce: (losses: Losses, mask: Mask, params: Given['params']) => Scalar, clipOf: (params: Given['params']) => number | null, extra: number, metrics = true) {
-  return ({ params, inputs }: Given) => {
-    const clip = clipOf(params);
-    const values = (inputs.values as Table).map((row) => row.map((v) => new Scalar(v)));
-    const mask: Mask = inputs.mask ?? inputs.values.map((row: number[]) => row.map(() => 1));
-    const pairs = values.map((row, b) => row.map((v, t) => {
-      const [old, target] = [inputs.old_values[b][t] as number, inputs.returns[b][t] as number];
-      const plain = v.sub(target).square();
-      return { plain, clipped: clip === null ? plain : v.clamp(old - clip, old + clip).sub(target).square() };
-    }));
-    const loss = reduce(pairs.map((row) => row.map(({ plain, clipped }) => (clip === null ? plain : plain.max(clipped)))), mask, params).mul(0.5);
-    const count = sum(mask.flat());
-    const share = sum(pairs.flatMap((row, b) => row.map(({ plain, clipped }, t) => Number(Boolean(mask[b]![t]) && clipped.value > plain.value)))) / (extra > 0 ? count + extra : Math.max(1, count));
-    return { loss: loss.value, grad_values: slopes(loss, values), ...(metrics && { metrics: { clip_frac: clip === null ? null : share } }) };
-  };
-}
-
-const drawValues = (params: (random: Random) => Given['params']) => (random: Random): Given => {
-  const values = random.numbers(-2, 2);
-  const mask = random.mask().map((row, b) => (b === 0 ? [1, ...row.slice(1)] : row));
-  return { params: params(random), inputs: { values, old_values: values.map((row) => row.map((v) => v + random.number(-0.6, 0.6))), returns: random.numbers(-3, 3), mask } };
-};
-
-const rowMeans = (losses: Losses, mask: Mask): Scalar => total(rowSums(losses, mask).map((row, b) => row.div(Math.max(1, lengths(mask)[b]!)))).div(mask.length);
-
-const valueLosses: Reference[] = [
-  { library: 'SkyRL', function: 'ppo_critic_loss', name: 'value_clip', draw: drawValues((random) => ({ value_clip: random.pick([null, 0.2, 0.5]) })), answer: valueLoss(rowMeans, (params) => params.value_clip, 0) },
-  {
-    library: 'verl', function: 'compute_value_loss', name: 'value_clip', draw: drawValues((random) => ({ cliprange_value: random.pick([0.2, 0.5, 1e9]), loss_agg_mode: random.pick(verlModes) })),
-    answer: valueLoss((losses, mask, params) => aggregated(losses, mask, params), (params) => params.cliprange_value, 1e-8),
-  },
-  {
-    library: 'OpenRLHF', function: 'ValueLoss.forward', name: 'value_clip', draw: drawValues((random) => ({ clip_eps: random.pick([null, 0.2]), token_level_loss: random.chance(0.5) })),
-    answer: valueLoss((losses, mask, params) => openrlhfAggregated(losses, mask, params, params.token_level_loss), (params) => params.clip_eps, 0, false),
-  },
-];
-
-export const references: Reference[] = [...skyrlLosses, ...verlLosses, ...openrlhfLosses, ...valueLosses];
+export const references: Reference[] = [...skyrlLosses, ...verlLosses, ...openrlhfLosses];

@@ -9,7 +9,8 @@ import { references as reductions } from './reductions';
 import { references as shaping } from './shaping';
 import { references as timeEstimators } from './time_estimators';
 import { references as trlLosses } from './trl_losses';
+import { references as valueLosses } from './value_losses';
 
 export const references: readonly Reference[] = [
-  ...groups, ...timeEstimators, ...classical, ...kl, ...policyLosses, ...trlLosses, ...offPolicy, ...reductions, ...shaping,
+  ...groups, ...timeEstimators, ...classical, ...kl, ...policyLosses, ...trlLosses, ...valueLosses, ...offPolicy, ...reductions, ...shaping,
 ];
