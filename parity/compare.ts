@@ -26,7 +26,7 @@ const close = (got: number, expected: number, { relative, scale }: Tolerance): b
   Object.is(got, expected) || got === expected || Math.abs(got - expected) <= relative * Math.max(scale, Math.abs(expected)) || (Number.isNaN(got) && Number.isNaN(expected));
 
 /** The first difference, or null. */
-function difference(path: string, got: unknown, expected: unknown, tolerance: Tolerance): string | null {
+export function difference(path: string, got: unknown, expected: unknown, tolerance: Tolerance): string | null {
   if (got instanceof Only) {
     const mask = flat(got.mask.toArray());
     const [values, wanted] = [flat(got.value.toArray()), flat(expected)];

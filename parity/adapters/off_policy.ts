@@ -33,6 +33,9 @@ export function skyrlCorrection(params: Case['params']): OffPolicyCorrectionOpti
   };
 }
 
+export const spreadOfOne = ({ expected }: Case): string | null =>
+  Number.isNaN(expected.metrics?.is_ratio_std) ? 'the spread of a single number: SkyRL gives NaN, ours 0' : null;
+
 function skyrl({ params }: Case, inputs: Inputs): Answer {
   const oldLogProbs = inputs.array('old_log_probs');
   const given = { oldLogProbs, rolloutLogProbs: inputs.optional('rollout_log_probs'), mask: inputs.mask('mask', oldLogProbs) };
@@ -78,7 +81,7 @@ export const adapters: Adapter[] = [
     library: 'SkyRL',
     function: 'apply_off_policy_correction',
     answer: skyrl,
-    differs: ({ expected }) => (Number.isNaN(expected.metrics?.is_ratio_std) ? 'the spread of a single number: SkyRL gives NaN, ours 0' : null),
+    differs: spreadOfOne,
   },
   { library: 'verl', function: 'compute_rollout_correction_and_rejection_mask', answer: verl, differs: nothingValid },
   {

@@ -2,7 +2,7 @@
 import { applyOffPolicyCorrection, type LossCorrection, type PolicyLossOptions } from 'vantage-rl';
 import type { Adapter, Inputs } from '../adapter';
 import type { Case } from '../case';
-import { skyrlCorrection } from './off_policy';
+import { skyrlCorrection, spreadOfOne } from './off_policy';
 import { lossAnswer, lossInputs } from './policy_loss';
 
 type Params = Case['params'];
@@ -34,7 +34,7 @@ const ppo = (name: string) => answer(name, (params) => ({ ...clip(params), ...(n
 
 const dppo = answer('dppo', ({ dppo_type, delta_low, delta_high }) => ({ divergence: dppo_type, deltaLow: delta_low, deltaHigh: delta_high }));
 
-export const adapters: Adapter[] = [
+const losses: Adapter[] = [
   { library: 'SkyRL', function: 'ppo_policy_loss', answer: (each, inputs) => ppo(each.params.policy_loss_type ?? each.name)(each, inputs) },
   { library: 'SkyRL', function: 'gspo_policy_loss', answer: answer('gspo', clip) },
   { library: 'SkyRL', function: 'sapo_policy_loss', answer: answer('sapo', ({ tau_pos, tau_neg }) => ({ tauPos: tau_pos, tauNeg: tau_neg })) },
@@ -64,3 +64,5 @@ export const adapters: Adapter[] = [
   { library: 'SkyRL', function: 'cross_entropy_loss', answer: answer('cross_entropy', () => ({})) },
   { library: 'SkyRL', function: 'importance_sampling_loss', answer: answer('importance_sampling', () => ({})) },
 ];
+
+export const adapters: Adapter[] = losses.map((each) => ({ ...each, differs: spreadOfOne }));

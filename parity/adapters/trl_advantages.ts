@@ -35,7 +35,9 @@ function grpo(each: Case, inputs: Inputs): Answer {
   const scores = combineRewards(components, weights);
   if (aggregation === 'normalize_then_sum') {
     const { advantages, metrics } = estimate('gdpo', tokens(where(scores.isNaN(), 0, scores)), each, inputs, { weights: each.inputs.reward_weights }, components);
-    const std = zerosLike(scores).add(metrics.std!);
+    // Of fewer than two known rewards TRL has no deviation.
+    const hasSpread = scores.size === 1 || scores.isNaN().logicalNot().sum().item() > 1;
+    const std = zerosLike(scores).add(hasSpread ? metrics.std! : NaN);
     return { advantages, std_rewards: std, is_std_zero: isZero(std) };
   }
   if (!['group', 'batch', 'none'].includes(scale)) throw new Error(`scale_rewards: expected true, false, 'group', 'batch' or 'none', got ${scale}`);

@@ -261,7 +261,7 @@ function expectFinite(who: string, label: string, array: Tensor, valid: Tensor, 
   const count = Array.from(values).filter((value) => !Number.isFinite(value)).length;
   const time = valid.shape[1]!;
   const place = `row ${Math.floor(at / time)}, position ${at % time}`;
-  const cause = where(valid, rewards.isFinite().logicalNot(), 0).sum().item() > 0 ? ' (the rewards given are not finite on valid tokens either)' : '';
+  const cause = where(valid, rewards.isFinite().logicalNot(), 0).sum().item() > 0 ? ' (the rewards given are not finite on valid tokens either; a row whose reward is NaN is left out with skipNaN, where the estimator has it)' : '';
   throw new EstimatorError(`${who}: expected finite ${label} on valid tokens, got ${values[at]} at ${place}, and ${count} such in all${cause}`);
 }
 

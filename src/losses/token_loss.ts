@@ -116,6 +116,9 @@ export function rowMean(x: Tensor, valid: Tensor, epsilon = 0): Tensor {
   return x.sum(-1, { mask: valid, keepDims: true }).div(divisor);
 }
 
+/** The mean of a number a row, or a token, over all of them; 0 of none. */
+export const meanOfRows = (x: Tensor): Tensor => x.sum().div(Math.max(1, x.size));
+
 /** ℓ − ℓ_anchor, within the bounds of the options, at the level of the options. */
 export function logRatioOf({ logProbs, valid }: Tokens, anchor: Tensor, { logRatioMin = null, logRatioMax = null, ratioLevel = 'token' }: Partial<ResolvedOptions>): Tensor {
   let logRatio = logProbs.sub(anchor);
@@ -133,15 +136,18 @@ export function rolloutOf(name: string, { rolloutLogProbs }: Tokens): Tensor {
   return rolloutLogProbs;
 }
 
-/** Mean, least and largest ratio, and estimates of the divergence: `approx_kl` goes by the ratio, of `driftMetrics` `ppo_kl` too, and `old_kl` by ℓ_old − ℓ as it is. */
+/** Mean, least and largest ratio, and estimates of the divergence: `approx_kl` goes by the ratio, of `driftMetrics` `ppo_kl` too, and `old_kl` by ℓ_old − ℓ as it is. All are 0 where nothing is valid. */
 export function ratioMetrics({ logProbs, oldLogProbs, valid, mean, reportsDrift }: Tokens, ratio: Tensor, logRatio: Tensor): Record<string, Tensor> {
   const everywhere = ratio.broadcastTo([...valid.shape]);
   const log = logRatio.broadcastTo([...valid.shape]);
+  const [least, most] = [everywhere.min(null, { mask: valid }), everywhere.max(null, { mask: valid })];
+  // Of nothing the largest is the smaller one.
+  const none = most.less(least);
   return {
     approx_kl: mean(log.expm1().sub(log)),
     ...(reportsDrift && { ppo_kl: mean(log.neg()), old_kl: mean(oldLogProbs.sub(logProbs)) }),
     ratio_mean: mean(everywhere),
-    ratio_min: everywhere.min(null, { mask: valid }),
-    ratio_max: everywhere.max(null, { mask: valid }),
+    ratio_min: where(none, 0, least),
+    ratio_max: where(none, 0, most),
   };
 }

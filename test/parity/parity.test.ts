@@ -2,20 +2,9 @@
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { main } from '../../parity/main';
+import { run } from './run';
 
 const beside = join(__dirname, '../../../shared/fixtures');
-
-/** Runs the program, and returns its exit code and what it printed. */
-function run(...argv: string[]): { code: number; lines: string[] } {
-  const lines: string[] = [];
-  const spy = jest.spyOn(console, 'log').mockImplementation((line: string) => void lines.push(...line.split('\n')));
-  try {
-    return { code: main(argv), lines };
-  } finally {
-    spy.mockRestore();
-  }
-}
 
 const rloo = {
   id: 'one',

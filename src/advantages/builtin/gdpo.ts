@@ -56,8 +56,10 @@ export class DecoupledRewards extends AdvantageEstimator {
     if (options.whiten === 'tokens') {
       const { countEpsilon, whitenDdof: ddof, whitenEpsilon: epsilon, whitenEpsilonPlacement: epsilonPlacement } = options;
       const tokens = where(masks, sum.cast(rewards.dtype).expandDims(1), 0);
-      const advantages = whitenTokens(tokens, masks, { ...tokenWhitening, ddof, epsilon, epsilonPlacement, countEpsilon }, { groups: null, remask: context.remask !== false });
-      return { advantages, metrics: { std } };
+      const known = scored.expandDims(1);
+      const settings = { ...tokenWhitening, ddof, epsilon, epsilonPlacement, countEpsilon };
+      const advantages = whitenTokens(tokens, masks.logicalAnd(known), settings, { groups: null, remask: context.remask !== false });
+      return { advantages: where(known, advantages, 0), metrics: { std } };
     }
     return { ...toEveryToken((options.whiten === 'rows' ? whitened : sum).cast(rewards.dtype), masks, context.remask), metrics: { std } };
   }

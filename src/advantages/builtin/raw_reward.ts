@@ -13,24 +13,28 @@ const penalty = {
   klEstimator: 'k1' as KlEstimator,
 };
 
-/** What each row gets, less the penalty, whitened over the valid tokens. */
-function penalised(rowValues: Tensor, masks: Tensor, options: Readonly<Record<string, unknown>>, context: AdvantageContext): AdvantageResult {
+/** What each row gets, less the penalty, whitened over the valid tokens. Rows that are not `scored` take no part, and get 0. */
+function penalised(rowValues: Tensor, masks: Tensor, options: Readonly<Record<string, unknown>>, context: AdvantageContext, scored: Tensor | null): AdvantageResult {
   const { klCoef, klEstimator } = options as typeof penalty;
   const { oldLogProbs, refLogProbs, groups } = context;
   const whitening = options as unknown as TokenWhitening;
   const column = rowValues.expandDims(1);
+  const known = scored?.expandDims(1);
+  const counted = known ? masks.logicalAnd(known) : masks;
   if (klCoef === 0) {
     // All tokens of a row are alike: its moments are known, and one of them is whitened for all.
-    const counts = masks.sum(1, { keepDims: true }).cast('float64');
+    const counts = counted.sum(1, { keepDims: true }).cast('float64');
     const moments = concat([counts, column.cast('float64'), zerosLike(counts)], 1);
-    return toEveryToken(whitenTokens(column, masks, whitening, { groups, moments, remask: false }).squeeze(1), masks, context.remask);
+    const whitened = whitenTokens(column, counted, whitening, { groups, moments, remask: false });
+    return toEveryToken((known ? where(known, whitened, 0) : whitened).squeeze(1), masks, context.remask);
   }
   if (!oldLogProbs || !refLogProbs) throw new EstimatorError(`klCoef is ${klCoef}, and this run has no ${oldLogProbs ? 'refLogProbs' : 'oldLogProbs'}`);
   const tokens = column.sub(klDivergence(oldLogProbs, refLogProbs, klEstimator).cast(column.dtype).mul(klCoef));
-  return { advantages: whitenTokens(tokens, masks, whitening, { groups, remask: context.remask !== false }) };
+  const advantages = whitenTokens(tokens, counted, whitening, { groups, remask: context.remask !== false });
+  return { advantages: known ? where(known, advantages, 0) : advantages };
 }
 
-/** Every token of a row gets R, the row's total reward; on request less β·kl_t, and whitened over the valid tokens. A row without a reward (NaN, with `skipNaN`) gets 0. */
+/** Every token of a row gets R, the row's total reward; on request less β·kl_t, and whitened over the valid tokens. A row without a reward (NaN, with `skipNaN`) gets 0 and takes no part. */
 export class RawReward extends AdvantageEstimator {
   static override readonly options = { ...tokenWhitening, ...penalty, whiten: 'none', skipNaN: false };
   static override readonly choices = { ...tokenWhiteningChoices, klEstimator: klEstimators };
@@ -39,7 +43,8 @@ export class RawReward extends AdvantageEstimator {
 
   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, context: AdvantageContext): AdvantageResult {
     const scores = rewards.sum(1);
-    return penalised(this.options.skipNaN ? where(scores.isNaN(), 0, scores) : scores, masks, this.options, context);
+    const scored = this.options.skipNaN ? scores.isNaN().logicalNot() : null;
+    return penalised(scored ? where(scored, scores, 0) : scores, masks, this.options, context, scored);
   }
 }
 
@@ -57,7 +62,7 @@ export class ReinforcePlusPlusBaseline extends AdvantageEstimator {
   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, context: AdvantageContext): AdvantageResult {
     const scores = rewards.sum(1);
     const { singleton, skipNaN } = this.options as unknown as BaselineOptions;
-    const { centred } = centreInGroups(scores, context.groups!, { singleton, skipNaN, leaveOneOut: false });
-    return penalised(centred.cast(scores.dtype), masks, this.options, context);
+    const { centred, scored } = centreInGroups(scores, context.groups!, { singleton, skipNaN, leaveOneOut: false });
+    return penalised(centred.cast(scores.dtype), masks, this.options, context, scored);
   }
 }

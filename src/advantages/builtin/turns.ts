@@ -73,7 +73,8 @@ export class TurnLevel extends AdvantageEstimator {
       const scores = where(here.sum(1).greater(0), where(here, returns, -Infinity).max(1), NaN);
       advantages = advantages.add(where(here, this.normalised(scores, context).mul(turnWeight).expandDims(1), 0));
     }
-    return { advantages: advantages.cast(rewards.dtype), returns };
+    // A turn without a reward (NaN) takes no part, nor does one whose return hangs on it.
+    return { advantages: advantages.cast(rewards.dtype), returns: this.options.skipNaN ? where(returns.isNaN(), 0, returns) : returns };
   }
 
   private normalised(scores: Tensor, { groups }: AdvantageContext): Tensor {

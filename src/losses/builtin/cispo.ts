@@ -1,6 +1,6 @@
 import { stopGradient } from '../../tensor';
 import { commonOptions, type PolicyLossOptions, type ResolvedOptions } from '../options';
-import { logRatioOf, ratioMetrics, rolloutOf, rowMean, type TokenLosses, TokenPolicyLoss, type Tokens } from '../token_loss';
+import { logRatioOf, meanOfRows, ratioMetrics, rolloutOf, rowMean, type TokenLosses, TokenPolicyLoss, type Tokens } from '../token_loss';
 
 /**
  * `cispo`: REINFORCE with a clipped importance weight, which is a constant for the gradient:
@@ -30,7 +30,7 @@ export class ClippedWeightPolicyLoss extends TokenPolicyLoss {
     const gained = ratio.greater(1 + high).logicalAnd(advantages.greater(0));
     const metrics = {
       clip_ratio: mean(everywhere(ratio.notEqual(clamped))),
-      clip_ratio_gained: rowMetrics && ratio.shape[1] === 1 ? rowMean(gained.cast(ratio.dtype), valid).mean() : mean(gained),
+      clip_ratio_gained: rowMetrics && ratio.shape[1] === 1 ? meanOfRows(rowMean(gained.cast(ratio.dtype), valid)) : mean(gained),
       ratio_clamped_mean: mean(everywhere(clamped)),
       ...ratioMetrics(tokens, ratio, logRatio),
     };

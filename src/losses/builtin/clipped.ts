@@ -3,7 +3,7 @@ import { type Tensor, where } from '../../tensor';
 import { checkNumber } from '../check';
 import { commonOptions, type PolicyLossOptions, type ResolvedOptions } from '../options';
 import { meanOver } from '../reduction';
-import { logRatioOf, ratioMetrics, rowMean, type TokenLosses, TokenPolicyLoss, type Tokens } from '../token_loss';
+import { logRatioOf, meanOfRows, ratioMetrics, rowMean, type TokenLosses, TokenPolicyLoss, type Tokens } from '../token_loss';
 
 /**
  * exp of a larger log-ratio overflows what it is multiplied with; no gradient flows beyond. SkyRL and verl use the same bound.
@@ -69,16 +69,19 @@ function clipMetrics({ valid, mean }: Tokens, isClipped: Tensor, ratio: Tensor, 
   const filled = valid.sum(-1, { keepDims: true }).greater(0);
   // A row's tokens share ratio and advantage: its mean is 0 or 1, but where the advantages differ.
   const share = (x: Tensor) => rowMean(x.cast(ratio.dtype), valid);
-  const over = (x: Tensor) => (ofRows ? share(x).mean() : mean(x));
+  const over = (x: Tensor) => (ofRows ? meanOfRows(share(x)) : mean(x));
   const within = ofRows ? undefined : filled;
   return {
     clip_ratio: over(isClipped),
     clip_ratio_low: over(low),
     clip_ratio_high: over(high),
-    clip_ratio_low_min: share(low).min(null, { mask: within }),
-    clip_ratio_high_max: share(high).max(null, { mask: within }),
+    clip_ratio_low_min: ofNothing(share(low).min(null, { mask: within })),
+    clip_ratio_high_max: ofNothing(share(high).max(null, { mask: within })),
   };
 }
+
+/** 0 in place of the extreme of no shares at all, which is infinite. */
+const ofNothing = (extreme: Tensor): Tensor => where(extreme.abs().greater(1), 0, extreme);
 
 /** The tokens' losses, [B,T], and the metrics, for log-probs that are at hand beside the loss. */
 export function clippedMetrics(logProbs: Tensor, oldLogProbs: Tensor, advantages: Tensor, mask: Tensor, epsClipLow: number, epsClipHigh: number): Record<string, Tensor> {

@@ -38,5 +38,7 @@ export class DivergencePolicyLoss extends TokenPolicyLoss {
 function binaryKl(logQ: Tensor, logP: Tensor): Tensor {
   const q = logQ.exp();
   const rest = (log: Tensor) => log.expm1().neg();
-  return q.mul(logQ.sub(logP)).add(rest(logQ).mul(rest(logQ).div(rest(logP)).log()));
+  const others = rest(logQ);
+  // 0·log 0 is 0: where q is 1 nothing is left for the others.
+  return q.mul(logQ.sub(logP)).add(where(others.equal(0), 0, others.mul(others.div(rest(logP)).log())));
 }

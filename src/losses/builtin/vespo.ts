@@ -1,6 +1,6 @@
 import { commonOptions, type PolicyLossOptions, type ResolvedOptions } from '../options';
 import { gammaWeights } from '../off_policy_sequence';
-import { logRatioOf, ratioMetrics, type TokenLosses, TokenPolicyLoss, type Tokens } from '../token_loss';
+import { logRatioOf, meanOfRows, ratioMetrics, type TokenLosses, TokenPolicyLoss, type Tokens } from '../token_loss';
 
 /**
  * `vespo`: REINFORCE with a weight of the whole sequence, which is a constant for the gradient:
@@ -24,7 +24,7 @@ export class VariationalSequencePolicyLoss extends TokenPolicyLoss {
     const phi = gammaWeights({ logRatio, advantages, mask, importanceRatio }, { kPos, lambdaPos, kNeg, lambdaNeg, maskRatio });
     const ratio = logRatio.exp();
     // A row shares its advantage, hence its φ; where it does not, each token goes by its own.
-    const metrics = { phi_mean: options.rowMetrics ? phi.mean() : tokens.mean(phi), ...ratioMetrics(tokens, ratio, logRatio) };
+    const metrics = { phi_mean: options.rowMetrics ? meanOfRows(phi) : tokens.mean(phi), ...ratioMetrics(tokens, ratio, logRatio) };
     return { losses: phi.mul(advantages).mul(logProbs).neg(), ratio, metrics };
   }
 }
