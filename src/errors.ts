@@ -46,6 +46,12 @@ export function didYouMean(name: string, candidates: Iterable<string>): string |
   return nearest;
 }
 
+/** What an error says of a name that is none of `names`: `unknown option 'gama'. Did you mean 'gamma'? Options: gamma, lambda`. */
+export function unknownKey(what: string, name: string, names: readonly string[]): string {
+  const nearest = didYouMean(name, names);
+  return `unknown ${what} '${name}'.${nearest === null ? '' : ` Did you mean '${nearest}'?`} ${what[0]!.toUpperCase()}${what.slice(1)}s: ${names.join(', ')}`;
+}
+
 function editDistance(a: string, b: string): number {
   let beforePrevious: number[] = [];
   let previous = Array.from({ length: b.length + 1 }, (_, j) => j);

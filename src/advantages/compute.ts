@@ -1,12 +1,14 @@
 /** Runs an estimator: prepares and checks its inputs, calls it, checks what it returns. */
-import { commonDefaults, presetOf, type CommonOptions, type Convention } from './conventions';
-import { didYouMean, EstimatorError, showValue, VantageError } from '../errors';
-import { evaluate, scan, tensor, Tensor, tidy, where, type TensorData } from '../tensor';
+import { commonDefaults, commonRules, presetsOf, type CommonOptions, type Convention } from './conventions';
+import { EstimatorError, showValue, VantageError } from '../errors';
+import { checkNames, resolveOptions, type Rule } from '../options';
+import { evaluate, scan, tensor, Tensor, tidy, where, type RowOffsets, type TensorData } from '../tensor';
 import { isFloating } from '../tensor/dtype';
 import { formatShape, sameShape } from '../tensor/shape';
-import { checkOption, type EstimatorOptions } from './options';
+import type { EstimatorOptions } from './options';
 import { advantageInputs, type AdvantageContext, type AdvantageEstimator, type AdvantageEstimatorClass, type AdvantageInput, type AdvantageResult } from './estimator';
 import { Groups, type GroupIds } from './groups';
+import { unpackRows } from './packed';
 import { canonicalName, getAdvantageEstimator } from './registry';
 
 type Array2D = Tensor | TensorData;
@@ -34,6 +36,17 @@ export interface AdvantageInputs {
   policyDivergences?: Array2D | null;
 }
 
+/**
+ * The same batch without padding: the tokens of all rows one after the other. What is [batch, time] above is [tokens] here; what has a number for each row stays
+ * [batch] (`bootstrapValues` may be [batch] or [tokens]).
+ */
+export interface PackedAdvantageInputs extends Omit<AdvantageInputs, 'masks'> {
+  /** [batch + 1]: row b is the tokens rowOffsets[b] … rowOffsets[b+1]−1. From 0 to the number of tokens; rows of length 0 are allowed. */
+  rowOffsets: RowOffsets;
+  /** Default: every token counts. */
+  masks?: Array2D | null;
+}
+
 /** Options of every estimator, and beside them an estimator's own (its `static options`). */
 export interface AdvantageOptions extends Partial<CommonOptions>, EstimatorOptions {
   /** A bundle of options after the habits of a library; each option given by itself overrides it. Default `vantage`. */
@@ -42,39 +55,48 @@ export interface AdvantageOptions extends Partial<CommonOptions>, EstimatorOptio
 }
 
 export interface Advantages {
-  /** [batch, time], 0 at masked positions. */
+  /** [batch, time], or [tokens] of packed rows; 0 at masked positions. */
   advantages: Tensor;
-  /** [batch, time], 0 at masked positions. */
+  /** Of the same shape, 0 at masked positions. */
   returns: Tensor;
   metrics: Record<string, number>;
 }
 
 const commonNames = ['convention', ...Object.keys(commonDefaults)];
-const inputNames = ['rewards', 'masks', ...advantageInputs];
+const inputNames = ['rewards', 'masks', 'rowOffsets', ...advantageInputs];
+/** Inputs with a number for each row, or something else. */
+const notOfTokens: readonly string[] = ['groupIds', 'baselines', 'policyDivergences', 'rewardComponents', 'rowOffsets'];
 const perRow: readonly AdvantageInput[] = ['bootstrapValues', 'baselines', 'policyDivergences'];
 const resultNames = ['advantages', 'returns', 'metrics', 'finiteIf'];
 
 /**
  * The advantages of a batch by the estimator of a name, or by an instance (which may carry state from batch to batch).
  *
- * What masked positions hold, NaN and Inf included, reaches no output. Inputs are tensors or (nested, typed) arrays.
+ * What masked positions hold, NaN and Inf included, reaches no output. Inputs are tensors or (nested, typed) arrays. Packed rows give the same numbers, to the bit, as
+ * the same rows padded with 0 behind their last token.
  *
  * @throws EstimatorError for inputs that are missing or of a wrong shape, unknown options, and results that are no advantages (the message names the estimator)
  * @throws RegistryError for an unknown name
  * @example
  * const { advantages } = computeAdvantages('grpo', { rewards: [[0, 1], [0, 0]], masks: [[1, 1], [1, 1]], groupIds: ['a', 'a'] });
  */
-export function computeAdvantages(estimator: string | AdvantageEstimator, inputs: AdvantageInputs, options: AdvantageOptions = {}): Advantages {
+export function computeAdvantages(estimator: string | AdvantageEstimator, inputs: AdvantageInputs | PackedAdvantageInputs, options: AdvantageOptions = {}): Advantages {
   return tidy(() => {
-    const instance = typeof estimator === 'string' ? instantiate(estimator, options) : estimator;
+    if (typeof estimator === 'string') {
+      const { instance, common } = instantiate(estimator, options);
+      return run(estimator, instance, inputs, common);
+    }
+    const instance: unknown = estimator;
     if (typeof (instance as Partial<AdvantageEstimator> | null)?.computeAdvantages !== 'function') {
       throw new EstimatorError(`computeAdvantages: expected the name or an instance of an advantage estimator, got ${showValue(estimator)}`);
     }
-    if (typeof estimator === 'string') return run(estimator, instance, inputs, options);
-    const { name, common } = created.get(instance) ?? { name: instance.constructor.name, common: {} };
+    const { name, common } = created.get(estimator) ?? { name: estimator.constructor.name, common: {} };
+    const who = `advantage estimator '${name}'`;
+    if (typeof options !== 'object' || options === null) throw new EstimatorError(`${who}: expected options, got ${showValue(options)}`);
     const stray = Object.keys(options).find((key) => !commonNames.includes(key) && options[key] !== undefined);
-    if (stray !== undefined) throw new EstimatorError(`advantage estimator '${name}': option '${stray}' came with an instance, which has its options: give it to createAdvantageEstimator`);
-    return run(name, instance, inputs, { ...common, ...given(options) });
+    if (stray !== undefined) throw new EstimatorError(`${who}: option '${stray}' came with an instance, which has its options: give it to createAdvantageEstimator`);
+    const settings = { presets: presetsOf(canonicalName(name)), rules: commonRules };
+    return run(name, estimator, inputs, resolveOptions<CommonOptions>(who, commonDefaults, { ...common, ...given(options) }, settings));
   });
 }
 
@@ -83,57 +105,61 @@ const created = new WeakMap<AdvantageEstimator, { name: string; common: Advantag
 
 /** An estimator of a registered class, with its own options taken from `options`; the common ones hold for every call that does not give others. It keeps its state from call to call. */
 export function createAdvantageEstimator(name: string, options: AdvantageOptions = {}): AdvantageEstimator {
-  const instance = instantiate(name, options);
+  const { instance } = instantiate(name, options);
   created.set(instance, { name, common: Object.fromEntries(commonNames.map((key) => [key, options[key]])) });
   return instance;
 }
 
-function instantiate(name: string, options: AdvantageOptions): AdvantageEstimator {
+/** An instance with its own options, those of the class that are not common ones, and the common ones in force. @throws EstimatorError for options that are none */
+function instantiate(name: string, options: AdvantageOptions): { instance: AdvantageEstimator; common: CommonOptions } {
   const Class = getAdvantageEstimator(name);
-  const who = `advantage estimator '${name}'`;
   const standard = Class.options ?? {};
-  const preset = presetOf(who, options.convention, canonicalName(name));
-  const own: Record<string, unknown> = {};
-  for (const key of Object.keys(standard)) if (key in preset) own[key] = preset[key];
-  for (const [key, value] of Object.entries(options)) {
-    if (commonNames.includes(key) || value === undefined) continue;
-    if (!Object.hasOwn(standard, key)) {
-      const names = [...commonNames, ...Object.keys(standard)];
-      const nearest = didYouMean(key, names);
-      throw new EstimatorError(`${who}: unknown option '${key}'.${nearest ? ` Did you mean '${nearest}'?` : ''} Options: ${names.join(', ')}`);
-    }
-    checkOption(`${who}: option '${key}'`, value, standard[key], Class.choices?.[key]);
-    own[key] = value;
-  }
-  return new Class(own);
+  const ownNames = Object.keys(standard).filter((key) => !commonNames.includes(key));
+  const ruleOf = (key: string): Rule => (Class.choices?.[key] ? { choices: Class.choices[key] } : { like: standard[key] });
+  // A default is what its class makes of it.
+  const rules = { ...Object.fromEntries(ownNames.filter((key) => options?.[key] !== undefined).map((key) => [key, ruleOf(key)])), ...commonRules };
+  const defaults: Record<string, unknown> = { ...commonDefaults, ...Object.fromEntries(ownNames.map((key) => [key, standard[key]])) };
+  const resolved = resolveOptions(`advantage estimator '${name}'`, defaults, options, { presets: presetsOf(canonicalName(name)), rules });
+  const own = Object.fromEntries(ownNames.map((key) => [key, resolved[key]]));
+  return { instance: new Class(own), common: resolved as unknown as CommonOptions };
 }
 
-function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs, options: AdvantageOptions): Advantages {
+function run(name: string, instance: AdvantageEstimator, given: AdvantageInputs | PackedAdvantageInputs, common: CommonOptions): Advantages {
   const who = `advantage estimator '${name}'`;
-  const preset = presetOf(who, options.convention, canonicalName(name));
-  const common = (key: keyof CommonOptions): unknown => {
-    if (options[key] !== undefined) return options[key];
-    return preset[key] !== undefined ? preset[key] : commonDefaults[key];
-  };
-  if (typeof inputs !== 'object' || inputs === null) throw new EstimatorError(`${who}: expected inputs {rewards, masks, …}, got ${showValue(inputs)}`);
-  for (const key of Object.keys(inputs)) {
-    if (!inputNames.includes(key)) throw new EstimatorError(`${who}: unknown input '${key}'. Inputs: ${inputNames.join(', ')}`);
-  }
+  checkNames(who, 'input', given, inputNames);
+  const { rowOffsets } = given as Partial<PackedAdvantageInputs>;
+  checkRequired(who, instance, given);
+  if (rowOffsets === undefined || rowOffsets === null) return runPadded(who, instance, given as AdvantageInputs, common);
+  // The rewards come first: they say how many tokens there are.
+  const arrays: Record<string, Tensor> = { rewards: asTensor(who, 'rewards', given.rewards) };
+  for (const [key, value] of Object.entries(given)) if (!notOfTokens.includes(key) && value !== undefined && value !== null) arrays[key] = asTensor(who, key, value);
+  // Where each row is a single token, its bootstrap value is the same either way.
+  const { padded, layout } = unpackRows(who, arrays, rowOffsets, (key, { shape }, batch) => key === 'bootstrapValues' && shape.length === 1 && shape[0] === batch);
+  const { advantages, returns, metrics } = runPadded(who, instance, { ...given, masks: layout.present(), ...padded } as AdvantageInputs, common);
+  const packed = layout.pack(advantages);
+  const packedReturns = returns === advantages ? packed : layout.pack(returns);
+  evaluate([packed, packedReturns]);
+  return { advantages: packed, returns: packedReturns, metrics };
+}
+
+function checkRequired(who: string, instance: AdvantageEstimator, inputs: AdvantageInputs | PackedAdvantageInputs): void {
   const requires = (instance.constructor as AdvantageEstimatorClass).requires ?? [];
   for (const input of requires) {
     if (inputs[input] === undefined || inputs[input] === null) {
       throw new EstimatorError(`${who} requires '${input}', which this run does not have${remedy(input)}. Given: ${Object.keys(given(inputs)).join(', ')}`);
     }
   }
+}
+
+function runPadded(who: string, instance: AdvantageEstimator, inputs: AdvantageInputs, common: CommonOptions): Advantages {
   const rewards = floating(asTensor(who, 'rewards', inputs.rewards));
-  if (rewards.ndim !== 2) throw new EstimatorError(`${who}: expected rewards of shape [batch, time], got ${formatShape(rewards.shape)}`);
+  if (rewards.ndim !== 2) throw new EstimatorError(`${who}: expected rewards of shape [batch, time], got ${formatShape(rewards.shape)}${rewards.ndim === 1 ? ' ([tokens] come with rowOffsets)' : ''}`);
   const marks = asTensor(who, 'masks', inputs.masks);
   expectShape(who, 'masks', marks, rewards.shape);
   // Anything but 0 counts, and counts once: also where an estimator multiplies by the mask. The kernels of those that take raw inputs read bytes as they are.
   const masks = marks.dtype === 'bool' || (marks.dtype === 'uint8' && instance.takesRawInputs) ? marks : marks.cast('bool');
 
-  const remask = common('remask');
-  if (typeof remask !== 'boolean' && remask !== 'advantages') throw new EstimatorError(`${who}: option 'remask': expected true, false or 'advantages', got ${showValue(remask)}`);
+  const { remask, rewardOnMasked } = common;
   const optional = (input: Exclude<AdvantageInput, 'groupIds'>): Tensor | null => {
     const value = inputs[input];
     if (value === undefined || value === null) return null;
@@ -148,8 +174,8 @@ function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs
     throw new EstimatorError(`${who}: expected rewardComponents of shape [${rewards.shape[0]}, components], got ${formatShape(components.shape)}`);
   }
   const context: AdvantageContext = {
-    gamma: fraction(who, 'gamma', common('gamma')),
-    lambda: fraction(who, 'lambda', common('lambda')),
+    gamma: common.gamma,
+    lambda: common.lambda,
     groups: inputs.groupIds === undefined || inputs.groupIds === null ? null : new Groups(inputs.groupIds, rewards.shape[0]!, rewards.device),
     oldLogProbs: optional('oldLogProbs'),
     refLogProbs: optional('refLogProbs'),
@@ -168,14 +194,13 @@ function run(name: string, instance: AdvantageEstimator, inputs: AdvantageInputs
     remask,
   };
   const values = optional('values');
-  const onMasked = common('rewardOnMasked');
-  const prepared = instance.takesRawInputs && onMasked === 'drop' ? rewards : placeRewards(who, rewards, masks, onMasked);
+  const prepared = instance.takesRawInputs && rewardOnMasked === 'drop' ? rewards : placeRewards(who, rewards, masks, rewardOnMasked);
   const result = attempt(who, values === null, () => instance.computeAdvantages(prepared, values && floating(values), masks, context));
   return checked(who, result, masks, rewards, { leavesZeros: instance.leavesZeros && remask === true, remask });
 }
 
 /** Rewards that stand at masked positions are dropped, moved, or refused. */
-function placeRewards(who: string, rewards: Tensor, valid: Tensor, policy: unknown): Tensor {
+function placeRewards(who: string, rewards: Tensor, valid: Tensor, policy: CommonOptions['rewardOnMasked']): Tensor {
   switch (policy) {
     case 'drop':
       return where(valid, rewards, 0);
@@ -194,8 +219,6 @@ function placeRewards(who: string, rewards: Tensor, valid: Tensor, policy: unkno
       if (stray > 0) throw new EstimatorError(`${who}: ${stray} rewards stand at masked positions (rewardOnMasked is 'error')`);
       return rewards;
     }
-    default:
-      throw new EstimatorError(`${who}: option 'rewardOnMasked': expected 'drop', 'keep', 'carry' or 'error', got ${showValue(policy)}`);
   }
 }
 
@@ -281,11 +304,6 @@ function floating(array: Tensor): Tensor {
 
 function expectShape(who: string, label: string, array: Tensor, shape: readonly number[]): void {
   if (!sameShape(array.shape, shape)) throw new EstimatorError(`${who}: expected ${label} of shape ${formatShape(shape)}, got ${formatShape(array.shape)}`);
-}
-
-function fraction(who: string, name: string, value: unknown): number {
-  if (typeof value !== 'number' || !(value >= 0 && value <= 1)) throw new EstimatorError(`${who}: option '${name}': expected a number from 0 to 1, got ${showValue(value)}`);
-  return value;
 }
 
 /** The entries that are there. */

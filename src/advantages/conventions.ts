@@ -1,8 +1,7 @@
 /**
  * Conventions: the habits in which libraries differ, as options; a preset is a named bundle of them. Any single option overrides the preset.
  */
-import { EstimatorError, showValue, didYouMean } from '../errors';
-import type { ConventionName } from '../options';
+import { conventionNames, type ConventionName, type Rule } from '../options';
 
 /** Options that belong to no single estimator. */
 export interface CommonOptions {
@@ -19,6 +18,13 @@ export interface CommonOptions {
 }
 
 export const commonDefaults: CommonOptions = { gamma: 1, lambda: 1, rewardOnMasked: 'drop', remask: true };
+
+export const commonRules: Readonly<Record<keyof CommonOptions, Rule>> = {
+  gamma: { low: 0, high: 1 },
+  lambda: { low: 0, high: 1 },
+  rewardOnMasked: { choices: ['drop', 'keep', 'carry', 'error'] },
+  remask: { choices: [true, false, 'advantages'] },
+};
 
 /**
  * `vantage`: masked positions are passed through and reach nothing. `skyrl`: GAE does not look at the mask in its recurrence, REINFORCE++ starts anew behind each
@@ -82,17 +88,13 @@ const ofEstimators: { readonly [C in Convention]?: Readonly<Record<string, Reado
 };
 
 /**
- * The values that a preset gives to options.
- *
- * @param estimator the registered name of the estimator they are for
- * @throws EstimatorError for an unknown preset
+ * What each convention says of an estimator's options.
+ * @param estimator its registered name
  */
-export function presetOf(who: string, name: unknown, estimator: string): Readonly<Record<string, unknown>> {
-  if (name === undefined) return presets.vantage;
-  if (typeof name === 'string' && Object.hasOwn(presets, name)) {
-    const own = ofEstimators[name as Convention];
-    return own && Object.hasOwn(own, estimator) ? { ...presets[name as Convention], ...own[estimator] } : presets[name as Convention];
-  }
-  const nearest = typeof name === 'string' ? didYouMean(name, Object.keys(presets)) : null;
-  throw new EstimatorError(`${who}: option 'convention': expected ${Object.keys(presets).join(' or ')}, got ${showValue(name)}${nearest ? `. Did you mean '${nearest}'?` : ''}`);
+export function presetsOf(estimator: string): Readonly<Record<ConventionName, Readonly<Record<string, unknown>>>> {
+  const all = conventionNames.map((name) => {
+    const own = ofEstimators[name];
+    return [name, own && Object.hasOwn(own, estimator) ? { ...presets[name], ...own[estimator] } : presets[name]];
+  });
+  return Object.fromEntries(all) as Record<ConventionName, Readonly<Record<string, unknown>>>;
 }

@@ -1,10 +1,11 @@
 /** Normalisation of rewards or advantages by statistics of the batch or of groups. */
 import { EstimatorError, showValue } from '../errors';
+import { checkNames, checkValue } from '../options';
 import { onesLike, rowMoments, Tensor, where } from '../tensor';
 import { isFloating } from '../tensor/dtype';
 import { formatShape, sameShape } from '../tensor/shape';
 import { Groups, type GroupIds } from './groups';
-import { checkNames, finite } from './returns/trajectory';
+import { finite } from './returns/trajectory';
 
 const levels = ['batch', 'group', 'none'] as const;
 /** Over what a statistic is taken. */
@@ -48,11 +49,11 @@ export function normalize(x: Tensor, options: NormalizeOptions = {}): Tensor {
   }
   if (mask && !sameShape(mask.shape, x.shape)) throw new EstimatorError(`${who}: expected mask of shape ${formatShape(x.shape)}, as x, got ${formatShape(mask.shape)}`);
   for (const [name, level] of Object.entries({ meanLevel, stdLevel })) {
-    if (!levels.includes(level)) throw new EstimatorError(`${who}: option '${name}': expected one of ${levels.join(', ')}, got ${showValue(level)}`);
+    checkValue(`${who}: option '${name}'`, level, { choices: levels });
     if (level === 'group' && !groups) throw new EstimatorError(`${who}: ${name} is 'group': expected groups, one id a row`);
   }
-  if (ddof !== 0 && ddof !== 1) throw new EstimatorError(`${who}: option 'ddof': expected 0 or 1, got ${showValue(ddof)}`);
-  if (typeof leaveOneOut !== 'boolean') throw new EstimatorError(`${who}: option 'leaveOneOut': expected true or false, got ${showValue(leaveOneOut)}`);
+  checkValue(`${who}: option 'ddof'`, ddof, { choices: [0, 1] });
+  checkValue(`${who}: option 'leaveOneOut'`, leaveOneOut, { choices: [true, false] });
   finite(who, 'epsilon', epsilon, 0);
 
   const batch = x.shape[0]!;

@@ -1,4 +1,5 @@
 import { EstimatorError, showValue } from '../errors';
+import { checkValue } from '../options';
 import { Tensor, type Shape } from '../tensor';
 import { formatShape, sameShape } from '../tensor/shape';
 
@@ -21,14 +22,10 @@ export function checkSameShape(operation: string, tensors: Record<string, Tensor
 
 /** @throws EstimatorError unless `value` is a number in [low, high], the ends included where finite */
 export function checkNumber(operation: string, name: string, value: unknown, low: number, high = Infinity): void {
-  if (typeof value === 'number' && value >= low && value <= high && Number.isFinite(value)) return;
-  const open = high === Infinity ? 'a number' : `a number up to ${high}`;
-  const bounded = high === Infinity ? `a number, ${low} or more` : `a number from ${low} to ${high}`;
-  const expected = low === -Number.MAX_VALUE ? open : low === Number.MIN_VALUE && high === Infinity ? 'a number above 0' : bounded;
-  throw new EstimatorError(`${operation}: ${name}: expected ${expected}, got ${showValue(value)}`);
+  checkValue(`${operation}: ${name}`, value, { low, high });
 }
 
 /** @throws EstimatorError unless `value` is one of `choices` */
 export function checkChoice(operation: string, name: string, value: unknown, choices: readonly unknown[]): void {
-  if (!choices.includes(value)) throw new EstimatorError(`${operation}: ${name}: expected one of ${choices.join(', ')}, got ${showValue(value)}`);
+  checkValue(`${operation}: ${name}`, value, { choices });
 }

@@ -22,6 +22,7 @@ export {
   type LossCorrection,
   type LossCorrectionInputs,
   policyLosses,
+  type PackedPolicyLossInputs,
   PolicyLoss,
   type PolicyLossClass,
   type PolicyLossInputs,
@@ -34,4 +35,4 @@ export {
   maskedMean, type MaskedMeanOptions, maskedStandardize, maskedVariance, type MaskedVarianceOptions, type StandardizeOptions,
 } from './statistics';
 export { type TokenLosses, TokenPolicyLoss, type Tokens } from './token_loss';
-export { valueLoss, type ValueLossInputs, type ValueLossOptions } from './value_loss';
+export { type PackedValueLossInputs, valueLoss, type ValueLossInputs, type ValueLossOptions } from './value_loss';

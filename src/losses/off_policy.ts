@@ -1,5 +1,5 @@
 /** Off-policy corrections as training runs use them: weights and rejection together. */
-import { checkBound, checkName, type Given, resolveOptions } from '../options';
+import { type Given, resolveOptions, type Rule } from '../options';
 import { type Tensor, where } from '../tensor';
 import { checkSameShape } from './check';
 import { offPolicyMetrics } from './off_policy_metrics';
@@ -35,7 +35,7 @@ export interface RolloutCorrection {
 export function rolloutCorrection(inputs: OffPolicyInputs, options: RolloutCorrectionOptions = {}): RolloutCorrection {
   const who = 'rolloutCorrection';
   const defaults: RolloutSettings = { weights: null, rules: [], rejection: {}, epsilon: 0, countMaskedRows: false };
-  const { weights, rules, rejection, epsilon, countMaskedRows } = resolveOptions(who, defaults, options, statisticsPresets);
+  const { weights, rules, rejection, epsilon, countMaskedRows } = resolveOptions(who, defaults, options, { presets: statisticsPresets });
   const counting = { convention: options.convention, epsilon, countMaskedRows };
   const weighed = weights && importanceWeights(inputs, { ...counting, ...weights });
   const rejected = rules.length > 0 ? rejectionMask(inputs, rules, { ...counting, ...rejection }) : null;
@@ -84,6 +84,15 @@ const correctionDefaults: CorrectionSettings = {
   logRatioLimit: 20, countMasked: false, masked: 'zero',
 };
 
+const isBound: Rule = { like: null };
+const correctionRules: Readonly<Record<string, Rule>> = {
+  ...Object.fromEntries(Object.keys(correctionDefaults).filter((name) => /Low$|High$|Limit$/.test(name)).map((name) => [name, isBound])),
+  tisRatioType: { choices: ['token', 'sequence', null] },
+  sequenceMaskMetric: { choices: ['product', 'geometric', null] },
+  countMasked: { choices: [true, false] },
+  masked: { choices: ['zero', 'raw'] },
+};
+
 export interface OffPolicyCorrection {
   /** The tokens' losses [B,T] times the weights. */
   loss: Tensor;
@@ -106,11 +115,8 @@ export interface OffPolicyCorrection {
  */
 export function applyOffPolicyCorrection(loss: Tensor, inputs: CorrectionInputs, options: OffPolicyCorrectionOptions = {}): OffPolicyCorrection {
   const who = 'applyOffPolicyCorrection';
-  const settings = resolveOptions(who, correctionDefaults, options, { skyrl: { countMasked: true, masked: 'raw' } });
+  const settings = resolveOptions(who, correctionDefaults, options, { presets: { skyrl: { countMasked: true, masked: 'raw' } }, rules: correctionRules });
   const { tisRatioType, sequenceMaskMetric, logRatioLimit, countMasked } = settings;
-  if (tisRatioType !== null) checkName(who, "option 'tisRatioType'", tisRatioType, ['token', 'sequence']);
-  if (sequenceMaskMetric !== null) checkName(who, "option 'sequenceMaskMetric'", sequenceMaskMetric, ['product', 'geometric']);
-  for (const [name, value] of Object.entries(settings)) if (/Low$|High$|Limit$/.test(name)) checkBound(who, name, value);
   checkSameShape(who, { loss, oldLogProbs: inputs.oldLogProbs, mask: inputs.mask, ...(inputs.rolloutLogProbs && { rolloutLogProbs: inputs.rolloutLogProbs }) });
 
   const bounds = (low: number | null, high: number | null) => ({ low, high });

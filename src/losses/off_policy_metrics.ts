@@ -23,7 +23,7 @@ const limit = 20;
  */
 export function offPolicyMetrics(inputs: OffPolicyInputs, options: OffPolicyMetricsOptions = {}): Record<string, Tensor> {
   const who = 'offPolicyMetrics';
-  const settings = resolveOptions<StatisticsOptions>(who, { epsilon: 0, countMaskedRows: false }, options, statisticsPresets);
+  const settings = resolveOptions<StatisticsOptions>(who, { epsilon: 0, countMaskedRows: false }, options, { presets: statisticsPresets });
   const { token, sum, valid, count } = logRatios(who, inputs);
   const statistics = new TokenStatistics(valid, count, settings);
   const rowMean = (logProbs: Tensor) => statistics.rowMean(where(valid, floating(logProbs), 0));

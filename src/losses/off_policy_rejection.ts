@@ -51,6 +51,7 @@ export interface Rejection {
 }
 
 const defaults: Settings = { logRatioLimit: 20, divergence: 'rollout_from_old', epsilon: 0, countMaskedRows: false };
+const optionRules = { divergence: { choices: ['rollout_from_old', 'old_from_rollout'] }, logRatioLimit: { like: null } } as const;
 const presets = { ...statisticsPresets, areal: { logRatioLimit: null, divergence: 'old_from_rollout' } } as const;
 
 /**
@@ -63,9 +64,7 @@ const presets = { ...statisticsPresets, areal: { logRatioLimit: null, divergence
  */
 export function rejectionMask(inputs: OffPolicyInputs, rules: readonly RejectionRule[], options: RejectionOptions = {}): Rejection {
   const who = 'rejectionMask';
-  const settings = resolveOptions(who, defaults, options, presets);
-  checkName(who, "option 'divergence'", settings.divergence, ['rollout_from_old', 'old_from_rollout']);
-  checkBound(who, 'logRatioLimit', settings.logRatioLimit);
+  const settings = resolveOptions(who, defaults, options, { presets, rules: optionRules });
   if (!Array.isArray(rules)) throw new EstimatorError(`${who}: rules: expected a list of rules {level, metric, …}, got ${showValue(rules)}`);
   const ratios = logRatios(who, inputs);
   const statistics = new TokenStatistics(ratios.valid, ratios.count, settings);

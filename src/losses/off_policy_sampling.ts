@@ -1,5 +1,5 @@
 /** Rejection of a rule's offenders with the weights of what is left. */
-import { checkName, type Given, resolveOptions } from '../options';
+import { type Given, resolveOptions } from '../options';
 import { stopGradient, type Tensor, where } from '../tensor';
 import { logRatios, type OffPolicyInputs, ratioOf } from './off_policy_ratios';
 import { judge, type JudgeSettings, type RejectionRule } from './off_policy_rejection';
@@ -29,8 +29,10 @@ export function rejectionSampling(inputs: OffPolicyInputs, options: RejectionSam
   const defaults: SamplingSettings = {
     level: 'token', metric: 'ratio', aggregate: 'mean', low: null, high: 2, action: 'mask', logRatioLimit: 20, divergence: 'rollout_from_old',
   };
-  const settings = resolveOptions(who, defaults, options, { areal: { logRatioLimit: null, divergence: 'old_from_rollout' } });
-  checkName(who, "option 'action'", settings.action, ['mask', 'clamp']);
+  const settings = resolveOptions(who, defaults, options, {
+    presets: { areal: { logRatioLimit: null, divergence: 'old_from_rollout' } },
+    rules: { action: { choices: ['mask', 'clamp'] } },
+  });
   const { level, metric, low, high, action, logRatioLimit } = settings;
   const ratios = logRatios(who, inputs);
   const { inside } = judge(who, settings, inputs, ratios, { ...settings, epsilon: 0 });

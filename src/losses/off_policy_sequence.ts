@@ -24,8 +24,7 @@ export interface OffPolicySequenceInputs {
  */
 export function offPolicySequenceMask(inputs: OffPolicySequenceInputs, options: Given<{ threshold: number }>): Tensor {
   const who = 'offPolicySequenceMask';
-  const { threshold } = resolveOptions(who, { threshold: NaN }, options);
-  checkNumber(who, 'threshold', threshold, -Number.MAX_VALUE);
+  const { threshold } = resolveOptions(who, { threshold: NaN }, options, { rules: { threshold: { low: -Number.MAX_VALUE } } });
   const { logProbs, rolloutLogProbs, mask } = inputs;
   checkSameShape(who, { logProbs, rolloutLogProbs, mask });
   const advantages = perRow(who, inputs.advantages, mask);
@@ -67,7 +66,7 @@ export type GammaWeightOptions = Given<GammaSettings>;
 export function gammaWeights({ logRatio, advantages, mask, importanceRatio }: GammaWeightInputs, options: GammaWeightOptions = {}): Tensor {
   const who = 'gammaWeights';
   const defaults: GammaSettings = { kPos: 2, lambdaPos: 3, kNeg: 3, lambdaNeg: 2, maskRatio: true };
-  const settings = resolveOptions(who, defaults, options, { trl: { maskRatio: false } });
+  const settings = resolveOptions(who, defaults, options, { presets: { trl: { maskRatio: false } } });
   for (const name of ['kPos', 'lambdaPos', 'kNeg', 'lambdaNeg'] as const) checkNumber(who, name, settings[name], -Number.MAX_VALUE);
   checkSameShape(who, { logRatio, mask });
   const valid = mask.notEqual(0);

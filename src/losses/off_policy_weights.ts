@@ -1,6 +1,6 @@
 /** Importance weights against the mismatch between the sampler and the policy that is trained. */
 import { stopGradient, type Tensor, where } from '../tensor';
-import { checkBound, checkName, type Given, resolveOptions } from '../options';
+import { type Given, resolveOptions } from '../options';
 import { checkNumber } from './check';
 import { logRatios, type OffPolicyInputs, ratioOf, within } from './off_policy_ratios';
 import { type StatisticsOptions, statisticsPresets, TokenStatistics } from './off_policy_statistics';
@@ -41,6 +41,16 @@ const defaults: Settings = {
   level: 'token', low: null, high: 2, outside: 'truncate', logRatioLimit: 20, normalize: false, masked: 'zero', epsilon: 0, countMaskedRows: false,
 };
 
+const rules = {
+  level: { choices: importanceLevels },
+  outside: { choices: ['truncate', 'mask'] },
+  masked: { choices: ['zero', 'neutral', 'raw'] },
+  low: { like: null },
+  high: { like: null },
+  logRatioLimit: { low: 0, nullable: true },
+  normalize: { choices: [true, false] },
+} as const;
+
 const presets = {
   skyrl: { ...statisticsPresets.skyrl, masked: 'raw' },
   verl: statisticsPresets.verl,
@@ -65,16 +75,10 @@ const presets = {
  */
 export function importanceWeights(inputs: OffPolicyInputs, options: ImportanceWeightOptions = {}): ImportanceWeights {
   const who = 'importanceWeights';
-  const settings = resolveOptions(who, defaults, options, presets);
+  const settings = resolveOptions(who, defaults, options, { presets, rules });
   const { level, low, high, outside, logRatioLimit, normalize, masked } = settings;
-  checkName(who, "option 'level'", level, importanceLevels);
-  checkName(who, "option 'outside'", outside, ['truncate', 'mask']);
-  checkName(who, "option 'masked'", masked, ['zero', 'neutral', 'raw']);
-  checkBound(who, 'low', low);
-  checkBound(who, 'high', high);
   if (low !== null) checkNumber(who, 'low', low, 0, high ?? Infinity);
   if (high !== null) checkNumber(who, 'high', high, Number.MIN_VALUE);
-  if (logRatioLimit !== null) checkNumber(who, 'logRatioLimit', logRatioLimit, 0);
 
   const ratios = logRatios(who, inputs);
   const logRatio = level === 'token' ? (masked === 'raw' ? ratios.raw : ratios.token) : level === 'sequence' ? ratios.sum : ratios.mean;

@@ -1,6 +1,5 @@
 /** The options of policy losses: their types, their defaults, the habits of libraries, and how they are put together. */
-import { type ConventionName, resolveOptions } from '../options';
-import { checkChoice, checkNumber } from './check';
+import { type ConventionName, resolveOptions, type Rule } from '../options';
 import type { KlEstimator } from './kl';
 import { type LossReduction, lossReductions, type ReductionOptions } from './reduction';
 
@@ -133,65 +132,52 @@ const presets = {
 } as const satisfies Record<ConventionName, PolicyLossOptions>;
 
 /**
- * The options in force: defaults of the loss, the preset's, what was given. An option given as undefined is not given.
+ * The options of a loss in force.
  * @param own the loss's options and their defaults
  * @param fixed options whose default is what makes the loss: no preset changes them
  * @throws EstimatorError for an option that the loss does not have, with the nearest name, and for values that are none
  */
 export function resolveLossOptions(name: string, own: PolicyLossOptions, given: PolicyLossOptions, fixed: readonly string[] = []): ResolvedOptions {
-  const known = Object.keys(own);
-  const takes = (preset: PolicyLossOptions) => Object.fromEntries(Object.entries(preset).filter(([key]) => known.includes(key) && !fixed.includes(key)));
-  const habits = Object.fromEntries(Object.entries(presets).map(([convention, preset]) => [convention, takes(preset)]));
-  const options = resolveOptions<PolicyLossOptions>(`policy loss '${name}'`, own, given, habits) as ResolvedOptions;
-  check(name, known, options);
-  return options;
+  return resolveOptions<PolicyLossOptions>(`policy loss '${name}'`, own, given, { presets, fixed, rules }) as ResolvedOptions;
 }
 
-/** Bounds of the options that are numbers: [low, high, whether null is a value]. */
-const ranges: Readonly<Record<string, readonly [low: number, high: number, nullable?: true]>> = {
-  klCoef: [-Number.MAX_VALUE, Infinity],
-  topEntropyQuantile: [0, 1],
-  offPolicyThreshold: [-Number.MAX_VALUE, Infinity, true],
-  metricEpsilon: [0, Infinity],
-  epsClipLow: [0, Infinity],
-  epsClipHigh: [0, Infinity],
-  clipRatioC: [1, Infinity, true],
-  delta: [0, Infinity, true],
-  logRatioMin: [-Number.MAX_VALUE, Infinity, true],
-  logRatioMax: [-Number.MAX_VALUE, Infinity, true],
-  cispoEpsClipLow: [0, Infinity, true],
-  cispoEpsClipHigh: [-1, Infinity],
-  tauPos: [Number.MIN_VALUE, Infinity],
-  tauNeg: [Number.MIN_VALUE, Infinity],
-  deltaLow: [0, Infinity],
-  deltaHigh: [0, Infinity],
-  clipCovRatio: [0, 1],
-  clipCovLow: [-Number.MAX_VALUE, Infinity],
-  clipCovHigh: [-Number.MAX_VALUE, Infinity],
-  klCovRatio: [0, 1],
-  ppoKlCoef: [-Number.MAX_VALUE, Infinity],
-  kPos: [0, Infinity],
-  kNeg: [0, Infinity],
-  lambdaPos: [0, Infinity],
-  lambdaNeg: [0, Infinity],
-};
+const anyNumber = { low: -Number.MAX_VALUE } as const;
+const notNegative = { low: 0 } as const;
+const share = { low: 0, high: 1 } as const;
+const flag = { choices: [true, false] } as const;
 
-const choices: Readonly<Record<string, readonly unknown[]>> = {
-  reduction: lossReductions,
-  ratioLevel: ratioLevels,
-  anchor: ['old', 'rollout', null],
-  divergence: ['binary_tv', 'binary_kl'],
-  remask: [true, false],
-  klRatioWeighted: [true, false],
-  rowMetrics: [true, false],
-  driftMetrics: [true, false],
+const rules: Readonly<Record<string, Rule>> = {
+  reduction: { choices: lossReductions },
+  ratioLevel: { choices: ratioLevels },
+  anchor: { choices: ['old', 'rollout', null] },
+  divergence: { choices: ['binary_tv', 'binary_kl'] },
+  remask: flag,
+  klRatioWeighted: flag,
+  rowMetrics: flag,
+  driftMetrics: flag,
+  klCoef: anyNumber,
+  topEntropyQuantile: share,
+  offPolicyThreshold: { ...anyNumber, nullable: true },
+  metricEpsilon: notNegative,
+  epsClipLow: notNegative,
+  epsClipHigh: notNegative,
+  clipRatioC: { low: 1, nullable: true },
+  delta: { low: 0, nullable: true },
+  logRatioMin: { ...anyNumber, nullable: true },
+  logRatioMax: { ...anyNumber, nullable: true },
+  cispoEpsClipLow: { low: 0, nullable: true },
+  cispoEpsClipHigh: { low: -1 },
+  tauPos: { low: Number.MIN_VALUE },
+  tauNeg: { low: Number.MIN_VALUE },
+  deltaLow: notNegative,
+  deltaHigh: notNegative,
+  clipCovRatio: share,
+  clipCovLow: anyNumber,
+  clipCovHigh: anyNumber,
+  klCovRatio: share,
+  ppoKlCoef: anyNumber,
+  kPos: notNegative,
+  kNeg: notNegative,
+  lambdaPos: notNegative,
+  lambdaNeg: notNegative,
 };
-
-function check(name: string, known: readonly string[], options: ResolvedOptions): void {
-  for (const key of known) {
-    const value = options[key as keyof ResolvedOptions];
-    const range = ranges[key];
-    if (range && !(range[2] && value === null)) checkNumber(name, key, value, range[0], range[1]);
-    if (choices[key]) checkChoice(name, key, value, choices[key]);
-  }
-}

@@ -1,7 +1,8 @@
 /** What a policy loss is, and the registry that `trainer.algorithm.policy_loss_type` names entries of. */
+import { unpackRows } from '../advantages/packed';
 import { EstimatorError, showValue } from '../errors';
 import { type RegisterOptions, Registry } from '../registry';
-import { Tensor } from '../tensor';
+import { type RowOffsets, Tensor } from '../tensor';
 import { checkSameShape } from './check';
 import type { PolicyLossOptions } from './options';
 
@@ -24,6 +25,14 @@ export interface PolicyLossInputs {
   entropy?: Tensor;
   /** Corrects the tokens' losses before they are added up, and may take tokens out of the mask. */
   correction?: LossCorrection;
+}
+
+/** The same without padding: the tokens of all rows one after the other, [tokens] instead of [B,T]. `weights` may be [tokens] or [B,1]; a `correction` sees [B,T]. */
+export interface PackedPolicyLossInputs extends Omit<PolicyLossInputs, 'mask'> {
+  /** [B + 1]: row b is the tokens rowOffsets[b] … rowOffsets[b+1]−1. From 0 to the number of tokens; rows of length 0 are allowed. */
+  rowOffsets: RowOffsets;
+  /** Default: every token counts. */
+  mask?: Tensor;
 }
 
 /** What an off-policy correction sees: losses and mask, [B,T] each, and the log-probs. */
@@ -93,11 +102,13 @@ export function listPolicyLosses(): string[] {
 }
 
 /**
- * Computes a registered policy loss, its inputs and its result checked.
+ * Computes a registered policy loss, its inputs and its result checked. Packed rows give the same loss, metrics and gradient, to the bit, as the same rows padded.
  * @throws RegistryError for an unknown name; EstimatorError for inputs whose shapes differ and a result that is none
  */
-export function computePolicyLoss(name: string, inputs: PolicyLossInputs, options: PolicyLossOptions = {}): PolicyLossResult {
+export function computePolicyLoss(name: string, given: PolicyLossInputs | PackedPolicyLossInputs, options: PolicyLossOptions = {}): PolicyLossResult {
   const operation = `policy loss '${name}'`;
+  if (typeof given !== 'object' || given === null) throw new EstimatorError(`${operation}: expected inputs {logProbs, oldLogProbs, advantages, mask, …}, got ${showValue(given)}`);
+  const inputs = inputsOf(operation, given);
   const { logProbs, oldLogProbs, advantages, mask, rolloutLogProbs, refLogProbs, entropy, weights, correction } = inputs;
   const optional = { rolloutLogProbs, refLogProbs, entropy };
   const present = Object.fromEntries(Object.entries(optional).filter((entry): entry is [string, Tensor] => entry[1] !== undefined));
@@ -113,4 +124,15 @@ export function computePolicyLoss(name: string, inputs: PolicyLossInputs, option
   const wrong = Object.entries(metrics ?? {}).find(([, value]) => !(value instanceof Tensor) || value.size !== 1);
   if (wrong) throw new EstimatorError(`${operation}: metric '${wrong[0]}': expected a scalar tensor, got ${showValue(wrong[1])}`);
   return { loss, metrics: metrics ?? {} };
+}
+
+function inputsOf(operation: string, given: PolicyLossInputs | PackedPolicyLossInputs): PolicyLossInputs {
+  const { rowOffsets } = given as Partial<PackedPolicyLossInputs>;
+  if (rowOffsets === undefined || rowOffsets === null) return given as PolicyLossInputs;
+  const { logProbs, oldLogProbs, advantages, mask, rolloutLogProbs, refLogProbs, weights, entropy, correction } = given;
+  const arrays = { logProbs, oldLogProbs, advantages, mask, rolloutLogProbs, refLogProbs, weights, entropy };
+  const { padded, layout } = unpackRows(operation, arrays, rowOffsets, (name, { shape }, batch) => name === 'weights' && shape.length === 2 && shape[0] === batch && shape[1] === 1);
+  const inputs = { mask: layout.present(), ...padded, correction } as PolicyLossInputs;
+  layout.dispose();
+  return inputs;
 }

@@ -1,5 +1,6 @@
 /** The loss of the critic. */
-import { type Tensor, where } from '../tensor';
+import { unpackRows } from '../advantages/packed';
+import { type RowOffsets, type Tensor, where } from '../tensor';
 import { checkNumber, checkSameShape } from './check';
 import { type LossReduction, meanOver, reduceLoss, type ReductionOptions } from './reduction';
 
@@ -14,6 +15,14 @@ export interface ValueLossInputs {
   mask: Tensor;
 }
 
+/** The same without padding: the tokens of all rows one after the other, [tokens] instead of [B,T]. */
+export interface PackedValueLossInputs extends Omit<ValueLossInputs, 'mask'> {
+  /** [B + 1]: row b is the tokens rowOffsets[b] … rowOffsets[b+1]−1. From 0 to the number of tokens. */
+  rowOffsets: RowOffsets;
+  /** Default: every token counts. */
+  mask?: Tensor;
+}
+
 export interface ValueLossOptions extends ReductionOptions {
   /** How far a value may move from the old one before the loss stops rewarding it; null (default) for no clipping. */
   valueClip?: number | null;
@@ -25,10 +34,11 @@ export interface ValueLossOptions extends ReductionOptions {
  * ½ · the reduction of max((V − R)², (V_clipped − R)²) over the tokens, V_clipped = V_old + clip(V − V_old, ±valueClip).
  * `clipFraction`: the share of tokens whose clipped side is the larger. Schulman et al. 2017 (the clip as in its reference implementation).
  *
- * @throws EstimatorError for shapes that differ, a negative `valueClip` and another reduction
+ * @throws EstimatorError for shapes that differ, rowOffsets that are none, a negative `valueClip` and another reduction
  */
-export function valueLoss(inputs: ValueLossInputs, options: ValueLossOptions = {}): { loss: Tensor; clipFraction: Tensor } {
+export function valueLoss(given: ValueLossInputs | PackedValueLossInputs, options: ValueLossOptions = {}): { loss: Tensor; clipFraction: Tensor } {
   const { valueClip = null, reduction = 'sequence_mean', ...rest } = options;
+  const inputs = inputsOf(given);
   checkSameShape('valueLoss', { ...inputs });
   const { mask } = inputs;
   const valid = mask.notEqual(0);
@@ -42,4 +52,13 @@ export function valueLoss(inputs: ValueLossInputs, options: ValueLossOptions = {
     worse = plain.maximum(clipped);
   }
   return { loss: reduceLoss(worse, mask, reduction, rest).mul(0.5), clipFraction: meanOver(valid, values.dtype, options.countEpsilon)(isClipped) };
+}
+
+function inputsOf(given: ValueLossInputs | PackedValueLossInputs): ValueLossInputs {
+  const { rowOffsets = null, values, oldValues, returns, mask } = given as PackedValueLossInputs;
+  if (rowOffsets === null) return { values, oldValues, returns, mask: mask! };
+  const { padded, layout } = unpackRows('valueLoss', { values, oldValues, returns, mask }, rowOffsets, () => false);
+  const inputs = { mask: layout.present(), ...padded } as unknown as ValueLossInputs;
+  layout.dispose();
+  return inputs;
 }

@@ -34,7 +34,7 @@ const growing = { capped: false } as const;
 export function overlongPenalty(lengths: RowNumbers, options: OverlongPenaltyOptions): Tensor {
   const who = 'overlongPenalty';
   const defaults: OverlongSettings = { maxLength: NaN, bufferLength: NaN, factor: 1, capped: true };
-  const { maxLength, bufferLength, factor, capped } = resolveOptions(who, defaults, options, { verl: growing, nemo: growing, areal: growing });
+  const { maxLength, bufferLength, factor, capped } = resolveOptions(who, defaults, options, { presets: { verl: growing, nemo: growing, areal: growing } });
   checkNumber(who, 'maxLength', maxLength, 0);
   checkNumber(who, 'bufferLength', bufferLength, 0, maxLength);
   checkNumber(who, 'factor', factor, -Number.MAX_VALUE);
@@ -54,7 +54,7 @@ export function overlongPenalty(lengths: RowNumbers, options: OverlongPenaltyOpt
  */
 export function stopProperlyPenalty(rewards: RowNumbers, truncated: RowNumbers, options: Given<{ coefficient: number; allowNegative: boolean }>): Tensor {
   const who = 'stopProperlyPenalty';
-  const { coefficient, allowNegative } = resolveOptions(who, { coefficient: NaN, allowNegative: true }, options, { nemo: { allowNegative: false } });
+  const { coefficient, allowNegative } = resolveOptions(who, { coefficient: NaN, allowNegative: true }, options, { presets: { nemo: { allowNegative: false } } });
   checkNumber(who, 'coefficient', coefficient, allowNegative ? -Number.MAX_VALUE : 0, 1);
   const scores = oneARow(who, 'rewards', rewards);
   return where(flags(who, 'truncated', truncated, scores), coefficient < 0 ? coefficient : scores.mul(coefficient), scores);

@@ -1,6 +1,6 @@
 /** Rewards before an estimator sees them: shifted, scaled, clipped, whitened, and less what the divergence from a reference costs. */
 import { EstimatorError } from '../errors';
-import { checkBound, type Given, resolveOptions } from '../options';
+import { type Given, resolveOptions } from '../options';
 import { arange, Tensor, where } from '../tensor';
 import { checkNumber, checkSameShape, floating } from '../losses/check';
 
@@ -34,11 +34,9 @@ export type RewardTransformOptions = Given<TransformSettings>;
 export function transformRewards(rewards: Tensor, options: RewardTransformOptions = {}, mask?: Tensor): Tensor {
   const who = 'transformRewards';
   const defaults: TransformSettings = { bias: 0, scale: 1, low: null, high: null, whiten: false, keepMean: false, ddof: 1, epsilon: 1e-8 };
-  const { bias, scale, low, high, whiten, keepMean, ddof, epsilon } = resolveOptions(who, defaults, options);
+  const { bias, scale, low, high, whiten, keepMean, ddof, epsilon } = resolveOptions(who, defaults, options, { rules: { low: { like: null }, high: { like: null } } });
   checkNumber(who, 'bias', bias, -Number.MAX_VALUE);
   checkNumber(who, 'scale', scale, -Number.MAX_VALUE);
-  checkBound(who, 'low', low);
-  checkBound(who, 'high', high);
   checkNumber(who, 'ddof', ddof, 0);
   checkNumber(who, 'epsilon', epsilon, 0);
   checkSameShape(who, { rewards, ...(mask && { mask }) });
@@ -80,10 +78,11 @@ export type KlRewardOptions = Given<KlRewardSettings>;
 export function klShapedRewards(scores: Tensor, kl: Tensor, mask: Tensor, options: KlRewardOptions = {}): Tensor {
   const who = 'klShapedRewards';
   const defaults: KlRewardSettings = { klCoef: 0, low: null, high: null, remask: true };
-  const { klCoef, low, high, remask } = resolveOptions(who, defaults, options, { openrlhf: { remask: false }, verl: { remask: false } });
+  const { klCoef, low, high, remask } = resolveOptions(who, defaults, options, {
+    presets: { openrlhf: { remask: false }, verl: { remask: false } },
+    rules: { low: { like: null }, high: { like: null } },
+  });
   checkNumber(who, 'klCoef', klCoef, 0);
-  checkBound(who, 'low', low);
-  checkBound(who, 'high', high);
   checkSameShape(who, { kl, mask });
   const perToken = scores instanceof Tensor && scores.ndim === 2;
   if (!(scores instanceof Tensor) || scores.shape[0] !== kl.shape[0] || (perToken ? scores.shape[1] !== kl.shape[1] : scores.ndim !== 1)) {

@@ -19,6 +19,8 @@ export interface GradientOptions {
   allowUnused?: boolean;
 }
 
+const optionNames = ['allowUnused'] as const;
+
 /**
  * The gradients of a scalar with respect to tensors: ∂loss/∂x for each x, of x's shape and dtype. Lazy: evaluate them together with the loss.
  *
@@ -31,7 +33,7 @@ export interface GradientOptions {
  * const [dx] = gradients(x.square().sum(), [x]); // 2, 4, 6
  */
 export function gradients(loss: Tensor, wrt: readonly Tensor[], options?: GradientOptions): Tensor[] {
-  const { allowUnused = false } = checkOptions('gradients', options);
+  const { allowUnused = false } = checkOptions('gradients', options, optionNames);
   const root = tensorArgument('gradients', loss);
   if (root.size !== 1 || !isFloating(root.dtype)) throw new TensorError(`gradients: expected a floating scalar loss, got ${root.dtype} ${formatShape(root.shape)}`);
   if (!Array.isArray(wrt)) throw new TensorError(`gradients: expected an array of tensors, got ${describe(wrt)}`);

@@ -12,6 +12,9 @@ export interface TensorOptions {
   device?: Device;
 }
 
+const optionNames = ['dtype', 'device'] as const;
+const dataNames = ['dtype', 'device', 'shape'] as const;
+
 /** Nested arrays of numbers or booleans, all of one depth, rows of one length. */
 export type TensorData = number | boolean | ArrayBufferView | readonly TensorData[];
 
@@ -31,7 +34,7 @@ function dtypeOption(operation: string, dtype: unknown, otherwise: DType): DType
  * const t = tensor([[1, 2], [3, 4]]);
  */
 export function tensor(data: TensorData, options?: TensorOptions & { shape?: readonly number[] }): Tensor {
-  const { device: wantedDevice, dtype: wantedDType, shape: wantedShape } = checkOptions('tensor', options);
+  const { device: wantedDevice, dtype: wantedDType, shape: wantedShape } = checkOptions('tensor', options, dataNames);
   const device = checkDevice('tensor', wantedDevice);
   let values: ArrayLike<number | boolean>;
   let shape: number[];
@@ -83,7 +86,7 @@ function flatten(data: unknown, into: (number | boolean)[]): number[] {
 
 /** The same value at every position; takes no memory until it is stored, and goes with tensors on any device unless given one. */
 export function full(shape: readonly number[], value: number, options?: TensorOptions): Tensor {
-  const { device, dtype: wanted } = checkOptions('full', options);
+  const { device, dtype: wanted } = checkOptions('full', options, optionNames);
   const place = device === undefined ? null : checkDevice('full', device);
   if (typeof value !== 'number') throw new TensorError(`full: expected a number, got ${describe(value)}`);
   const dtype = dtypeOption('full', wanted, 'float32');
@@ -111,7 +114,7 @@ const MOST_COUNTED = 2 ** 27;
 
 /** start, start+step, … below stop; with one argument 0 … stop−1. int32 where all are integers, else float32. */
 export function arange(start: number, stop?: number, step = 1, options?: TensorOptions): Tensor {
-  const { dtype, device } = checkOptions('arange', options);
+  const { dtype, device } = checkOptions('arange', options, optionNames);
   const from = stop === undefined ? 0 : start;
   const to = stop ?? start;
   if (![from, to, step].every(Number.isFinite) || step === 0) {

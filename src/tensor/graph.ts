@@ -62,6 +62,11 @@ export interface KernelCall {
   reuses?: (number | null)[];
   /** Outputs that are computed only where something reads them; the kernel gets an empty array for them otherwise. */
   optional?: number[];
+  /**
+   * Of a gather along the only axis of its first input: the window, in the array that its index is a window on, that holds for each element of that input where it went,
+   * or the number of results where it went nowhere. No element goes to two places. Only gradients look at it.
+   */
+  inverse?: Region;
   /** Runs after everything else in its evaluation (optimizer updates: others may still read what it changes). */
   last?: boolean;
 }

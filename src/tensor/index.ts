@@ -12,6 +12,7 @@ export {
   type EpisodeEnds, type GeneralizedAdvantageOptions, type RowMoments, type VTraceInputs, type VTraceOptions, type WhitenOptions,
 } from './recurrences';
 export { RandomKey, randomKey, randomNormal, randomUniform, type RandomOptions } from './random';
+export { packRows, padRows, RowLayout, type PadRowsOptions, type RowLayoutOptions, type RowOffsets } from './rows';
 export { scan, type ScanOptions } from './scan';
 export type { Shape } from './shape';
 export { Tensor, type Axes, type NestedArray, type ReduceOptions, type VarianceOptions } from './tensor';

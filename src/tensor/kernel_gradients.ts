@@ -1,6 +1,6 @@
 /** The gradients of the tuned kernels: for each, the gradients of its inputs given those of its results (undefined where none arrives). */
 import { TensorError } from '../errors';
-import { cast, constant, kernel, outputOf, permute, reduce, reshape, windowOf, type Node } from './graph';
+import { cast, constant, kernel, Node, outputOf, permute, reduce, reshape, windowOf } from './graph';
 import * as ops from './operations';
 import type { Shape } from './shape';
 
@@ -69,6 +69,12 @@ export const kernelGradients: Record<string, Rule> = {
 
   gather(node, [g]) {
     const [x, index] = node.inputs as [Node, Node];
+    const { inverse } = node.attributes.kernel!;
+    if (inverse) {
+      const back = new Node('view', index.dtype, x.shape, [windowOf(index).base], { region: inverse });
+      const padded = ops.concat([reshape(g!, [g!.size]), constant(0, g!.dtype, [1])], 0);
+      return [ops.gather(padded, back, 0), null];
+    }
     return [ops.scatterAdd(index, g!, node.attributes.kernel!.attributes[0]!, x.shape), null];
   },
 

@@ -15,6 +15,11 @@ export function expectShape(operation: string, name: string, { shape }: Node, ex
   if (!fits) throw new TensorError(`${operation}: expected ${name} of shape [${expected.join(',')}], got ${formatShape(shape)}`);
 }
 
+const attentionNames = ['scale', 'keyStart', 'queryOffset'] as const;
+const logProbNames = ['temperature'] as const;
+const samplingNames = ['temperature', 'topK', 'topP', 'minP', 'key', 'counter'] as const;
+const adamwNames = ['lr', 'beta1', 'beta2', 'epsilon', 'weightDecay', 'step'] as const;
+
 export interface AttentionOptions {
   /** Factor on the products of queries and keys, usually 1/√D. */
   scale: number;
@@ -29,7 +34,7 @@ export interface AttentionOptions {
  * one that sees none gives 0. Head h reads key head ⌊h·Hk/H⌋. Differentiable in q, k, v.
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
-  const { scale, keyStart, queryOffset = 0 } = checkOptions('attention', options);
+  const { scale, keyStart, queryOffset = 0 } = checkOptions('attention', options, attentionNames);
   const query = tensorArgument('attention', q);
   checkFinite('attention', 'scale', scale);
   checkFinite('attention', 'queryOffset', queryOffset);
@@ -50,7 +55,7 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
  * One pass over the logits. Differentiable in the logits.
  */
 export function tokenLogProbs(logits: Tensor, ids: Tensor, options?: { temperature?: number }): { logProbs: Tensor; entropy: Tensor } {
-  const { temperature = 1 } = checkOptions('tokenLogProbs', options);
+  const { temperature = 1 } = checkOptions('tokenLogProbs', options, logProbNames);
   const scores = tensorArgument('tokenLogProbs', logits);
   const chosen = tensorArgument('tokenLogProbs ids', ids);
   if (scores.shape.length === 0 || !isFloating(scores.dtype)) throw new TensorError(`tokenLogProbs: expected floating logits [...,V], got ${scores.dtype} ${formatShape(scores.shape)}`);
@@ -86,7 +91,7 @@ export interface SamplingOptions {
  * top-k, top-p and min-p cut it (at temperature 0: under softmax(logits)).
  */
 export function sampleTokens(logits: Tensor, options: SamplingOptions): { ids: Tensor; logProbs: Tensor } {
-  const { temperature = 1, topK = -1, topP = 1, minP = 0, key, counter = 0 } = checkOptions('sampleTokens', options);
+  const { temperature = 1, topK = -1, topP = 1, minP = 0, key, counter = 0 } = checkOptions('sampleTokens', options, samplingNames);
   const scores = tensorArgument('sampleTokens', logits);
   expectShape('sampleTokens', 'logits', scores, ['B', 'V']);
   for (const [name, value] of Object.entries({ temperature, topK, topP, minP, counter })) checkFinite('sampleTokens', name, value);
@@ -155,7 +160,7 @@ export class UpdateList {
       target.realize();
       if (target.node.op !== 'buffer') throw new TensorError('adamw: expected parameters and moments with memory of their own, got a view');
     }
-    const { lr, beta1, beta2, epsilon, weightDecay, step } = checkOptions('adamw', scalars);
+    const { lr, beta1, beta2, epsilon, weightDecay, step } = checkOptions('adamw', scalars, adamwNames);
     for (const [name, value] of Object.entries({ lr, beta1, beta2, epsilon, weightDecay, step })) checkFinite('adamw', name, value);
     const outputs = targets.map(({ shape, dtype }) => ({ shape, dtype }));
     const call = {

@@ -61,8 +61,11 @@ export function checkKey(operation: string, key: unknown): RandomKey {
   throw new TensorError(`${operation}: expected a RandomKey (randomKey(seed)), got ${describe(key)}`);
 }
 
-function draw(operation: string, shape: readonly number[], options: RandomOptions, distribution: 1 | 2): Tensor {
-  const { key, dtype = 'float32', device } = checkOptions(operation, options);
+const uniformNames = ['key', 'dtype', 'device', 'low', 'high'] as const;
+const normalNames = ['key', 'dtype', 'device', 'mean', 'std'] as const;
+
+function draw(operation: string, shape: readonly number[], options: RandomOptions, names: readonly string[], distribution: 1 | 2): Tensor {
+  const { key, dtype = 'float32', device } = checkOptions(operation, options, names);
   const { low, high } = checkKey(operation, key);
   if (!isDType(dtype) || !isFloating(dtype)) throw new TensorError(`${operation}: expected a floating dtype, got ${describe(dtype)}`);
   const drawn = dtype === 'float64' ? 'float64' : 'float32';
@@ -78,18 +81,18 @@ export interface RandomOptions {
 
 /** Uniform numbers in [low, high). */
 export function randomUniform(shape: readonly number[], options: RandomOptions & { low?: number; high?: number }): Tensor {
-  const { low = 0, high = 1 } = checkOptions('randomUniform', options);
+  const { low = 0, high = 1 } = checkOptions('randomUniform', options, uniformNames);
   checkFinite('randomUniform', 'low', low);
   checkFinite('randomUniform', 'high', high);
-  const unit = draw('randomUniform', shape, options, 1);
+  const unit = draw('randomUniform', shape, options, uniformNames, 1);
   return low === 0 && high === 1 ? unit : new Tensor(ops.binary('add', ops.binary('mul', unit.node, high - low), low));
 }
 
 /** Normal numbers of the given mean and standard deviation. */
 export function randomNormal(shape: readonly number[], options: RandomOptions & { mean?: number; std?: number }): Tensor {
-  const { mean = 0, std = 1 } = checkOptions('randomNormal', options);
+  const { mean = 0, std = 1 } = checkOptions('randomNormal', options, normalNames);
   checkFinite('randomNormal', 'mean', mean);
   checkFinite('randomNormal', 'std', std);
-  const unit = draw('randomNormal', shape, options, 2);
+  const unit = draw('randomNormal', shape, options, normalNames, 2);
   return mean === 0 && std === 1 ? unit : new Tensor(ops.binary('add', ops.binary('mul', unit.node, std), mean));
 }

@@ -24,6 +24,13 @@ function maskOf(operation: string, value: unknown, shape: Shape): Node {
   return node.dtype === 'uint8' ? node : cast(node, 'bool');
 }
 
+const advantageNames = ['gamma', 'lambda', 'ends', 'bootstrap', 'moments'] as const;
+const returnNames = ['gamma', 'moments'] as const;
+const vtraceInputNames = ['targetLogProbs', 'behaviourLogProbs', 'rewards', 'values', 'mask', 'bootstrap'] as const;
+const vtraceNames = ['gamma', 'lambda', 'clipRho', 'clipC', 'clipPgRho'] as const;
+const affineNames = ['initial', 'reverse'] as const;
+const whitenNames = ['epsilon', 'ddof', 'keepMean', 'epsilonOutside', 'moments'] as const;
+
 const empty = (dtype: DType, columns = 0): Node => constant(0, dtype, [0, columns]);
 
 /** Per row of an array: the number of valid positions, their mean, and Σ(x−μ)² over them. float64 [B, 3]. */
@@ -57,7 +64,7 @@ export function generalizedAdvantage(
   options: GeneralizedAdvantageOptions,
 ): { advantages: Tensor; returns: Tensor; moments: RowMoments | null } {
   const operation = 'generalizedAdvantage';
-  const { gamma, lambda, ends, bootstrap, moments = false } = checkOptions(operation, options);
+  const { gamma, lambda, ends, bootstrap, moments = false } = checkOptions(operation, options, advantageNames);
   checkFinite(operation, 'gamma', gamma);
   checkFinite(operation, 'lambda', lambda);
   const r = floats(operation, 'rewards', rewards, ['B', 'T']);
@@ -86,7 +93,7 @@ function momentsOutput(wanted: boolean, shape: Shape): { shape: Shape; dtype: DT
 /** Discounted reward-to-go G_t = r_t + γG_{t+1}, [B,T], from the last valid position of each row to the first; `moments` as for {@link generalizedAdvantage}. */
 export function discountedReturn(rewards: Tensor, mask: Tensor, options: { gamma: number; moments?: boolean }): { returns: Tensor; moments: RowMoments | null } {
   const operation = 'discountedReturn';
-  const { gamma, moments = false } = checkOptions(operation, options);
+  const { gamma, moments = false } = checkOptions(operation, options, returnNames);
   checkFinite(operation, 'gamma', gamma);
   const r = floats(operation, 'rewards', rewards, ['B', 'T']);
   const outputs = [{ shape: r.shape, dtype: r.dtype }, momentsOutput(moments, r.shape)];
@@ -121,8 +128,8 @@ export interface VTraceOptions {
  */
 export function vtrace(inputs: VTraceInputs, options: VTraceOptions): { targets: Tensor; advantages: Tensor } {
   const operation = 'vtrace';
-  const { targetLogProbs, behaviourLogProbs, rewards, values, mask, bootstrap } = checkOptions(operation, inputs);
-  const { gamma, lambda = 1, clipRho = 1, clipC = 1, clipPgRho = 1 } = checkOptions(operation, options);
+  const { targetLogProbs, behaviourLogProbs, rewards, values, mask, bootstrap } = checkOptions(operation, inputs, vtraceInputNames, 'input');
+  const { gamma, lambda = 1, clipRho = 1, clipC = 1, clipPgRho = 1 } = checkOptions(operation, options, vtraceNames);
   checkFinite(operation, 'gamma', gamma);
   checkFinite(operation, 'lambda', lambda);
   for (const [name, bound] of Object.entries({ clipRho, clipC, clipPgRho })) {
@@ -143,7 +150,7 @@ export function vtrace(inputs: VTraceInputs, options: VTraceOptions): { targets:
  */
 export function affineScan(a: Tensor, b: Tensor, options?: { initial?: Tensor; reverse?: boolean }): Tensor {
   const operation = 'affineScan';
-  const { initial, reverse = false } = checkOptions(operation, options);
+  const { initial, reverse = false } = checkOptions(operation, options, affineNames);
   const factors = tensorArgument(`${operation} a`, a);
   const terms = tensorArgument(`${operation} b`, b);
   expectShape(operation, 'a', factors, ['N', 'T']);
@@ -170,7 +177,7 @@ export interface WhitenOptions {
 /** (x − μ)/√(σ² + ε) over all valid positions of x [B,T], 0 elsewhere. Values around 1e4 lose nothing; a single valid position gives 0. */
 export function whiten(x: Tensor, mask: Tensor, options?: WhitenOptions): Tensor {
   const operation = 'whiten';
-  const { epsilon = 1e-8, ddof = 1, keepMean = false, epsilonOutside = false, moments } = checkOptions(operation, options);
+  const { epsilon = 1e-8, ddof = 1, keepMean = false, epsilonOutside = false, moments } = checkOptions(operation, options, whitenNames);
   if (typeof epsilon !== 'number' || !(epsilon >= 0)) throw new TensorError(`${operation}: expected epsilon, a number of at least 0, got ${describe(epsilon)}`);
   if (ddof !== 0 && ddof !== 1) throw new TensorError(`${operation}: expected ddof 0 or 1, got ${describe(ddof)}`);
   const values = floats(operation, 'x', x, ['B', 'T']);

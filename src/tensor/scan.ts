@@ -12,7 +12,7 @@ import {
 } from './graph';
 import * as ops from './operations';
 import type { Operand } from './operations';
-import { broadcastShapes, describe, formatShape, sameShape, type Shape } from './shape';
+import { broadcastShapes, checkOptions, describe, formatShape, sameShape, type Shape } from './shape';
 import { Tensor, tensorArgument } from './tensor';
 
 export interface ScanOptions<Init> {
@@ -36,7 +36,7 @@ export interface LoweredScan {
   before: Node[];
 }
 
-const optionNames = new Set(['reverse', 'mask', 'init']);
+const optionNames = ['reverse', 'mask', 'init'] as const;
 const arithmetic = new Set<string>([...elementwiseOps, 'cast']);
 
 /**
@@ -59,11 +59,9 @@ export function scan<const I extends readonly Tensor[], const S extends readonly
 ): EachTensor<S>;
 export function scan(inputs: readonly Tensor[], options: ScanOptions<Init> | ScanOptions<readonly Init[]>, step: unknown): unknown {
   if (!Array.isArray(inputs) || inputs.length === 0) throw new TensorError(`scan: expected an array of at least one input, got ${describe(inputs)}`);
-  if (typeof options !== 'object' || options === null) throw new TensorError(`scan: expected options ({reverse, mask, init}), got ${describe(options)}`);
   if (typeof step !== 'function') throw new TensorError(`scan: expected a step function, got ${describe(step)}`);
-  const stray = Object.keys(options).find((key) => !optionNames.has(key));
-  if (stray !== undefined) throw new TensorError(`scan: expected options reverse, mask, init, got '${stray}'`);
-  const { reverse = false, mask, init = 0 } = options;
+  if (options === undefined || options === null) throw new TensorError(`scan: expected options ({reverse, mask, init}), got ${describe(options)}`);
+  const { reverse = false, mask, init = 0 } = checkOptions('scan', options, optionNames);
   const several = Array.isArray(init);
   if (several && init.length === 0) throw new TensorError('scan: expected init to hold at least one state, got an empty array');
   const given = inputs.map((input, i) => tensorArgument(`scan input ${i}`, input));
@@ -123,7 +121,7 @@ export function lowerScan(inputs: readonly Node[], inits: readonly Node[], body:
   const before = new Array<Node | undefined>(inits.length);
   const after = new Array<Node | undefined>(inits.length);
   const waiting = new Set(inits.keys());
-  const steps = stepsUnder(body.next, known, shape);
+  const steps = stepsUnder(body.next, known, shape, body.states);
   for (let progress = true; progress; ) {
     progress = false;
     for (const k of waiting) {
@@ -221,8 +219,11 @@ export function substitute(root: Node, known: Map<Node, Node>, shape: Shape): No
 }
 
 /** The arithmetic of a step on symbols, each node after its inputs. What it takes from elsewhere is added, for all positions, to the arrays that are known. */
-function stepsUnder(roots: readonly Node[], known: Map<Node, Node>, shape: Shape): Node[] {
+function stepsUnder(roots: readonly Node[], known: Map<Node, Node>, shape: Shape, states: readonly Node[] = []): Node[] {
   const order = topological(roots);
+  if (order.some((node) => node.op === 'symbol' && !known.has(node) && !states.includes(node))) {
+    throw new TensorError('scan: the step uses the state or an input of another scan: expected its own ones, or tensors that hold values');
+  }
   const symbolic = order.map((node) => node.op === 'symbol');
   const steps = order.filter((node, i) => {
     if (!node.inputs.some((input) => symbolic[input.position])) return false;

@@ -1,5 +1,5 @@
 /** Shapes, strides and the checks of arguments that name dimensions. Strides count elements. */
-import { TensorError } from '../errors';
+import { TensorError, unknownKey } from '../errors';
 
 export type Shape = readonly number[];
 
@@ -123,10 +123,13 @@ export function reshapeStrides(shape: Shape, strides: Shape, to: Shape): number[
   return result;
 }
 
-/** The options of a call, empty where none are given. */
-export function checkOptions<T extends object>(operation: string, options: T | undefined): T {
-  if (options === undefined) return {} as T;
-  if (typeof options !== 'object' || options === null) throw new TensorError(`${operation}: expected an object of options, got ${describe(options)}`);
+const noOptions = Object.freeze({});
+
+/** The options of a call, empty where none are given. Makes nothing unless it throws: operations run through it. @throws TensorError for a name that is none of `names` */
+export function checkOptions<T extends object>(operation: string, options: T | undefined, names: readonly string[], what = 'option'): T {
+  if (options === undefined) return noOptions as T;
+  if (typeof options !== 'object' || options === null) throw new TensorError(`${operation}: expected an object of ${what}s, got ${describe(options)}`);
+  for (const key in options) if (!names.includes(key)) throw new TensorError(`${operation}: ${unknownKey(what, key, names)}`);
   return options;
 }
 

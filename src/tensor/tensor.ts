@@ -27,6 +27,10 @@ export interface VarianceOptions extends ReduceOptions {
   ddof?: number;
 }
 
+const reduceNames = ['keepDims', 'mask'] as const;
+const varianceNames = ['keepDims', 'mask', 'ddof'] as const;
+const cumsumNames = ['reverse'] as const;
+
 /**
  * An n-dimensional array. Operations are lazy: they build a graph, which runs, fused, when a value is read (`data`, `dataSync`, `toArray`,
  * `item`) or with `realize`. Shapes broadcast as in NumPy; numbers mix with tensors freely.
@@ -184,12 +188,12 @@ export class Tensor extends Handle {
   /** Σ(x−μ)² / (n−ddof), ddof 1 unless told otherwise. An offset of the values costs no precision. */
   var(axis?: Axes, options?: VarianceOptions): Tensor {
     const ddof = ddofOf('var', options);
-    return this.reduced('var', axis, options, (x, axes, mask, keepDims) => ops.variance(x, axes, mask, ddof, keepDims));
+    return this.reduced('var', axis, options, (x, axes, mask, keepDims) => ops.variance(x, axes, mask, ddof, keepDims), varianceNames);
   }
   /** The square root of {@link var}. */
   std(axis?: Axes, options?: VarianceOptions): Tensor {
     const ddof = ddofOf('std', options);
-    return this.reduced('std', axis, options, (x, axes, mask, keepDims) => ops.unary('sqrt', ops.variance(x, axes, mask, ddof, keepDims)));
+    return this.reduced('std', axis, options, (x, axes, mask, keepDims) => ops.unary('sqrt', ops.variance(x, axes, mask, ddof, keepDims)), varianceNames);
   }
   /** The largest over axes; NaN wins. −Infinity where nothing takes part. */
   max(axis?: Axes, options?: ReduceOptions): Tensor { return this.extreme('max', 'maximum', -Infinity, axis, options); }
@@ -197,7 +201,7 @@ export class Tensor extends Handle {
   min(axis?: Axes, options?: ReduceOptions): Tensor { return this.extreme('min', 'minimum', Infinity, axis, options); }
   /** Running sum along an axis (the last unless told otherwise); `reverse` sums from the end. */
   cumsum(axis = -1, options?: { reverse?: boolean }): Tensor {
-    const { reverse = false } = checkOptions('cumsum', options);
+    const { reverse = false } = checkOptions('cumsum', options, cumsumNames);
     return new Tensor(ops.cumsum(this.node, checkAxis('cumsum', axis, this.ndim), Boolean(reverse)));
   }
 
@@ -333,9 +337,12 @@ export class Tensor extends Handle {
     return new Tensor(ops.unary(op, this.node));
   }
 
-  private reduced(name: string, axis: Axes | undefined, options: ReduceOptions | undefined, f: (x: Node, axes: number[], mask: Node | null, keepDims: boolean) => Node): Tensor {
+  private reduced(
+    name: string, axis: Axes | undefined, options: ReduceOptions | undefined, f: (x: Node, axes: number[], mask: Node | null, keepDims: boolean) => Node,
+    names: readonly string[] = reduceNames,
+  ): Tensor {
     const axes = checkAxes(name, axis, this.ndim);
-    const { mask, keepDims = false } = checkOptions(name, options);
+    const { mask, keepDims = false } = checkOptions(name, options, names);
     return new Tensor(f(this.node, axes, mask === undefined ? null : maskArgument(name, mask, this.shape), Boolean(keepDims)));
   }
 
@@ -375,7 +382,7 @@ function maskArgument(operation: string, mask: unknown, shape: Shape): Node {
 }
 
 function ddofOf(operation: string, options: VarianceOptions | undefined): number {
-  const { ddof = 1 } = checkOptions(operation, options);
+  const { ddof = 1 } = checkOptions(operation, options, varianceNames);
   if (!Number.isInteger(ddof) || ddof < 0) throw new TensorError(`${operation}: expected ddof, a non-negative integer, got ${describe(ddof)}`);
   return ddof;
 }

@@ -136,7 +136,7 @@ test('inputs and options are checked by name', () => {
   bad({}, { epsilonn: 1 }, /unknown option 'epsilonn'\. Did you mean 'epsilon'\?/);
   bad({}, { epsilon: 'x' }, /option 'epsilon': expected a number, got "x"/);
   bad({}, { gamma: 1.5 }, /option 'gamma': expected a number from 0 to 1, got 1.5/);
-  bad({}, { convention: 'skyrll' }, /expected vantage or skyrl.*Did you mean 'skyrl'/);
+  bad({}, { convention: 'skyrll' }, /expected one of vantage, skyrl.*Did you mean 'skyrl'/);
   bad({ rewards: [1, 2] }, {}, /expected rewards of shape \[batch, time\], got \[2\]/);
   bad({ rewards: [[1, 'x', 2]] }, {}, /rewards.*expected numbers/);
   bad({ masks: [[1, 1]] }, {}, /expected masks of shape \[2,3\], got \[1,2\]/);
@@ -157,7 +157,7 @@ test('rewards at masked positions: dropped, kept, carried, refused', () => {
   for (const rewardOnMasked of ['drop', 'keep', 'carry'] as const) computeAdvantages('test_sees', stray, { rewardOnMasked });
   expect(seen).toEqual([[[1, 0, 4, 0]], [[1, 2, 4, 8]], [[3, 0, 12, 0]]]);
   expect(() => computeAdvantages('test_sees', stray, { rewardOnMasked: 'error' })).toThrow(/2 rewards stand at masked positions/);
-  expect(() => computeAdvantages('test_sees', stray, { rewardOnMasked: 'x' as never })).toThrow(/expected 'drop', 'keep', 'carry' or 'error', got "x"/);
+  expect(() => computeAdvantages('test_sees', stray, { rewardOnMasked: 'x' as never })).toThrow(/expected one of drop, keep, carry, error, got "x"/);
 });
 
 test('an error thrown inside an estimator reaches the caller as it is, and leaks no tensor', () => {

@@ -3,6 +3,7 @@ import { computeAdvantages, EstimatorError, getAdvantageEstimator, listAdvantage
 
 type Batch = Record<string, any>;
 const [ROWS, TIME] = [6, 4];
+const integers = ['turnIds', 'anchorIds'];
 
 /** A batch with everything that an estimator may ask for; rewards and values on a grid that float32 holds even beside 1e4. */
 function batchOf(rows = ROWS, time = TIME): Batch {
@@ -21,6 +22,8 @@ function batchOf(rows = ROWS, time = TIME): Batch {
     sumSquaredProbs: tokens(() => 0.5),
     importanceWeights: tokens(() => 1),
     turnIds: tokens((_, t) => (t > 1 ? 1 : 0)),
+    anchorIds: tokens((b, t) => (t > 1 ? b % 3 : -1)),
+    policyDivergences: perRow((b) => (b % 2) / 32),
     baselines: perRow(() => 0.25),
     bootstrapValues: perRow(() => 0.125),
     rewardComponents: perRow(() => 0).map((_, b) => [scores[b % 6]!, b / 4]),
@@ -29,19 +32,22 @@ function batchOf(rows = ROWS, time = TIME): Batch {
 
 /** Tensors, as nested lists do not say what shape an empty array has. */
 function shaped(batch: Batch, rows: number, time: number, dtype: DType = 'float32'): Batch {
-  const widths: Record<string, number[]> = { baselines: [rows], bootstrapValues: [rows], rewardComponents: [rows, 2] };
+  const widths: Record<string, number[]> = { baselines: [rows], bootstrapValues: [rows], policyDivergences: [rows], rewardComponents: [rows, 2] };
   return Object.fromEntries(Object.entries(batch).map(([key, value]) => {
     if (key === 'groupIds') return [key, value];
-    const as = key === 'masks' ? 'bool' : key === 'turnIds' ? 'int32' : dtype;
+    const as = key === 'masks' ? 'bool' : integers.includes(key) ? 'int32' : dtype;
     return [key, tensor(Float64Array.from(value.flat()), { shape: widths[key] ?? [rows, time] }).cast(as)];
   }));
 }
+
+/** What an estimator has to be told of these batches. */
+const told: Record<string, AdvantageOptions> = { bnpo: { minReward: -2e4, maxReward: 2e4 }, pass_at_k: { k: 2, smallGroups: 'zero' } };
 
 /** Only what the estimator asks for, so that nothing else decides. */
 function run(name: string, batch: Batch, options: AdvantageOptions = {}) {
   const wanted = ['rewards', 'masks', ...(getAdvantageEstimator(name).requires ?? [])];
   const inputs = Object.fromEntries(Object.entries(batch).filter(([key]) => wanted.includes(key))) as unknown as AdvantageInputs;
-  const { advantages, returns, metrics } = computeAdvantages(name, inputs, options);
+  const { advantages, returns, metrics } = computeAdvantages(name, inputs, { ...told[name], ...options });
   return { advantages: advantages.toArray() as number[][], returns: returns.toArray() as number[][], metrics, dtype: advantages.dtype, shape: advantages.shape };
 }
 
@@ -127,7 +133,7 @@ describe.each(names)('%s', (name) => {
 
   test('NaN and infinities at masked positions reach nothing', () => {
     const masks = [[1, 0, 1, 1], [0, 1, 1, 1], [1, 1, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 1, 0]];
-    const perToken = Object.keys(plain).filter((key) => Array.isArray(plain[key][0]) && !['masks', 'turnIds', 'rewardComponents'].includes(key));
+    const perToken = Object.keys(plain).filter((key) => Array.isArray(plain[key][0]) && !['masks', ...integers, 'rewardComponents'].includes(key));
     const holding = (what: (i: number) => number): Batch => ({
       ...plain,
       masks,
@@ -143,7 +149,8 @@ describe.each(names)('%s', (name) => {
     if (rewardFree.includes(name)) return expect(allFinite(run(name, unscored))).toBe(true);
     const without = (key: string) => plain[key].filter((_: unknown, b: number) => b !== 2);
     const rest = run(name, Object.fromEntries(Object.keys(plain).map((key) => [key, without(key)])));
-    if (name !== 'gdpo') expect(() => run(name, unscored)).toThrow(/not finite on valid tokens either; .*skipNaN/);
+    if (['bnpo', 'pass_at_k', 'spo'].includes(name)) expect(() => run(name, unscored)).toThrow(/got NaN in row 2/);
+    else if (name !== 'gdpo') expect(() => run(name, unscored)).toThrow(/not finite on valid tokens either; .*skipNaN/);
     if (!has(name, 'skipNaN')) return expect(() => run(name, unscored, { skipNaN: true })).toThrow("unknown option 'skipNaN'");
     const { advantages, returns } = run(name, unscored, { skipNaN: true });
     expect([...advantages[2]!, ...returns[2]!].every((x) => x === 0)).toBe(true);

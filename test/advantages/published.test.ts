@@ -231,7 +231,7 @@ describe('pass_at_k', () => {
     expect(() => run('pass_at_k', batch, { k: 2.5 })).toThrow("option 'k': expected an integer");
     expect(() => run('pass_at_k', batch, { k: 6, method: 'sloo' })).toThrow("expected at least 7 rows in every group (k is 6), got 6 in 0 (smallGroups is 'error')");
     expect(() => run('pass_at_k', batch, { method: 'analytic' })).toThrow(/expected rewards of 0 and 1 with method 'analytic', got 0\.\d+ in row/);
-    expect(() => run('pass_at_k', batch, { method: 'pkpo' as never })).toThrow('expected "sloo_minus_one", "sloo", "s" or "analytic"');
+    expect(() => run('pass_at_k', batch, { method: 'pkpo' as never })).toThrow('expected one of sloo_minus_one, sloo, s, analytic');
   });
 });
 

@@ -194,7 +194,7 @@ describe('policy losses', () => {
       'regular: epsClipLow: expected a number from 0 to 1, got 2',
     );
     expect(() => computePolicyLoss('dual_clip', inputs(), { clipRatioC: 0.5 })).toThrow(
-      'dual_clip: clipRatioC: expected a number, 1 or more, got 0.5',
+      "policy loss 'dual_clip': option 'clipRatioC': expected a number, 1 or more, or null, got 0.5",
     );
   });
 });

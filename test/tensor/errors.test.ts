@@ -1,6 +1,9 @@
 /** Wrong arguments: every public function answers with a VantageError that says what was expected, whatever it is given. */
 import * as engine from '../../src/tensor';
-import { arange, attention, concat, full, gradients, memory, randomKey, randomNormal, randomUniform, sampleTokens, scan, stack, tensor, Tensor, tidy, tokenLogProbs, UpdateList, where, writeAt } from '../../src/tensor';
+import {
+  affineScan, arange, attention, concat, discountedReturn, full, generalizedAdvantage, gradients, memory, randomKey, randomNormal, randomUniform, sampleTokens, scan, stack, tensor, Tensor, tidy,
+  tokenLogProbs, UpdateList, vtrace, where, whiten, writeAt, zeros,
+} from '../../src/tensor';
 import { TensorError, VantageError } from '../../src/errors';
 import { Random } from './helpers';
 
@@ -181,6 +184,36 @@ describe('messages name the operation, what was expected and what came', () => {
     ['writeAt', () => writeAt(full([1, 2, 3], 0), full([1, 1, 3], 0), 2), /writeAt: expected a position from 0 to 1, got 2/],
   ];
   test.each(cases)('%s', (_, call, message) => {
+    expect(call).toThrow(TensorError);
+    expect(call).toThrow(message);
+  });
+});
+
+describe('options that an operation does not have are refused, with the nearest', () => {
+  const x = tensor([[1, 2]]);
+  const key = randomKey(1);
+  test.each<[string, () => unknown, string]>([
+    ['sum', () => x.sum(0, { keepdims: true } as never), "sum: unknown option 'keepdims'. Did you mean 'keepDims'? Options: keepDims, mask"],
+    ['mean', () => x.mean(null, { masks: x } as never), "mean: unknown option 'masks'. Did you mean 'mask'?"],
+    ['max', () => x.max(0, { ddof: 1 } as never), "max: unknown option 'ddof'"],
+    ['std', () => x.std(0, { dof: 0 } as never), "std: unknown option 'dof'. Did you mean 'ddof'? Options: keepDims, mask, ddof"],
+    ['var', () => x.var(0, { dof: 0 } as never), "var: unknown option 'dof'"],
+    ['cumsum', () => x.cumsum(1, { revers: true } as never), "cumsum: unknown option 'revers'. Did you mean 'reverse'?"],
+    ['tensor', () => tensor([1], { type: 'int32' } as never), "tensor: unknown option 'type'. Did you mean 'dtype'?"],
+    ['zeros', () => zeros([1], { shape: [1] } as never), "full: unknown option 'shape'"],
+    ['arange', () => arange(0, 2, 1, { devise: 'cpu' } as never), "arange: unknown option 'devise'. Did you mean 'device'?"],
+    ['randomUniform', () => randomUniform([1], { key, hi: 2 } as never), "randomUniform: unknown option 'hi'"],
+    ['randomNormal', () => randomNormal([1], { key, sdt: 2 } as never), "randomNormal: unknown option 'sdt'. Did you mean 'std'?"],
+    ['gradients', () => gradients(x.sum(), [x], { allowunused: true } as never), "gradients: unknown option 'allowunused'. Did you mean 'allowUnused'?"],
+    ['scan', () => scan([x], { revers: true } as never, (s, [r]) => s.add(r)), "scan: unknown option 'revers'. Did you mean 'reverse'?"],
+    ['generalizedAdvantage', () => generalizedAdvantage(x, x, x, { gamma: 1, lamda: 1 } as never), "generalizedAdvantage: unknown option 'lamda'. Did you mean 'lambda'?"],
+    ['discountedReturn', () => discountedReturn(x, x, { gama: 1 } as never), "discountedReturn: unknown option 'gama'. Did you mean 'gamma'?"],
+    ['whiten', () => whiten(x, x, { eps: 1 } as never), "whiten: unknown option 'eps'"],
+    ['affineScan', () => affineScan(x, x, { init: x } as never), "affineScan: unknown option 'init'"],
+    ['vtrace inputs', () => vtrace({ reward: x } as never, { gamma: 1 }), "vtrace: unknown input 'reward'. Did you mean 'rewards'?"],
+    ['vtrace', () => vtrace({ targetLogProbs: x, behaviourLogProbs: x, rewards: x, values: x, mask: x }, { gamma: 1, cliprho: 2 } as never), "vtrace: unknown option 'cliprho'. Did you mean 'clipRho'?"],
+    ['tokenLogProbs', () => tokenLogProbs(x, tensor([0], { dtype: 'int32' }), { temp: 1 } as never), "tokenLogProbs: unknown option 'temp'"],
+  ])('%s', (_, call, message) => {
     expect(call).toThrow(TensorError);
     expect(call).toThrow(message);
   });

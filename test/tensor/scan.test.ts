@@ -189,6 +189,10 @@ describe('errors', () => {
     let leaked: Tensor | undefined;
     scan([x], {}, (s, [r]) => (leaked = s.add(r)));
     expect(() => leaked!.toArray()).toThrow(/used outside of it/);
+    const foreign = 'scan: the step uses the state or an input of another scan';
+    expect(attempt((_: Tensor, [r]: Tensor[]) => scan([x], {}, (s) => s.add(r!)))).toThrow(foreign);
+    expect(attempt((outer: Tensor) => scan([x], { init: [0, 0] }, ([s, q]) => [s.mul(s).add(outer), q]))).toThrow(foreign);
+    expect(attempt((s: Tensor) => s.add(leaked!))).toThrow(foreign);
     const thrown = new Error('mine');
     expect(attempt(() => { throw thrown; })).toThrow(thrown);
   });

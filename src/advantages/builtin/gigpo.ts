@@ -1,12 +1,7 @@
-import { EstimatorError } from '../../errors';
-import { tensor, where, type Tensor } from '../../tensor';
+import { where, type Tensor } from '../../tensor';
 import { AdvantageEstimator, type AdvantageContext, type AdvantageResult } from '../estimator';
-import { Groups } from '../groups';
-import { centreInGroups } from '../outcome';
-import { GroupRelative, scaled } from './grpo';
-import { turnReturns } from './turns';
-
-type GroupRelativeOptions = Parameters<typeof scaled>[2];
+import { GroupRelative } from './grpo';
+import { findTurns, relativeInGroups, relativeInStepGroups, turnReturns, withoutUnscored, type GroupRelativeOptions } from './turn_groups';
 
 interface GroupInGroupOptions {
   stepWeight: number;
@@ -39,47 +34,9 @@ export class GroupInGroup extends AdvantageEstimator {
     const { stepWeight, turnDiscount } = this.options as unknown as GroupInGroupOptions;
     const returns = turnReturns(rewards, masks, turnIds!, turnDiscount ?? gamma);
     const options = this.options as unknown as GroupRelativeOptions;
-    const episodes = where(masks, relative(rewards.sum(1), groups!, options).expandDims(1), 0);
-    const turns = findTurns(masks, turnIds!, anchorIds!, groups!);
-    if (turns.first.length === 0) return { advantages: episodes.cast(rewards.dtype), returns };
-    const { device } = rewards;
-    const perTurn = returns.reshape(-1).take(tensor(turns.first, { device }));
+    const episodes = relativeInGroups(rewards.sum(1), groups!, options).expandDims(1);
     // A state that was met once is no mistake, whatever is said of rows that are alone.
-    const ofTurns = relative(perTurn, new Groups(turns.stepGroups, turns.first.length, device), { ...options, singleton: 'zero' });
-    const steps = ofTurns.take(tensor(turns.ofToken, { shape: [...masks.shape], device }));
-    return { advantages: episodes.add(where(masks, steps.mul(stepWeight), 0)).cast(rewards.dtype), returns };
+    const steps = relativeInStepGroups(returns, findTurns(masks, turnIds!, anchorIds!, groups!), { ...options, singleton: 'zero' });
+    return { advantages: where(masks, steps.mul(stepWeight).add(episodes), 0).cast(rewards.dtype), returns: withoutUnscored(returns, options) };
   }
-}
-
-function relative(scores: Tensor, groups: Groups, options: GroupRelativeOptions): Tensor {
-  const parts = centreInGroups(scores, groups, options);
-  return options.normByStd ? scaled(parts, scores, options) : parts.centred;
-}
-
-/** The turns of all rows: where each begins in [B·T], which step group it is in; and the turn of each token, 0 at masked positions. */
-function findTurns(masks: Tensor, turnIds: Tensor, anchorIds: Tensor, groups: Groups): { first: Int32Array; stepGroups: string[]; ofToken: Int32Array } {
-  const time = masks.shape[1]!;
-  const [valid, turn, anchor, group] = [masks.dataSync(), turnIds.dataSync(), anchorIds.dataSync(), groups.index.dataSync()];
-  const first: number[] = [];
-  const stepGroups: string[] = [];
-  const ofToken = new Int32Array(valid.length);
-  let before = -1;
-  for (let at = 0; at < valid.length; at++) {
-    if (at % time === 0) before = -1;
-    if (!valid[at]) continue;
-    const place = `row ${Math.floor(at / time)}, position ${at % time}`;
-    const id = Number(anchor[at]);
-    // float32 does not hold every integer beyond 2^24: two states could seem one.
-    if (!Number.isInteger(id) || (anchorIds.dtype !== 'int32' && Math.abs(id) > 2 ** 24)) throw new EstimatorError(`anchorIds: expected integers (as int32 beyond 2^24), got ${id} at ${place}`);
-    if (before >= 0 && turn[at] === turn[before]) {
-      if (anchor[at] !== anchor[before]) throw new EstimatorError(`anchorIds: expected one id a turn, got ${Number(anchor[before])} and ${id} in turn ${Number(turn[at])} at ${place}`);
-    } else {
-      // Without an anchor it stands alone.
-      stepGroups.push(id < 0 ? `alone ${first.length}` : `${group[Math.floor(at / time)]} ${id}`);
-      first.push(at);
-    }
-    before = at;
-    ofToken[at] = first.length - 1;
-  }
-  return { first: Int32Array.from(first), stepGroups, ofToken };
 }

@@ -7,7 +7,8 @@
  *
  * A masked position is passed through: the recurrence runs as if it were not there, and what it holds reaches nothing.
  */
-import { didYouMean, EstimatorError, showValue } from '../../errors';
+import { EstimatorError, showValue } from '../../errors';
+import { checkNames } from '../../options';
 import { full, onesLike, scan, Tensor, where, zerosLike } from '../../tensor';
 import { isFloating } from '../../tensor/dtype';
 import { formatShape, sameShape } from '../../tensor/shape';
@@ -175,15 +176,6 @@ export const perStepOf = (factor: Factor, { shape, dtype, device }: Tensor): Ten
 export function product(x: Factor, y: Factor): Factor {
   if (typeof x === 'number') return typeof y === 'number' ? x * y : y.mul(x);
   return x.mul(y);
-}
-
-/** @throws EstimatorError for a key that is none of `known`, with the nearest one */
-export function checkNames(who: string, what: string, given: object, known: readonly string[]): void {
-  if (typeof given !== 'object' || given === null) throw new EstimatorError(`${who}: expected ${what}s {${known.join(', ')}}, got ${showValue(given)}`);
-  const stray = Object.keys(given).find((key) => !known.includes(key));
-  if (stray === undefined) return;
-  const nearest = didYouMean(stray, known);
-  throw new EstimatorError(`${who}: unknown ${what} '${stray}'.${nearest ? ` Did you mean '${nearest}'?` : ''} Known: ${known.join(', ')}`);
 }
 
 export function finite(who: string, name: string, value: unknown, low = -Infinity): number {

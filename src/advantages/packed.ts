@@ -1,0 +1,43 @@
+/** Tensors without padding, [tokens], as [batch, time]. */
+import { EstimatorError, showValue, VantageError } from '../errors';
+import { RowLayout, Tensor, type RowOffsets } from '../tensor';
+import { formatShape } from '../tensor/shape';
+
+/** Whether an array has a number for each row instead of each token: such a one stays as it is. */
+type IsPerRow = (name: string, array: Tensor, batch: number) => boolean;
+
+/**
+ * Packed tensors, [tokens] each, as [batch, time] with the longest row as `time` and 0 behind the rows.
+ *
+ * @param arrays by name; the first one says how many tokens there are. What is undefined or null is left out
+ * @throws EstimatorError for offsets that are none, and tensors of other lengths
+ */
+export function unpackRows(who: string, arrays: Readonly<Record<string, unknown>>, rowOffsets: RowOffsets, isPerRow: IsPerRow): { padded: Record<string, Tensor>; layout: RowLayout } {
+  const entries = Object.entries(arrays);
+  const given = entries.filter(([, value], i) => i === 0 || (value !== undefined && value !== null));
+  for (const [name, value] of given) if (!(value instanceof Tensor)) throw new EstimatorError(`${who}: ${name}: expected a Tensor, got ${showValue(value)}`);
+  const [[first, leading]] = entries as [[string, Tensor]];
+  if (leading.ndim !== 1) {
+    throw new EstimatorError(`${who}: rowOffsets came with ${first} of shape ${formatShape(leading.shape)}: expected shape [tokens], the rows one after the other`);
+  }
+  const tokens = leading.size;
+  const layout = layoutOf(who, rowOffsets, leading);
+  if (layout.tokens !== tokens) throw new EstimatorError(`${who}: rowOffsets: expected ${tokens} at the end, the number of tokens in ${first}, got ${layout.tokens}`);
+  const padded: Record<string, Tensor> = {};
+  for (const [name, array] of given as [string, Tensor][]) {
+    const perRow = isPerRow(name, array, layout.batch);
+    if (!perRow && (array.ndim !== 1 || array.size !== tokens)) {
+      throw new EstimatorError(`${who}: ${name}: expected shape [${tokens}], one number a token as ${first}, got ${formatShape(array.shape)}`);
+    }
+    padded[name] = perRow ? array : layout.pad(array);
+  }
+  return { padded, layout };
+}
+
+function layoutOf(who: string, rowOffsets: RowOffsets, { device }: Tensor): RowLayout {
+  try {
+    return new RowLayout(rowOffsets, { device });
+  } catch (error) {
+    throw error instanceof VantageError ? new EstimatorError(`${who}: ${error.message}`, { cause: error }) : error;
+  }
+}
