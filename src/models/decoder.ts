@@ -3,8 +3,11 @@ import { TensorError } from '../errors';
 import { arange, attention, evaluate, ones, randomNormal, tensor, where, zeros, type DType, type RandomKey, type Tensor } from '../tensor';
 import { formatShape, sameShape } from '../tensor/shape';
 import type { KeyValueCache } from './cache';
-import { parameterShapes, transformerConfig, type ResolvedConfig, type TransformerConfig } from './config';
+import { transformerConfig, type ResolvedConfig, type TransformerConfig } from './config';
 import { linear, rmsNorm, rotate, rotationAt, rotationTable, swiglu, type Rotation } from './layers';
+
+/** What parameters can be: float32 to train, float64 for reference checks, bfloat16 to store. */
+export type ParameterDType = 'float32' | 'float64' | 'bfloat16';
 
 export interface InitializeOptions {
   /** float32 (default), or float64 for reference checks. */
@@ -55,19 +58,25 @@ export function randomParameters(
  */
 export abstract class Decoder {
   readonly config: ResolvedConfig;
+  /** The class of transformers that reads the model's weights. */
+  abstract readonly architecture: string;
+  /** Files that belong beside the weights wherever they are saved (the tokenizer's, `generation_config.json`), by name. */
+  companions: ReadonlyMap<string, string | Uint8Array> = new Map();
   private table: Tensor | null = null;
 
   /**
    * @param parameters tensors under their Hugging Face names, all of one floating dtype; the model owns them from now on
+   * @param endIds the token ids that end a text by the model's own account
    * @throws TensorError naming a parameter that is missing, unknown or of another shape or dtype
    */
   protected constructor(
     config: TransformerConfig,
     readonly parameters: Map<string, Tensor>,
-    head: (config: ResolvedConfig) => Map<string, number[]>,
+    shapesOf: (config: ResolvedConfig) => Map<string, number[]>,
+    readonly endIds: readonly number[] = [],
   ) {
     this.config = transformerConfig(config);
-    const shapes = new Map([...parameterShapes(this.config), ...head(this.config)]);
+    const shapes = shapesOf(this.config);
     for (const [name, shape] of shapes) {
       const given = parameters.get(name);
       if (!given) throw new TensorError(`parameter '${name}': expected shape ${formatShape(shape)}, got none`);
@@ -84,8 +93,8 @@ export abstract class Decoder {
     }
   }
 
-  get dtype(): DType {
-    return this.parameters.get('model.embed_tokens.weight')!.dtype;
+  get dtype(): ParameterDType {
+    return this.parameters.get('model.embed_tokens.weight')!.dtype as ParameterDType;
   }
 
   /** Number of weights. */
