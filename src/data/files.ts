@@ -27,12 +27,12 @@ export function readJsonObject(file: string): Record<string, unknown> {
   throw new DataError(`${file}: expected a JSON object, got ${showValue(value)}`);
 }
 
-/** Writes a file beside its place and renames it, so that a file of that name is always a whole one. Makes its folder. */
+/** Writes a file beside its place, synced, and renames it, so that a file of that name is always a whole one. Makes its folder. */
 export function writeWhole(file: string, content: string | Uint8Array): void {
   const unfinished = `${file}.${process.pid}.tmp`;
   try {
     mkdirSync(dirname(file), { recursive: true });
-    writeFileSync(unfinished, content);
+    writeFileSync(unfinished, content, { flush: true });
     renameSync(unfinished, file);
   } catch (error) {
     if (existsSync(unfinished)) rmSync(unfinished);

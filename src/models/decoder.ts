@@ -6,9 +6,6 @@ import type { KeyValueCache } from './cache';
 import { transformerConfig, type ResolvedConfig, type TransformerConfig } from './config';
 import { linear, rmsNorm, rotate, rotationAt, rotationTable, swiglu, type Rotation } from './layers';
 
-/** What parameters can be: float32 to train, float64 for reference checks, bfloat16 to store. */
-export type ParameterDType = 'float32' | 'float64' | 'bfloat16';
-
 export interface InitializeOptions {
   /** float32 (default), or float64 for reference checks. */
   dtype?: DType;
@@ -93,8 +90,8 @@ export abstract class Decoder {
     }
   }
 
-  get dtype(): ParameterDType {
-    return this.parameters.get('model.embed_tokens.weight')!.dtype as ParameterDType;
+  get dtype(): DType {
+    return this.parameters.get('model.embed_tokens.weight')!.dtype;
   }
 
   /** Number of weights. */

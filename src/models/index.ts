@@ -1,7 +1,7 @@
 /** Models, sampling, optimizer and weights on disk. */
 export { KeyValueCache } from './cache';
 export { parameterShapes, transformerConfig, type ResolvedConfig, type TransformerConfig } from './config';
-export { Decoder, type HiddenOptions, type InitializeOptions, type ParameterDType } from './decoder';
+export { Decoder, type HiddenOptions, type InitializeOptions } from './decoder';
 export { generate, padPrompts, type GenerateOptions, type Generation, type PaddedPrompts, type StopReason } from './generate';
 export { learningRate, type LearningRateOptions } from './learning_rate';
 export { AdamW, type AdamWOptions, type OptimizerState, type StepOptions } from './optimizer';

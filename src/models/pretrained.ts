@@ -4,24 +4,24 @@ import { join } from 'node:path';
 import { readJsonObject, writeWhole } from '../data/files';
 import { tokenizerFileNames } from '../data/huggingface_tokenizer';
 import { type Tokenizer, tokenizerFiles } from '../data/tokenizer';
-import { DataError, showValue, TensorError } from '../errors';
-import type { Tensor } from '../tensor';
+import { DataError, showValue, TensorError, VantageError } from '../errors';
+import type { DType, Tensor } from '../tensor';
 import { dtypes, isFloating } from '../tensor/dtype';
 import { formatShape, sameShape } from '../tensor/shape';
 import { configJson, readEndIds, readModelConfig } from './config_json';
-import type { Decoder, ParameterDType } from './decoder';
+import type { Decoder } from './decoder';
 import { withSafetensors, writeSafetensors } from './safetensors';
 import { policyShapes, Transformer } from './transformer';
 import { valueShapes, ValueModel, valueHead } from './value_model';
 
 export interface LoadOptions {
-  /** What the weights become. Default float32, whatever the files hold: what an optimizer needs. */
-  dtype?: ParameterDType;
+  /** What the weights become, whatever the files hold. Default float32. */
+  dtype?: 'float32' | 'float64';
 }
 
 export interface SaveOptions {
-  /** Default: the model's. */
-  dtype?: ParameterDType;
+  /** What the files hold. Default: the model's dtype. */
+  dtype?: 'float32' | 'bfloat16' | 'float64';
   /** The most bytes of a file; a larger model becomes shards with an index. Default 5e9, as transformers writes them. */
   maxShardBytes?: number;
   /** Whose files go beside the weights. Default: those that the model was loaded with. */
@@ -45,6 +45,7 @@ const computed = /\.rotary_emb\.inv_freq$/;
  * const model = loadTransformer('models/Qwen2.5-0.5B-Instruct');
  */
 export function loadTransformer(folder: string, { dtype = 'float32' }: LoadOptions = {}): Transformer {
+  checkDType('loadTransformer', dtype, ['float32', 'float64']);
   const config = readModelConfig(folder);
   const isIgnored = (name: string) => computed.test(name) || (config.tieWordEmbeddings && name === 'lm_head.weight');
   const parameters = readParameters(folder, policyShapes(config), new Set(), isIgnored, dtype);
@@ -60,6 +61,7 @@ export function loadTransformer(folder: string, { dtype = 'float32' }: LoadOptio
  * @throws DataError as {@link loadTransformer}
  */
 export function loadValueModel(folder: string, { dtype = 'float32' }: LoadOptions = {}): ValueModel {
+  checkDType('loadValueModel', dtype, ['float32', 'float64']);
   const config = readModelConfig(folder);
   const isIgnored = (name: string) => computed.test(name) || name === 'lm_head.weight';
   const parameters = readParameters(folder, valueShapes(config), new Set(['score.weight']), isIgnored, dtype);
@@ -79,8 +81,17 @@ export function loadValueModel(folder: string, { dtype = 'float32' }: LoadOption
  */
 export function saveHuggingFace(folder: string, model: Decoder, options: SaveOptions = {}): void {
   const { dtype = model.dtype, maxShardBytes = 5e9, tokenizer } = options;
-  if (!isFloating(dtype)) throw new TensorError(`saveHuggingFace: dtype: expected a floating dtype, got ${showValue(dtype)}`);
+  checkDType('saveHuggingFace', dtype, ['float32', 'bfloat16', 'float64']);
   if (!(maxShardBytes > 0)) throw new TensorError(`saveHuggingFace: maxShardBytes: expected a positive number, got ${showValue(maxShardBytes)}`);
+  try {
+    writeModel(folder, model, dtype, maxShardBytes, tokenizer);
+  } catch (error) {
+    if (error instanceof VantageError) throw error;
+    throw new DataError(`${folder}: the model cannot be written (${(error as Error).message})`, { cause: error });
+  }
+}
+
+function writeModel(folder: string, model: Decoder, dtype: DType, maxShardBytes: number, tokenizer: Tokenizer | undefined): void {
   mkdirSync(folder, { recursive: true });
   const { endIds, companions: own } = model;
   const companions = new Map<string, string | Uint8Array>(tokenizer ? tokenizerFiles(tokenizer) : own);
@@ -101,6 +112,10 @@ export function saveHuggingFace(folder: string, model: Decoder, options: SaveOpt
   for (const name of readdirSync(folder)) if (weightsFile.test(name) && !names.includes(name)) rmSync(join(folder, name));
 }
 
+function checkDType(operation: string, dtype: unknown, known: readonly DType[]): void {
+  if (!known.some((each) => each === dtype)) throw new TensorError(`${operation}: dtype: expected ${known.join(', ')}, got ${showValue(dtype)}`);
+}
+
 function json(value: unknown): string {
   return `${JSON.stringify(value, null, 2)}\n`;
 }
@@ -112,10 +127,10 @@ function padded(index: number): string {
 /** In their order, as many to a shard as fit; at least one. */
 function inShards(tensors: ReadonlyMap<string, Tensor>, bytesEach: number, most: number): Map<string, Tensor>[] {
   const shards: Map<string, Tensor>[] = [];
-  let filled = Infinity;
+  let filled = 0;
   for (const [name, x] of tensors) {
     const bytes = x.size * bytesEach;
-    if (filled + bytes > most) {
+    if (shards.length === 0 || filled + bytes > most) {
       shards.push(new Map());
       filled = 0;
     }
@@ -151,7 +166,7 @@ function readParameters(
   shapes: ReadonlyMap<string, readonly number[]>,
   optional: ReadonlySet<string>,
   isIgnored: (name: string) => boolean,
-  dtype: ParameterDType,
+  dtype: DType,
 ): Map<string, Tensor> {
   const { files, index } = weightFiles(folder);
   const holders = checkHeaders(folder, files, index, shapes, isIgnored);
@@ -207,7 +222,7 @@ function checkHeaders(
   return holders;
 }
 
-function converted(x: Tensor, dtype: ParameterDType): Tensor {
+function converted(x: Tensor, dtype: DType): Tensor {
   if (x.dtype === dtype) return x;
   const result = x.cast(dtype).realize();
   x.dispose();
