@@ -64,7 +64,9 @@ export function fromBfloat16Bits(word: number): number {
 /** The words of numbers that bfloat16 holds exactly: nothing is rounded. */
 export function bfloat16Words(values: Float32Array): Uint16Array {
   const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
-  return Uint16Array.from(words, (word) => word >>> 16);
+  const upper = new Uint16Array(words.length);
+  for (let i = 0; i < words.length; i++) upper[i] = words[i]! >>> 16;
+  return upper;
 }
 
 let float16Numbers: Float32Array | undefined;
