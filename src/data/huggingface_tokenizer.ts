@@ -55,8 +55,9 @@ export class HuggingFaceTokenizer implements Tokenizer {
     this.padId = this.special.pad_token === undefined ? this.eosId : this.idOf('pad_token', this.special.pad_token);
   }
 
-  /** Special tokens in the text become what they stand for; none is added. */
+  /** Special tokens in the text become what they stand for; none is added. @throws DataError for what is no text */
   encode(text: string): number[] {
+    if (typeof text !== 'string') throw new DataError(`encode: expected text, got ${showValue(text)}`);
     return text === '' ? [] : this.engine.encode(text, { add_special_tokens: false }).ids;
   }
 
@@ -130,6 +131,7 @@ export class HuggingFaceTokenizer implements Tokenizer {
  * const tokenizer = loadTokenizer('models/Qwen2.5-0.5B-Instruct');
  */
 export function loadTokenizer(folder: string): Tokenizer {
+  if (typeof folder !== 'string' || folder === '') throw new DataError(`loadTokenizer: folder: expected a path, got ${showValue(folder)}`);
   if (existsSync(join(folder, 'tokenizer.json'))) return new HuggingFaceTokenizer(folder);
   const file = join(folder, 'tokenizer_config.json');
   const name = existsSync(file) ? readJsonObject(file)[nameKey] : undefined;

@@ -7,9 +7,9 @@ import { type Tokenizer, tokenizerFiles } from '../data/tokenizer';
 import { DataError, showValue, TensorError, VantageError } from '../errors';
 import type { DType, Tensor } from '../tensor';
 import { dtypes, isFloating } from '../tensor/dtype';
-import { formatShape, sameShape } from '../tensor/shape';
+import { checkOptions, formatShape, sameShape } from '../tensor/shape';
 import { configJson, readEndIds, readModelConfig } from './config_json';
-import type { Decoder } from './decoder';
+import { Decoder } from './decoder';
 import { withSafetensors, writeSafetensors } from './safetensors';
 import { policyShapes, Transformer } from './transformer';
 import { valueShapes, ValueModel, valueHead } from './value_model';
@@ -44,8 +44,8 @@ const computed = /\.rotary_emb\.inv_freq$/;
  * @example
  * const model = loadTransformer('models/Qwen2.5-0.5B-Instruct');
  */
-export function loadTransformer(folder: string, { dtype = 'float32' }: LoadOptions = {}): Transformer {
-  checkDType('loadTransformer', dtype, ['float32', 'float64']);
+export function loadTransformer(folder: string, options?: LoadOptions): Transformer {
+  const dtype = checkLoading('loadTransformer', folder, options);
   const config = readModelConfig(folder);
   const isIgnored = (name: string) => computed.test(name) || (config.tieWordEmbeddings && name === 'lm_head.weight');
   const parameters = readParameters(folder, policyShapes(config), new Set(), isIgnored, dtype);
@@ -60,8 +60,8 @@ export function loadTransformer(folder: string, { dtype = 'float32' }: LoadOptio
  *
  * @throws DataError as {@link loadTransformer}
  */
-export function loadValueModel(folder: string, { dtype = 'float32' }: LoadOptions = {}): ValueModel {
-  checkDType('loadValueModel', dtype, ['float32', 'float64']);
+export function loadValueModel(folder: string, options?: LoadOptions): ValueModel {
+  const dtype = checkLoading('loadValueModel', folder, options);
   const config = readModelConfig(folder);
   const isIgnored = (name: string) => computed.test(name) || name === 'lm_head.weight';
   const parameters = readParameters(folder, valueShapes(config), new Set(['score.weight']), isIgnored, dtype);
@@ -79,10 +79,12 @@ export function loadValueModel(folder: string, { dtype = 'float32' }: LoadOption
  * @example
  * saveHuggingFace('exported', model, { tokenizer, dtype: 'bfloat16' });
  */
-export function saveHuggingFace(folder: string, model: Decoder, options: SaveOptions = {}): void {
-  const { dtype = model.dtype, maxShardBytes = 5e9, tokenizer } = options;
+export function saveHuggingFace(folder: string, model: Decoder, options?: SaveOptions): void {
+  checkFolder('saveHuggingFace', folder);
+  if (!(model instanceof Decoder)) throw new TensorError(`saveHuggingFace: model: expected a Transformer or a ValueModel, got ${showValue(model)}`);
+  const { dtype = model.dtype, maxShardBytes = 5e9, tokenizer } = checkOptions('saveHuggingFace', options);
   checkDType('saveHuggingFace', dtype, ['float32', 'bfloat16', 'float64']);
-  if (!(maxShardBytes > 0)) throw new TensorError(`saveHuggingFace: maxShardBytes: expected a positive number, got ${showValue(maxShardBytes)}`);
+  if (typeof maxShardBytes !== 'number' || !(maxShardBytes > 0)) throw new TensorError(`saveHuggingFace: maxShardBytes: expected a positive number, got ${showValue(maxShardBytes)}`);
   try {
     writeModel(folder, model, dtype, maxShardBytes, tokenizer);
   } catch (error) {
@@ -110,6 +112,17 @@ function writeModel(folder: string, model: Decoder, dtype: DType, maxShardBytes:
     writeWhole(join(folder, indexFile), json({ metadata: { total_size: model.size * dtypes[dtype].bytes }, weight_map: Object.fromEntries(map) }));
   } else rmSync(join(folder, indexFile), { force: true });
   for (const name of readdirSync(folder)) if (weightsFile.test(name) && !names.includes(name)) rmSync(join(folder, name));
+}
+
+function checkLoading(operation: string, folder: unknown, options: LoadOptions | undefined): DType {
+  checkFolder(operation, folder);
+  const { dtype = 'float32' } = checkOptions(operation, options);
+  checkDType(operation, dtype, ['float32', 'float64']);
+  return dtype;
+}
+
+function checkFolder(operation: string, folder: unknown): void {
+  if (typeof folder !== 'string' || folder === '') throw new DataError(`${operation}: folder: expected a path, got ${showValue(folder)}`);
 }
 
 function checkDType(operation: string, dtype: unknown, known: readonly DType[]): void {

@@ -225,6 +225,9 @@ describe('saving', () => {
     writeFileSync(join(folder, 'file'), '');
     expect(() => saveHuggingFace(join(folder, 'file', 'below'), model)).toThrow(/below: the model cannot be written \(/);
     expect(() => saveHuggingFace(folder, model, { dtype: 'int32' as 'float32' })).toThrow('dtype: expected float32, bfloat16, float64, got "int32"');
+    expect(() => saveHuggingFace(folder, {} as ValueModel)).toThrow('model: expected a Transformer or a ValueModel, got {}');
+    expect(() => loadTransformer(undefined as unknown as string)).toThrow('loadTransformer: folder: expected a path, got undefined');
+    expect(() => loadTokenizer('')).toThrow('loadTokenizer: folder: expected a path, got ""');
     expect(() => saveHuggingFace(folder, model, { maxShardBytes: NaN })).toThrow('maxShardBytes: expected a positive number, got NaN');
   });
 });
