@@ -12,8 +12,8 @@ const data = section({
   val_data: textList('files').default([]),
 });
 
-/** A folder with weights, or null for random weights of the shape that follows (the Qwen2 family). */
 const modelShape = {
+  /** A folder of Hugging Face's layout, whose shape and weights count; null: random weights of the shape that follows (the Qwen2 family). */
   path: text().nullable(),
   hidden_size: positiveInt(),
   num_layers: positiveInt(),
@@ -122,8 +122,8 @@ const trainer = section({
   run_name: text().default('run'),
   /** Where models live and steps run; null: what VANTAGE_DEVICE says, else the CPU. */
   device: oneOf(['cpu', 'cuda']).nullable().default(null),
-  /** `byte` for any text, `word` for the generated tasks. */
-  tokenizer: text().default('byte'),
+  /** A registered name (`byte` for any text, `word` for the generated tasks), or a folder with tokenizer.json; null: that of policy.model.path, else `byte`. */
+  tokenizer: text().nullable().default(null),
   /** Ends the run once the mean of `metric` over the last `window` steps is at least `value`. */
   stop_when: section({
     metric: text().default('reward/avg_raw_reward'),
@@ -133,14 +133,15 @@ const trainer = section({
     .nullable()
     .default(null),
   policy: section({ model: policyModel.prefault({}), optimizer_config: optimizerConfig(1e-6) }).prefault({}),
-  /** The value model; without `model` there is none. Its shape is the policy's where it says nothing else (`model={}`). */
+  /** The value model; without `model` there is none. It begins as the policy's trunk does (`model={}`): its folder, or else its shape where it says nothing else. */
   critic: section({ model: section(modelShape).partial().nullable().default(null), optimizer_config: optimizerConfig(5e-6) }).prefault({}),
   /** The frozen reference of the KL terms; null: the policy's weights before the first step. */
   ref: section({ model: section({ path: text().nullable().default(null) }).prefault({}) }).prefault({}),
   algorithm: algorithm.prefault({}),
 }).transform((value) => {
   const { model } = value.critic;
-  return { ...value, critic: { ...value.critic, model: model && { ...value.policy.model, path: null, ...model } } };
+  const path = model && Object.keys(model).length === 0 ? value.policy.model.path : null;
+  return { ...value, critic: { ...value.critic, model: model && { ...value.policy.model, path, ...model } } };
 });
 
 const sampling = {

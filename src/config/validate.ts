@@ -1,4 +1,6 @@
 /** The checks that relate several keys, or a key and what is registered. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { ConfigError } from '../errors';
 import { unknownName } from '../registry';
 import { problemList } from './load';
@@ -59,7 +61,7 @@ function nameProblems({ trainer, environment }: Config, context: ValidationConte
     ...check('trainer.algorithm.advantage_estimator', 'advantage estimator', trainer.algorithm.advantage_estimator, context.estimators),
     ...check('trainer.algorithm.policy_loss_type', 'policy loss', trainer.algorithm.policy_loss_type, context.policyLosses),
     ...check('environment.env_class', 'environment', environment.env_class, context.environments),
-    ...check('trainer.tokenizer', 'tokenizer', trainer.tokenizer, context.tokenizers),
+    ...(trainer.tokenizer === null ? [] : check('trainer.tokenizer', 'tokenizer', trainer.tokenizer, context.tokenizers)),
     ...trainer.logger.flatMap((name) => check('trainer.logger', 'logger', name, context.loggers)),
   ];
 }
@@ -105,7 +107,7 @@ function algorithmProblems({ trainer }: Config, { needsValues = (name) => name =
 function modelProblems(key: string, model: ModelConfig): string[] {
   const problems: string[] = [];
   const { hidden_size, num_heads, num_kv_heads } = model;
-  if (model.path !== null) problems.push(noWeights(`${key}.path`, 'random weights', model.path));
+  if (model.path !== null) return folderProblems(`${key}.path`, model.path);
   if (hidden_size % (2 * num_heads) !== 0) {
     const expected = `a multiple of 2 × num_heads = ${2 * num_heads} (rotary positions turn pairs)`;
     problems.push(`${key}.hidden_size: expected ${expected}, got ${hidden_size}`);
@@ -122,7 +124,7 @@ function runProblems({ data, trainer, generator }: Config, { env = process.env, 
     problems.push('data.val_data: expected at least one file, or trainer.eval_interval=-1 for no evaluation, got none');
   }
   const { path } = trainer.ref.model;
-  if (path !== null) problems.push(noWeights('trainer.ref.model.path', "the policy's weights", path));
+  if (path !== null) problems.push(...folderProblems('trainer.ref.model.path', path));
   const unusable = trainer.device === null ? null : (unusableDevice?.(trainer.device) ?? null);
   if (unusable !== null) problems.push(`trainer.device: '${trainer.device}' cannot be used here: ${unusable}`);
   const { max_turns } = generator;
@@ -133,6 +135,7 @@ function runProblems({ data, trainer, generator }: Config, { env = process.env, 
   return problems;
 }
 
-function noWeights(key: string, instead: string, path: string): string {
-  return `${key}: loading weights is known but not supported yet; expected null (${instead}), got '${path}'`;
+function folderProblems(key: string, path: string): string[] {
+  if (existsSync(join(path, 'config.json'))) return [];
+  return [`${key}: expected a model's folder with config.json (Hugging Face's layout, or a checkpoint's global_step_N/policy), got '${path}'`];
 }

@@ -1,7 +1,7 @@
 /** Reading and writing whole files, with errors that name them. */
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { DataError } from '../errors';
+import { DataError, showValue } from '../errors';
 
 /** The bytes of a file. @throws DataError that names the file. */
 export function readBytes(file: string): Buffer {
@@ -14,12 +14,25 @@ export function readBytes(file: string): Buffer {
   }
 }
 
-/** Writes a file beside its place and renames it, so that a file of that name is always a whole one. Makes its folder. */
+/** The object of a JSON file. @throws DataError that names the file. */
+export function readJsonObject(file: string): Record<string, unknown> {
+  const text = readBytes(file).toString('utf8');
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new DataError(`${file}: malformed JSON (${(error as Error).message})`, { cause: error });
+  }
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  throw new DataError(`${file}: expected a JSON object, got ${showValue(value)}`);
+}
+
+/** Writes a file beside its place, synced, and renames it, so that a file of that name is always a whole one. Makes its folder. */
 export function writeWhole(file: string, content: string | Uint8Array): void {
   const unfinished = `${file}.${process.pid}.tmp`;
   try {
     mkdirSync(dirname(file), { recursive: true });
-    writeFileSync(unfinished, content);
+    writeFileSync(unfinished, content, { flush: true });
     renameSync(unfinished, file);
   } catch (error) {
     if (existsSync(unfinished)) rmSync(unfinished);

@@ -15,6 +15,8 @@ export interface Tokenizer {
   decode(ids: Iterable<number>): string;
   /** The ids of a conversation, up to where the model's answer begins. */
   encodeChat(messages: readonly ChatMessage[]): number[];
+  /** The files that `loadTokenizer` makes it from, by name: they are saved beside a model's weights. Default none. */
+  readonly files?: ReadonlyMap<string, string | Uint8Array>;
 }
 
 /** One token for each byte of the text in UTF-8, so any text at all: ids 0–255, then padding, then the end. */
@@ -108,6 +110,19 @@ export function createTokenizer(name: string): Tokenizer {
 export function listTokenizers(): string[] {
   return tokenizers.list();
 }
+
+/**
+ * What a model's folder says of a tokenizer that is known by name: its own files, or its name in `tokenizer_config.json`; nothing of one that
+ * has neither.
+ */
+export function tokenizerFiles(tokenizer: Tokenizer): ReadonlyMap<string, string | Uint8Array> {
+  if (tokenizer.files) return tokenizer.files;
+  const name = listTokenizers().find((each) => tokenizers.get(each) === tokenizer.constructor);
+  return new Map(name === undefined ? [] : [['tokenizer_config.json', `${JSON.stringify({ [nameKey]: name }, null, 2)}\n`]]);
+}
+
+/** The key of `tokenizer_config.json` that holds a registered tokenizer's name. */
+export const nameKey = 'vantage_tokenizer';
 
 registerTokenizer('byte', ByteTokenizer, { keepExisting: true });
 registerTokenizer('word', WordTokenizer, { keepExisting: true });

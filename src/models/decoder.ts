@@ -3,7 +3,7 @@ import { TensorError } from '../errors';
 import { arange, attention, evaluate, ones, randomNormal, tensor, where, zeros, type DType, type RandomKey, type Tensor } from '../tensor';
 import { formatShape, sameShape } from '../tensor/shape';
 import type { KeyValueCache } from './cache';
-import { parameterShapes, transformerConfig, type ResolvedConfig, type TransformerConfig } from './config';
+import { transformerConfig, type ResolvedConfig, type TransformerConfig } from './config';
 import { linear, rmsNorm, rotate, rotationAt, rotationTable, swiglu, type Rotation } from './layers';
 
 export interface InitializeOptions {
@@ -55,19 +55,25 @@ export function randomParameters(
  */
 export abstract class Decoder {
   readonly config: ResolvedConfig;
+  /** The class of transformers that reads the model's weights. */
+  abstract readonly architecture: string;
+  /** Files that belong beside the weights wherever they are saved (the tokenizer's, `generation_config.json`), by name. */
+  companions: ReadonlyMap<string, string | Uint8Array> = new Map();
   private table: Tensor | null = null;
 
   /**
    * @param parameters tensors under their Hugging Face names, all of one floating dtype; the model owns them from now on
+   * @param endIds the token ids that end a text by the model's own account
    * @throws TensorError naming a parameter that is missing, unknown or of another shape or dtype
    */
   protected constructor(
     config: TransformerConfig,
     readonly parameters: Map<string, Tensor>,
-    head: (config: ResolvedConfig) => Map<string, number[]>,
+    shapesOf: (config: ResolvedConfig) => Map<string, number[]>,
+    readonly endIds: readonly number[] = [],
   ) {
     this.config = transformerConfig(config);
-    const shapes = new Map([...parameterShapes(this.config), ...head(this.config)]);
+    const shapes = shapesOf(this.config);
     for (const [name, shape] of shapes) {
       const given = parameters.get(name);
       if (!given) throw new TensorError(`parameter '${name}': expected shape ${formatShape(shape)}, got none`);

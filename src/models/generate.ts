@@ -16,7 +16,7 @@ export interface GenerateOptions {
   topK?: number;
   /** Drops tokens below this share of the likeliest one's probability. Default 0: none. */
   minP?: number;
-  /** The token that ends a response. */
+  /** The token that ends a response, beside those of the model's `endIds`. */
   eosId: number;
   /** What stands in padded columns. */
   padId: number;
@@ -44,7 +44,7 @@ export interface Generation {
   responses: number[][];
   /** log p of each token under softmax(logits / temperature), before top-p, top-k and min-p cut it (temperature 0: of softmax(logits)). */
   logProbs: number[][];
-  /** `stop` where the response ends with `eosId`. */
+  /** `stop` where the response ends with a token that ends responses. */
   stopReasons: StopReason[];
 }
 
@@ -92,6 +92,7 @@ export function generate(model: Transformer, prompts: readonly (readonly number[
   const responses: number[][] = Array.from({ length: rows }, () => []);
   const logProbs: number[][] = Array.from({ length: rows }, () => []);
   const stopReasons: StopReason[] = new Array<StopReason>(rows).fill('length');
+  const ends = new Set([eosId, ...model.endIds]);
   let open = rows;
   tidy(() => {
     const cache = new KeyValueCache(model.config, rows, bucket(padded.width + maxLength), model.dtype);
@@ -103,7 +104,7 @@ export function generate(model: Transformer, prompts: readonly (readonly number[
       const all = repeatRows(logits, rows / logits.shape[0]!);
       const sampled = sampleTokens(all, { temperature, topP, topK, minP, key: drawKey, counter: 0 });
       evaluate([sampled.ids, sampled.logProbs, ...cache.tensors]);
-      open -= record(sampled.ids.dataSync() as Int32Array, sampled.logProbs.dataSync(), eosId, responses, logProbs, stopReasons);
+      open -= record(sampled.ids.dataSync() as Int32Array, sampled.logProbs.dataSync(), ends, responses, logProbs, stopReasons);
       return sampled.ids.keep();
     };
     let last = tidy(() => step(tensor(padded.ids, { shape: [prompts.length, padded.width] }), promptStart, key.fold(0)));
@@ -122,7 +123,7 @@ export function generate(model: Transformer, prompts: readonly (readonly number[
 function record(
   ids: Int32Array,
   stepLogProbs: ArrayLike<number>,
-  eosId: number,
+  ends: ReadonlySet<number>,
   responses: number[][],
   logProbs: number[][],
   stopReasons: StopReason[],
@@ -132,7 +133,7 @@ function record(
     if (stopReasons[row] === 'stop') continue;
     responses[row]!.push(ids[row]!);
     logProbs[row]!.push(stepLogProbs[row]!);
-    if (ids[row] === eosId) {
+    if (ends.has(ids[row]!)) {
       stopReasons[row] = 'stop';
       ended++;
     }

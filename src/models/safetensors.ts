@@ -9,20 +9,28 @@ import { DataError } from '../errors';
 import type { DType, Tensor } from '../tensor';
 import { defaultDevice } from '../tensor/memory';
 import { storedTensor } from '../tensor/tensor';
-import { dtypes, toStored, type NumericArray } from '../tensor/dtype';
+import { bfloat16Words, dtypes, fromFloat16, type NumericArray } from '../tensor/dtype';
 import { describe, formatShape, sizeOf } from '../tensor/shape';
 
 const formatNames: Record<DType, string> = { float32: 'F32', float64: 'F64', bfloat16: 'BF16', int32: 'I32', uint8: 'U8', bool: 'BOOL' };
-const dtypeOfName = new Map(Object.entries(formatNames).map(([dtype, name]) => [name, dtype as DType]));
+/** What a stored dtype becomes in memory: itself, but for float16, which no kernel computes with and float32 holds exactly. */
+const dtypeOfName = new Map<string, DType>([...Object.entries(formatNames).map(([dtype, name]): [string, DType] => [name, dtype as DType]), ['F16', 'float32']]);
 
 /** The limit of the reference implementation. */
 const MAX_HEADER_BYTES = 100_000_000;
 
-/** One tensor of a file: where its bytes lie after the header. */
-interface Entry {
-  name: string;
+/** One tensor of a file. */
+export interface StoredTensor {
+  /** The dtype's name in the file: F32, BF16, F16, … */
+  format: string;
+  /** As it is read. */
   dtype: DType;
-  shape: number[];
+  shape: readonly number[];
+}
+
+/** Where its bytes lie after the header. */
+interface Entry extends StoredTensor {
+  name: string;
   begin: number;
   end: number;
 }
@@ -35,16 +43,20 @@ export interface SafetensorsFile {
 /**
  * Writes tensors to a file that appears whole or not at all: it is written beside its place, synced, and renamed.
  * Evaluates the tensors one at a time.
+ *
+ * @param dtype what they are converted to. Default: each as it is
  */
-export function writeSafetensors(file: string, tensors: ReadonlyMap<string, Tensor>, metadata: Record<string, string> = {}): void {
+export function writeSafetensors(file: string, tensors: ReadonlyMap<string, Tensor>, metadata: Record<string, string> = {}, dtype?: DType): void {
   const temporary = `${file}.${process.pid}.tmp`;
   const descriptor = openSync(temporary, 'w');
   try {
     try {
-      writeAll(descriptor, headerBytes(tensors, metadata));
+      writeAll(descriptor, headerBytes(tensors, metadata, dtype));
       for (const x of tensors.values()) {
-        const values = x.dataSync();
-        const stored = x.dtype === 'bfloat16' ? toStored(values, 'bfloat16') : values;
+        const converted = x.cast(dtype ?? x.dtype);
+        const values = converted.dataSync();
+        if (converted !== x) converted.dispose();
+        const stored = values instanceof Float32Array && (dtype ?? x.dtype) === 'bfloat16' ? bfloat16Words(values) : values;
         writeAll(descriptor, new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength));
       }
       fsyncSync(descriptor);
@@ -66,6 +78,32 @@ export function writeSafetensors(file: string, tensors: ReadonlyMap<string, Tens
  *   that do not fit shapes; tensors that overlap, leave gaps or do not fill the file
  */
 export function readSafetensors(file: string): SafetensorsFile {
+  return withSafetensors(file, ({ stored, metadata, read }) => {
+    const tensors = new Map<string, Tensor>();
+    try {
+      for (const name of stored.keys()) tensors.set(name, read(name));
+    } catch (error) {
+      for (const x of tensors.values()) x.dispose();
+      throw error;
+    }
+    return { tensors, metadata };
+  });
+}
+
+/** An open file: what stands in its header, and its tensors one at a time. */
+export interface OpenSafetensors {
+  /** By name, in the order of the header. */
+  stored: ReadonlyMap<string, StoredTensor>;
+  metadata: Record<string, string>;
+  /** A tensor of the file; float16 comes as float32. */
+  read(name: string): Tensor;
+}
+
+/**
+ * Opens a file for `use`, which picks the tensors that it wants: nothing else is read.
+ * @throws DataError as {@link readSafetensors}
+ */
+export function withSafetensors<Result>(file: string, use: (opened: OpenSafetensors) => Result): Result {
   let descriptor: number;
   try {
     descriptor = openSync(file, 'r');
@@ -76,23 +114,22 @@ export function readSafetensors(file: string): SafetensorsFile {
     const bytes = fstatSync(descriptor).size;
     const { header, dataStart } = readHeader(file, descriptor, bytes);
     const { entries, metadata } = parseHeader(file, header, bytes - dataStart);
-    const tensors = new Map<string, Tensor>();
-    try {
-      for (const entry of entries) tensors.set(entry.name, readTensor(file, descriptor, dataStart, entry));
-    } catch (error) {
-      for (const x of tensors.values()) x.dispose();
-      throw error;
-    }
-    return { tensors, metadata };
+    const byName = new Map(entries.map((entry) => [entry.name, entry]));
+    return use({
+      stored: byName,
+      metadata,
+      read: (name) => readTensor(file, descriptor, dataStart, byName.get(name)!),
+    });
   } finally {
     closeSync(descriptor);
   }
 }
 
-function headerBytes(tensors: ReadonlyMap<string, Tensor>, metadata: Record<string, string>): Uint8Array {
+function headerBytes(tensors: ReadonlyMap<string, Tensor>, metadata: Record<string, string>, as?: DType): Uint8Array {
   let offset = 0;
   const rows: [string, unknown][] = [['__metadata__', metadata]];
-  for (const [name, { dtype, shape, size }] of tensors) {
+  for (const [name, { dtype: own, shape, size }] of tensors) {
+    const dtype = as ?? own;
     if (name === '__metadata__') {
       throw new DataError('writeSafetensors: expected a name other than __metadata__, which the format reserves');
     }
@@ -164,18 +201,19 @@ function parseEntry(file: string, name: string, value: unknown): Entry {
     throw new DataError(`${file}: tensor '${name}': expected ${what}, got ${describe(got)}`);
   };
   if (!isObject(value)) return fail('an object with dtype, shape and data_offsets', value);
-  const dtype = dtypeOfName.get(value.dtype as string);
+  const format = value.dtype as string;
+  const dtype = dtypeOfName.get(format);
   if (!dtype) return fail(`dtype ${[...dtypeOfName.keys()].join(', ')}`, value.dtype);
   const shape = value.shape;
   if (!isCounts(shape) || !Number.isSafeInteger(sizeOf(shape))) return fail('shape, an array of non-negative integers', shape);
   const offsets = value.data_offsets;
   if (!isCounts(offsets) || offsets.length !== 2) return fail('data_offsets, two non-negative integers', offsets);
   const [begin, end] = offsets as [number, number];
-  const wanted = sizeOf(shape) * dtypes[dtype].bytes;
+  const wanted = sizeOf(shape) * (format === 'F16' ? 2 : dtypes[dtype].bytes);
   if (end - begin !== wanted) {
-    throw new DataError(`${file}: tensor '${name}': expected ${wanted} bytes for ${value.dtype} ${formatShape(shape)}, got ${end - begin}`);
+    throw new DataError(`${file}: tensor '${name}': expected ${wanted} bytes for ${format} ${formatShape(shape)}, got ${end - begin}`);
   }
-  return { name, dtype, shape, begin, end };
+  return { name, format, dtype, shape, begin, end };
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {
@@ -186,8 +224,9 @@ function isCounts(value: unknown): value is number[] {
   return Array.isArray(value) && value.every((item) => Number.isSafeInteger(item) && item >= 0);
 }
 
-function readTensor(file: string, descriptor: number, dataStart: number, { name, dtype, shape, begin, end }: Entry): Tensor {
+function readTensor(file: string, descriptor: number, dataStart: number, { name, format, dtype, shape, begin, end }: Entry): Tensor {
   const bytes = readBytes(file, descriptor, dataStart + begin, end - begin);
+  if (format === 'F16') return storedTensor(fromFloat16(new Uint16Array(bytes.buffer)), dtype, shape, defaultDevice());
   const Stored = dtypes[dtype].stored as unknown as new (buffer: ArrayBuffer) => NumericArray;
   const stored = new Stored(bytes.buffer as ArrayBuffer);
   if (dtype === 'bool' && stored.some((value) => value > 1)) {

@@ -18,6 +18,11 @@ export interface LogProbs {
   entropy: Tensor;
 }
 
+export interface TransformerOptions {
+  /** The token ids that end a text by the model's own account (`generation_config.json`): sampling stops at each of them. Default none. */
+  endIds?: readonly number[];
+}
+
 /**
  * A causal language model of the Qwen2 family, from tens of thousands of weights to billions.
  *
@@ -27,17 +32,16 @@ export interface LogProbs {
  * const { logProbs } = model.logProbs(tensor([[3, 9, 11, 9]], { dtype: 'int32' }), tensor([0], { dtype: 'int32' }), { from: 2 });
  */
 export class Transformer extends Decoder {
-  constructor(config: TransformerConfig, parameters: Map<string, Tensor>) {
-    super(config, parameters, headShapes);
+  readonly architecture: string = 'Qwen2ForCausalLM';
+
+  constructor(config: TransformerConfig, parameters: Map<string, Tensor>, { endIds }: TransformerOptions = {}) {
+    super(config, parameters, policyShapes, endIds);
   }
 
   /** A model with random weights. See {@link randomParameters} for their distribution. */
-  static initialize(config: TransformerConfig, key: RandomKey, options?: InitializeOptions): Transformer {
+  static initialize(config: TransformerConfig, key: RandomKey, options?: InitializeOptions & TransformerOptions): Transformer {
     const resolved = transformerConfig(config);
-    return new Transformer(
-      resolved,
-      randomParameters(resolved, new Map([...parameterShapes(resolved), ...headShapes(resolved)]), key, options),
-    );
+    return new Transformer(resolved, randomParameters(resolved, policyShapes(resolved), key, options), options);
   }
 
   /** hidden [.., D] → logits [.., vocabSize]. */
@@ -65,10 +69,12 @@ export class Transformer extends Decoder {
 
   /** A copy with weights of its own, which later updates leave alone: a reference policy. */
   clone(): Transformer {
-    return new Transformer(this.config, this.copyParameters());
+    return new Transformer(this.config, this.copyParameters(), this);
   }
 }
 
-function headShapes({ vocabSize, hiddenSize, tieWordEmbeddings }: ResolvedConfig): Map<string, number[]> {
-  return new Map(tieWordEmbeddings ? [] : [['lm_head.weight', [vocabSize, hiddenSize]]]);
+/** Names and shapes of a language model's parameters. */
+export function policyShapes(config: ResolvedConfig): Map<string, number[]> {
+  const shapes = parameterShapes(config);
+  return config.tieWordEmbeddings ? shapes : shapes.set('lm_head.weight', [config.vocabSize, config.hiddenSize]);
 }

@@ -1,21 +1,22 @@
 /** The critic: a decoder with a scalar head. */
-import type { RandomKey, Tensor } from '../tensor';
+import type { DType, RandomKey, Tensor } from '../tensor';
 import { zeros } from '../tensor';
 import { parameterShapes, transformerConfig, type ResolvedConfig, type TransformerConfig } from './config';
 import { checkBatch, checkFrom, Decoder, randomParameters, type InitializeOptions } from './decoder';
 
 /** A value model: the trunk of a {@link Transformer}, then one weight vector, `score.weight` [1, D]. */
 export class ValueModel extends Decoder {
+  readonly architecture: string = 'Qwen2ForSequenceClassification';
+
   constructor(config: TransformerConfig, parameters: Map<string, Tensor>) {
-    super(config, parameters, headShapes);
+    super(config, parameters, valueShapes);
   }
 
   /** A value model with a random trunk and a head of zeros: every value is 0 until it has learnt. */
   static initialize(config: TransformerConfig, key: RandomKey, options?: InitializeOptions): ValueModel {
     const resolved = transformerConfig(config);
     const parameters = randomParameters(resolved, parameterShapes(resolved), key, options);
-    for (const [name, shape] of headShapes(resolved)) parameters.set(name, zeros(shape, { dtype: options?.dtype }).realize());
-    return new ValueModel(resolved, parameters);
+    return new ValueModel(resolved, parameters.set('score.weight', valueHead(resolved, options?.dtype)));
   }
 
   /**
@@ -38,6 +39,12 @@ export class ValueModel extends Decoder {
   }
 }
 
-function headShapes({ hiddenSize }: ResolvedConfig): Map<string, number[]> {
-  return new Map([['score.weight', [1, hiddenSize]]]);
+/** Names and shapes of a value model's parameters. */
+export function valueShapes(config: ResolvedConfig): Map<string, number[]> {
+  return parameterShapes(config).set('score.weight', [1, config.hiddenSize]);
+}
+
+/** A head that has learnt nothing yet. */
+export function valueHead({ hiddenSize }: ResolvedConfig, dtype?: DType): Tensor {
+  return zeros([1, hiddenSize], { dtype }).realize();
 }

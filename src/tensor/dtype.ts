@@ -61,6 +61,31 @@ export function fromBfloat16Bits(word: number): number {
   return bits.getFloat32(0);
 }
 
+/** The words of numbers that bfloat16 holds exactly: nothing is rounded. */
+export function bfloat16Words(values: Float32Array): Uint16Array {
+  const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const upper = new Uint16Array(words.length);
+  for (let i = 0; i < words.length; i++) upper[i] = words[i]! >>> 16;
+  return upper;
+}
+
+let float16Numbers: Float32Array | undefined;
+
+/** The numbers that words of IEEE half precision stand for: float32 holds each of them exactly. */
+export function fromFloat16(words: Uint16Array): Float32Array {
+  float16Numbers ??= Float32Array.from({ length: 1 << 16 }, (_, word) => fromFloat16Bits(word));
+  const values = new Float32Array(words.length);
+  for (let i = 0; i < words.length; i++) values[i] = float16Numbers[words[i]!]!;
+  return values;
+}
+
+function fromFloat16Bits(word: number): number {
+  const sign = word >> 15 ? -1 : 1;
+  const [exponent, fraction] = [(word >> 10) & 0x1f, word & 0x3ff];
+  if (exponent === 0x1f) return fraction === 0 ? sign * Infinity : NaN;
+  return exponent === 0 ? sign * fraction * 2 ** -24 : sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
 /** Converts numbers to the array that holds `dtype` in memory: integers truncate and saturate, bool is 0 or 1. */
 export function toStored(values: ArrayLike<number | boolean>, dtype: DType): NumericArray {
   const stored = new dtypes[dtype].stored(values.length);

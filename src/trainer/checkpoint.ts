@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import type { DataLoaderState } from '../data';
 import { syncFolder } from '../data/files';
 import { DataError, showValue } from '../errors';
-import { type Decoder, readSafetensors, writeSafetensors } from '../models';
+import { type Decoder, readSafetensors, saveHuggingFace, writeSafetensors } from '../models';
 import type { Tensor } from '../tensor';
 import type { SavedEstimator } from './estimator_state';
 import type { Trained } from './update';
@@ -48,7 +48,7 @@ export function saveCheckpoint(path: string, models: CheckpointModels, state: Tr
     for (const [name, { model, optimizer }] of Object.entries(models)) {
       mkdirSync(join(draft, name), { recursive: true });
       const { step, tensors } = optimizer.state();
-      writeSafetensors(join(draft, name, 'model.safetensors'), model.parameters, { format: 'pt' });
+      saveHuggingFace(join(draft, name), model, { maxShardBytes: Infinity });
       writeSafetensors(join(draft, name, 'optimizer.safetensors'), tensors, { step: String(step) });
     }
     // It may hold something for each prompt, and is kept out of what people read.

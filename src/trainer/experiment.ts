@@ -1,4 +1,6 @@
 /** A run from its configuration: what is trained, on what, with what. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { getAdvantageEstimator, hasAdvantageEstimator, listAdvantageEstimators } from '../advantages';
 import {
   type Config,
@@ -8,12 +10,12 @@ import {
   validateConfig,
   validateDatasetSize,
 } from '../config';
-import { createTokenizer, PromptDataset, type Tokenizer, tokenizers } from '../data';
+import { createTokenizer, loadTokenizer, PromptDataset, type Tokenizer, tokenizerFiles, tokenizers } from '../data';
 import { environments, type EnvironmentClass, getEnvironment } from '../environments';
-import { VantageError } from '../errors';
+import { ConfigError, VantageError } from '../errors';
 import { deviceInfo } from '../native';
 import { policyLosses } from '../losses';
-import { AdamW, type Decoder, Transformer, type TransformerConfig, ValueModel } from '../models';
+import { AdamW, type Decoder, loadTransformer, loadValueModel, Transformer, type TransformerConfig, ValueModel } from '../models';
 import { setDefaultDevice } from '../tensor';
 import { createTrackers, listTrackers, type Tracker } from '../tracking';
 import { ownFolder } from './folder';
@@ -39,7 +41,9 @@ export class Experiment {
   constructor(readonly config: Config) {}
 
   tokenizer(): Tokenizer {
-    return createTokenizer(this.config.trainer.tokenizer);
+    const { tokenizer: name, policy } = this.config.trainer;
+    if (name !== null) return tokenizers.has(name) ? createTokenizer(name) : loadTokenizer(name);
+    return policy.model.path === null ? createTokenizer('byte') : loadTokenizer(policy.model.path);
   }
 
   trainDataset(tokenizer: Tokenizer): Promise<PromptDataset> {
@@ -58,24 +62,30 @@ export class Experiment {
     return getEnvironment(name);
   }
 
-  /** The policy, with random weights that follow from the seed. */
+  /** The policy: the weights of `trainer.policy.model.path`, or random ones that follow from the seed. */
   policy(tokenizer: Tokenizer): Transformer {
     const { model, seed } = { model: this.config.trainer.policy.model, seed: this.config.trainer.seed };
-    return Transformer.initialize(shapeOf(model, tokenizer), stream(seed, 'policy'), { std: model.initializer_range ?? undefined });
+    if (model.path !== null) return checkVocabulary('trainer.policy.model.path', loadTransformer(model.path), tokenizer.vocabSize);
+    const options = { std: model.initializer_range ?? undefined, endIds: [tokenizer.eosId] };
+    return Transformer.initialize(shapeOf(model, tokenizer), stream(seed, 'policy'), options);
   }
 
   /** The value model, or null where `trainer.critic.model` is null. */
   critic(tokenizer: Tokenizer): ValueModel | null {
     const { critic, seed } = this.config.trainer;
     if (critic.model === null) return null;
+    const { path } = critic.model;
+    if (path !== null) return checkVocabulary('trainer.critic.model.path', loadValueModel(path), tokenizer.vocabSize);
     return ValueModel.initialize(shapeOf(critic.model, tokenizer), stream(seed, 'critic'), { std: critic.model.initializer_range ?? undefined });
   }
 
-  /** The frozen policy of the KL terms: a copy of the policy as it begins, or null where nothing asks for one. */
+  /** The frozen policy of the KL terms: that of `trainer.ref.model.path`, or a copy of the policy as it begins; null where nothing asks for one. */
   reference(policy: Transformer): Transformer | null {
     const { use_kl_loss, use_kl_in_reward, advantage_estimator } = this.config.trainer.algorithm;
     const isUsed = use_kl_loss || use_kl_in_reward || requires(advantage_estimator, 'refLogProbs');
-    return isUsed ? policy.clone() : null;
+    if (!isUsed) return null;
+    const { path } = this.config.trainer.ref.model;
+    return path === null ? policy.clone() : checkVocabulary('trainer.ref.model.path', loadTransformer(path), policy.config.vocabSize);
   }
 
   generator(parts: RolloutParts): Rollout {
@@ -141,6 +151,7 @@ export class Experiment {
     const { trainer } = this.config;
     const policy = this.policy(tokenizer);
     const critic = this.critic(tokenizer);
+    for (const model of [policy, critic]) if (model) model.companions = companionsOf(model, tokenizer);
     return {
       policy: trained(policy, trainer.policy.optimizer_config),
       critic: critic && trained(critic, trainer.critic.optimizer_config),
@@ -201,7 +212,7 @@ function validate(config: Config): void {
     estimators: { has: hasAdvantageEstimator, list: listAdvantageEstimators },
     policyLosses,
     environments,
-    tokenizers,
+    tokenizers: { has: (name) => tokenizers.has(name) || isTokenizerFolder(name), list: () => tokenizers.list() },
     loggers: listTrackers(),
     unusableDevice: (device) => deviceInfo(device).reason ?? null,
     needsValues: (name) => hasAdvantageEstimator(name) && requires(name, 'values'),
@@ -210,6 +221,23 @@ function validate(config: Config): void {
 
 function requires(estimator: string, input: 'values' | 'refLogProbs'): boolean {
   return getAdvantageEstimator(estimator).requires?.includes(input) ?? false;
+}
+
+/** What a checkpoint needs beside the weights to be a model's folder. */
+function companionsOf({ companions }: Decoder, tokenizer: Tokenizer): Decoder['companions'] {
+  const generation = [...companions].filter(([name]) => name === 'generation_config.json');
+  return new Map([...tokenizerFiles(tokenizer), ...generation]);
+}
+
+function isTokenizerFolder(path: string): boolean {
+  return ['tokenizer.json', 'tokenizer_config.json'].some((name) => existsSync(join(path, name)));
+}
+
+function checkVocabulary<Model extends Decoder>(key: string, model: Model, atLeast: number): Model {
+  const { vocabSize } = model.config;
+  if (vocabSize >= atLeast) return model;
+  model.dispose();
+  throw new ConfigError(`${key}: expected a vocabulary of at least ${atLeast} tokens, as the tokenizer and the policy have, got ${vocabSize}`);
 }
 
 function shapeOf(model: ModelConfig, tokenizer: Tokenizer): TransformerConfig {

@@ -25,7 +25,7 @@ async function vantage(...argv: string[]): Promise<{ code: number; out: string; 
 
 test('--help, --version and the help of a command', async () => {
   const help = await vantage('--help');
-  for (const name of ['prepare', 'train', 'list']) {
+  for (const name of ['prepare', 'train', 'export', 'list']) {
     expect(help.out).toContain(`  ${name} `);
     const own = await vantage(name, '--help');
     expect([own.code, own.err]).toEqual([0, '']);
@@ -37,8 +37,8 @@ test('--help, --version and the help of a command', async () => {
 });
 
 test.each([
-  [[], 'expected a command: prepare, train, list'],
-  [['prepar'], "Unknown command 'prepar'. Did you mean 'prepare'? There are: prepare, train, list"],
+  [[], 'expected a command: prepare, train, export, list'],
+  [['prepar'], "Unknown command 'prepar'. Did you mean 'prepare'? There are: prepare, train, export, list"],
   [['constructor'], "Unknown command 'constructor'."],
   [['prepare'], 'prepare: expected a dataset: gsm8k, gmax, max4'],
   [['prepare', 'gmx'], "Unknown dataset 'gmx'. Did you mean 'gmax'?"],

@@ -55,10 +55,10 @@ test.each([
   ['trainer.policy.model.num_kv_heads=3', 'trainer.policy.model.num_kv_heads: expected a divisor of num_heads=4, got 3'],
   [
     'trainer.policy.model.path=qwen',
-    "trainer.policy.model.path: loading weights is known but not supported yet; expected null (random weights), got 'qwen'",
+    "trainer.policy.model.path: expected a model's folder with config.json (Hugging Face's layout, or a checkpoint's global_step_N/policy), got 'qwen'",
   ],
   ['trainer.critic.model.num_kv_heads=3', 'trainer.critic.model.num_kv_heads: expected a divisor'],
-  ['trainer.ref.model.path=qwen', 'trainer.ref.model.path: loading weights is known but not supported yet'],
+  ['trainer.ref.model.path=qwen', "trainer.ref.model.path: expected a model's folder with config.json"],
   ['generator.max_turns=2', 'generator.max_turns: several turns are known but not supported yet; expected 1, got 2'],
   ['data.train_data=[]', 'data.train_data: expected at least one file, got none'],
   ['data.val_data=[]', 'data.val_data: expected at least one file, or trainer.eval_interval=-1'],

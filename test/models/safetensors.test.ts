@@ -88,6 +88,15 @@ describe('safetensors', () => {
     expect(tensors.get('b')!.toArray()).toEqual([2, 3]);
   });
 
+  test('float16 comes as float32, exactly', () => {
+    const words = [0x0000, 0x8000, 0x0001, 0x03ff, 0x0400, 0x3c00, 0xc248, 0x7bff, 0x7c00, 0xfc00, 0x7e00, 0x3555];
+    write({ x: entry([3, 4], 0, 24, 'F16') }, Buffer.from(Uint16Array.from(words).buffer));
+    const x = readSafetensors(file).tensors.get('x')!;
+    expect([x.dtype, x.shape]).toEqual(['float32', [3, 4]]);
+    const expected = [0, -0, 2 ** -24, 1023 * 2 ** -24, 2 ** -14, 1, -3.140625, 65504, Infinity, -Infinity, NaN, 0.333251953125];
+    expect([...x.dataSync()]).toEqual(expected);
+  });
+
   test('a write that fails leaves the old file and nothing else', () => {
     writeSafetensors(file, new Map([['x', tensor([1])]]));
     const disposed = tensor([2]).add(1);
@@ -130,7 +139,7 @@ describe('safetensors', () => {
     [
       'an unknown dtype',
       () => write({ x: entry([1], 0, 8, 'I64') }, 8),
-      "tensor 'x': expected dtype F32, F64, BF16, I32, U8, BOOL, got 'I64'",
+      "tensor 'x': expected dtype F32, F64, BF16, I32, U8, BOOL, F16, got 'I64'",
     ],
     ['no dtype', () => write({ x: { shape: [1], data_offsets: [0, 4] } }, 4), "tensor 'x': expected dtype"],
     ['a dtype named like a method', () => write({ x: entry([1], 0, 4, 'constructor') }, 4), "got 'constructor'"],
