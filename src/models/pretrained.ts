@@ -82,7 +82,7 @@ export function loadValueModel(folder: string, options?: LoadOptions): ValueMode
 export function saveHuggingFace(folder: string, model: Decoder, options?: SaveOptions): void {
   checkFolder('saveHuggingFace', folder);
   if (!(model instanceof Decoder)) throw new TensorError(`saveHuggingFace: model: expected a Transformer or a ValueModel, got ${showValue(model)}`);
-  const { dtype = model.dtype, maxShardBytes = 5e9, tokenizer } = checkOptions('saveHuggingFace', options);
+  const { dtype = model.dtype, maxShardBytes = 5e9, tokenizer } = checkOptions('saveHuggingFace', options, ['dtype', 'maxShardBytes', 'tokenizer']);
   checkDType('saveHuggingFace', dtype, ['float32', 'bfloat16', 'float64']);
   if (typeof maxShardBytes !== 'number' || !(maxShardBytes > 0)) throw new TensorError(`saveHuggingFace: maxShardBytes: expected a positive number, got ${showValue(maxShardBytes)}`);
   try {
@@ -116,7 +116,7 @@ function writeModel(folder: string, model: Decoder, dtype: DType, maxShardBytes:
 
 function checkLoading(operation: string, folder: unknown, options: LoadOptions | undefined): DType {
   checkFolder(operation, folder);
-  const { dtype = 'float32' } = checkOptions(operation, options);
+  const { dtype = 'float32' } = checkOptions(operation, options, ['dtype']);
   checkDType(operation, dtype, ['float32', 'float64']);
   return dtype;
 }
