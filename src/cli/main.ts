@@ -4,11 +4,13 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { VantageError } from '../errors';
 import { type Command, print, unknownWord, UsageError } from './command';
+import { compare } from './compare';
 import { list } from './list';
 import { prepare } from './prepare';
+import { report } from './report';
 import { train } from './train';
 
-const commands: Record<string, Command> = { prepare, train, list };
+const commands: Record<string, Command> = { prepare, train, compare, report, list };
 
 /** @returns the exit code */
 export async function run(argv: readonly string[]): Promise<number> {
