@@ -50,7 +50,7 @@ export function chart({ title, lines, steps, main = false, unit, target }: Chart
   const ticks = main ? 5 : 3;
   const x = stepAxis(steps, main ? 8 : 4);
   const y = valueAxis(values, { unit, ticks });
-  const log = suitsLog(values) ? logAxis(values, { ticks }) : null;
+  const log = !unit && suitsLog(values) ? logAxis(values, { ticks }) : null;
   // Of a single line the last value stands beside the title.
   const rest = lines.length === 1 ? describe(lines[0].curve.values.at(-1) ?? NaN) : '';
   const isEmpty = lines.every(({ curve }) => curve.steps.length === 0);

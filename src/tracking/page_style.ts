@@ -34,6 +34,7 @@ h3 { display: flex; align-items: baseline; gap: 12px; margin: 0 0 12px; font-siz
 h3 span:first-child { min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .subtitle, .note { margin: 8px 0 0; color: var(--muted); max-width: 74ch; }
 .note { margin: 0 0 16px; font-size: 13px; }
+.plot + .note, .panel + .note { margin-top: 44px; }
 .figures { display: flex; flex-wrap: wrap; gap: 12px 48px; margin: 32px 0 36px; }
 .figures div { display: flex; flex-direction: column-reverse; justify-content: flex-end; }
 .figures dt { color: var(--muted); font-size: 13px; }
@@ -46,7 +47,7 @@ button:focus-visible, input:focus-visible, summary:focus-visible { outline: 2px 
 .legend button[aria-pressed="false"] .swatch { opacity: .3; }
 .swatch { display: inline-block; width: 18px; height: 3px; margin-right: 8px; vertical-align: middle; border-radius: 2px; background: var(--run); }
 .readout { margin-left: auto; color: var(--muted); font-weight: 400; white-space: pre; }
-.scale { padding: 0 7px; border: 1px solid var(--rule); border-radius: 9px; color: var(--muted); font-size: 11px; line-height: 16px; }
+.scale { padding: 0 7px; border: 1px solid var(--rule); border-radius: 9px; color: var(--muted); font-size: 11px; font-weight: 400; line-height: 16px; }
 .scale[aria-pressed="true"] { border-color: var(--accent); color: var(--accent); }
 .panel { min-width: 0; }
 .plot { position: relative; height: 108px; margin: 0 0 28px 46px; cursor: crosshair; touch-action: pan-y; }
@@ -59,7 +60,7 @@ path { fill: none; vector-effect: non-scaling-stroke; stroke-linecap: round; str
 .raw { stroke: var(--run); stroke-width: 1.25; opacity: .28; }
 .line { stroke: var(--run); stroke-width: 1.75; }
 .main .line { stroke-width: 2.25; }
-.band { fill: var(--run); opacity: .16; }
+.band { fill: var(--run); fill-opacity: .12; stroke: var(--run); stroke-opacity: .35; stroke-width: .75; }
 .x, .y, .goal, .none { position: absolute; color: var(--muted); font-size: 12px; line-height: 1; white-space: nowrap; }
 .y { right: calc(100% + 10px); transform: translateY(-50%); }
 .x { top: calc(100% + 10px); transform: translateX(-50%); }
@@ -70,7 +71,7 @@ path { fill: none; vector-effect: non-scaling-stroke; stroke-linecap: round; str
 .dot { width: 9px; height: 9px; margin: -4.5px; border-radius: 50%; background: var(--run); border: 2px solid var(--paper); }
 .pointed .cursor, .pointed .dot, .dot.alone { display: block; }
 [hidden] { display: none !important; }
-.tip { position: absolute; z-index: 1; top: 8px; padding: 8px 12px; border: 1px solid var(--rule); border-radius: 6px; background: var(--paper); font-size: 12px; line-height: 1.6; white-space: nowrap; pointer-events: none; box-shadow: 0 2px 12px rgb(0 0 0 / .08); }
+.tip { position: absolute; z-index: 1; top: 8px; padding: 8px 12px; border: 1px solid var(--rule); border-radius: 6px; background: var(--paper); font-size: 12px; line-height: 1.6; white-space: pre; pointer-events: none; box-shadow: 0 2px 12px rgb(0 0 0 / .08); }
 .tip b { font-weight: 500; }
 .tip .swatch { width: 12px; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(272px, 100%), 1fr)); gap: 12px 40px; margin-top: 44px; }
@@ -95,11 +96,13 @@ td.mark { color: var(--accent); font-weight: 600; }
 .steps { display: flex; align-items: center; gap: 16px; margin: 0 0 16px; font-size: 14px; }
 .steps input { flex: 1; min-width: 0; max-width: 420px; accent-color: var(--accent); }
 .scale-bar { display: flex; align-items: center; gap: 10px; margin: 0 0 16px; color: var(--muted); font-size: 13px; }
-.scale-bar i { width: 160px; height: 10px; border-radius: 5px; background: linear-gradient(90deg, rgb(var(--down) / .75), transparent, rgb(var(--up) / .75)); }
+.scale-bar i { width: 160px; height: 10px; border-radius: 5px; background: linear-gradient(90deg, rgb(var(--down) / .75), rgb(var(--down) / .12) 49%, transparent 49%, transparent 51%, rgb(var(--up) / .12) 51%, rgb(var(--up) / .75)); }
+.prompt b { display: block; font: 13px/1.5 var(--text); }
 .prompt { margin: 0 0 12px; color: var(--muted); font: 13px/1.7 var(--mono); white-space: pre-wrap; overflow-wrap: anywhere; max-height: 12em; overflow-y: auto; }
-.sample { display: grid; grid-template-columns: 84px 1fr; gap: 16px; margin: 0; padding: 10px 0; border-top: 1px solid var(--rule); }
+.sample { display: grid; grid-template-columns: 128px 1fr; gap: 16px; margin: 0; padding: 10px 0; border-top: 1px solid var(--rule); }
 .sample dt { color: var(--muted); font-size: 13px; line-height: 1.3; }
-.sample dt b { display: block; color: var(--ink); font: 400 20px/1.3 var(--serif); }
+.sample dt b { margin-right: 6px; color: var(--ink); font: 400 20px/1.3 var(--serif); }
+.sample dt span { display: block; }
 .sample dd { margin: 0; min-width: 0; font: 14px/2 var(--mono); white-space: pre-wrap; overflow-wrap: anywhere; }
 .t { padding: 3px 1px; border-radius: 3px; cursor: default; }
 .t.u { background: rgb(var(--up) / var(--a)); }
@@ -114,7 +117,7 @@ td.mark { color: var(--accent); font-weight: 600; }
   .main .plot { height: 230px; }
   .figures { gap: 12px 32px; }
   .sample { grid-template-columns: 1fr; gap: 4px; }
-  .sample dt b { display: inline; margin-right: 8px; }
+  .sample dt span { display: inline; margin-left: 12px; }
 }
 @media print { main { padding: 0; } .panel { break-inside: avoid; } }
 `;

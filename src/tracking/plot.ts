@@ -65,8 +65,10 @@ export function valueAxis(values: readonly number[], options: { unit?: boolean; 
     if (Number.isFinite(value)) [low, high] = [Math.min(low, value), Math.max(high, value)];
   }
   if (low > high || (options.unit && low >= 0 && high <= 1)) [low, high] = [0, 1];
-  const span = high - low || Math.abs(high) * 0.2 || 1;
-  if (low === high) [low, high] = [low - span / 2, high + span / 2];
+  // Values that differ by rounding only are one value: there are no round numbers between them.
+  const isConstant = high - low <= 1e-9 * Math.max(Math.abs(low), Math.abs(high));
+  const span = isConstant ? Math.abs(high) * 0.2 || 1 : high - low;
+  if (isConstant) [low, high] = [low - span / 2, high + span / 2];
   const spacing = roundSpacing(span, options.ticks);
   const ticks = multiples(Math.floor(low / spacing + 1e-9) * spacing, Math.ceil(high / spacing - 1e-9) * spacing, spacing);
   return { low: ticks[0], high: ticks[ticks.length - 1], ticks };

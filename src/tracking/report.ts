@@ -144,12 +144,13 @@ function figures(run: RunData, window: number): string {
   return `<dl class="figures">${rows.map(([value, label]) => `<div><dt>${label}</dt><dd>${value}</dd></div>`).join('')}</dl>`;
 }
 
+/** One row a run: the mean reward of the last steps, the best such mean, the last evaluation, the steps, and the time in them. */
 function outcomes(runs: readonly RunData[], window: number): string {
   const rows = runs.map((run) => {
     const { last, best, steps, score, seconds } = outcome(run, window);
     return [run.name, describe(last), describe(best), describe(score), String(steps), seconds === null ? '–' : formatDuration(seconds)];
   });
-  return table(['run', `mean reward, last ${window} steps`, `best mean of ${window}`, 'last evaluation', 'steps', 'time in steps'], rows);
+  return table(['run', `reward, last ${window}`, `best ${window}`, 'evaluation', 'steps', 'time'], rows);
 }
 
 /** `{ trainer: { seed: 3 } }` as `trainer.seed` → `3`. */
