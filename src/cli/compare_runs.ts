@@ -38,6 +38,9 @@ export interface RunOptions {
   threshold: Threshold;
 }
 
+/** What ends a comparison: each run ends after the step that is under way. */
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
 /** Runs everything planned; in its order. @throws VantageError where Ctrl-C ends it */
 export async function runAll(plan: readonly Planned[], options: RunOptions): Promise<Finished[]> {
   const children = new Set<ChildProcess>();
@@ -48,7 +51,7 @@ export async function runAll(plan: readonly Planned[], options: RunOptions): Pro
     interrupted = true;
     for (const child of children) child.kill('SIGINT');
   };
-  process.on('SIGINT', interrupt);
+  for (const signal of SIGNALS) process.on(signal, interrupt);
   try {
     let next = 0;
     const worker = async (): Promise<void> => {
@@ -61,7 +64,7 @@ export async function runAll(plan: readonly Planned[], options: RunOptions): Pro
     };
     await Promise.all(Array.from({ length: Math.min(options.jobs, plan.length) }, worker));
   } finally {
-    process.off('SIGINT', interrupt);
+    for (const signal of SIGNALS) process.off(signal, interrupt);
     progress.end();
   }
   if (!interrupted) return finished;
@@ -77,7 +80,12 @@ async function runOne({ estimator, seed, folder, overrides }: Planned, { train, 
   // Each gets its share of the cores; the number of threads changes no result.
   const threads = String(Math.max(1, Math.floor(availableParallelism() / jobs)));
   const env = jobs > 1 ? { VANTAGE_NUM_THREADS: threads, ...process.env } : process.env;
-  const child = spawn(process.execPath, [...process.execArgv, program, 'train', ...train, ...overrides], { env, stdio: ['ignore', 'ignore', 'pipe'] });
+  // A group of its own: a terminal sends Ctrl-C to a whole group, and with what is sent on from here that would be two, which end a run at once.
+  const child = spawn(process.execPath, [...process.execArgv, program, 'train', ...train, ...overrides], {
+    env,
+    stdio: ['ignore', 'ignore', 'pipe'],
+    detached: true,
+  });
   children.add(child);
   let errors = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => (errors = (errors + text).slice(-4000)));
