@@ -99,7 +99,7 @@ td.mark { color: var(--accent); font-weight: 600; }
 .scale-bar i { width: 160px; height: 10px; border-radius: 5px; background: linear-gradient(90deg, rgb(var(--down) / .75), rgb(var(--down) / .12) 49%, transparent 49%, transparent 51%, rgb(var(--up) / .12) 51%, rgb(var(--up) / .75)); }
 .prompt b { display: block; font: 13px/1.5 var(--text); }
 .prompt { margin: 0 0 12px; color: var(--muted); font: 13px/1.7 var(--mono); white-space: pre-wrap; overflow-wrap: anywhere; max-height: 12em; overflow-y: auto; }
-.sample { display: grid; grid-template-columns: 128px 1fr; gap: 16px; margin: 0; padding: 10px 0; border-top: 1px solid var(--rule); }
+.sample { display: grid; grid-template-columns: 160px 1fr; gap: 16px; margin: 0; padding: 10px 0; border-top: 1px solid var(--rule); }
 .sample dt { color: var(--muted); font-size: 13px; line-height: 1.3; }
 .sample dt b { margin-right: 6px; color: var(--ink); font: 400 20px/1.3 var(--serif); }
 .sample dt span { display: block; }
