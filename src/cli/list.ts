@@ -1,4 +1,5 @@
 import { type Command, parseCommandLine, print, unknownWord, UsageError } from './command';
+import { loadHelp, loadModules, loadOption } from './load';
 
 const kinds = ['estimators', 'losses', 'environments', 'tokenizers'] as const;
 type Kind = (typeof kinds)[number];
@@ -6,13 +7,17 @@ type Kind = (typeof kinds)[number];
 export const list: Command = {
   summary: 'Shows the names that a configuration can use',
   help: `Usage:
-  vantage list [${kinds.join('|')}]
-      The registered advantage estimators, policy losses, environments and tokenizers; of one kind: a name a line.`,
+  vantage list [${kinds.join('|')}] [--load FILE …]
+      The registered advantage estimators, policy losses, environments and tokenizers; of one kind: a name a line.
+
+Options:
+${loadHelp}`,
 
   async run(argv) {
-    const { positionals } = parseCommandLine({ args: argv, allowPositionals: true });
+    const { values, positionals } = parseCommandLine({ args: argv, options: loadOption, allowPositionals: true });
     const [kind] = positionals;
     if (kind !== undefined && !isKind(kind)) throw new UsageError(unknownWord('kind', kind, kinds));
+    await loadModules(values.load);
     // Only this command needs everything that registers names.
     const vantage = require('../index') as typeof import('../index');
     const names: Record<Kind, string[]> = {

@@ -4,12 +4,14 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { VantageError } from '../errors';
 import { type Command, print, unknownWord, UsageError } from './command';
+import { compare } from './compare';
 import { exportModel } from './export';
 import { list } from './list';
 import { prepare } from './prepare';
+import { report } from './report';
 import { train } from './train';
 
-const commands: Record<string, Command> = { prepare, train, export: exportModel, list };
+const commands: Record<string, Command> = { prepare, train, compare, report, export: exportModel, list };
 
 /** @returns the exit code */
 export async function run(argv: readonly string[]): Promise<number> {

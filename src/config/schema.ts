@@ -1,6 +1,6 @@
 /**
  * The configuration tree: every key that has an effect, with its type, range and default. Names and defaults are SkyRL's where it has
- * the key; `trainer.{tokenizer,device,stop_when}` and the shape under `*.model` are ours. Checks that relate several keys: validate.ts.
+ * the key; `trainer.{tokenizer,device,log_samples,stop_when}` and the shape under `*.model` are ours. Checks that relate several keys: validate.ts.
  */
 import { z } from 'zod';
 import { above, between, bool, nonNegativeInt, oneOf, positiveInt, positiveIntOrOff, section, text, textList } from './fields';
@@ -117,7 +117,11 @@ const trainer = section({
   max_ckpts_to_keep: positiveIntOrOff('all').default(-1),
   /** Folder of what a run leaves (metrics, pictures); null: beside `ckpt_path`. */
   export_path: text().nullable().default(null),
+  /** Several at once: console, jsonl, tensorboard, wandb, and what `registerTracker` adds. */
   logger: textList('loggers').default(['console', 'jsonl']),
+  /** Responses a step that the loggers get token by token with their advantages (`samples.jsonl`), all to one prompt; 0: none. */
+  log_samples: nonNegativeInt().default(4),
+  /** What W&B files the run under; `run_name` is its name there and in reports. */
   project_name: text().default('vantage'),
   run_name: text().default('run'),
   /** Where models live and steps run; null: what VANTAGE_DEVICE says, else the CPU. */

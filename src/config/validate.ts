@@ -19,7 +19,7 @@ export interface ValidationContext {
   needsValues?: (estimator: string) => boolean;
   /** Why a device cannot be used here, or null. Without it, nothing is checked. */
   unusableDevice?: (device: string) => string | null;
-  /** Where WANDB_API_KEY is looked up; the process's environment unless given. */
+  /** Where WANDB_API_KEY and WANDB_MODE are looked up; the process's environment unless given. */
   env?: Record<string, string | undefined>;
 }
 
@@ -129,8 +129,10 @@ function runProblems({ data, trainer, generator }: Config, { env = process.env, 
   if (unusable !== null) problems.push(`trainer.device: '${trainer.device}' cannot be used here: ${unusable}`);
   const { max_turns } = generator;
   if (max_turns !== 1) problems.push(`generator.max_turns: several turns are known but not supported yet; expected 1, got ${max_turns}`);
-  if (trainer.logger.includes('wandb') && !env.WANDB_API_KEY) {
-    problems.push("trainer.logger: 'wandb' needs the environment variable WANDB_API_KEY; set it or remove 'wandb'");
+  if (trainer.logger.includes('wandb') && env.WANDB_MODE !== 'offline' && !env.WANDB_API_KEY) {
+    problems.push(
+      "trainer.logger: 'wandb' needs the environment variable WANDB_API_KEY; set it, or WANDB_MODE=offline to write files only, or remove 'wandb'",
+    );
   }
   return problems;
 }

@@ -40,7 +40,7 @@ export class ConsoleTracker implements Tracker {
   private readonly now: () => number;
   private readonly totalSteps?: number;
   private readonly times: { step: number; time: number }[] = [];
-  private readonly latest = new Map<string, number>();
+  private readonly latest = new Map<string, { value: number; step: number }>();
   private step = 0;
   private shown = { step: 0, time: -Infinity };
   private barIsDrawn = false;
@@ -60,7 +60,7 @@ export class ConsoleTracker implements Tracker {
     this.step = step;
     if (this.times.at(-1)?.step !== step) this.times.push({ step, time });
     if (this.times.length > SPEED_STEPS + 1) this.times.shift();
-    for (const [, metric] of SHOWN) if (metrics[metric] !== undefined) this.latest.set(metric, metrics[metric]);
+    for (const [, metric] of SHOWN) if (metrics[metric] !== undefined) this.latest.set(metric, { value: metrics[metric], step });
     const isFirst = this.shown.time === -Infinity;
     const isDue = this.stream.isTTY
       ? time - this.shown.time >= REDRAW_MS
@@ -108,8 +108,11 @@ export class ConsoleTracker implements Tracker {
     const total = this.totalSteps;
     const parts = [total === undefined ? `step ${this.step}` : `step ${String(this.step).padStart(String(total).length)}/${total}`];
     for (const [label, metric] of SHOWN) {
-      const value = this.latest.get(metric);
-      if (value !== undefined) parts.push(`${label} ${formatNumber(value)}`);
+      const latest = this.latest.get(metric);
+      if (latest === undefined) continue;
+      // What this step did not measure (an evaluation) says when it was measured.
+      const from = latest.step === this.step ? '' : ` (step ${latest.step})`;
+      parts.push(`${label} ${formatNumber(latest.value)}${from}`);
     }
     const [first, last] = [this.times[0], this.times[this.times.length - 1]];
     const speed = (1000 * (last.step - first.step)) / (last.time - first.time);

@@ -1,15 +1,24 @@
 import { join } from 'node:path';
 import { ConsoleTracker } from './console_tracker';
-import { JsonlTracker } from './jsonl_tracker';
-import { registerTracker } from './tracker';
+import { JsonlTracker, RUN_FILES } from './jsonl_tracker';
+import { TensorBoardTracker } from './tensorboard_tracker';
+import { registerTracker, type TrackerFactory } from './tracker';
+import { wandbTracker } from './wandb_tracker';
 
-registerTracker('console', ({ totalSteps, stream }) => new ConsoleTracker({ totalSteps, stream }), { keepExisting: true });
-registerTracker('jsonl', ({ directory, resumedFrom }) => new JsonlTracker(join(directory, 'metrics.jsonl'), { resumedFrom }), {
-  keepExisting: true,
-});
+const builtin: Record<string, TrackerFactory> = {
+  console: ({ totalSteps, stream }) => new ConsoleTracker({ totalSteps, stream }),
+  jsonl: ({ directory, resumedFrom, config }) => new JsonlTracker(join(directory, RUN_FILES.metrics), { resumedFrom, config }),
+  tensorboard: ({ directory, resumedFrom }) => new TensorBoardTracker(join(directory, 'tensorboard'), { resumedFrom }),
+  wandb: wandbTracker,
+};
+for (const [name, factory] of Object.entries(builtin)) registerTracker(name, factory, { keepExisting: true });
 
+export { firstReached, spreadOf, writeComparison, type ComparisonOptions, type Spread, type Threshold } from './comparison';
 export { ConsoleTracker, type ConsoleStream, type ConsoleTrackerOptions } from './console_tracker';
-export { JsonlTracker, readMetrics, type MetricsRecord } from './jsonl_tracker';
-export { seriesOf, writeLearningCurve, type LearningCurveOptions, type Series } from './learning_curve';
+export { JsonlTracker, readMetrics, readSamples, RUN_FILES, type MetricsRecord } from './jsonl_tracker';
+export { curveOf, reportPage, type ReportOptions, writeReport } from './report';
+export { readRun, readRuns, type RunData } from './run_data';
 export { createTrackers, listTrackers, registerTracker } from './tracker';
-export type { Metrics, Tracker, TrackerFactory, TrackerOptions } from './tracker';
+export type { Metrics, Sample, Tracker, TrackerFactory, TrackerOptions } from './tracker';
+export { TensorBoardTracker } from './tensorboard_tracker';
+export { wandbMode, WandbTracker, type WandbClient, type WandbRun } from './wandb_tracker';

@@ -1,42 +1,85 @@
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { DataError } from '../errors';
-import type { Metrics, Tracker } from './tracker';
+import type { Metrics, Sample, Tracker } from './tracker';
 
 /** One line of a metrics file: the step and its metrics; a value that was NaN or infinite is null. */
 export type MetricsRecord = { step: number } & Record<string, number | null>;
 
-/**
- * Writes one line a step, `{"step":3,"reward/avg_raw_reward":0.41,…}`, with a synchronous write each: a process that is killed loses no
- * finished step. NaN and infinities, which JSON lacks, become null.
- */
-export class JsonlTracker implements Tracker {
-  private descriptor: number | null;
+/** The files of a run's folder. */
+export const RUN_FILES = { metrics: 'metrics.jsonl', samples: 'samples.jsonl', config: 'config.json' } as const;
 
-  /**
-   * @param file the metrics file; its folder is created
-   * @param options.resumedFrom keeps the lines up to this step and continues after them; without it the file starts afresh
-   */
-  constructor(readonly file: string, options: { resumedFrom?: number } = {}) {
-    mkdirSync(dirname(file), { recursive: true });
-    const last = options.resumedFrom;
-    if (last !== undefined && existsSync(file)) {
+/** Appends JSON lines to a file, with a synchronous write each. */
+class JsonLines {
+  private readonly descriptor: number;
+
+  /** @param kept the file's lines that stay; null: it starts afresh */
+  constructor(file: string, kept: readonly object[] | null) {
+    if (kept !== null) {
       // Steps after the checkpoint are about to be taken again. Written beside and renamed, so that a kill here loses nothing.
-      const kept = readMetrics(file).filter((record) => record.step <= last);
       writeFileSync(`${file}.draft`, kept.map((record) => `${JSON.stringify(record)}\n`).join(''));
       renameSync(`${file}.draft`, file);
     }
-    this.descriptor = openSync(file, last === undefined ? 'w' : 'a');
+    this.descriptor = openSync(file, kept === null ? 'w' : 'a');
   }
 
-  log(step: number, metrics: Metrics): void {
-    if (this.descriptor === null) throw new DataError(`JsonlTracker: ${this.file} is closed`);
-    writeSync(this.descriptor, `${JSON.stringify({ step, ...metrics })}\n`);
+  append(records: readonly object[]): void {
+    if (records.length > 0) writeSync(this.descriptor, records.map((record) => `${JSON.stringify(record)}\n`).join(''));
   }
 
   close(): void {
-    if (this.descriptor !== null) closeSync(this.descriptor);
-    this.descriptor = null;
+    closeSync(this.descriptor);
+  }
+}
+
+/**
+ * Writes one line a step, `{"step":3,"reward/avg_raw_reward":0.41,…}`, with a synchronous write each: a process that is killed loses no
+ * finished step. NaN and infinities, which JSON lacks, become null. Samples go to `samples.jsonl` beside it, a line each; the configuration,
+ * where it is given, to `config.json`. `vantage report` reads the three.
+ */
+export class JsonlTracker implements Tracker {
+  private metrics: JsonLines | null;
+  /** Opened by the first sample. */
+  private samples: JsonLines | null = null;
+
+  /**
+   * @param file the metrics file; its folder is created
+   * @param options.resumedFrom keeps the lines up to this step and continues after them; without it the files start afresh
+   * @param options.config the run's configuration
+   */
+  constructor(readonly file: string, private readonly options: { resumedFrom?: number; config?: object } = {}) {
+    mkdirSync(dirname(file), { recursive: true });
+    this.metrics = new JsonLines(file, this.kept(file, readMetrics));
+    if (options.resumedFrom === undefined) rmSync(this.beside('samples'), { force: true });
+    if (options.config !== undefined) writeFileSync(this.beside('config'), `${JSON.stringify(options.config, null, 2)}\n`);
+  }
+
+  log(step: number, metrics: Metrics): void {
+    if (this.metrics === null) throw new DataError(`JsonlTracker: ${this.file} is closed`);
+    this.metrics.append([{ step, ...metrics }]);
+  }
+
+  logSamples(samples: readonly Sample[]): void {
+    if (this.metrics === null) throw new DataError(`JsonlTracker: ${this.file} is closed`);
+    this.samples ??= new JsonLines(this.beside('samples'), this.kept(this.beside('samples'), readSamples));
+    this.samples.append(samples);
+  }
+
+  close(): void {
+    this.metrics?.close();
+    this.samples?.close();
+    this.metrics = this.samples = null;
+  }
+
+  private beside(name: keyof typeof RUN_FILES): string {
+    return join(dirname(this.file), RUN_FILES[name]);
+  }
+
+  /** The records of an earlier run that stay, or null where the file starts afresh. */
+  private kept<T extends { step: number }>(file: string, read: (file: string) => T[]): T[] | null {
+    const { resumedFrom } = this.options;
+    if (resumedFrom === undefined || !existsSync(file)) return null;
+    return read(file).filter(({ step }) => step <= resumedFrom);
   }
 }
 
@@ -45,6 +88,25 @@ export class JsonlTracker implements Tracker {
  * @throws DataError that names file and line where another line is no record.
  */
 export function readMetrics(file: string): MetricsRecord[] {
+  return readRecords(file, 'an object with a numeric "step"', (record): record is MetricsRecord => typeof record.step === 'number');
+}
+
+/** Reads a file of samples. @throws DataError as `readMetrics` does */
+export function readSamples(file: string): Sample[] {
+  const texts = (value: unknown) => typeof value === 'string';
+  const isList = (value: unknown, length: number, holds: (item: unknown) => boolean) =>
+    Array.isArray(value) && value.length === length && value.every(holds);
+  return readRecords(file, 'a sample (step, group, prompt, tokens, ids, advantages, reward, length)', (record): record is Record<string, unknown> & Sample => {
+    const { step, group, prompt, tokens, ids, advantages, reward, length } = record;
+    if (![step, length].every(Number.isInteger) || !texts(group) || !texts(prompt) || !Array.isArray(tokens)) return false;
+    const numberOrNull = (value: unknown) => value === null || typeof value === 'number';
+    const lists = isList(tokens, tokens.length, texts) && isList(ids, tokens.length, Number.isInteger) && isList(advantages, tokens.length, numberOrNull);
+    return lists && typeof reward === 'number';
+  });
+}
+
+/** The objects of a file of JSON lines. */
+function readRecords<T>(file: string, expected: string, is: (record: Record<string, unknown>) => record is Record<string, unknown> & T): T[] {
   const lines = readFileSync(file, 'utf8').split('\n');
   lines.pop();
   return lines.map((line, index) => {
@@ -54,9 +116,9 @@ export function readMetrics(file: string): MetricsRecord[] {
     } catch (error) {
       throw new DataError(`${file}:${index + 1}: expected a JSON object, got ${(error as Error).message}`);
     }
-    if (typeof (record as MetricsRecord | null)?.step !== 'number') {
-      throw new DataError(`${file}:${index + 1}: expected an object with a numeric "step", got ${line}`);
+    if (typeof record !== 'object' || record === null || !is(record as Record<string, unknown>)) {
+      throw new DataError(`${file}:${index + 1}: expected ${expected}, got ${line.length > 200 ? `${line.slice(0, 199)}…` : line}`);
     }
-    return record as MetricsRecord;
+    return record as T;
   });
 }

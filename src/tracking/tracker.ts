@@ -3,12 +3,31 @@ import { Registry } from '../registry';
 /** The numbers of one training step by name, as TRAINER metrics are named: `reward/avg_raw_reward`, `policy/final_loss`, … */
 export type Metrics = Record<string, number>;
 
+/** One response of a training step, with what the estimator made of it. The lists have an entry for each of its tokens. */
+export interface Sample {
+  step: number;
+  /** Samples of one group answer the same prompt. */
+  group: string;
+  prompt: string;
+  /** The text that each token adds; empty for one that has none of its own (the end token, the first bytes of a character). */
+  tokens: readonly string[];
+  ids: readonly number[];
+  /** null where the loss passes the token over. */
+  advantages: readonly (number | null)[];
+  /** The sum of the rewards that the estimator saw. */
+  reward: number;
+  /** Tokens of the response; more than the lists hold where it was cut. */
+  length: number;
+}
+
 /** Where a run's metrics go: the terminal, a file, a service. */
 export interface Tracker {
   /** Takes the metrics of one step. Steps come in ascending order; a step may come again with further metrics (an evaluation). */
   log(step: number, metrics: Metrics): void;
-  /** Finishes: what is buffered is written, what is open is closed. A second call does nothing. */
-  close(): void;
+  /** Takes some responses of one step; a tracker without it shows none. */
+  logSamples?(samples: readonly Sample[]): void;
+  /** Finishes: what is buffered is written, what is open is closed; a promise is waited for. A second call does nothing. */
+  close(): void | Promise<void>;
 }
 
 /** What a tracker may need to know of the run that it follows. */
@@ -19,6 +38,11 @@ export interface TrackerOptions {
   totalSteps?: number;
   /** The last step of the run that this one continues: what was logged up to it is kept. Without it the run starts afresh. */
   resumedFrom?: number;
+  /** What a service files the run under. */
+  project?: string;
+  runName?: string;
+  /** The run's configuration. */
+  config?: object;
   /** Where the console tracker writes; `process.stdout` unless told otherwise. */
   stream?: NodeJS.WriteStream;
 }

@@ -19,7 +19,7 @@ import { AdamW, type Decoder, loadTransformer, loadValueModel, Transformer, type
 import { setDefaultDevice } from '../tensor';
 import { createTrackers, listTrackers, type Tracker } from '../tracking';
 import { ownFolder } from './folder';
-import { exportFolder, summary, writeReport } from './report';
+import { exportFolder, summary, writeLearningCurve } from './report';
 import { Rollout, type RolloutParts } from './rollout';
 import { stream } from './streams';
 import { totalSteps, Trainer, type TrainerParts, type TrainingResult } from './trainer';
@@ -93,7 +93,9 @@ export class Experiment {
   }
 
   trackers(steps: number): Tracker[] {
-    return createTrackers(this.config.trainer.logger, { directory: exportFolder(this.config), totalSteps: steps });
+    const { logger, project_name: project, run_name: runName } = this.config.trainer;
+    const { config } = this;
+    return createTrackers(logger, { directory: exportFolder(config), totalSteps: steps, project, runName, config });
   }
 
   trainer(parts: TrainerParts): Trainer {
@@ -193,7 +195,7 @@ export async function main(
     validate(config);
     const result = await ownFolder(exportFolder(config), async () => {
       const done = await new Class(config).run();
-      print(summary(config, done, writeReport(config, done)));
+      print(summary(config, done, writeLearningCurve(config, done)));
       return done;
     });
     if (result.reason === 'interrupted') process.exitCode = 130;
@@ -207,7 +209,8 @@ export async function main(
   }
 }
 
-function validate(config: Config): void {
+/** Checks a configuration against everything that is registered in this process. @throws ConfigError */
+export function validate(config: Config): void {
   validateConfig(config, {
     estimators: { has: hasAdvantageEstimator, list: listAdvantageEstimators },
     policyLosses,

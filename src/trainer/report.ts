@@ -1,8 +1,9 @@
 /** What a run leaves behind and says at its end. */
+import { existsSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { getAdvantageEstimator, listAdvantageEstimators } from '../advantages';
 import type { Config } from '../config';
-import { seriesOf, writeLearningCurve } from '../tracking';
+import { readSamples, RUN_FILES, writeReport } from '../tracking';
 import type { TrainingResult } from './trainer';
 
 /** The folder of a run's metrics and pictures. */
@@ -10,16 +11,15 @@ export function exportFolder({ trainer }: Config): string {
   return trainer.export_path ?? dirname(trainer.ckpt_path);
 }
 
-/** Writes `learning_curve.html`; returns its path. */
-export function writeReport(config: Config, result: TrainingResult): string {
-  const { run_name, algorithm, stop_when } = config.trainer;
-  const file = join(exportFolder(config), 'learning_curve.html');
-  const steps = result.history.filter(({ step }) => step > 0);
-  writeLearningCurve(file, {
+/** Writes `learning_curve.html`, the report of this run; returns its path. */
+export function writeLearningCurve(config: Config, result: TrainingResult): string {
+  const { run_name, algorithm, stop_when, logger } = config.trainer;
+  const [file, samplesFile] = ['learning_curve.html', RUN_FILES.samples].map((name) => join(exportFolder(config), name));
+  const samples = logger.includes('jsonl') && existsSync(samplesFile) ? readSamples(samplesFile) : [];
+  writeReport(file, {
     title: `${run_name}: ${algorithm.advantage_estimator}`,
     subtitle: outcome(config, result),
-    series: seriesOf(steps),
-    configuration: config,
+    runs: [{ name: run_name, records: result.history, samples, config }],
     ...(stop_when?.metric === 'reward/avg_raw_reward' && { target: stop_when.value, window: stop_when.window }),
   });
   return file;

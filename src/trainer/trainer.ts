@@ -14,6 +14,7 @@ import { restoreEstimator, saveEstimator } from './estimator_state';
 import { Interrupt, turn } from './interrupt';
 import { evaluationMetrics, generationMetrics, informativeRows, scores } from './reward_metrics';
 import type { Rollout, Trajectory } from './rollout';
+import { samplesOf } from './samples';
 import { stream } from './streams';
 import { Timing } from './timing';
 import { type Models, Update } from './update';
@@ -121,7 +122,7 @@ export class Trainer {
       }
     } finally {
       interrupt.remove();
-      for (const tracker of this.parts.trackers) tracker.close();
+      for (const tracker of this.parts.trackers) await tracker.close();
     }
     return { steps: this.step, reason, seconds: (performance.now() - start) / 1000, history: this.history, checkpoint: this.checkpoint };
   }
@@ -144,6 +145,7 @@ export class Trainer {
         return this.applyKlPenalty(batch);
       });
       const advantageMetrics = timing.time('compute_advantages_and_returns', () => this.computeAdvantages(batch));
+      this.logSamples(batch);
       const updateMetrics = timing.time('train_critic_and_policy', () => this.update.optimize(batch));
       this.checkConvergence(updateMetrics);
       return {
@@ -316,6 +318,13 @@ export class Trainer {
   private log(metrics: Metrics): void {
     this.history.push({ step: this.step, ...metrics });
     for (const tracker of this.parts.trackers) tracker.log(this.step, metrics);
+  }
+
+  private logSamples(batch: TrainingBatch): void {
+    const trackers = this.parts.trackers.filter((tracker) => tracker.logSamples);
+    if (trackers.length === 0) return;
+    const samples = samplesOf(batch, this.parts.tokenizer, { step: this.step + 1, count: this.config.trainer.log_samples });
+    for (const tracker of trackers) tracker.logSamples?.(samples);
   }
 
   private showExample({ promptIds, text, reward }: Trajectory): void {

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { run } from '../../src/cli/main';
@@ -25,7 +25,7 @@ async function vantage(...argv: string[]): Promise<{ code: number; out: string; 
 
 test('--help, --version and the help of a command', async () => {
   const help = await vantage('--help');
-  for (const name of ['prepare', 'train', 'export', 'list']) {
+  for (const name of ['prepare', 'train', 'compare', 'report', 'export', 'list']) {
     expect(help.out).toContain(`  ${name} `);
     const own = await vantage(name, '--help');
     expect([own.code, own.err]).toEqual([0, '']);
@@ -37,8 +37,8 @@ test('--help, --version and the help of a command', async () => {
 });
 
 test.each([
-  [[], 'expected a command: prepare, train, export, list'],
-  [['prepar'], "Unknown command 'prepar'. Did you mean 'prepare'? There are: prepare, train, export, list"],
+  [[], 'expected a command: prepare, train, compare, report, export, list'],
+  [['prepar'], "Unknown command 'prepar'. Did you mean 'prepare'? There are: prepare, train, compare, report, export, list"],
   [['constructor'], "Unknown command 'constructor'."],
   [['prepare'], 'prepare: expected a dataset: gsm8k, gmax, max4'],
   [['prepare', 'gmx'], "Unknown dataset 'gmx'. Did you mean 'gmax'?"],
@@ -54,6 +54,18 @@ test.each([
     'prepare gsm8k: expected one input for train',
   ],
   [['train'], 'train: expected -c FILE'],
+  [['train', '--laod', 'x.mjs'], "Unknown option '--laod'. Did you mean '--load'?"],
+  [['train', '--load', 'nowhere.mjs'], '--load: nowhere.mjs: no such file'],
+  [['report'], 'report: expected the folder of a run'],
+  [['report', 'x', '--window', '0'], "--window: expected a positive integer, got '0'"],
+  [['compare'], 'compare: expected -c FILE'],
+  [['compare', '-c', 'x.yaml'], 'compare: expected --estimators A,B'],
+  [['compare', '-c', 'x.yaml', '--estimators', 'grpo', '--seeds', '0'], "--seeds: expected at least one seed, got '0'"],
+  [['compare', '-c', 'x.yaml', '--estimators', 'grpo', '--seeds', '1,b'], "--seeds: expected how many, or which ones (0,1,7), got '1,b'"],
+  [['compare', '-c', 'x.yaml', '--estimators', 'grpo', '--jobs', '1.5'], "--jobs: expected a positive integer, got '1.5'"],
+  [['compare', '-c', 'x.yaml', '--estimators', 'grpo', '--threshold', 'high'], "--threshold: expected a number, got 'high'"],
+  [['compare', '-c', 'x.yaml', '--estimators', 'grpo', 'trainer.seed=3'], 'compare: trainer.seed is given by --seeds'],
+  [['compare', '-c', 'examples/gsm8k/config.yaml', '--estimators', 'grpo'], 'compare: expected --threshold X, or trainer.stop_when'],
   [['list', 'estimator'], "Unknown kind 'estimator'. Did you mean 'estimators'?"],
 ])('%j is a wrong command line', async (argv, message) => {
   const { code, out, err } = await vantage(...argv);
@@ -119,6 +131,23 @@ if (!present) console.warn(`skipped: the real GSM8K files are not in ${real}`);
     expect(rows).toHaveLength(size);
     expect(readJsonl(join(directory, `${split}.jsonl`)).map(({ value }) => value)).toEqual(rows);
   }
+});
+
+test('report writes a page of one run into its folder, of several where it is asked to', async () => {
+  const runs = ['a', 'b'].map((name) => {
+    const run = join(freshFolder(), name);
+    mkdirSync(run, { recursive: true });
+    writeFileSync(join(run, 'metrics.jsonl'), '{"step":1,"reward/avg_raw_reward":0.5}\n');
+    return run;
+  });
+  const one = await vantage('report', runs[0]);
+  expect(one).toEqual({ code: 0, out: `report of a: ${join(runs[0], 'report.html')}\n`, err: '' });
+  expect(readFileSync(join(runs[0], 'report.html'), 'utf8')).toContain('<h1>a</h1>');
+  const output = join(freshFolder(), 'both.html');
+  expect((await vantage('report', ...runs, '--output', output, '--title', 'Two runs')).out).toBe(`report of 2 runs: ${output}\n`);
+  expect(readFileSync(output, 'utf8')).toContain('<h1>Two runs</h1>');
+  const missing = await vantage('report', join(folder, 'none'));
+  expect([missing.code, missing.err]).toEqual([1, `vantage: ${join(folder, 'none')}: no such file or folder; expected a run's folder (it holds metrics.jsonl)\n`]);
 });
 
 test('list shows the registered names', async () => {

@@ -29,6 +29,14 @@ test('a sound configuration passes', () => {
   expect(problem('trainer.algorithm.loss_reduction=seq_mean_token_sum_norm', 'trainer.algorithm.max_seq_len=64')).toBe('none');
 });
 
+test('wandb needs a key, but for files only', () => {
+  const { config } = loadConfig({ overrides: [...files, 'trainer.logger=wandb'] });
+  const check = (env: Record<string, string>) => () => validateConfig(config, { ...context, env });
+  expect(check({ WANDB_API_KEY: 'key' })).not.toThrow();
+  expect(check({ WANDB_MODE: 'offline' })).not.toThrow();
+  expect(check({ WANDB_MODE: 'online' })).toThrow('set it, or WANDB_MODE=offline to write files only');
+});
+
 test.each([
   ['trainer.algorithm.advantage_estimator=gpro', "Unknown advantage estimator 'gpro'. Did you mean 'grpo'? Registered: gae, grpo, rloo"],
   [

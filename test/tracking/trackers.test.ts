@@ -1,8 +1,9 @@
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DataError, RegistryError } from '../../src/errors';
-import { ConsoleTracker, createTrackers, JsonlTracker, listTrackers, readMetrics, type ConsoleStream } from '../../src/tracking';
+import { ConsoleTracker, createTrackers, JsonlTracker, listTrackers, readMetrics, readSamples, type ConsoleStream, type Sample } from '../../src/tracking';
 
 let folder: string;
 beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'vantage-tracking-'))));
@@ -17,10 +18,10 @@ describe('createTrackers', () => {
   });
 
   it('refuses an unknown name with what exists, and opens nothing', () => {
-    expect(listTrackers()).toEqual(['console', 'jsonl']);
+    expect(listTrackers()).toEqual(['console', 'jsonl', 'tensorboard', 'wandb']);
     const make = () => createTrackers(['jsonl', 'jsnol'], { directory: folder });
     expect(make).toThrow(RegistryError);
-    expect(make).toThrow("Unknown logger 'jsnol'. Did you mean 'jsonl'? Registered: console, jsonl");
+    expect(make).toThrow("Unknown logger 'jsnol'. Did you mean 'jsonl'? Registered: console, jsonl, tensorboard, wandb");
     expect(readdirSync(folder)).toEqual([]);
   });
 });
@@ -50,6 +51,49 @@ describe('JsonlTracker', () => {
     expect(readMetrics(file())).toEqual([{ step: 1 }, { step: 2 }, { step: 3, again: 1 }]);
     new JsonlTracker(file()).close();
     expect(readMetrics(file())).toEqual([]);
+  });
+
+  const sample = (step: number): Sample => {
+    return { step, group: 'a', prompt: '3 4 =', tokens: ['4', ''], ids: [4, 12], advantages: [0.5, null], reward: 1, length: 2 };
+  };
+
+  it('keeps samples and the configuration beside the metrics, each sample at once', () => {
+    const [samples, config] = ['samples.jsonl', 'config.json'].map((name) => join(folder, name));
+    const tracker = new JsonlTracker(file(), { config: { trainer: { seed: 3 } } });
+    expect(JSON.parse(readFileSync(config, 'utf8'))).toEqual({ trainer: { seed: 3 } });
+    expect(readdirSync(folder)).not.toContain('samples.jsonl');
+    tracker.logSamples([sample(1), sample(1)]);
+    tracker.logSamples([]);
+    expect(readSamples(samples)).toEqual([sample(1), sample(1)]);
+    tracker.logSamples([sample(2)]);
+    tracker.close();
+    expect(() => tracker.logSamples([])).toThrow(DataError);
+    const resumed = new JsonlTracker(file(), { resumedFrom: 1 });
+    resumed.logSamples([sample(2)]);
+    resumed.close();
+    expect(readSamples(samples).map(({ step }) => step)).toEqual([1, 1, 2]);
+    new JsonlTracker(file()).close();
+    expect(readdirSync(folder)).not.toContain('samples.jsonl');
+  });
+
+  it.each([
+    [{ advantages: [1] }], [{ tokens: [1, 2] }], [{ reward: null }], [{ step: '1' }], [{ ids: undefined }],
+  ])('refuses a sample with %j', (wrong) => {
+    writeFileSync(join(folder, 'samples.jsonl'), `${JSON.stringify({ ...sample(1), ...wrong })}\n`);
+    expect(() => readSamples(join(folder, 'samples.jsonl'))).toThrow(/samples\.jsonl:1: expected a sample/);
+  });
+
+  it('a process that is killed has every step in the file', () => {
+    const script = `
+      const { JsonlTracker } = require(${JSON.stringify(join(__dirname, '../../src/tracking/jsonl_tracker.ts'))});
+      const tracker = new JsonlTracker(${JSON.stringify(file())});
+      for (let step = 1; ; step++) {
+        tracker.log(step, { loss: step });
+        if (step === 500) process.kill(process.pid, 'SIGKILL');
+      }`;
+    const { signal } = spawnSync(process.execPath, ['--import', 'tsx', '-e', script], { cwd: join(__dirname, '../..') });
+    expect(signal).toBe('SIGKILL');
+    expect(readMetrics(file())).toEqual(Array.from({ length: 500 }, (_, i) => ({ step: i + 1, loss: i + 1 })));
   });
 
   it.each([
@@ -83,6 +127,20 @@ describe('ConsoleTracker without a terminal', () => {
       'step 11/25  reward 0.440  loss −0.0123  10.0 steps/s  0:01 left',
       'step 21/25  reward 0.840  loss −0.0123  10.0 steps/s  0:00 left',
       'step 25/25  reward 1.00  loss −0.0123  10.0 steps/s',
+    ]);
+  });
+
+  it('says which step an evaluation is of, once it is not of this one', () => {
+    const { stream, now } = terminal(false);
+    const tracker = new ConsoleTracker({ totalSteps: 30, stream, now });
+    tracker.log(0, { 'eval/all/avg_score': 0.125 });
+    for (let step = 1; step <= 30; step++) tracker.log(step, { ...metrics(0.5), ...(step === 20 && { 'eval/all/avg_score': 0.75 }) });
+    tracker.close();
+    expect(stream.text.trimEnd().split('\n')).toEqual([
+      'step  0/30  eval 0.125',
+      'step 10/30  reward 0.500  loss −0.0123  eval 0.125 (step 0)',
+      'step 20/30  reward 0.500  loss −0.0123  eval 0.750',
+      'step 30/30  reward 0.500  loss −0.0123  eval 0.750 (step 20)',
     ]);
   });
 

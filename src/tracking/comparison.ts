@@ -1,0 +1,84 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { chart, type Line } from './chart';
+import type { MetricsRecord } from './jsonl_tracker';
+import { legend, page, table } from './page';
+import { trailingMean } from './plot';
+import { curveOf } from './report';
+
+/** When a run counts as solved: the mean of `metric` over the last `window` steps that have it is at least `value`. */
+export interface Threshold {
+  metric: string;
+  window: number;
+  value: number;
+}
+
+/** The first step at which a run reaches the threshold, or null. */
+export function firstReached(records: readonly MetricsRecord[], { metric, window, value }: Threshold): number | null {
+  const { steps, values } = curveOf(records, metric);
+  for (let end = window; end <= values.length; end++) {
+    const recent = values.slice(end - window, end);
+    if (recent.reduce((sum, each) => sum + each, 0) / window >= value) return steps[end - 1];
+  }
+  return null;
+}
+
+/** The middle and the ends of some numbers. */
+export interface Spread {
+  median: number;
+  min: number;
+  max: number;
+}
+
+/** null where there are no numbers. */
+export function spreadOf(values: readonly number[]): Spread | null {
+  if (values.length === 0) return null;
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = (sorted.length - 1) / 2;
+  return { median: (sorted[Math.floor(middle)] + sorted[Math.ceil(middle)]) / 2, min: sorted[0], max: sorted[sorted.length - 1] };
+}
+
+export interface ComparisonOptions {
+  title: string;
+  subtitle?: string;
+  threshold: Threshold;
+  /** What is compared, each with the records of its runs. */
+  groups: readonly { name: string; runs: readonly (readonly MetricsRecord[])[] }[];
+  /** A table above the picture. */
+  head: readonly string[];
+  rows: readonly (readonly string[])[];
+}
+
+/**
+ * Writes one self-contained HTML page: for each group the median over its runs of the trailing mean of the threshold's metric, and the band
+ * from the least to the greatest. A run that has ended counts on with its last value.
+ */
+export function writeComparison(file: string, { title, subtitle, threshold, groups, head, rows }: ComparisonOptions): void {
+  const lines = groups.map(({ runs }, run) => bandOf(run, runs, threshold));
+  const steps = [...new Set(lines.flatMap(({ curve }) => curve.steps))].sort((a, b) => a - b);
+  const names = groups.map(({ name }) => name);
+  const { metric, window, value } = threshold;
+  const values = lines.flatMap(({ band }) => [...(band?.low ?? []), ...(band?.high ?? [])]);
+  const isShare = values.every((each) => !Number.isFinite(each) || (each >= 0 && each <= 1));
+  const { html, data } = chart({ title: metric, lines, steps, main: true, unit: isShare, target: value });
+  const note = `<p class="note">Lines: the median over the seeds of the mean of ${window === 1 ? 'each value' : `the last ${window} values`}; bands: from the least to the greatest. A run that has ended counts on with its last value.</p>`;
+  mkdirSync(dirname(file), { recursive: true });
+  const body = `${legend(names)}\n${html}\n${note}\n<section class="block">${table(head, rows)}</section>`;
+  writeFileSync(file, page({ kind: 'comparison', title, subtitle, names, body, charts: [data] }));
+}
+
+function bandOf(run: number, runs: readonly (readonly MetricsRecord[])[], { metric, window }: Threshold): Line {
+  const curves = runs.map((records) => curveOf(records, metric)).filter(({ steps }) => steps.length > 0);
+  const steps = [...new Set(curves.flatMap((curve) => curve.steps))].sort((a, b) => a - b);
+  const means = curves.map((curve) => {
+    const smooth = trailingMean(curve.values, window);
+    let next = 0;
+    return steps.map((step) => {
+      while (next < curve.steps.length && curve.steps[next] <= step) next++;
+      return next === 0 ? NaN : smooth[next - 1];
+    });
+  });
+  const spreads = steps.map((_, i) => spreadOf(means.map((values) => values[i]).filter(Number.isFinite)) ?? { median: NaN, min: NaN, max: NaN });
+  const of = (part: keyof Spread) => spreads.map((each) => each[part]);
+  return { run, curve: { steps, values: of('median') }, band: { low: of('min'), high: of('max') } };
+}
