@@ -5,4 +5,14 @@ export { DataLoader, type DataLoaderOptions, type DataLoaderState, inBatches } f
 export { readParquet, writeParquet } from './parquet';
 export { type AnyRow, type ChatMessage, type PromptRow } from './rows';
 export { generateTask, type TaskName, taskNames, type TaskOptions } from './tasks';
-export { ByteTokenizer, createTokenizer, listTokenizers, registerTokenizer, type Tokenizer, tokenizers, WordTokenizer } from './tokenizer';
+export {
+  ByteTokenizer,
+  createTokenizer,
+  encodeObservations,
+  listTokenizers,
+  registerTokenizer,
+  type Tokenizer,
+  tokenizers,
+  ToolWordTokenizer,
+  WordTokenizer,
+} from './tokenizer';

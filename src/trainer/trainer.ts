@@ -7,13 +7,15 @@ import { TrainingError } from '../errors';
 import { klDivergence } from '../losses';
 import { type Tensor, tidy, where } from '../tensor';
 import { ConsoleTracker, type Metrics, type MetricsRecord, type Tracker } from '../tracking';
+import { bucket } from '../models/generate';
 import { TrainingBatch } from './batch';
 import { type CheckpointModels, saveCheckpoint, type TrainerState } from './checkpoint';
 import { Interrupt, turn } from './interrupt';
 import { evaluationMetrics, generationMetrics, informativeRows, scores } from './reward_metrics';
-import type { Rollout, Trajectory } from './rollout';
+import type { Rollout } from './rollout';
 import { stream } from './streams';
 import { Timing } from './timing';
+import type { Trajectory } from './trajectory';
 import { type Models, Update } from './update';
 
 export interface TrainerParts {
@@ -128,6 +130,8 @@ export class Trainer {
         return this.applyKlPenalty(batch);
       });
       const advantageMetrics = timing.time('compute_advantages_and_returns', () => this.computeAdvantages(batch));
+      // Their rewards count in the baselines of the others, as in SkyRL.
+      if (generator.apply_overlong_filtering) batch.keepStopped();
       const updateMetrics = timing.time('train_critic_and_policy', () => this.update.optimize(batch));
       this.checkConvergence(updateMetrics);
       return {
@@ -199,6 +203,7 @@ export class Trainer {
         groupIds: batch.groupIds,
         oldLogProbs: batch.tensor('oldLogProbs'),
         rolloutLogProbs: batch.tensor('rolloutLogProbs'),
+        turnIds: batch.tensor('turnIds'),
         ...(batch.values && { values: batch.tensor('values') }),
         ...(batch.refLogProbs && { refLogProbs: batch.tensor('refLogProbs') }),
       };
@@ -238,7 +243,10 @@ export class Trainer {
     const { padId } = this.parts.tokenizer;
     // An environment may give a longer prompt than the dataset has.
     const promptWidth = trajectories.reduce((width, { promptIds }) => Math.max(width, promptIds.length), this.promptWidth);
-    const batch = new TrainingBatch(trajectories, { promptWidth, responseWidth: generator.sampling_params.max_generate_length, padId });
+    // Several turns seldom fill what they may: a few widths, so that plans are found again.
+    const longest = trajectories.reduce((width, { responseIds }) => Math.max(width, responseIds.length), 1);
+    const responseWidth = generator.max_turns === 1 ? generator.sampling_params.max_generate_length : bucket(longest);
+    const batch = new TrainingBatch(trajectories, { promptWidth, responseWidth, padId });
     if (trainer.algorithm.zero_variance_filter) {
       const kept = informativeRows(
         trajectories.map(({ reward }) => reward),
