@@ -3,6 +3,7 @@ import type { SamplingConfig } from '../config';
 import type { PromptExample, Tokenizer } from '../data';
 import type { EnvironmentClass } from '../environments';
 import { EnvironmentError } from '../errors';
+import { bucket } from '../models/generate';
 import { type Generation, generate, type Transformer } from '../models';
 import type { RandomKey } from '../tensor';
 import { forEachConcurrently } from './concurrency';
@@ -87,7 +88,9 @@ export class Rollout {
     const { policy, tokenizer } = this.parts;
     // Where no environment changed its prompt, a group's prompt is read once for all its responses.
     const shared = prompts.every((prompt, row) => prompt === prompts[row - (row % samples)]);
-    const distinct = shared ? prompts.filter((_, row) => row % samples === 0) : prompts;
+    // Of trajectories that still go on there is any number: a few numbers of rows, so that plans are found again. What is too much repeats the last one.
+    const rows = prompts.concat(Array.from({ length: bucket(prompts.length) - prompts.length }, () => prompts.at(-1)!));
+    const distinct = shared ? prompts.filter((_, row) => row % samples === 0) : rows;
     return generate(policy, distinct, {
       samplesPerPrompt: shared ? samples : 1,
       maxLength: sampling.max_generate_length,
