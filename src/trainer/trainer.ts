@@ -123,6 +123,7 @@ export class Trainer {
     const metrics = await stepTiming.timeAsync('step', async () => {
       const options = { samples: generator.n_samples_per_prompt, sampling: generator.sampling_params, key };
       const trajectories = await timing.timeAsync('generate', () => this.parts.rollout.collect(examples, options));
+      this.showErrors(trajectories);
       const rewardMetrics = this.rewardMetrics(trajectories);
       const batch = timing.time('convert_to_training_input', () => this.makeBatch(this.postprocessRewards(trajectories), rewardMetrics));
       const klMetrics = timing.time('fwd_logprobs_values_reward', () => {
@@ -165,6 +166,7 @@ export class Trainer {
         );
       }
     });
+    this.showErrors(trajectories);
     this.showExample(trajectories[0]);
     return { ...evaluationMetrics(trajectories, samples), ...timing.metrics() };
   }
@@ -300,6 +302,12 @@ export class Trainer {
   private log(metrics: Metrics): void {
     this.history.push({ step: this.step, ...metrics });
     for (const tracker of this.parts.trackers) tracker.log(this.step, metrics);
+  }
+
+  private showErrors(trajectories: readonly Trajectory[]): void {
+    const errors = trajectories.flatMap(({ error }) => error ?? []);
+    const console = this.parts.trackers.find((tracker) => tracker instanceof ConsoleTracker);
+    if (errors.length > 0) console?.message(`after step ${this.step}: ${errors.length} of ${trajectories.length} environments failed, the first: ${errors[0]}`);
   }
 
   private showExample({ promptIds, text, reward }: Trajectory): void {
