@@ -79,8 +79,11 @@ describe('a batch', () => {
   const file = join(__dirname, '../../../shared/fixtures/shaping/skyrl-overlong-filtering.json');
   if (!existsSync(file)) console.warn('skipped: ../shared/fixtures is missing');
   (existsSync(file) ? it : it.skip)('takes those out that SkyRL does', () => {
-    type Case = { inputs: { loss_masks: number[][]; stop_reasons: string[] }; expected: { loss_masks: number[][] } };
-    for (const { inputs, expected } of JSON.parse(readFileSync(file, 'utf8')) as Case[]) {
+    type Case = { inputs: { loss_masks: number[][]; stop_reasons: string[] }; expected: { loss_masks?: number[][] } };
+    // The others are refused there.
+    const cases = (JSON.parse(readFileSync(file, 'utf8')) as Case[]).filter(({ expected }) => expected.loss_masks !== undefined);
+    expect(cases.length).toBeGreaterThan(5);
+    for (const { inputs, expected } of cases) {
       const reasons = inputs.stop_reasons.map((reason) => (reason === 'stop' ? 'stop' : 'length') as 'stop' | 'length');
       const rows = inputs.loss_masks.map((mask, row): Trajectory => {
         const turns = mask.flatMap((m, start) => (m === 1 ? [{ start, end: start + 1, reward: 0 }] : []));
