@@ -14,7 +14,7 @@ it.each([
   const isComplete = stopTest(tokenizer, texts)!;
   const random = new SmallRandom(1);
   let ended = 0;
-  for (let trial = 0; trial < 300; trial++) {
+  for (let trial = 0; trial < 600; trial++) {
     const response: number[] = [];
     for (let t = 0; t < 24; t++) {
       response.push(ids[random.below(ids.length)]!);
