@@ -17,7 +17,7 @@ export function scores(trajectories: readonly Trajectory[]): { mean: number; mea
   };
 }
 
-/** Numbers of generated tokens (those of observations do not count) and turns, environments that failed, and what the environments measured. */
+/** Numbers of generated tokens (those of observations do not count) and of turns, how many environments failed, and what they measured. */
 export function generationMetrics(trajectories: readonly Trajectory[]): Metrics {
   const lengths = trajectories.map(actionCount);
   const average = mean(lengths);

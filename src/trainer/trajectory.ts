@@ -1,4 +1,4 @@
-/** What a rollout gives to the training: the tokens of a conversation, which of them are the policy's, and what they were worth. */
+/** What a rollout gives to the training: the tokens of a conversation, which of them are the policy's, and what those were worth. */
 import { DataError, showValue } from '../errors';
 
 /** One answer of the policy: tokens [start, end) of `responseIds`. Between two turns stand observations, which are no actions. */

@@ -40,7 +40,7 @@ it('the policy finds out that it should halve what is left', async () => {
   // Without reading the answers, three guesses hit 3 of 7.
   expect(records.at(-1)!['reward/avg_raw_reward']).toBeGreaterThan(0.7);
   expect(records.at(-1)!['generate/avg_num_turns']).toBeGreaterThan(2);
-}, 180_000);
+}, 300_000);
 
 it('the policy asks the tool, and answers what it says', async () => {
   const { result, records } = await train('lookup.yaml', generateTask('lookup'), ['trainer.stop_when={window: 3, value: 0.8}', 'trainer.ckpt_interval=-1', 'trainer.eval_interval=-1']);
