@@ -13,7 +13,8 @@ export const prepare: Command = {
   vantage prepare gsm8k --input FILE [--input FILE …] --output_dir DIR
       Turns GSM8K's files into rows: train.jsonl becomes train, test.jsonl becomes validation.
   vantage prepare ${taskNames.join('|')} --output_dir DIR [--train_size 2048] [--validation_size 256] [--seed 42]
-      Generates a small task: the largest of four digits, answered as "#### 9" (gmax) or "9" (max4).
+      Generates a small task: the largest of four digits, answered as "#### 9" (gmax) or "9" (max4); three digits sorted (sort3); an entry of a hidden table, which a
+      tool looks up (lookup: two turns, trainer.tokenizer=word_tools).
 
 Options:
   --output_dir DIR           where train.* and validation.* are written

@@ -63,10 +63,6 @@ const unsupported = [
   'trainer.algorithm.dppo',
   'trainer.algorithm.use_tis',
   'trainer.algorithm.tis_imp_ratio_cap',
-  'generator.sampling_params.stop',
-  'generator.eval_sampling_params.stop',
-  'generator.zero_reward_on_non_stop',
-  'generator.apply_overlong_filtering',
   'generator.backend',
   'generator.num_inference_engines',
   'generator.inference_engine_tensor_parallel_size',
@@ -75,7 +71,6 @@ const unsupported = [
   'generator.weight_sync_backend',
   'generator.async_engine',
   'generator.batched',
-  'generator.max_input_length',
   'generator.use_conversation_multi_turn',
   'environment.skyrl_gym',
 ];

@@ -1,6 +1,6 @@
 /**
  * The configuration tree: every key that has an effect, with its type, range and default. Names and defaults are SkyRL's where it has
- * the key; `trainer.{tokenizer,device,log_samples,stop_when}` and the shape under `*.model` are ours. Checks that relate several keys: validate.ts.
+ * the key; `trainer.{tokenizer,device,log_samples,stop_when}`, the shape under `*.model` and `generator.{max_concurrent_environments,environment_timeout}` are ours. Checks that relate several keys: validate.ts.
  */
 import { z } from 'zod';
 import { above, between, bool, nonNegativeInt, oneOf, positiveInt, positiveIntOrOff, section, text, textList } from './fields';
@@ -158,25 +158,42 @@ const sampling = {
   top_k: positiveIntOrOff('all').default(-1),
 };
 
+const stop = () => textList('texts').nullable();
+
 const generator = section({
   /** Responses to each training prompt: the size of a group. */
   n_samples_per_prompt: positiveInt().default(5),
+  /** Answers of the policy in one trajectory, at most: observations of the environment stand between them. */
   max_turns: positiveInt().default(1),
+  /** Tokens; a conversation over it gets no further answer. null: `trainer.max_prompt_length`. */
+  max_input_length: positiveInt().nullable().default(null),
   sampling_params: section({
+    /** Tokens of one answer. */
     max_generate_length: positiveInt().default(1024),
     ...sampling,
     temperature: above(0).default(1),
+    /** Texts that end an answer, of which they are a part. */
+    stop: stop().default(null),
   }).prefault({}),
-  /** Temperature 0 takes the likeliest token. `max_generate_length` is that of `sampling_params` where it is not given. */
+  /** Temperature 0 takes the likeliest token. `max_generate_length` and `stop` are those of `sampling_params` where they are not given. */
   eval_sampling_params: section({
     max_generate_length: positiveInt().optional(),
     ...sampling,
     temperature: sampling.temperature.default(0),
+    stop: stop().optional(),
   }).prefault({}),
   eval_n_samples_per_prompt: positiveInt().default(1),
+  /** Rewards of a response whose last answer did not end by itself are 0. */
+  zero_reward_on_non_stop: bool().default(false),
+  /** A response whose last answer did not end by itself is in no loss; its reward still counts in the baseline of its group. */
+  apply_overlong_filtering: bool().default(false),
+  /** Environments that run (`init`, `step`, `close`) at the same time. */
+  max_concurrent_environments: positiveIntOrOff('no limit').default(32),
+  /** Seconds that an environment may take for one call; null: any. Over it, its trajectory ends and is in no loss. */
+  environment_timeout: above(0).nullable().default(null),
 }).transform(({ eval_sampling_params: own, ...rest }) => {
-  const max_generate_length = own.max_generate_length ?? rest.sampling_params.max_generate_length;
-  return { ...rest, eval_sampling_params: { ...own, max_generate_length } };
+  const { max_generate_length, stop } = rest.sampling_params;
+  return { ...rest, eval_sampling_params: { ...own, max_generate_length: own.max_generate_length ?? max_generate_length, stop: own.stop === undefined ? stop : own.stop } };
 });
 
 /** The whole tree. */

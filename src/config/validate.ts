@@ -127,8 +127,12 @@ function runProblems({ data, trainer, generator }: Config, { env = process.env, 
   if (path !== null) problems.push(...folderProblems('trainer.ref.model.path', path));
   const unusable = trainer.device === null ? null : (unusableDevice?.(trainer.device) ?? null);
   if (unusable !== null) problems.push(`trainer.device: '${trainer.device}' cannot be used here: ${unusable}`);
-  const { max_turns } = generator;
-  if (max_turns !== 1) problems.push(`generator.max_turns: several turns are known but not supported yet; expected 1, got ${max_turns}`);
+  const { max_input_length } = generator;
+  if (max_input_length !== null && max_input_length < trainer.max_prompt_length) {
+    problems.push(
+      `generator.max_input_length: expected at least trainer.max_prompt_length=${trainer.max_prompt_length} (a longer prompt would get no answer), got ${max_input_length}`,
+    );
+  }
   if (trainer.logger.includes('wandb') && env.WANDB_MODE !== 'offline' && !env.WANDB_API_KEY) {
     problems.push(
       "trainer.logger: 'wandb' needs the environment variable WANDB_API_KEY; set it, or WANDB_MODE=offline to write files only, or remove 'wandb'",

@@ -6,4 +6,15 @@ export { DataLoader, type DataLoaderOptions, type DataLoaderState, inBatches } f
 export { readParquet, writeParquet } from './parquet';
 export { type AnyRow, type ChatMessage, type PromptRow } from './rows';
 export { generateTask, type TaskName, taskNames, type TaskOptions } from './tasks';
-export { ByteTokenizer, createTokenizer, listTokenizers, registerTokenizer, type Tokenizer, tokenizerFiles, tokenizers, WordTokenizer } from './tokenizer';
+export {
+  ByteTokenizer,
+  createTokenizer,
+  encodeObservations,
+  listTokenizers,
+  registerTokenizer,
+  type Tokenizer,
+  tokenizerFiles,
+  tokenizers,
+  ToolWordTokenizer,
+  WordTokenizer,
+} from './tokenizer';

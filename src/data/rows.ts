@@ -43,7 +43,7 @@ export function checkRow(value: unknown, place: string): AnyRow {
   return row as AnyRow;
 }
 
-function isMessage(value: unknown): value is ChatMessage {
+export function isMessage(value: unknown): value is ChatMessage {
   const message = value as Partial<ChatMessage> | null;
   return typeof message === 'object' && message !== null && typeof message.role === 'string' && typeof message.content === 'string';
 }

@@ -3,11 +3,45 @@ import { DataError, showValue } from '../errors';
 import { SmallRandom } from './random';
 import type { PromptRow } from './rows';
 
+interface Task {
+  /** Digits of a prompt. */
+  digits: number;
+  /** What is right for these digits; `random` is the row's own. */
+  solve(drawn: readonly string[], random: SmallRandom): { truth: string; answer: string; extra?: Record<string, unknown> };
+}
+
+const largest = (drawn: readonly string[]): string => drawn.reduce((a, b) => (a > b ? a : b));
+
+const tasks = {
+  gmax: { digits: 4, solve: (drawn) => ({ truth: largest(drawn), answer: `#### ${largest(drawn)}` }) },
+  max4: { digits: 4, solve: (drawn) => ({ truth: largest(drawn), answer: largest(drawn) }) },
+  sort3: {
+    digits: 3,
+    solve: (drawn) => {
+      const sorted = [...drawn].sort().join(' ');
+      return { truth: sorted, answer: sorted };
+    },
+  },
+  lookup: {
+    digits: 4,
+    solve: (drawn, random) => {
+      const table = Array.from({ length: 10 }, () => String(random.below(10)));
+      const key = largest(drawn);
+      const truth = table[Number(key)]!;
+      return { truth, answer: `#### ${truth}`, extra: { table, key } };
+    },
+  },
+} satisfies Record<string, Task>;
+
 /**
  * - `gmax`: the prompt `3 9 1 4 =`, the answer `#### 9`, rewarded by the GSM8K rule;
- * - `max4`: the same prompt, the answer `9`: one token.
+ * - `max4`: the same prompt, the answer `9`: one token;
+ * - `sort3`: the prompt `3 9 1 =`, the answer `1 3 9`; of 1,000 prompts only. From random weights it is hardly ever answered right: a policy needs some
+ *   supervised steps before;
+ * - `lookup`: the prompt `3 9 1 4 =`; the call `<tool> 9 </tool>` is answered with what the row's hidden table (`extra_info.table`) holds under 9, say
+ *   `<result> 5 </result>`, and then `#### 5` is right. Two turns, the tokenizer `word_tools`.
  */
-export const taskNames = ['gmax', 'max4'] as const;
+export const taskNames = ['gmax', 'max4', 'sort3', 'lookup'] as const satisfies readonly (keyof typeof tasks)[];
 export type TaskName = (typeof taskNames)[number];
 
 export interface TaskOptions {
@@ -19,37 +53,37 @@ export interface TaskOptions {
   seed?: number;
 }
 
-const digits = 4;
-const promptCount = 10 ** digits;
-
 /**
- * Draws prompts without replacement; only a training set larger than what validation leaves of the 10,000 prompts repeats some of its own.
+ * Draws prompts without replacement; only a training set larger than what validation leaves of the 10,000 prompts (`sort3`: 1,000) repeats some of its own.
  * @throws DataError for sizes that cannot be
  */
 export function generateTask(task: TaskName, options: TaskOptions = {}): { train: PromptRow[]; validation: PromptRow[] } {
   const { trainSize = 2048, validationSize = 256, seed = 42 } = options;
+  if (!Object.hasOwn(tasks, task)) throw new DataError(`generateTask: expected one of ${taskNames.join(', ')}, got ${showValue(task)}`);
+  const promptCount = 10 ** tasks[task].digits;
   checkInteger('trainSize', trainSize, 1, 10_000_000);
   checkInteger('validationSize', validationSize, 1, promptCount - 1);
   checkInteger('seed', seed, 0, Number.MAX_SAFE_INTEGER);
   const order = new SmallRandom(seed).permutation(promptCount);
   const remaining = order.slice(validationSize);
+  const row = (number: number, split: string, index: number): PromptRow => taskRow(task, number, new SmallRandom(seed, number + 1), split, index);
   return {
-    validation: order.slice(0, validationSize).map((number, index) => taskRow(task, number, 'test', index)),
-    train: Array.from({ length: trainSize }, (_, index) => taskRow(task, remaining[index % remaining.length], 'train', index)),
+    validation: order.slice(0, validationSize).map((number, index) => row(number, 'test', index)),
+    train: Array.from({ length: trainSize }, (_, index) => row(remaining[index % remaining.length]!, 'train', index)),
   };
 }
 
-function taskRow(task: TaskName, number: number, split: string, index: number): PromptRow {
-  const drawn = [...String(number).padStart(digits, '0')];
-  const largest = drawn.reduce((a, b) => (a > b ? a : b));
+function taskRow(name: TaskName, number: number, random: SmallRandom, split: string, index: number): PromptRow {
+  const task: Task = tasks[name];
+  const drawn = [...String(number).padStart(task.digits, '0')];
+  const { truth, answer, extra } = task.solve(drawn, random);
   const question = `${drawn.join(' ')} =`;
-  const answer = task === 'gmax' ? `#### ${largest}` : largest;
   return {
-    data_source: `vantage/${task}`,
+    data_source: `vantage/${name}`,
     prompt: [{ role: 'user', content: question }],
-    env_class: task,
-    reward_spec: { method: 'rule', ground_truth: largest },
-    extra_info: { split, index, answer, question },
+    env_class: name,
+    reward_spec: { method: 'rule', ground_truth: truth },
+    extra_info: { split, index, answer, question, ...extra },
   };
 }
 

@@ -17,6 +17,21 @@ export interface Tokenizer {
   encodeChat(messages: readonly ChatMessage[]): number[];
   /** The files that `loadTokenizer` makes it from, by name: they are saved beside a model's weights. Default none. */
   readonly files?: ReadonlyMap<string, string | Uint8Array>;
+  /** The ids of messages that follow an answer and its `eosId`, up to where the next answer begins. Without it, `encodeObservations` works them out. */
+  encodeObservations?(messages: readonly ChatMessage[]): number[];
+}
+
+/**
+ * The ids of messages that follow an answer and its end token, up to where the next answer begins: what the tokenizer says they are; else what stands
+ * behind the end of an empty answer in its chat form; and where that form has no end token, the messages as a conversation of their own.
+ */
+export function encodeObservations(tokenizer: Tokenizer, messages: readonly ChatMessage[]): number[] {
+  if (tokenizer.encodeObservations) return tokenizer.encodeObservations(messages);
+  const question = { role: 'user', content: '' };
+  const before = tokenizer.encodeChat([question]).length;
+  const whole = tokenizer.encodeChat([question, { role: 'assistant', content: '' }, ...messages]);
+  const end = whole.indexOf(tokenizer.eosId, before);
+  return end < 0 ? tokenizer.encodeChat(messages) : whole.slice(end + 1);
 }
 
 /** One token for each byte of the text in UTF-8, so any text at all: ids 0–255, then padding, then the end. */
@@ -39,10 +54,16 @@ export class ByteTokenizer implements Tokenizer {
   encodeChat(messages: readonly ChatMessage[]): number[] {
     return this.encode(`${messages.map(({ role, content }) => `${role}: ${content}\n`).join('')}assistant:`);
   }
+
+  /** A new line ends the answer's. */
+  encodeObservations(messages: readonly ChatMessage[]): number[] {
+    return [...this.encode('\n'), ...this.encodeChat(messages)];
+  }
 }
 
 /** The words of the generated tasks; `####` is one, so that random weights write it often enough to be rewarded. */
 const taskWords = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '=', '####'] as const;
+const toolWords = ['<tool>', '</tool>', '<result>', '</result>'] as const;
 
 /** One token for each word of a fixed vocabulary, words separated by spaces: ids in the order of the words, then the end, then padding. */
 export class WordTokenizer implements Tokenizer {
@@ -93,6 +114,13 @@ export class WordTokenizer implements Tokenizer {
   }
 }
 
+/** The words of the generated tasks and those of a tool call: `lookup`. */
+export class ToolWordTokenizer extends WordTokenizer {
+  constructor() {
+    super([...taskWords, ...toolWords]);
+  }
+}
+
 /** The tokenizers of this process, by the names of `trainer.tokenizer`. */
 export const tokenizers = new Registry<new () => Tokenizer>('tokenizer');
 
@@ -126,3 +154,4 @@ export const nameKey = 'vantage_tokenizer';
 
 registerTokenizer('byte', ByteTokenizer, { keepExisting: true });
 registerTokenizer('word', WordTokenizer, { keepExisting: true });
+registerTokenizer('word_tools', ToolWordTokenizer, { keepExisting: true });

@@ -1,7 +1,7 @@
 /** Grade-school mathematics: the answer after `####` is compared with the truth as text. */
 import type { AnyRow } from '../data/rows';
 import { EnvironmentError, showValue } from '../errors';
-import { Environment, type EnvironmentStep } from './environment';
+import { Environment, type EnvironmentSettings, type EnvironmentStep } from './environment';
 
 /** A marked answer; its first group is the number as it was written. */
 export const markedAnswer = /#### (-?[0-9.,]+)/;
@@ -48,12 +48,48 @@ export function groundTruth(name: string, row: AnyRow): string {
 export class Gsm8kEnvironment extends Environment {
   private readonly groundTruth: string;
 
-  constructor(row: AnyRow) {
-    super(row);
+  constructor(row: AnyRow, settings?: EnvironmentSettings) {
+    super(row, settings);
     this.groundTruth = groundTruth('gsm8k', row);
   }
 
   step(action: string): EnvironmentStep {
     return { observations: [], reward: gsm8kReward(action, this.groundTruth), done: true };
+  }
+}
+
+/** Of the reward of a trajectory, what well-formed wrong answers may add up to. */
+const formatScore = 0.2;
+
+/**
+ * Several turns, as SkyRL has them: 1 for the right answer, which ends the trajectory; 0.2/turns for a wrong one in the right form; 0 otherwise. After all but the last turn
+ * the policy is told to go on. Turns: `generator.max_turns`, else the row's `extra_info.max_turns`, else 5.
+ */
+export class Gsm8kMultiTurnEnvironment extends Environment {
+  private readonly groundTruth: string;
+  private readonly maxTurns: number;
+  private turns = 0;
+
+  constructor(row: AnyRow, settings?: EnvironmentSettings) {
+    super(row, settings);
+    this.groundTruth = groundTruth('gsm8k_multi_turn', row);
+    this.maxTurns = settings?.maxTurns ?? (row.extra_info as { max_turns?: number } | null | undefined)?.max_turns ?? 5;
+  }
+
+  step(action: string): EnvironmentStep {
+    this.turns++;
+    const reward = gsm8kReward(action, this.groundTruth, { formatScore: formatScore / this.maxTurns });
+    const left = this.maxTurns - this.turns;
+    const done = reward === 1 || left <= 0;
+    return { observations: done ? [] : [{ role: 'user', content: this.feedback(left) }], reward, done };
+  }
+
+  override metrics(): Record<string, number> {
+    return { turns: this.turns };
+  }
+
+  private feedback(left: number): string {
+    if (left === 1) return 'That is not the right answer. Give only the final number now, as "#### NUMBER".';
+    return 'That is not the right answer. Think again, step by step, and end with a number as "#### NUMBER".';
   }
 }

@@ -18,6 +18,8 @@ export interface GenerateOptions {
   minP?: number;
   /** The token that ends a response, beside those of the model's `endIds`. */
   eosId: number;
+  /** Asked after each token of a response that is still open: true ends it there. */
+  isComplete?: (response: readonly number[]) => boolean;
   /** What stands in padded columns. */
   padId: number;
   /** The same key gives the same responses. */
@@ -44,7 +46,7 @@ export interface Generation {
   responses: number[][];
   /** log p of each token under softmax(logits / temperature), before top-p, top-k and min-p cut it (temperature 0: of softmax(logits)). */
   logProbs: number[][];
-  /** `stop` where the response ends with a token that ends responses. */
+  /** `stop` where the response ends with a token that ends responses, or `isComplete` ended it. */
   stopReasons: StopReason[];
 }
 
@@ -80,7 +82,7 @@ export function bucket(length: number): number {
  * @throws TensorError for prompts that are empty, or longer with their responses than `maxPositionEmbeddings`
  */
 export function generate(model: Transformer, prompts: readonly (readonly number[])[], options: GenerateOptions): Generation {
-  const { maxLength, temperature = 1, topP = 1, topK = -1, minP = 0, eosId, padId, key, samplesPerPrompt = 1 } = options;
+  const { maxLength, temperature = 1, topP = 1, topK = -1, minP = 0, eosId, padId, key, samplesPerPrompt = 1, isComplete } = options;
   checkCount('maxLength', maxLength);
   checkCount('samplesPerPrompt', samplesPerPrompt);
   if (prompts.length === 0) {
@@ -93,6 +95,7 @@ export function generate(model: Transformer, prompts: readonly (readonly number[
   const logProbs: number[][] = Array.from({ length: rows }, () => []);
   const stopReasons: StopReason[] = new Array<StopReason>(rows).fill('length');
   const ends = new Set([eosId, ...model.endIds]);
+  const endsAt = (id: number, response: readonly number[]): boolean => ends.has(id) || isComplete?.(response) === true;
   let open = rows;
   tidy(() => {
     const cache = new KeyValueCache(model.config, rows, bucket(padded.width + maxLength), model.dtype);
@@ -104,7 +107,7 @@ export function generate(model: Transformer, prompts: readonly (readonly number[
       const all = repeatRows(logits, rows / logits.shape[0]!);
       const sampled = sampleTokens(all, { temperature, topP, topK, minP, key: drawKey, counter: 0 });
       evaluate([sampled.ids, sampled.logProbs, ...cache.tensors]);
-      open -= record(sampled.ids.dataSync() as Int32Array, sampled.logProbs.dataSync(), ends, responses, logProbs, stopReasons);
+      open -= record(sampled.ids.dataSync() as Int32Array, sampled.logProbs.dataSync(), endsAt, responses, logProbs, stopReasons);
       return sampled.ids.keep();
     };
     let last = tidy(() => step(tensor(padded.ids, { shape: [prompts.length, padded.width] }), promptStart, key.fold(0)));
@@ -123,7 +126,7 @@ export function generate(model: Transformer, prompts: readonly (readonly number[
 function record(
   ids: Int32Array,
   stepLogProbs: ArrayLike<number>,
-  ends: ReadonlySet<number>,
+  endsAt: (id: number, response: readonly number[]) => boolean,
   responses: number[][],
   logProbs: number[][],
   stopReasons: StopReason[],
@@ -133,7 +136,7 @@ function record(
     if (stopReasons[row] === 'stop') continue;
     responses[row]!.push(ids[row]!);
     logProbs[row]!.push(stepLogProbs[row]!);
-    if (ends.has(ids[row]!)) {
+    if (endsAt(ids[row]!, responses[row]!)) {
       stopReasons[row] = 'stop';
       ended++;
     }

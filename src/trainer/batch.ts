@@ -1,7 +1,7 @@
 /** Trajectories as padded arrays. */
 import { DataError } from '../errors';
 import { tensor, type Tensor } from '../tensor';
-import type { Trajectory } from './rollout';
+import { isFailed, type Trajectory, type TrajectoryStop, turnsOf } from './trajectory';
 
 export interface BatchShape {
   /** Columns of the prompts, P: the same at each step, so that the plans of the first are found again. */
@@ -12,7 +12,7 @@ export interface BatchShape {
 }
 
 type Field =
-  'ids' | 'start' | 'masks' | 'rewards' | 'rolloutLogProbs' | 'oldLogProbs' | 'refLogProbs' | 'values' | 'advantages' | 'returns';
+  'ids' | 'start' | 'masks' | 'turnIds' | 'rewards' | 'rolloutLogProbs' | 'oldLogProbs' | 'refLogProbs' | 'values' | 'advantages' | 'returns';
 
 /**
  * One row a trajectory, row-major in host memory: prompts right-aligned in the first P columns, responses left-aligned in the R after them.
@@ -24,14 +24,17 @@ export class TrainingBatch {
   readonly ids: Int32Array;
   /** int32 [B]: the column of each prompt's first token. */
   readonly start: Int32Array;
-  /** uint8 [B,R]: 1 where a response token counts. */
+  /** uint8 [B,R]: 1 where the policy wrote a token that counts. Observations are holes; a trajectory whose environment failed is 0 throughout. */
   readonly masks: Uint8Array;
-  /** float32 [B,R]: a trajectory's reward stands at its last token. */
+  /** int32 [B,R]: the turn of each token, from 0; that of the turn before for observations and what follows. */
+  readonly turnIds: Int32Array;
+  /** float32 [B,R]: the reward of a turn stands at its last token. */
   readonly rewards: Float32Array;
   /** float32 [B,R], as the sampler reported them. */
   readonly rolloutLogProbs: Float32Array;
-  /** The prompt of each row. */
+  /** The prompt of each row; a trajectory whose environment failed is a group of its own, so that the others are not compared with it. */
   readonly groupIds: string[];
+  readonly stopReasons: TrajectoryStop[];
   /** float32 [B,R]: what the models and the estimator add before the update. */
   oldLogProbs: Float32Array | null = null;
   refLogProbs: Float32Array | null = null;
@@ -52,17 +55,24 @@ export class TrainingBatch {
     this.masks = new Uint8Array(this.rows * responseWidth);
     this.rewards = new Float32Array(this.rows * responseWidth);
     this.rolloutLogProbs = new Float32Array(this.rows * responseWidth);
-    this.groupIds = trajectories.map(({ groupId }) => groupId);
-    for (const [row, { promptIds, responseIds, rolloutLogProbs, reward }] of trajectories.entries()) {
-      checkLength('prompt', promptIds.length, promptWidth);
-      checkLength('response', responseIds.length, responseWidth);
+    this.turnIds = new Int32Array(this.rows * responseWidth);
+    this.groupIds = trajectories.map((trajectory, row) => (isFailed(trajectory) ? `${trajectory.groupId} (failed in row ${row})` : trajectory.groupId));
+    this.stopReasons = trajectories.map(({ stopReason }) => stopReason);
+    for (const [row, trajectory] of trajectories.entries()) {
+      const { promptIds, responseIds, rolloutLogProbs } = trajectory;
+      const counts = !isFailed(trajectory);
+      checkLength('prompt', promptIds.length, 1, promptWidth);
+      checkLength('response', responseIds.length, counts ? 1 : 0, responseWidth);
       this.start[row] = promptWidth - promptIds.length;
       this.ids.set(promptIds, row * width + this.start[row]);
       this.ids.set(responseIds, row * width + promptWidth);
       const first = row * responseWidth;
-      this.masks.fill(1, first, first + responseIds.length);
       this.rolloutLogProbs.set(rolloutLogProbs, first);
-      this.rewards[first + responseIds.length - 1] = reward;
+      for (const [turn, { start, end, reward }] of turnsOf(trajectory).entries()) {
+        if (counts) this.masks.fill(1, first + start, first + end);
+        this.turnIds.fill(turn, first + start, first + responseWidth);
+        this.rewards[first + end - 1] = reward;
+      }
     }
   }
 
@@ -71,6 +81,11 @@ export class TrainingBatch {
     const { responseWidth } = this.shape;
     const keep = new Set(kept);
     for (let row = 0; row < this.rows; row++) if (!keep.has(row)) this.masks.fill(0, row * responseWidth, (row + 1) * responseWidth);
+  }
+
+  /** Takes the rows whose last answer did not end by itself out of every loss, as `generator.apply_overlong_filtering` asks for. */
+  keepStopped(): void {
+    this.keepRows([...this.stopReasons.keys()].filter((row) => this.stopReasons[row] === 'stop'));
   }
 
   /** Response tokens that count, in rows [from, to). */
@@ -94,6 +109,6 @@ export class TrainingBatch {
   }
 }
 
-function checkLength(what: string, length: number, limit: number): void {
-  if (length < 1 || length > limit) throw new DataError(`TrainingBatch: expected a ${what} of 1 to ${limit} tokens, got ${length}`);
+function checkLength(what: string, length: number, least: number, most: number): void {
+  if (length < least || length > most) throw new DataError(`TrainingBatch: expected a ${what} of ${least} to ${most} tokens, got ${length}`);
 }

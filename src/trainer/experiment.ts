@@ -131,12 +131,18 @@ export class Experiment {
       }
     }
     const models = this.models(tokenizer);
+    const { generator } = config;
     try {
       const rollout = this.generator({
         policy: models.policy.model,
         tokenizer,
         environment: (name) => this.environment(name),
         maxPromptLength: config.trainer.max_prompt_length,
+        maxTurns: generator.max_turns,
+        maxInputLength: generator.max_input_length ?? config.trainer.max_prompt_length,
+        zeroRewardOnNonStop: generator.zero_reward_on_non_stop,
+        maxConcurrentEnvironments: generator.max_concurrent_environments,
+        environmentTimeout: generator.environment_timeout,
       });
       const trackers = this.trackers(totalSteps(config, trainDataset.length));
       return await this.trainer({ config, tokenizer, trainDataset, evalDataset, models, rollout, trackers }).train();

@@ -1,6 +1,7 @@
 export { TrainingBatch, type BatchShape } from './batch';
 export { type CheckpointModels, latestCheckpoint, loadCheckpoint, saveCheckpoint, type TrainerState } from './checkpoint';
 export { Experiment, main, type MainOptions } from './experiment';
-export { Rollout, type RolloutOptions, type RolloutParts, type Trajectory } from './rollout';
+export { type Responses, Rollout, type RolloutOptions, type RolloutParts } from './rollout';
 export { type EndReason, totalSteps, Trainer, type TrainerParts, type TrainingResult } from './trainer';
+export type { Trajectory, TrajectoryStop, Turn } from './trajectory';
 export { type Models, type Trained, Update } from './update';

@@ -1,7 +1,7 @@
 /** What a batch of trajectories says about the policy, by the names of SkyRL. */
 import type { Metrics } from '../tracking';
 import { Averages } from './averages';
-import type { Trajectory } from './rollout';
+import { actionCount, turnsOf, type Trajectory } from './trajectory';
 
 /** A response with at least this reward passes. */
 const passReward = 1;
@@ -17,9 +17,9 @@ export function scores(trajectories: readonly Trajectory[]): { mean: number; mea
   };
 }
 
-/** Numbers of generated tokens, and what the environments measured. */
+/** Numbers of generated tokens (those of observations do not count) and of turns, how many environments failed, and what they measured. */
 export function generationMetrics(trajectories: readonly Trajectory[]): Metrics {
-  const lengths = trajectories.map(({ responseIds }) => responseIds.length);
+  const lengths = trajectories.map(actionCount);
   const average = mean(lengths);
   const lengthsWhere = (has: (reward: number) => boolean) => lengths.filter((_, i) => has(trajectories[i].reward));
   const environment = new Averages();
@@ -31,6 +31,8 @@ export function generationMetrics(trajectories: readonly Trajectory[]): Metrics 
     'generate/std_num_tokens': Math.sqrt(mean(lengths.map((length) => (length - average) ** 2))),
     'generate/avg_tokens_non_zero_rewards': mean(lengthsWhere((reward) => reward !== 0)),
     'generate/avg_tokens_zero_rewards': mean(lengthsWhere((reward) => reward === 0)),
+    'generate/avg_num_turns': mean(trajectories.map((trajectory) => turnsOf(trajectory).length)),
+    'generate/num_environment_errors': trajectories.filter(({ error }) => error !== undefined).length,
     ...Object.fromEntries(Object.entries(environment.result()).map(([name, value]) => [`environment/${name}`, value])),
   };
 }

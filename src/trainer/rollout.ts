@@ -1,30 +1,15 @@
-/** From prompts to trajectories: sampled responses and the rewards that environments give them. */
+/** From prompts to trajectories: sampled answers and the rewards that environments give them, turn by turn. */
 import type { SamplingConfig } from '../config';
-import type { ChatMessage, PromptExample, Tokenizer } from '../data';
-import { checkStep, type Environment, type EnvironmentClass } from '../environments';
+import type { PromptExample, Tokenizer } from '../data';
+import type { EnvironmentClass } from '../environments';
 import { EnvironmentError } from '../errors';
-import { generate, type Transformer } from '../models';
+import { bucket } from '../models/generate';
+import { type Generation, generate, type Transformer } from '../models';
 import type { RandomKey } from '../tensor';
-
-/** One response to one prompt. */
-export interface Trajectory {
-  /** The prompt's id: responses to one prompt are a group. */
-  groupId: string;
-  dataSource: string;
-  /** At most the longest prompt of the dataset. */
-  promptIds: readonly number[];
-  /** The sampled tokens, the end token included where there is one; at least one. */
-  responseIds: readonly number[];
-  /** The sampler's log-probability of each response token, under the distribution that it was drawn from. */
-  rolloutLogProbs: readonly number[];
-  /** The response as text, as the environment saw it. */
-  text: string;
-  /** `stop`: the end token came; `length`: it did not within `max_generate_length`. */
-  stopReason: 'stop' | 'length';
-  reward: number;
-  /** What the environment measured. */
-  metrics: Record<string, number>;
-}
+import { forEachConcurrently } from './concurrency';
+import { Episode } from './episode';
+import { stopTest } from './stop_texts';
+import { isFailed, type Trajectory } from './trajectory';
 
 export interface RolloutOptions {
   /** Responses to each prompt. */
@@ -39,55 +24,73 @@ export interface RolloutParts {
   /** The class of an environment by the name that a row gives. */
   environment: (name: string) => EnvironmentClass;
   maxPromptLength: number;
+  /** Answers of the policy in one trajectory, at most. Default 1. */
+  maxTurns?: number;
+  /** Tokens; a conversation over it gets no further answer. Default `maxPromptLength`. */
+  maxInputLength?: number;
+  /** Whether rewards are 0 where the last answer did not end by itself. Default false. */
+  zeroRewardOnNonStop?: boolean;
+  /** Environments that run at the same time; -1: no limit, the default. */
+  maxConcurrentEnvironments?: number;
+  /** Seconds for one call of an environment; null, the default: any. */
+  environmentTimeout?: number | null;
 }
 
-/** Generates with the policy in this process; one turn. */
+/** What the policy answers, a row each. */
+export type Responses = Pick<Generation, 'responses' | 'logProbs' | 'stopReasons'>;
+
+/** Keys of later turns: far from those of the tokens, which are folded from the same key. */
+const firstTurnKey = 2 ** 32;
+
+/** Generates with the policy in this process. */
 export class Rollout {
   constructor(protected readonly parts: RolloutParts) {}
 
   /**
-   * The responses to each prompt, next to each other, in the order of the prompts.
-   * @throws EnvironmentError naming the environment whose step returns what it must not, or whose prompt is too long
+   * The trajectories of each prompt, next to each other, in the order of the prompts. All that still go on are answered together, turn by turn. An environment that throws
+   * or takes too long ends its own trajectory only.
+   * @throws EnvironmentError naming the environment that returns what it must not, whose prompt is too long, or of which not one worked
    */
   async collect(examples: readonly PromptExample[], options: RolloutOptions): Promise<Trajectory[]> {
-    const episodes = examples.flatMap((example) =>
-      Array.from({ length: options.samples }, () => {
-        const environment = new (this.parts.environment(example.envClass))(example.row);
-        return { example, environment };
-      }),
-    );
+    const { tokenizer, maxPromptLength, maxTurns = 1, maxInputLength = maxPromptLength, environmentTimeout: timeout = null } = this.parts;
+    const settings = { tokenizer, maxPromptLength, maxInputLength, timeout };
+    const episodes: Episode[] = [];
     try {
-      const prompts: (readonly number[])[] = [];
-      for (const { example, environment } of episodes) prompts.push(await this.prompt(example, environment));
-      const { responses, logProbs, stopReasons } = this.respond(prompts, options);
-      const trajectories: Trajectory[] = [];
-      for (const [i, { example, environment }] of episodes.entries()) {
-        const text = this.parts.tokenizer.decode(responses[i]);
-        const { reward } = checkStep(example.envClass, await environment.step(text));
-        trajectories.push({
-          groupId: example.id,
-          dataSource: example.dataSource,
-          promptIds: prompts[i],
-          responseIds: responses[i],
-          rolloutLogProbs: logProbs[i],
-          text,
-          stopReason: stopReasons[i],
-          reward,
-          metrics: environment.metrics(),
-        });
+      for (const example of examples) {
+        const Class = this.parts.environment(example.envClass);
+        for (let sample = 0; sample < options.samples; sample++) episodes.push(new Episode(example, new Class(example.row, { maxTurns }), settings));
       }
-      return trajectories;
+      await this.forEach(episodes, (episode) => episode.begin());
+      for (let turn = 0; turn < maxTurns; turn++) {
+        const open = episodes.filter(({ isOpen }) => isOpen);
+        if (open.length === 0) break;
+        const prompts = open.map(({ ids }) => ids);
+        const { responses, logProbs, stopReasons } = await this.respond(prompts, {
+          ...options,
+          // A row whose environment has failed is missing in its group.
+          samples: open.length === episodes.length ? options.samples : 1,
+          key: turn === 0 ? options.key : options.key.fold(firstTurnKey + turn),
+        });
+        await this.forEach(open, (episode, i) => episode.act(responses[i]!, logProbs[i]!, stopReasons[i]!, turn + 1 === maxTurns));
+      }
     } finally {
-      for (const { environment } of episodes) await environment.close();
+      await this.forEach(episodes, (episode) => episode.close());
     }
+    const trajectories = episodes.map((episode) => episode.trajectory(this.parts.zeroRewardOnNonStop ?? false));
+    if (trajectories.length > 0 && trajectories.every(isFailed)) {
+      throw new EnvironmentError(`environment '${episodes[0]!.envClass}': not one of ${episodes.length} trajectories worked; the first: ${trajectories[0]!.error}`);
+    }
+    return trajectories;
   }
 
-  /** Samples a response to each prompt; those of a group stand next to each other. */
-  protected respond(prompts: readonly (readonly number[])[], { samples, sampling, key }: RolloutOptions) {
+  /** Samples an answer to each conversation; those of a group stand next to each other where there are several `samples`. */
+  protected respond(prompts: readonly (readonly number[])[], { samples, sampling, key }: RolloutOptions): Responses | Promise<Responses> {
     const { policy, tokenizer } = this.parts;
     // Where no environment changed its prompt, a group's prompt is read once for all its responses.
     const shared = prompts.every((prompt, row) => prompt === prompts[row - (row % samples)]);
-    const distinct = shared ? prompts.filter((_, row) => row % samples === 0) : prompts;
+    // Of trajectories that still go on there is any number: a few numbers of rows, so that plans are found again. What is too much repeats the last one.
+    const rows = prompts.concat(Array.from({ length: bucket(prompts.length) - prompts.length }, () => prompts.at(-1)!));
+    const distinct = shared ? prompts.filter((_, row) => row % samples === 0) : rows;
     return generate(policy, distinct, {
       samplesPerPrompt: shared ? samples : 1,
       maxLength: sampling.max_generate_length,
@@ -97,23 +100,13 @@ export class Rollout {
       minP: sampling.min_p,
       eosId: tokenizer.eosId,
       padId: tokenizer.padId,
+      isComplete: stopTest(tokenizer, sampling.stop),
       key,
     });
   }
 
-  /** The prompt's tokens; encoded anew only where the environment changes what the policy sees. */
-  private async prompt(example: PromptExample, environment: Environment): Promise<readonly number[]> {
-    const messages = await environment.init(example.prompt);
-    if (sameMessages(messages, example.prompt)) return example.promptIds;
-    const ids = this.parts.tokenizer.encodeChat(messages);
-    const { maxPromptLength } = this.parts;
-    if (ids.length >= 1 && ids.length <= maxPromptLength) return ids;
-    throw new EnvironmentError(
-      `environment '${example.envClass}': init: expected a prompt of 1 to ${maxPromptLength} tokens, got ${ids.length}`,
-    );
+  private forEach(episodes: readonly Episode[], work: (episode: Episode, index: number) => Promise<void>): Promise<void> {
+    const { maxConcurrentEnvironments = -1 } = this.parts;
+    return forEachConcurrently(episodes, maxConcurrentEnvironments === -1 ? Infinity : maxConcurrentEnvironments, work);
   }
-}
-
-function sameMessages(a: readonly ChatMessage[], b: readonly ChatMessage[]): boolean {
-  return a === b || (a.length === b.length && a.every(({ role, content }, i) => role === b[i].role && content === b[i].content));
 }

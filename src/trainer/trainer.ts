@@ -8,15 +8,17 @@ import { TrainingError } from '../errors';
 import { klDivergence } from '../losses';
 import { type Tensor, tidy, where } from '../tensor';
 import { ConsoleTracker, type Metrics, type MetricsRecord, type Tracker } from '../tracking';
+import { bucket } from '../models/generate';
 import { TrainingBatch } from './batch';
 import { type CheckpointModels, estimatorFile, loadCheckpoint, saveCheckpoint, type TrainerState } from './checkpoint';
 import { restoreEstimator, saveEstimator } from './estimator_state';
 import { Interrupt, turn } from './interrupt';
 import { evaluationMetrics, generationMetrics, informativeRows, scores } from './reward_metrics';
-import type { Rollout, Trajectory } from './rollout';
+import type { Rollout } from './rollout';
 import { samplesOf } from './samples';
 import { stream } from './streams';
 import { Timing } from './timing';
+import type { Trajectory } from './trajectory';
 import { type Models, Update } from './update';
 
 export interface TrainerParts {
@@ -138,6 +140,7 @@ export class Trainer {
     const metrics = await stepTiming.timeAsync('step', async () => {
       const options = { samples: generator.n_samples_per_prompt, sampling: generator.sampling_params, key };
       const trajectories = await timing.timeAsync('generate', () => this.parts.rollout.collect(examples, options));
+      this.showErrors(trajectories);
       const rewardMetrics = this.rewardMetrics(trajectories);
       const batch = timing.time('convert_to_training_input', () => this.makeBatch(this.postprocessRewards(trajectories), rewardMetrics));
       const klMetrics = timing.time('fwd_logprobs_values_reward', () => {
@@ -146,6 +149,8 @@ export class Trainer {
       });
       const advantageMetrics = timing.time('compute_advantages_and_returns', () => this.computeAdvantages(batch));
       this.logSamples(batch);
+      // Their rewards count in the baselines of the others, as in SkyRL.
+      if (generator.apply_overlong_filtering) batch.keepStopped();
       const updateMetrics = timing.time('train_critic_and_policy', () => this.update.optimize(batch));
       this.checkConvergence(updateMetrics);
       return {
@@ -179,6 +184,7 @@ export class Trainer {
         );
       }
     });
+    this.showErrors(trajectories);
     this.showExample(trajectories[0]);
     return { ...evaluationMetrics(trajectories, samples), ...timing.metrics() };
   }
@@ -217,6 +223,7 @@ export class Trainer {
         groupIds: batch.groupIds,
         oldLogProbs: batch.tensor('oldLogProbs'),
         rolloutLogProbs: batch.tensor('rolloutLogProbs'),
+        turnIds: batch.tensor('turnIds'),
         ...(batch.values && { values: batch.tensor('values') }),
         ...(batch.refLogProbs && { refLogProbs: batch.tensor('refLogProbs') }),
       };
@@ -256,7 +263,10 @@ export class Trainer {
     const { padId } = this.parts.tokenizer;
     // An environment may give a longer prompt than the dataset has.
     const promptWidth = trajectories.reduce((width, { promptIds }) => Math.max(width, promptIds.length), this.promptWidth);
-    const batch = new TrainingBatch(trajectories, { promptWidth, responseWidth: generator.sampling_params.max_generate_length, padId });
+    // Several turns seldom fill what they may: a few widths, so that plans are found again.
+    const longest = trajectories.reduce((width, { responseIds }) => Math.max(width, responseIds.length), 1);
+    const responseWidth = generator.max_turns === 1 ? generator.sampling_params.max_generate_length : bucket(longest);
+    const batch = new TrainingBatch(trajectories, { promptWidth, responseWidth, padId });
     if (trainer.algorithm.zero_variance_filter) {
       const kept = informativeRows(
         trajectories.map(({ reward }) => reward),
@@ -325,6 +335,12 @@ export class Trainer {
     if (trackers.length === 0) return;
     const samples = samplesOf(batch, this.parts.tokenizer, { step: this.step + 1, count: this.config.trainer.log_samples });
     for (const tracker of trackers) tracker.logSamples?.(samples);
+  }
+
+  private showErrors(trajectories: readonly Trajectory[]): void {
+    const errors = trajectories.flatMap(({ error }) => error ?? []);
+    const console = this.parts.trackers.find((tracker) => tracker instanceof ConsoleTracker);
+    if (errors.length > 0) console?.message(`after step ${this.step}: ${errors.length} of ${trajectories.length} environments failed, the first: ${errors[0]}`);
   }
 
   private showExample({ promptIds, text, reward }: Trajectory): void {

@@ -40,7 +40,7 @@ test.each([
   [[], 'expected a command: prepare, train, compare, report, export, list'],
   [['prepar'], "Unknown command 'prepar'. Did you mean 'prepare'? There are: prepare, train, compare, report, export, list"],
   [['constructor'], "Unknown command 'constructor'."],
-  [['prepare'], 'prepare: expected a dataset: gsm8k, gmax, max4'],
+  [['prepare'], 'prepare: expected a dataset: gsm8k, gmax, max4, sort3, lookup'],
   [['prepare', 'gmx'], "Unknown dataset 'gmx'. Did you mean 'gmax'?"],
   [['prepare', 'gmax'], 'prepare: expected --output_dir DIR'],
   [['prepare', 'gmax', '--outputdir', 'x'], "Unknown option '--outputdir'. Did you mean '--output_dir'?"],
@@ -154,9 +154,9 @@ test('list shows the registered names', async () => {
   const { code, out } = await vantage('list');
   expect(code).toBe(0);
   expect(out).toMatch(
-    /^estimators {4}.*gae.*grpo.*\nlosses {8}.*regular.*\nenvironments {2}gmax, gsm8k, max4\ntokenizers {4}byte, word\n$/,
+    /^estimators {4}.*gae.*grpo.*\nlosses {8}.*regular.*\nenvironments {2}gmax, gsm8k, gsm8k_multi_turn, lookup, max4, sort3\ntokenizers {4}byte, word, word_tools\n$/,
   );
-  expect((await vantage('list', 'environments')).out).toBe('gmax\ngsm8k\nmax4\n');
+  expect((await vantage('list', 'environments')).out).toBe('gmax\ngsm8k\ngsm8k_multi_turn\nlookup\nmax4\nsort3\n');
 });
 
 test('as a program it exits with the code', () => {

@@ -79,9 +79,14 @@ describe('defaults', () => {
     expect(config.generator).toEqual({
       n_samples_per_prompt: 5,
       max_turns: 1,
-      sampling_params: { max_generate_length: 1024, temperature: 1, top_p: 1, min_p: 0, top_k: -1 },
-      eval_sampling_params: { max_generate_length: 1024, temperature: 0, top_p: 1, min_p: 0, top_k: -1 },
+      max_input_length: null,
+      sampling_params: { max_generate_length: 1024, temperature: 1, top_p: 1, min_p: 0, top_k: -1, stop: null },
+      eval_sampling_params: { max_generate_length: 1024, temperature: 0, top_p: 1, min_p: 0, top_k: -1, stop: null },
       eval_n_samples_per_prompt: 1,
+      zero_reward_on_non_stop: false,
+      apply_overlong_filtering: false,
+      max_concurrent_environments: 32,
+      environment_timeout: null,
     });
     expect(config.environment).toEqual({ env_class: 'gsm8k' });
     expect(config.trainer.stop_when).toBeNull();
@@ -107,6 +112,13 @@ describe('what depends on another key', () => {
     expect(overridden(length).generator.eval_sampling_params.max_generate_length).toBe(7);
     const both = overridden(length, 'generator.eval_sampling_params.max_generate_length=9');
     expect(both.generator.eval_sampling_params.max_generate_length).toBe(9);
+  });
+
+  test('evaluation ends answers at the stop texts of training, unless told otherwise', () => {
+    const stop = 'generator.sampling_params.stop="</tool>"';
+    expect(overridden(stop).generator.eval_sampling_params.stop).toEqual(['</tool>']);
+    expect(overridden(stop, 'generator.eval_sampling_params.stop=null').generator.eval_sampling_params.stop).toBeNull();
+    expect(overridden(stop, 'generator.eval_sampling_params.stop=[a, b]').generator.eval_sampling_params.stop).toEqual(['a', 'b']);
   });
 
   test('stop_when={} is the usual threshold', () => {
@@ -231,7 +243,7 @@ describe('keys that do not exist', () => {
     ['__proto__.polluted=1', '__proto__.polluted: unknown key.'],
     ['trainer.resume_mode=latest', 'trainer.resume_mode is known but not supported yet'],
     ['trainer.algorithm.dynamic_sampling.type=filter', 'trainer.algorithm.dynamic_sampling.type is known but not supported yet'],
-    ['generator.sampling_params.stop=[x]', 'generator.sampling_params.stop is known but not supported yet'],
+    ['generator.async_engine=true', 'generator.async_engine is known but not supported yet'],
     ['trainer.algorithm.kl_ctrl.type=adaptive', "trainer.algorithm.kl_ctrl.type: 'adaptive' is known but not supported yet"],
   ])('%s', (override, message) => {
     expect(errorOf(() => overridden(override))).toContain(`command line: ${message}`);
@@ -242,6 +254,9 @@ describe('keys that do not exist', () => {
 describe('values of the wrong type or range', () => {
   test.each([
     ['trainer.device=tpu', 'trainer.device: expected one of cpu, cuda, got "tpu"'],
+    ['generator.sampling_params.stop=[3]', 'generator.sampling_params.stop[0]: expected text, got 3'],
+    ['generator.max_concurrent_environments=0', 'generator.max_concurrent_environments: expected a positive integer, or -1 for no limit, got 0'],
+    ['generator.environment_timeout=0', 'generator.environment_timeout: expected a number above 0, got 0'],
     ['trainer.seed=-1', 'trainer.seed: expected an integer, 0 or more, got -1'],
     ['trainer.seed=1.5', 'trainer.seed: expected an integer, 0 or more, got 1.5'],
     ['trainer.train_batch_size=many', 'trainer.train_batch_size: expected a positive integer, got "many"'],

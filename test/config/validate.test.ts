@@ -67,7 +67,7 @@ test.each([
   ],
   ['trainer.critic.model.num_kv_heads=3', 'trainer.critic.model.num_kv_heads: expected a divisor'],
   ['trainer.ref.model.path=qwen', "trainer.ref.model.path: expected a model's folder with config.json"],
-  ['generator.max_turns=2', 'generator.max_turns: several turns are known but not supported yet; expected 1, got 2'],
+  ['generator.max_input_length=511', 'generator.max_input_length: expected at least trainer.max_prompt_length=512 (a longer prompt would get no answer), got 511'],
   ['data.train_data=[]', 'data.train_data: expected at least one file, got none'],
   ['data.val_data=[]', 'data.val_data: expected at least one file, or trainer.eval_interval=-1'],
 ])('%s', (override, message) => {
@@ -82,7 +82,7 @@ test("the critic's mini-batch matters only with a critic", () => {
 });
 
 test('all problems are told at once', () => {
-  const message = problem('data.train_data=[]', 'generator.max_turns=2');
+  const message = problem('data.train_data=[]', 'generator.max_input_length=2');
   expect(message).toMatch(/^2 problems in the configuration:\n {2}- .*\n {2}- .*$/);
 });
 

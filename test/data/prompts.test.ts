@@ -10,8 +10,10 @@ import {
   listTokenizers,
   PromptDataset,
   registerTokenizer,
-  taskNames,
+  encodeObservations,
+  type Tokenizer,
   tokenizers,
+  ToolWordTokenizer,
   WordTokenizer,
   writeJsonl,
   writeParquet,
@@ -68,10 +70,39 @@ describe('WordTokenizer', () => {
   });
 });
 
+test('the tokenizer with words for tools has the ids of the other one', () => {
+  const tokenizer = new ToolWordTokenizer();
+  expect(tokenizer.encode('3 9 = #### 1')).toEqual(new WordTokenizer().encode('3 9 = #### 1'));
+  expect(tokenizer.decode(tokenizer.encode('<tool> 3 </tool> <result> 4 </result>'))).toBe('<tool> 3 </tool> <result> 4 </result>');
+});
+
+describe('messages behind an answer', () => {
+  const messages = [{ role: 'user', content: '7' }];
+
+  test('are those of the tokenizer', () => {
+    const bytes = new ByteTokenizer();
+    expect(bytes.decode(encodeObservations(bytes, messages))).toBe('\nuser: 7\nassistant:');
+    expect(encodeObservations(new WordTokenizer(), messages)).toEqual([7]);
+  });
+
+  test('begin behind the end of an answer, where the chat form has one', () => {
+    // The form of ChatML: a system text first, `e` ends a message, `u`, `a` begin one.
+    const chat: Tokenizer = Object.assign(new WordTokenizer(['S', 'e', 'u', 'a', '7']), {
+      eosId: 1,
+      encodeChat(given: readonly { role: string; content: string }[]): number[] {
+        const text = ['S', ...given.map(({ role, content }) => `${role[0]} ${content} e`), 'a'].join(' ');
+        return (this as unknown as WordTokenizer).encode(text);
+      },
+    });
+    expect(chat.encodeChat(messages)).toEqual([0, 2, 4, 1, 3]);
+    expect(encodeObservations(chat, messages)).toEqual([2, 4, 1, 3]);
+  });
+});
+
 test('tokenizers are created by name', () => {
-  expect(listTokenizers()).toEqual(['byte', 'word']);
+  expect(listTokenizers()).toEqual(['byte', 'word', 'word_tools']);
   expect(createTokenizer('byte')).toBeInstanceOf(ByteTokenizer);
-  expect(() => createTokenizer('bite')).toThrow("Unknown tokenizer 'bite'. Did you mean 'byte'? Registered: byte, word");
+  expect(() => createTokenizer('bite')).toThrow("Unknown tokenizer 'bite'. Did you mean 'byte'? Registered: byte, word, word_tools");
   registerTokenizer('letters', class extends ByteTokenizer {});
   expect(createTokenizer('letters').vocabSize).toBe(258);
   tokenizers.unregister('letters');
@@ -171,7 +202,7 @@ describe('DataLoader', () => {
 });
 
 describe('generated tasks', () => {
-  test.each(taskNames)('the answers of %s are right and its environment rewards them', async (task) => {
+  test.each(['gmax', 'max4'] as const)('the answers of %s are right and its environment rewards them', async (task) => {
     const { train, validation } = generateTask(task, { trainSize: 300, validationSize: 50 });
     for (const row of [...train, ...validation]) {
       const { question, answer } = row.extra_info as { question: string; answer: string };
@@ -184,6 +215,39 @@ describe('generated tasks', () => {
       const tokenizer = new WordTokenizer();
       expect(tokenizer.decode(tokenizer.encode(answer))).toBe(answer);
     }
+  });
+
+  test('the answers of sort3 are right and its environment rewards them', async () => {
+    const { train, validation } = generateTask('sort3', { trainSize: 300, validationSize: 50 });
+    for (const row of [...train, ...validation]) {
+      const { question, answer } = row.extra_info as { question: string; answer: string };
+      expect(question).toMatch(/^\d \d \d =$/);
+      expect(answer.split(' ').map(Number)).toEqual(question.split(' ').slice(0, 3).map(Number).sort((a, b) => a - b));
+      const environment = () => new (environments.get('sort3'))({ ...row });
+      expect([(await environment().step(answer)).reward, (await environment().step(`${answer} =`)).reward]).toEqual([1, 0]);
+    }
+    expect(() => generateTask('sort3', { validationSize: 1000 })).toThrow('validationSize: expected an integer from 1 to 999, got 1000');
+  });
+
+  test('lookup hides a table, whose entry under the largest digit is the answer', async () => {
+    const { train } = generateTask('lookup', { trainSize: 300, validationSize: 50 });
+    const tokenizer = new ToolWordTokenizer();
+    for (const row of train) {
+      const { question, answer, table, key } = row.extra_info as { question: string; answer: string; table: string[]; key: string };
+      expect(key).toBe(String(Math.max(...question.split(' ').slice(0, 4).map(Number))));
+      const environment = new (environments.get('lookup'))({ ...row });
+      const { observations, reward, done } = await environment.step(`<tool> ${key} </tool>`);
+      expect([reward, done, answer]).toEqual([0.5, false, `#### ${table[Number(key)]}`]);
+      expect(tokenizer.encodeChat(observations)).toHaveLength(3);
+      expect(await environment.step(answer)).toEqual({ observations: [], reward: 0.5, done: true });
+    }
+    // Prompts do not tell the answer.
+    expect(new Set(train.filter(({ extra_info }) => extra_info.key === '9').map(({ reward_spec }) => reward_spec.ground_truth)).size).toBe(10);
+    expect(generateTask('lookup', { trainSize: 300, validationSize: 50 }).train).toEqual(train);
+  });
+
+  test('an unknown task is refused', () => {
+    expect(() => generateTask('toString' as 'gmax')).toThrow('generateTask: expected one of gmax, max4, sort3, lookup, got "toString"');
   });
 
   test('no prompt is in both sets, none comes twice, the seed decides', () => {

@@ -85,6 +85,21 @@ describe('generate', () => {
     });
   });
 
+  test('ends a row where isComplete says so, at the same tokens as without', () => {
+    const model = randomModel(tiny(), 'float32');
+    const free = generate(model, prompts, { ...base, samplesPerPrompt: 4 });
+    const isComplete = (response: readonly number[]): boolean => response.length >= 2 && response.at(-1)! % 2 === 0;
+    const { responses, logProbs, stopReasons } = generate(model, prompts, { ...base, samplesPerPrompt: 4, isComplete });
+    responses.forEach((response, row) => {
+      const whole = free.responses[row]!;
+      const end = whole.findIndex((_, i) => isComplete(whole.slice(0, i + 1)));
+      expect(response).toEqual(end < 0 ? whole : whole.slice(0, end + 1));
+      expect(stopReasons[row]).toBe(end < 0 ? free.stopReasons[row] : 'stop');
+      expect(logProbs[row]).toHaveLength(response.length);
+    });
+    expect(responses.flat().length).toBeLessThan(free.responses.flat().length);
+  });
+
   test('stops early once every row has ended', () => {
     const always = constantPolicy([-50, 50, -50]);
     const { responses, stopReasons } = generate(always, [[0], [2]], { ...base, maxLength: 40, eosId: 1 });

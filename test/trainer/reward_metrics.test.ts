@@ -22,7 +22,20 @@ it('measures lengths, overall and by reward, and averages what environments meas
     'generate/std_num_tokens': Math.sqrt(5),
     'generate/avg_tokens_non_zero_rewards': 16 / 3,
     'generate/avg_tokens_zero_rewards': 4,
+    'generate/avg_num_turns': 1,
+    'generate/num_environment_errors': 0,
     'environment/turns': 5,
+  });
+});
+
+it('counts what the policy wrote, its turns, and environments that failed', () => {
+  const several: Trajectory = { ...trajectory('p', 1, 9), turns: [{ start: 0, end: 2, reward: 0 }, { start: 5, end: 6, reward: 1 }], error: 'not closed' };
+  const failed: Trajectory = { ...trajectory('p', 0, 0), turns: [], stopReason: 'error', error: 'no world' };
+  expect(generationMetrics([several, failed, trajectory('q', 0, 3)])).toMatchObject({
+    'generate/max_num_tokens': 3,
+    'generate/min_num_tokens': 0,
+    'generate/avg_num_turns': 1,
+    'generate/num_environment_errors': 2,
   });
 });
 
