@@ -1,4 +1,5 @@
 /** A run from its configuration: what is trained, on what, with what. */
+import { constants } from 'node:os';
 import { getAdvantageEstimator, hasAdvantageEstimator, listAdvantageEstimators } from '../advantages';
 import {
   type Config,
@@ -16,7 +17,8 @@ import { policyLosses } from '../losses';
 import { AdamW, type Decoder, Transformer, type TransformerConfig, ValueModel } from '../models';
 import { setDefaultDevice } from '../tensor';
 import { createTrackers, listTrackers, type Tracker } from '../tracking';
-import { ownFolder } from './folder';
+import { ownFolders } from './folder';
+import { describeResumption, findResumption, makeRoom, type Resumption, restoreMetrics, resumeCommand } from './resume';
 import { exportFolder, summary, writeReport } from './report';
 import { Rollout, type RolloutParts } from './rollout';
 import { stream } from './streams';
@@ -82,8 +84,9 @@ export class Experiment {
     return new Rollout(parts);
   }
 
-  trackers(steps: number): Tracker[] {
-    return createTrackers(this.config.trainer.logger, { directory: exportFolder(this.config), totalSteps: steps });
+  /** @param resumedFrom the last step of the run that this one continues */
+  trackers(steps: number, resumedFrom?: number): Tracker[] {
+    return createTrackers(this.config.trainer.logger, { directory: exportFolder(this.config), totalSteps: steps, resumedFrom });
   }
 
   trainer(parts: TrainerParts): Trainer {
@@ -104,6 +107,7 @@ export class Experiment {
 
   private async train(): Promise<TrainingResult> {
     const { config } = this;
+    const resumption = findResumption(config);
     const tokenizer = this.tokenizer();
     const trainDataset = await this.trainDataset(tokenizer);
     validateDatasetSize(config, trainDataset.length);
@@ -126,8 +130,14 @@ export class Experiment {
         environment: (name) => this.environment(name),
         maxPromptLength: config.trainer.max_prompt_length,
       });
-      const trackers = this.trackers(totalSteps(config, trainDataset.length));
-      return await this.trainer({ config, tokenizer, trainDataset, evalDataset, models, rollout, trackers }).train();
+      const steps = totalSteps(config, trainDataset.length);
+      const trackers: Tracker[] = [];
+      const trainer = this.trainer({ config, tokenizer, trainDataset, evalDataset, models, rollout, trackers });
+      if (resumption) this.resume(trainer, resumption, steps, Math.floor(trainDataset.length / config.trainer.train_batch_size));
+      for (const line of makeRoom(config, exportFolder(config), resumption)) print(line);
+      // Opened once nothing can refuse the run any more: they change its files.
+      trackers.push(...this.trackers(steps, resumption?.resumedFrom));
+      return await trainer.train();
     } finally {
       for (const part of [models.policy, models.critic]) {
         part?.optimizer.dispose();
@@ -135,6 +145,12 @@ export class Experiment {
       }
       models.reference?.dispose();
     }
+  }
+
+  private resume(trainer: Trainer, resumption: Resumption, steps: number, batchesPerEpoch: number): void {
+    trainer.restore(resumption.folder);
+    for (const line of describeResumption(resumption, steps, batchesPerEpoch)) print(line);
+    if (this.config.trainer.logger.includes('jsonl')) restoreMetrics(exportFolder(this.config), resumption);
   }
 
   private models(tokenizer: Tokenizer): Models {
@@ -165,7 +181,7 @@ export interface MainOptions {
  * The standard entry point of a training script: reads `-c FILE` and dotted overrides (`trainer.seed=3`), checks the configuration against
  * everything that is registered by now, runs it, and prints where the results are.
  *
- * An error that Vantage foresees is printed as one line, and the process's exit code becomes 1 (130 where the run was interrupted).
+ * An error that Vantage foresees is printed as one line, and the process's exit code becomes 1 (130 where Ctrl-C interrupted the run, 143 where SIGTERM did).
  *
  * @param argv the command line without the program: `process.argv.slice(2)`
  * @returns the result, or null after such an error
@@ -180,12 +196,12 @@ export async function main(
   try {
     const { config } = loadConfigFromArguments(file === undefined ? argv : ['-c', file, ...argv]);
     validate(config);
-    const result = await ownFolder(exportFolder(config), async () => {
+    const result = await ownFolders([exportFolder(config), config.trainer.ckpt_path], async () => {
       const done = await new Class(config).run();
-      print(summary(config, done, writeReport(config, done)));
+      print(summary(config, done, writeReport(config, done), resumeCommand(argv, config)));
       return done;
     });
-    if (result.reason === 'interrupted') process.exitCode = 130;
+    if (result.signal !== null) process.exitCode = 128 + constants.signals[result.signal];
     return result;
   } catch (error) {
     const isOfFiles = error instanceof Error && typeof (error as NodeJS.ErrnoException).syscall === 'string';
