@@ -1,5 +1,5 @@
-/** A launcher (npx, tsx) may hand on the Ctrl-C that the terminal sent us already. Milliseconds. */
-const SAME_PRESS = 1000;
+/** A launcher (npx, tsx) may hand on the Ctrl-C that the terminal sent us already: milliseconds in which a signal is the same one. */
+const SAME_PRESS = 150;
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 export type InterruptSignal = (typeof SIGNALS)[number];
@@ -10,8 +10,8 @@ export class Interrupted extends Error {}
 /** SIGINT (Ctrl-C) or SIGTERM asks a run to end after its step; a second one ends the process at once, as it would without us. */
 export class Interrupt {
   private readonly listeners = { SIGINT: () => this.hear('SIGINT'), SIGTERM: () => this.hear('SIGTERM') };
+  private listens = true;
   private heard: InterruptSignal | null = null;
-  private disarming: NodeJS.Timeout | null = null;
 
   /** Listens until `remove`. */
   constructor() {
@@ -27,28 +27,32 @@ export class Interrupt {
     return this.heard;
   }
 
-  /** Lets signals be heard. @throws Interrupted where one asks to end */
+  /**
+   * Lets signals be heard: a computation keeps the event loop, and with it our listeners, waiting. After the first one they are taken away: without a listener the system itself
+   * ends the process, whatever it computes.
+   */
+  async turn(): Promise<void> {
+    await new Promise((resolve) => setImmediate(resolve));
+    if (!this.requested || !this.listens) return;
+    await new Promise((resolve) => setTimeout(resolve, SAME_PRESS));
+    this.remove();
+  }
+
+  /** `turn`. @throws Interrupted where a signal asks to end */
   async check(): Promise<void> {
-    await turn();
+    await this.turn();
     if (this.requested) throw new Interrupted();
   }
 
   remove(): void {
+    this.listens = false;
     for (const signal of SIGNALS) process.off(signal, this.listeners[signal]);
-    if (this.disarming) clearTimeout(this.disarming);
   }
 
   private hear(signal: InterruptSignal): void {
     if (this.requested) return;
     this.heard = signal;
-    // Without a listener the system ends the process at once, in the middle of a computation too; a listener would be called after it.
-    this.disarming = setTimeout(() => this.remove(), SAME_PRESS).unref();
     const name = signal === 'SIGINT' ? 'Ctrl-C' : signal;
     process.stderr.write(`\n${name}: ending after this step; once more ends at once\n`);
   }
-}
-
-/** Lets the event loop turn, so that signals are heard between steps. */
-export function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }

@@ -10,7 +10,7 @@ import { ConsoleTracker, type Metrics, type MetricsRecord, type Tracker } from '
 import { TrainingBatch } from './batch';
 import { type CheckpointModels, estimatorFile, loadCheckpoint, readTrainerState, saveCheckpoint } from './checkpoint';
 import { restoreEstimator, saveEstimator } from './estimator_state';
-import { Interrupt, Interrupted, type InterruptSignal, turn } from './interrupt';
+import { Interrupt, Interrupted, type InterruptSignal } from './interrupt';
 import { Progress } from './progress';
 import { checkSameRun } from './resume';
 import { evaluationMetrics, generationMetrics, informativeRows, scores } from './reward_metrics';
@@ -146,7 +146,7 @@ export class Trainer {
   /** Evaluation, checkpoint and log of a step that was made. @returns why the run ends with it, or null */
   private async finishStep(metrics: Metrics, total: number, endsEpoch: boolean): Promise<EndReason | null> {
     const { trainer } = this.config;
-    await turn();
+    await this.interrupt?.turn();
     let reason: EndReason | null = this.progress.isSolved(metrics) ? 'stop_when' : null;
     let isPending = false;
     if (this.isDue(trainer.eval_interval, this.step === total || reason === 'stop_when') && this.parts.evalDataset) {
@@ -156,7 +156,7 @@ export class Trainer {
       if (isPending) reason = 'interrupted';
       else if (this.progress.isSolved(evaluation!)) reason = 'stop_when';
     }
-    await turn();
+    await this.interrupt?.turn();
     // A run whose steps are all done is not interrupted.
     if (this.interrupt?.requested && this.step < total) reason ??= 'interrupted';
     if (trainer.ckpt_interval > 0 && this.isDue(trainer.ckpt_interval, this.step === total || reason !== null || endsEpoch)) {
@@ -190,6 +190,7 @@ export class Trainer {
     const metrics = await stepTiming.timeAsync('step', async () => {
       const options = { samples: generator.n_samples_per_prompt, sampling: generator.sampling_params, key };
       const trajectories = await timing.timeAsync('generate', () => this.parts.rollout.collect(examples, options));
+      await this.interrupt?.turn();
       const rewardMetrics = this.rewardMetrics(trajectories);
       const batch = timing.time('convert_to_training_input', () => this.makeBatch(this.postprocessRewards(trajectories), rewardMetrics));
       const klMetrics = timing.time('fwd_logprobs_values_reward', () => {

@@ -13,7 +13,7 @@ afterEach(() => jest.restoreAllMocks());
 
 function run(folder: string, overrides: readonly string[], stopAfter: (step: number) => boolean = () => false): Promise<TrainingResult> {
   const interrupt = (step: number) => void (stopAfter(step) && process.emit('SIGINT'));
-  return new (recording(folder, interrupt))(tinyConfig(folder, overrides)).run();
+  return new (recording(folder, { after: interrupt }))(tinyConfig(folder, overrides)).run();
 }
 
 describe.each(Object.entries(kinds))('%s', (kind, overrides) => {

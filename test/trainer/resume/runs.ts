@@ -56,29 +56,38 @@ export function tinyConfig(folder: string, overrides: readonly string[] = []): C
 /** Where `RecordingTrainer` leaves what was sampled: a line a step, the step first. */
 const samplesFile = (folder: string): string => join(folder, 'samples.txt');
 
-/** Keeps the samples of each step, and calls `afterStep`. */
+/** What is called before a step, in its middle, once its samples are there, and after it. */
+interface Hooks {
+  before?: () => void;
+  within?: () => void;
+  after?: (step: number) => void;
+}
+
+/** Keeps the samples of each step, and calls the hooks. */
 export class RecordingTrainer extends Trainer {
   private seen: readonly Trajectory[] = [];
 
   constructor(
     parts: TrainerParts,
     private readonly folder: string,
-    private readonly afterStep: (step: number) => void = () => undefined,
+    private readonly hooks: Hooks = {},
   ) {
     super(parts);
   }
 
   protected override postprocessRewards(trajectories: Trajectory[]): Trajectory[] {
     this.seen = trajectories;
+    this.hooks.within?.();
     return super.postprocessRewards(trajectories);
   }
 
   protected override async trainStep(): Promise<Metrics> {
+    this.hooks.before?.();
     const metrics = await super.trainStep();
     const step = metrics['trainer/global_step']!;
     const samples = this.seen.map(({ groupId, responseIds, rolloutLogProbs, reward }) => [groupId, responseIds, rolloutLogProbs, reward]);
     appendFileSync(samplesFile(this.folder), `${step} ${JSON.stringify(samples)}\n`);
-    this.afterStep(step);
+    this.hooks.after?.(step);
     return metrics;
   }
 }
@@ -92,14 +101,14 @@ class LetterSum extends Environment {
 }
 
 /** An experiment with `RecordingTrainer`, to be made by `main` or by hand. */
-export function recording(folder: string, afterStep?: (step: number) => void): typeof Experiment {
+export function recording(folder: string, hooks?: Hooks): typeof Experiment {
   return class extends Experiment {
     override environment() {
       return LetterSum;
     }
 
     override trainer(parts: TrainerParts): Trainer {
-      return new RecordingTrainer(parts, folder, afterStep);
+      return new RecordingTrainer(parts, folder, hooks);
     }
   };
 }
