@@ -18,7 +18,7 @@ import { AdamW, type Decoder, Transformer, type TransformerConfig, ValueModel } 
 import { setDefaultDevice } from '../tensor';
 import { createTrackers, listTrackers, type Tracker } from '../tracking';
 import { ownFolders } from './folder';
-import { describeResumption, findResumption, makeRoom, type Resumption, restoreMetrics, resumeCommand } from './resume';
+import { describeResumption, findResumption, makeRoom, restoreMetrics, resumeCommand } from './resume';
 import { exportFolder, summary, writeReport } from './report';
 import { Rollout, type RolloutParts } from './rollout';
 import { stream } from './streams';
@@ -133,8 +133,12 @@ export class Experiment {
       const steps = totalSteps(config, trainDataset.length);
       const trackers: Tracker[] = [];
       const trainer = this.trainer({ config, tokenizer, trainDataset, evalDataset, models, rollout, trackers });
-      if (resumption) this.resume(trainer, resumption, steps, Math.floor(trainDataset.length / config.trainer.train_batch_size));
+      if (resumption) trainer.restore(resumption.folder);
       for (const line of makeRoom(config, exportFolder(config), resumption)) print(line);
+      if (resumption) {
+        for (const line of describeResumption(resumption, steps, Math.floor(trainDataset.length / config.trainer.train_batch_size))) print(line);
+        if (config.trainer.logger.includes('jsonl')) restoreMetrics(exportFolder(config), resumption);
+      }
       // Opened once nothing can refuse the run any more: they change its files.
       trackers.push(...this.trackers(steps, resumption?.resumedFrom));
       return await trainer.train();
@@ -145,12 +149,6 @@ export class Experiment {
       }
       models.reference?.dispose();
     }
-  }
-
-  private resume(trainer: Trainer, resumption: Resumption, steps: number, batchesPerEpoch: number): void {
-    trainer.restore(resumption.folder);
-    for (const line of describeResumption(resumption, steps, batchesPerEpoch)) print(line);
-    if (this.config.trainer.logger.includes('jsonl')) restoreMetrics(exportFolder(this.config), resumption);
   }
 
   private models(tokenizer: Tokenizer): Models {

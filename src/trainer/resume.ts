@@ -113,7 +113,7 @@ export function restoreMetrics(exportFolder: string, { state, resumedFrom }: Res
  * The command that goes on with an interrupted run, as a shell takes it, or null where the process was not started by this command line.
  * @param argv what `main` was given
  */
-export function resumeCommand(argv: readonly string[], { trainer }: Config, { argv: whole, execArgv } = process): string | null {
+export function resumeCommand(argv: readonly string[], { trainer }: Config, { argv: whole, execArgv }: Pick<NodeJS.Process, 'argv' | 'execArgv'> = process): string | null {
   const start = whole.length - argv.length;
   if (start < 2 || !argv.every((argument, i) => whole[start + i] === argument)) return null;
   const script = whole[1];
