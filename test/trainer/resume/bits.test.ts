@@ -36,9 +36,9 @@ describe.each(Object.entries(kinds))('%s', (kind, overrides) => {
     expect(remains(folder)).toEqual(whole);
   }, 60_000);
 
-  // One kind says it for all.
+  // Once only, beside an evaluation and in the middle of an epoch: one kind says it for all.
   if (kind !== 'grpo') return;
-  it.each([1, 2, 3, 4, 5, 6, 7])('is the same where it is interrupted after step %i', async (step) => {
+  it.each([3, 5])('is the same where it is interrupted after step %i', async (step) => {
     const folder = temporaryFolder();
     await run(folder, overrides, (made) => made === step);
     await run(folder, overrides);
