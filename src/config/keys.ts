@@ -36,8 +36,6 @@ collect(configSchema, '', sections, keys);
 /** Keys of SkyRL's tree (a section stands for all below it) that nothing here honours yet: refused, rather than accepted without effect. */
 const unsupported = [
   'trainer.update_ref_every_epoch',
-  'trainer.resume_mode',
-  'trainer.resume_path',
   'trainer.dump_data_batch',
   'trainer.dump_eval_results',
   'trainer.strategy',

@@ -115,6 +115,10 @@ const trainer = section({
   ckpt_interval: positiveIntOrOff('never').default(10),
   ckpt_path: text().default('runs/checkpoints'),
   max_ckpts_to_keep: positiveIntOrOff('all').default(-1),
+  /** `latest`: goes on from the newest checkpoint under `ckpt_path`, if there is one; `from_path`: from `resume_path`; null: starts afresh. */
+  resume_mode: z.enum(['latest', 'from_path'], 'latest, from_path or null').nullable().default('latest'),
+  /** The folder of a checkpoint: `{ckpt_path}/global_step_N`. */
+  resume_path: text().nullable().default(null),
   /** Folder of what a run leaves (metrics, pictures); null: beside `ckpt_path`. */
   export_path: text().nullable().default(null),
   /** Several at once: console, jsonl, tensorboard, wandb, and what `registerTracker` adds. */

@@ -123,6 +123,12 @@ function runProblems({ data, trainer, generator }: Config, { env = process.env, 
   if (data.val_data.length === 0 && trainer.eval_interval > 0) {
     problems.push('data.val_data: expected at least one file, or trainer.eval_interval=-1 for no evaluation, got none');
   }
+  const { resume_mode, resume_path } = trainer;
+  if (resume_mode === 'from_path' && resume_path === null) {
+    problems.push('trainer.resume_path: expected the folder of a checkpoint ({ckpt_path}/global_step_N), as trainer.resume_mode is from_path, got null');
+  } else if (resume_mode !== 'from_path' && resume_path !== null) {
+    problems.push(`trainer.resume_path: expected null unless trainer.resume_mode is from_path, got '${resume_path}' with ${resume_mode}`);
+  }
   const { path } = trainer.ref.model;
   if (path !== null) problems.push(...folderProblems('trainer.ref.model.path', path));
   const unusable = trainer.device === null ? null : (unusableDevice?.(trainer.device) ?? null);

@@ -1,5 +1,5 @@
 /** Reading and writing whole files, with errors that name them. */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DataError, showValue } from '../errors';
 
@@ -37,6 +37,20 @@ export function writeWhole(file: string, content: string | Uint8Array): void {
   } catch (error) {
     if (existsSync(unfinished)) rmSync(unfinished);
     throw new DataError(`${file}: cannot be written (${(error as Error).message})`, { cause: error });
+  }
+}
+
+/** Writes a file and waits until the disk has it. Makes its folder. The file is not whole until this returns. */
+export function writeSynced(file: string, text: string): void {
+  mkdirSync(dirname(file), { recursive: true });
+  const bytes = Buffer.from(text);
+  const descriptor = openSync(file, 'w');
+  try {
+    // A disk that fills up takes a part, and refuses the next one.
+    for (let written = 0; written < bytes.length; ) written += writeSync(descriptor, bytes, written);
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
   }
 }
 

@@ -1,28 +1,38 @@
 /** Checkpoints: `{ckpt_path}/global_step_N/` appears whole or not at all, and `latest_ckpt_global_step.txt` names it afterwards. */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import type { DataLoaderState } from '../data';
-import { syncFolder } from '../data/files';
+import { syncFolder, writeSynced } from '../data/files';
 import { DataError, showValue } from '../errors';
 import { type Decoder, readSafetensors, saveHuggingFace, writeSafetensors } from '../models';
 import type { Tensor } from '../tensor';
+import type { MetricsRecord } from '../tracking';
 import type { SavedEstimator } from './estimator_state';
+import { historyText, parseHistory } from './history';
 import type { Trained } from './update';
 
 /** What stands beside the weights; plain JSON. */
 export interface TrainerState {
   /** Of this layout. */
-  version: 1;
+  version: 2;
   /** Training steps that are done. */
   globalStep: number;
-  /** Where the data loader stands. */
+  /** What training took up to here, evaluations and checkpoints included. */
+  seconds: number;
+  /** Where the data loader stands: the batches that were taken, which may be more than the steps. */
   data: DataLoaderState;
+  /** Of the training prompts: `datasetFingerprint`. */
+  dataset: string;
   /** Every random number of a step follows from the seed and the step. */
   seed: number;
-  /** The metrics that `trainer.stop_when` looks back on. */
-  recent: number[];
+  /** The KL controller's own state; null: its coefficient is fixed. */
+  klController: { value: number } | null;
+  /** Whether an interruption came before the evaluation of this step, which is then made up for. */
+  evaluationPending: boolean;
   /** The advantage estimator's own state, in a file of its own; null where there is none. */
   estimator: SavedEstimator | null;
+  /** The metrics of all steps so far, in a file of its own. */
+  history: readonly MetricsRecord[];
   /** The whole configuration of the run. */
   config: unknown;
 }
@@ -33,54 +43,125 @@ export type CheckpointModels = Record<string, Trained<Decoder>>;
 const latestName = 'latest_ckpt_global_step.txt';
 const stateName = 'trainer_state.json';
 const estimatorName = 'advantage_estimator.json';
+const historyName = 'history.jsonl';
 const stepFolder = /^global_step_(\d+)$/;
+/** What a process that was killed may leave: a save under way, the one it replaces, a deletion under way. */
+const leftover = /^global_step_\d+\.(draft|earlier|deleted)$/;
 
 /**
  * Writes a checkpoint and deletes those that are older than the newest `keep` (−1: none).
  * @returns its folder
- * @throws DataError naming the folder
+ * @throws DataError naming the folder and the newest checkpoint that stands; the failed one leaves nothing behind
  */
 export function saveCheckpoint(path: string, models: CheckpointModels, state: TrainerState, keep = -1): string {
   const folder = join(path, `global_step_${state.globalStep}`);
-  const draft = `${folder}.draft`;
+  const [draft, earlier] = [`${folder}.draft`, `${folder}.earlier`];
   try {
     rmSync(draft, { recursive: true, force: true });
-    for (const [name, { model, optimizer }] of Object.entries(models)) {
-      mkdirSync(join(draft, name), { recursive: true });
-      const { step, tensors } = optimizer.state();
-      saveHuggingFace(join(draft, name), model, { maxShardBytes: Infinity });
-      writeSafetensors(join(draft, name, 'optimizer.safetensors'), tensors, { step: String(step) });
-    }
-    // It may hold something for each prompt, and is kept out of what people read.
-    const { estimator, ...rest } = state;
-    if (estimator !== null) writeSynced(join(draft, estimatorName), `${JSON.stringify(estimator)}\n`);
-    writeSynced(join(draft, stateName), `${JSON.stringify(rest, null, 2)}\n`);
-    // One of the same step, from an earlier run, makes room; it is deleted once its successor stands.
-    const earlier = `${folder}.earlier`;
-    rmSync(earlier, { recursive: true, force: true });
+    writeDraft(draft, models, state);
+    // One of the same step makes room; it is deleted once its successor stands.
     if (existsSync(folder)) renameSync(folder, earlier);
     renameSync(draft, folder);
-    rmSync(earlier, { recursive: true, force: true });
-    const latest = join(path, latestName);
-    writeSynced(`${latest}.draft`, `${state.globalStep}\n`);
-    renameSync(`${latest}.draft`, latest);
     syncFolder(path);
+    writePointer(path, state.globalStep);
+    rmSync(earlier, { recursive: true, force: true });
   } catch (error) {
-    throw new DataError(`${folder}: the checkpoint cannot be written (${(error as Error).message})`, { cause: error });
+    throw new DataError(`${folder}: the checkpoint cannot be written (${reasonOf(error)})${whatStands(path)}`, { cause: error });
   }
   if (keep > 0) deleteOlder(path, state.globalStep, keep);
   return folder;
 }
 
-/** The folder of the newest complete checkpoint under `path`, or null. @throws DataError for a pointer that is no step or leads nowhere */
+function writeDraft(draft: string, models: CheckpointModels, { estimator, history, ...rest }: TrainerState): void {
+  for (const [name, { model, optimizer }] of Object.entries(models)) {
+    mkdirSync(join(draft, name), { recursive: true });
+    const { step, tensors } = optimizer.state();
+    saveHuggingFace(join(draft, name), model, { maxShardBytes: Infinity });
+    writeSafetensors(join(draft, name, 'optimizer.safetensors'), tensors, { step: String(step) });
+  }
+  // These may hold something for each prompt and each step, and are kept out of what people read.
+  if (estimator !== null) writeSynced(join(draft, estimatorName), `${JSON.stringify(estimator)}\n`);
+  writeSynced(join(draft, historyName), historyText(history));
+  writeSynced(join(draft, stateName), `${JSON.stringify(rest, null, 2)}\n`);
+  syncFolder(draft);
+}
+
+function writePointer(path: string, step: number): void {
+  const latest = join(path, latestName);
+  writeSynced(`${latest}.draft`, `${step}\n`);
+  renameSync(`${latest}.draft`, latest);
+  syncFolder(path);
+}
+
+function reasonOf(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === 'ENOSPC') return `the disk is full: ${message}`;
+  return code === 'EDQUOT' ? `the disk quota is used up: ${message}` : message;
+}
+
+/** Takes away what the failed save wrote, so that it does not keep the disk full, and says what a run can go on from. */
+function whatStands(path: string): string {
+  try {
+    cleanCheckpoints(path);
+    const newest = newestCheckpoint(path);
+    return newest === null ? '' : `. ${newest} is whole: once this is mended, trainer.resume_mode=latest goes on from there`;
+  } catch {
+    // What cannot be cleaned now is cleaned at the next start.
+    return '';
+  }
+}
+
+/** Removes what a process that was killed left of a save or a deletion; a checkpoint that was about to be replaced stands again. */
+export function cleanCheckpoints(path: string): void {
+  if (!existsSync(path)) return;
+  for (const name of readdirSync(path)) {
+    const kind = leftover.exec(name)?.[1];
+    if (kind === undefined && name !== `${latestName}.draft`) continue;
+    const file = join(path, name);
+    const folder = file.slice(0, -`.${kind}`.length);
+    if (kind === 'earlier' && !existsSync(folder)) renameSync(file, folder);
+    else rmSync(file, { recursive: true, force: true });
+  }
+}
+
+/** The steps of the complete checkpoints under a folder, ascending. */
+export function checkpointSteps(path: string): number[] {
+  if (!existsSync(path)) return [];
+  const steps = readdirSync(path).flatMap((name) => stepFolder.exec(name)?.[1] ?? []);
+  return steps.filter((step) => isCheckpoint(join(path, `global_step_${step}`))).map(Number).sort((a, b) => a - b);
+}
+
+/** A folder has its name only once it is whole; one without a state is not ours. */
+export function isCheckpoint(folder: string): boolean {
+  return existsSync(join(folder, stateName));
+}
+
+function newestCheckpoint(path: string): string | null {
+  const newest = checkpointSteps(path).at(-1);
+  return newest === undefined ? null : join(path, `global_step_${newest}`);
+}
+
+/**
+ * The folder of the newest complete checkpoint under `path`, or null. A process that was killed may have left the pointer one behind.
+ * @throws DataError for a pointer where there is no checkpoint: something was lost
+ */
 export function latestCheckpoint(path: string): string | null {
+  const newest = newestCheckpoint(path);
   const file = join(path, latestName);
-  if (!existsSync(file)) return null;
-  const text = readFileSync(file, 'utf8').trim();
-  const folder = join(path, `global_step_${text}`);
-  if (!/^\d+$/.test(text) || !existsSync(folder))
-    throw new DataError(`${file}: expected the step of a checkpoint beside it, got ${showValue(text)}`);
-  return folder;
+  if (newest !== null || !existsSync(file)) return newest;
+  throw new DataError(`${file}: expected the step of a checkpoint beside it, got ${showValue(readFileSync(file, 'utf8').trim())}, and there is none`);
+}
+
+/** Moves the checkpoints of these steps into another folder; the pointer goes with the last one. */
+export function moveCheckpoints(path: string, steps: readonly number[], to: string): void {
+  mkdirSync(to, { recursive: true });
+  for (const step of steps) renameSync(join(path, `global_step_${step}`), join(to, `global_step_${step}`));
+  rmSync(join(path, latestName), { force: true });
+  const left = checkpointSteps(path).at(-1);
+  if (left !== undefined) writePointer(path, left);
+  const moved = steps.at(-1);
+  if (moved !== undefined) writePointer(to, moved);
+  syncFolder(path);
 }
 
 /**
@@ -89,7 +170,7 @@ export function latestCheckpoint(path: string): string | null {
  * @throws DataError naming the file and what is wrong with it; TensorError for shapes that differ
  */
 export function loadCheckpoint(folder: string, models: CheckpointModels): TrainerState {
-  const state = readState(folder);
+  const state = readTrainerState(folder);
   for (const [name, { model, optimizer }] of Object.entries(models)) {
     const file = join(folder, name, 'optimizer.safetensors');
     const { tensors, metadata } = readSafetensors(file);
@@ -123,40 +204,45 @@ export function estimatorFile(folder: string): string {
   return join(folder, estimatorName);
 }
 
-function readState(folder: string): TrainerState {
+/** What stands beside the weights of a checkpoint. @throws DataError naming the file and what is wrong with it */
+export function readTrainerState(folder: string): TrainerState {
   const file = join(folder, stateName);
   const state = readJson(file) as Partial<TrainerState> | null;
-  if (state?.version !== 1) throw new DataError(`${file}: version: expected 1, got ${showValue(state?.version)}`);
-  if (!Number.isInteger(state.globalStep))
-    throw new DataError(`${file}: globalStep: expected an integer, got ${showValue(state.globalStep)}`);
+  if (state?.version !== 2) throw new DataError(`${file}: version: expected 2, got ${showValue(state?.version)}`);
+  for (const key of ['globalStep', 'seconds'] as const) {
+    const value = state[key];
+    const isRight = key === 'seconds' ? Number.isFinite(value) : Number.isInteger(value);
+    if (!isRight) throw new DataError(`${file}: ${key}: expected ${key === 'seconds' ? 'a number' : 'an integer'}, got ${showValue(value)}`);
+  }
   const estimator = existsSync(estimatorFile(folder)) ? (readJson(estimatorFile(folder)) as SavedEstimator) : null;
-  return { ...(state as TrainerState), estimator };
+  const history = parseHistory(join(folder, historyName), readText(join(folder, historyName)));
+  return { ...(state as TrainerState), estimator, history };
 }
 
 function readJson(file: string): unknown {
+  const text = readText(file);
   try {
-    return JSON.parse(readFileSync(file, 'utf8'));
+    return JSON.parse(text);
+  } catch (error) {
+    throw new DataError(`${file}: cannot be read (${(error as Error).message})`, { cause: error });
+  }
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
   } catch (error) {
     throw new DataError(`${file}: cannot be read (${(error as Error).message})`, { cause: error });
   }
 }
 
 function deleteOlder(path: string, newest: number, keep: number): void {
-  const steps = readdirSync(path)
-    .flatMap((name) => stepFolder.exec(name)?.[1] ?? [])
-    .map(Number);
   // Steps beyond the newest are an earlier run's: not ours to judge.
-  const ours = steps.filter((step) => step <= newest).sort((a, b) => b - a);
-  for (const step of ours.slice(keep)) rmSync(join(path, `global_step_${step}`), { recursive: true, force: true });
-}
-
-function writeSynced(file: string, text: string): void {
-  mkdirSync(dirname(file), { recursive: true });
-  const descriptor = openSync(file, 'w');
-  try {
-    writeSync(descriptor, text);
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
+  const ours = checkpointSteps(path).filter((step) => step <= newest);
+  for (const step of ours.slice(0, -keep)) {
+    const folder = join(path, `global_step_${step}`);
+    // A half of one must not look like a whole one.
+    renameSync(folder, `${folder}.deleted`);
+    rmSync(`${folder}.deleted`, { recursive: true, force: true });
   }
 }

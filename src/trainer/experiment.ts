@@ -1,5 +1,6 @@
 /** A run from its configuration: what is trained, on what, with what. */
 import { existsSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { getAdvantageEstimator, hasAdvantageEstimator, listAdvantageEstimators } from '../advantages';
 import {
@@ -18,8 +19,9 @@ import { policyLosses } from '../losses';
 import { AdamW, type Decoder, loadTransformer, loadValueModel, Transformer, type TransformerConfig, ValueModel } from '../models';
 import { setDefaultDevice } from '../tensor';
 import { createTrackers, listTrackers, type Tracker } from '../tracking';
-import { ownFolder } from './folder';
+import { ownFolders } from './folder';
 import { exportFolder, summary, writeLearningCurve } from './report';
+import { describeResumption, findResumption, makeRoom, restoreMetrics, resumeCommand } from './resume';
 import { Rollout, type RolloutParts } from './rollout';
 import { stream } from './streams';
 import { totalSteps, Trainer, type TrainerParts, type TrainingResult } from './trainer';
@@ -92,10 +94,11 @@ export class Experiment {
     return new Rollout(parts);
   }
 
-  trackers(steps: number): Tracker[] {
+  /** @param resumedFrom the last step of the run that this one continues */
+  trackers(steps: number, resumedFrom?: number): Tracker[] {
     const { logger, project_name: project, run_name: runName } = this.config.trainer;
     const { config } = this;
-    return createTrackers(logger, { directory: exportFolder(config), totalSteps: steps, project, runName, config });
+    return createTrackers(logger, { directory: exportFolder(config), totalSteps: steps, project, runName, config, resumedFrom });
   }
 
   trainer(parts: TrainerParts): Trainer {
@@ -116,6 +119,7 @@ export class Experiment {
 
   private async train(): Promise<TrainingResult> {
     const { config } = this;
+    const resumption = findResumption(config);
     const tokenizer = this.tokenizer();
     const trainDataset = await this.trainDataset(tokenizer);
     validateDatasetSize(config, trainDataset.length);
@@ -144,8 +148,18 @@ export class Experiment {
         maxConcurrentEnvironments: generator.max_concurrent_environments,
         environmentTimeout: generator.environment_timeout,
       });
-      const trackers = this.trackers(totalSteps(config, trainDataset.length));
-      return await this.trainer({ config, tokenizer, trainDataset, evalDataset, models, rollout, trackers }).train();
+      const steps = totalSteps(config, trainDataset.length);
+      const trackers: Tracker[] = [];
+      const trainer = this.trainer({ config, tokenizer, trainDataset, evalDataset, models, rollout, trackers });
+      if (resumption) trainer.restore(resumption.folder);
+      for (const line of makeRoom(config, exportFolder(config), resumption)) print(line);
+      if (resumption) {
+        for (const line of describeResumption(resumption, steps, Math.floor(trainDataset.length / config.trainer.train_batch_size))) print(line);
+        if (config.trainer.logger.includes('jsonl')) restoreMetrics(exportFolder(config), resumption);
+      }
+      // Opened once nothing can refuse the run any more: they change its files.
+      trackers.push(...this.trackers(steps, resumption?.resumedFrom));
+      return await trainer.train();
     } finally {
       for (const part of [models.policy, models.critic]) {
         part?.optimizer.dispose();
@@ -184,7 +198,7 @@ export interface MainOptions {
  * The standard entry point of a training script: reads `-c FILE` and dotted overrides (`trainer.seed=3`), checks the configuration against
  * everything that is registered by now, runs it, and prints where the results are.
  *
- * An error that Vantage foresees is printed as one line, and the process's exit code becomes 1 (130 where the run was interrupted).
+ * An error that Vantage foresees is printed as one line, and the process's exit code becomes 1 (130 where Ctrl-C interrupted the run, 143 where SIGTERM did).
  *
  * @param argv the command line without the program: `process.argv.slice(2)`
  * @returns the result, or null after such an error
@@ -199,12 +213,12 @@ export async function main(
   try {
     const { config } = loadConfigFromArguments(file === undefined ? argv : ['-c', file, ...argv]);
     validate(config);
-    const result = await ownFolder(exportFolder(config), async () => {
+    const result = await ownFolders([exportFolder(config), config.trainer.ckpt_path], async () => {
       const done = await new Class(config).run();
-      print(summary(config, done, writeLearningCurve(config, done)));
+      print(summary(config, done, writeLearningCurve(config, done), resumeCommand(argv, config)));
       return done;
     });
-    if (result.reason === 'interrupted') process.exitCode = 130;
+    if (result.signal !== null) process.exitCode = 128 + constants.signals[result.signal];
     return result;
   } catch (error) {
     const isOfFiles = error instanceof Error && typeof (error as NodeJS.ErrnoException).syscall === 'string';

@@ -1,6 +1,6 @@
 /** A run has its output folder to itself: two at once would write through each other's files. */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { ConfigError } from '../errors';
 
 const LOCK = '.vantage-run';
@@ -18,6 +18,12 @@ export async function ownFolder<T>(folder: string, body: () => Promise<T>): Prom
   } finally {
     rmSync(lock, { force: true });
   }
+}
+
+/** `ownFolder` of several, each once. */
+export function ownFolders<T>([first, ...rest]: readonly string[], body: () => Promise<T>): Promise<T> {
+  const others = rest.filter((folder) => resolve(folder) !== resolve(first));
+  return ownFolder(first, () => (others.length === 0 ? body() : ownFolders(others, body)));
 }
 
 function take(lock: string, folder: string): void {

@@ -1,37 +1,58 @@
-/** A launcher (npx, tsx) may hand on the Ctrl-C that the terminal sent us already. */
-const SAME_PRESS = 1000;
+/** A launcher (npx, tsx) may hand on the Ctrl-C that the terminal sent us already: milliseconds in which a signal is the same one. */
+const SAME_PRESS = 150;
 
-/** Ctrl-C asks a run to end after its step; a second one ends the process at once, as it would without us. */
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+export type InterruptSignal = (typeof SIGNALS)[number];
+
+/** Thrown by `Interrupt.check`: what was under way is left unfinished. */
+export class Interrupted extends Error {}
+
+/** SIGINT (Ctrl-C) or SIGTERM asks a run to end after its step; a second one ends the process at once, as it would without us. */
 export class Interrupt {
-  private asked = false;
-  private since = 0;
+  private readonly listeners = { SIGINT: () => this.hear('SIGINT'), SIGTERM: () => this.hear('SIGTERM') };
+  private listens = true;
+  private heard: InterruptSignal | null = null;
 
   /** Listens until `remove`. */
   constructor() {
-    process.on('SIGINT', this.listener);
+    for (const signal of SIGNALS) process.on(signal, this.listeners[signal]);
   }
 
   get requested(): boolean {
-    return this.asked;
+    return this.heard !== null;
+  }
+
+  /** Which signal it was. */
+  get signal(): InterruptSignal | null {
+    return this.heard;
+  }
+
+  /**
+   * Lets signals be heard: a computation keeps the event loop, and with it our listeners, waiting. After the first one they are taken away: without a listener the system itself
+   * ends the process, whatever it computes.
+   */
+  async turn(): Promise<void> {
+    await new Promise((resolve) => setImmediate(resolve));
+    if (!this.requested || !this.listens) return;
+    await new Promise((resolve) => setTimeout(resolve, SAME_PRESS));
+    this.remove();
+  }
+
+  /** `turn`. @throws Interrupted where a signal asks to end */
+  async check(): Promise<void> {
+    await this.turn();
+    if (this.requested) throw new Interrupted();
   }
 
   remove(): void {
-    process.off('SIGINT', this.listener);
+    this.listens = false;
+    for (const signal of SIGNALS) process.off(signal, this.listeners[signal]);
   }
 
-  private readonly listener = (): void => {
-    if (this.asked && Date.now() - this.since < SAME_PRESS) return;
-    if (this.asked) {
-      this.remove();
-      process.kill(process.pid, 'SIGINT');
-    }
-    this.asked = true;
-    this.since = Date.now();
-    process.stderr.write('\nCtrl-C: ending after this step; once more ends at once\n');
-  };
-}
-
-/** Lets the event loop turn, so that signals are heard between steps. */
-export function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
+  private hear(signal: InterruptSignal): void {
+    if (this.requested) return;
+    this.heard = signal;
+    const name = signal === 'SIGINT' ? 'Ctrl-C' : signal;
+    process.stderr.write(`\n${name}: ending after this step; once more ends at once\n`);
+  }
 }

@@ -25,26 +25,41 @@ export function writeLearningCurve(config: Config, result: TrainingResult): stri
   return file;
 }
 
-/** The lines for the terminal: how the run ended, where its results are, what to try next. */
-export function summary(config: Config, result: TrainingResult, learningCurve: string): string {
-  const { logger, algorithm } = config.trainer;
+/**
+ * The lines for the terminal: how the run ended, where its results are, what to try next.
+ * @param command that goes on with it, where that is known
+ */
+export function summary(config: Config, result: TrainingResult, learningCurve: string, command: string | null): string {
+  const { logger } = config.trainer;
   const files = [
     logger.includes('jsonl') && ['metrics', join(exportFolder(config), 'metrics.jsonl')],
     ['learning curve', learningCurve],
     result.checkpoint !== null && ['checkpoint', result.checkpoint],
   ].filter((row) => row !== false);
+  const next = result.reason === 'interrupted' ? howToGoOn(config, result, command) : whatToTry(config, result);
+  return ['', outcome(config, result), ...files.map(([title, file]) => `  ${title.padEnd(16)}${shortest(file)}`), ...next].join('\n');
+}
+
+function whatToTry({ trainer: { algorithm, seed } }: Config, { checkpoint }: TrainingResult): string[] {
   // One that runs with nothing but its name: no critic, no reference policy. The default one, if it was not this.
   const isReady = (name: string) => (getAdvantageEstimator(name).requires ?? []).every((input) => input === 'groupIds');
   const defaultFirst = listAdvantageEstimators().sort((a, b) => Number(b === 'grpo') - Number(a === 'grpo'));
   const other = defaultFirst.find((name) => name !== algorithm.advantage_estimator && isReady(name));
+  // The same place holds the checkpoints of this run.
+  const afresh = checkpoint === null ? '' : '  trainer.resume_mode=null';
   return [
-    '',
-    outcome(config, result),
-    ...files.map(([title, file]) => `  ${title.padEnd(16)}${shortest(file)}`),
     'Next: open the learning curve in a browser, or run again with another estimator or seed, added to the command:',
-    `  trainer.algorithm.advantage_estimator=${other ?? algorithm.advantage_estimator}  trainer.seed=${config.trainer.seed + 1}`,
+    `  trainer.algorithm.advantage_estimator=${other ?? algorithm.advantage_estimator}  trainer.seed=${seed + 1}${afresh}`,
     `  (registered: ${listAdvantageEstimators().join(', ')})`,
-  ].join('\n');
+  ];
+}
+
+function howToGoOn({ trainer }: Config, { steps, checkpoint }: TrainingResult, command: string | null): string[] {
+  if (checkpoint === null) {
+    const why = steps === 0 ? 'no step was made' : `trainer.ckpt_interval=${trainer.ckpt_interval}`;
+    return [`There is no checkpoint to go on from (${why}): the same command starts afresh.`];
+  }
+  return ['Go on with:', `  ${command ?? 'the same command, with trainer.resume_mode=latest'}`];
 }
 
 function outcome({ trainer: { stop_when, algorithm } }: Config, { steps, seconds, reason, history }: TrainingResult): string {

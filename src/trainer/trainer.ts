@@ -3,18 +3,20 @@ import { type AdvantageEstimator, computeAdvantages, createAdvantageEstimator, g
 import { canonicalName } from '../advantages/registry';
 import type { Config } from '../config';
 import { DataLoader, inBatches, type PromptDataset, type Tokenizer } from '../data';
-import { ConfigError, didYouMean } from '../errors';
-import { TrainingError } from '../errors';
+import { DataError, TrainingError } from '../errors';
 import { klDivergence } from '../losses';
 import { type Tensor, tidy, where } from '../tensor';
 import { ConsoleTracker, type Metrics, type MetricsRecord, type Tracker } from '../tracking';
 import { bucket } from '../models/generate';
 import { TrainingBatch } from './batch';
-import { type CheckpointModels, estimatorFile, loadCheckpoint, saveCheckpoint, type TrainerState } from './checkpoint';
+import { type CheckpointModels, estimatorFile, loadCheckpoint, readTrainerState, saveCheckpoint } from './checkpoint';
 import { restoreEstimator, saveEstimator } from './estimator_state';
-import { Interrupt, turn } from './interrupt';
+import { Interrupt, Interrupted, type InterruptSignal } from './interrupt';
+import { Progress } from './progress';
+import { checkSameRun } from './resume';
 import { evaluationMetrics, generationMetrics, informativeRows, scores } from './reward_metrics';
 import type { Rollout } from './rollout';
+import { datasetFingerprint } from './same_run';
 import { samplesOf } from './samples';
 import { stream } from './streams';
 import { Timing } from './timing';
@@ -40,8 +42,11 @@ export interface TrainingResult {
   /** Training steps done. */
   steps: number;
   reason: EndReason;
+  /** The signal that interrupted it, or null. */
+  signal: InterruptSignal | null;
+  /** Of all its parts, where it was interrupted and went on. */
   seconds: number;
-  /** What was logged, a record a step; step 0 is the evaluation before training. */
+  /** What was logged, a record a step, also before it was resumed; step 0 is the evaluation before training. */
   history: MetricsRecord[];
   /** Folder of the last checkpoint; null where `trainer.ckpt_interval` is -1. */
   checkpoint: string | null;
@@ -61,11 +66,15 @@ export class Trainer {
   private readonly loader: DataLoader<PromptDataset['examples'][number]>;
   private readonly update: Update;
   private readonly estimator: AdvantageEstimator;
-  private readonly history: MetricsRecord[] = [];
-  private readonly recent: number[] = [];
+  private readonly progress: Progress;
   private readonly promptWidth: number;
   private step = 0;
   private checkpoint: string | null = null;
+  private interrupt: Interrupt | null = null;
+  /** The metrics of the step whose evaluation an interruption kept from the checkpoint. */
+  private pending: Metrics | null = null;
+  /** The fingerprint of the prompts, once it was asked for. */
+  private dataset: string | null = null;
 
   /** @throws DataError where the dataset holds less than a batch */
   constructor(protected readonly parts: TrainerParts) {
@@ -75,58 +84,102 @@ export class Trainer {
     this.loader = new DataLoader(trainDataset.examples, { batchSize, seed });
     this.update = new Update(config, parts.models);
     this.estimator = makeEstimator(config);
+    this.progress = new Progress(config.trainer.stop_when);
     this.promptWidth = trainDataset.examples.reduce((width, { promptIds }) => Math.max(width, promptIds.length), 1);
   }
 
   /**
-   * Goes on from a checkpoint of a run with this configuration: weights, optimizer, data and the estimator's state. The steps that follow are those, bit for bit, that the run would have made.
+   * Goes on from a checkpoint of a run with this configuration and these prompts. The steps that follow are those, bit for bit, that the run would have made.
    *
    * @param folder of the checkpoint: `{ckpt_path}/global_step_N`
-   * @throws DataError for files that cannot be read and data of another run; EstimatorError for a state that is not the estimator's
+   * @throws ConfigError for the checkpoint of another run; DataError for files that cannot be read and other prompts; EstimatorError for a state that is not the estimator's
    */
   restore(folder: string): void {
-    const { globalStep, data, recent, estimator } = loadCheckpoint(folder, this.checkpointModels());
-    this.loader.restore(data);
-    restoreEstimator(this.estimatorName, this.estimator, estimator, estimatorFile(folder));
-    this.recent.splice(0, Infinity, ...recent);
-    this.step = globalStep;
+    const state = readTrainerState(folder);
+    checkSameRun(folder, state, this.config);
+    const { trainDataset } = this.parts;
+    if (state.dataset !== (this.dataset ??= datasetFingerprint(trainDataset))) {
+      throw new DataError(`data.train_data: expected the ${state.data.size} prompts that ${folder} was trained on, got others (${trainDataset.length} prompts)`);
+    }
+    loadCheckpoint(folder, this.checkpointModels());
+    this.loader.restore(state.data);
+    restoreEstimator(this.estimatorName, this.estimator, state.estimator, estimatorFile(folder));
+    this.step = state.globalStep;
+    this.checkpoint = folder;
+    this.progress.restore(state.history, state.seconds);
+    this.pending = state.evaluationPending ? this.progress.takeBack() : null;
   }
 
-  /** Trains until the epochs or steps are done, `trainer.stop_when` holds, or Ctrl-C asks to end after the step. */
+  /** Trains until the epochs or steps are done, `trainer.stop_when` holds, or Ctrl-C (SIGTERM) asks to end after the step. */
   async train(): Promise<TrainingResult> {
-    const start = performance.now();
-    const { trainer } = this.config;
+    if (this.step === 0) this.progress.startClock();
     const total = totalSteps(this.config, this.parts.trainDataset.length);
-    const interrupt = new Interrupt();
-    let reason: EndReason = trainer.max_training_steps === total ? 'max_training_steps' : 'epochs';
+    const interrupt = (this.interrupt = new Interrupt());
+    let reason: EndReason | null = null;
     try {
-      if (trainer.eval_before_train && this.step === 0 && this.parts.evalDataset) this.log(await this.evaluate());
-      while (this.step < total) {
+      reason = await this.begin(total);
+      while (reason === null && this.step < total) {
         const { epoch } = this.loader;
         const metrics = await this.trainStep();
-        await turn();
-        if (this.isSolved(metrics)) reason = 'stop_when';
-        else if (interrupt.requested) reason = 'interrupted';
-        const isLast = (): boolean => this.step === total || reason === 'stop_when' || reason === 'interrupted';
-        if (this.isDue(trainer.eval_interval, isLast()) && this.parts.evalDataset && reason !== 'interrupted') {
-          const evaluation = await this.evaluate();
-          Object.assign(metrics, evaluation);
-          if (this.isSolved(evaluation)) reason = 'stop_when';
-        }
-        const endsEpoch = this.loader.epoch !== epoch;
-        if (trainer.ckpt_interval > 0 && this.isDue(trainer.ckpt_interval, isLast() || endsEpoch)) {
-          const timing = new Timing();
-          this.checkpoint = timing.time('save_checkpoints', () => this.save());
-          Object.assign(metrics, timing.metrics());
-        }
-        this.log(metrics);
-        if (isLast()) break;
+        reason = await this.finishStep(metrics, total, this.loader.epoch !== epoch);
       }
     } finally {
       interrupt.remove();
       for (const tracker of this.parts.trackers) await tracker.close();
     }
-    return { steps: this.step, reason, seconds: (performance.now() - start) / 1000, history: this.history, checkpoint: this.checkpoint };
+    reason ??= this.config.trainer.max_training_steps === total ? 'max_training_steps' : 'epochs';
+    const signal = reason === 'interrupted' ? interrupt.signal : null;
+    const { seconds, history } = this.progress;
+    return { steps: this.step, reason, signal, seconds, history, checkpoint: this.checkpoint };
+  }
+
+  /** What comes before the next step: the evaluation before the first one, or the one that was interrupted. */
+  private async begin(total: number): Promise<EndReason | null> {
+    const { pending } = this;
+    this.pending = null;
+    if (pending !== null) return this.finishStep(pending, total, false);
+    if (this.step > 0) return this.progress.holds ? 'stop_when' : null;
+    if (!this.config.trainer.eval_before_train || !this.parts.evalDataset) return null;
+    const evaluation = await this.evaluateUnlessInterrupted();
+    if (evaluation === null) return 'interrupted';
+    this.log(evaluation);
+    return null;
+  }
+
+  /** Evaluation, checkpoint and log of a step that was made. @returns why the run ends with it, or null */
+  private async finishStep(metrics: Metrics, total: number, endsEpoch: boolean): Promise<EndReason | null> {
+    const { trainer } = this.config;
+    await this.interrupt?.turn();
+    let reason: EndReason | null = this.progress.isSolved(metrics) ? 'stop_when' : null;
+    let isPending = false;
+    if (this.isDue(trainer.eval_interval, this.step === total || reason === 'stop_when') && this.parts.evalDataset) {
+      const evaluation = await this.evaluateUnlessInterrupted();
+      isPending = evaluation === null;
+      Object.assign(metrics, evaluation);
+      if (isPending) reason = 'interrupted';
+      else if (this.progress.isSolved(evaluation!)) reason = 'stop_when';
+    }
+    await this.interrupt?.turn();
+    // A run whose steps are all done is not interrupted.
+    if (this.interrupt?.requested && this.step < total) reason ??= 'interrupted';
+    if (trainer.ckpt_interval > 0 && this.isDue(trainer.ckpt_interval, this.step === total || reason !== null || endsEpoch)) {
+      const timing = new Timing();
+      this.checkpoint = timing.time('save_checkpoints', () => this.save(metrics, isPending));
+      Object.assign(metrics, timing.metrics());
+    }
+    this.log(metrics);
+    return reason;
+  }
+
+  /** null: an interruption came before or within the evaluation. */
+  private async evaluateUnlessInterrupted(): Promise<Metrics | null> {
+    try {
+      await this.interrupt?.check();
+      return await this.evaluate();
+    } catch (error) {
+      if (error instanceof Interrupted) return null;
+      throw error;
+    }
   }
 
   /** One training step, without evaluation and checkpoint. */
@@ -141,6 +194,7 @@ export class Trainer {
       const options = { samples: generator.n_samples_per_prompt, sampling: generator.sampling_params, key };
       const trajectories = await timing.timeAsync('generate', () => this.parts.rollout.collect(examples, options));
       this.showErrors(trajectories);
+      await this.interrupt?.turn();
       const rewardMetrics = this.rewardMetrics(trajectories);
       const batch = timing.time('convert_to_training_input', () => this.makeBatch(this.postprocessRewards(trajectories), rewardMetrics));
       const klMetrics = timing.time('fwd_logprobs_values_reward', () => {
@@ -179,6 +233,7 @@ export class Trainer {
     const trajectories: Trajectory[] = [];
     await timing.timeAsync('eval', async () => {
       for (const [i, batch] of [...inBatches(examples, trainer.eval_batch_size)].entries()) {
+        await this.interrupt?.check();
         trajectories.push(
           ...(await this.parts.rollout.collect(batch, { samples, sampling: generator.eval_sampling_params, key: key.fold(i) })),
         );
@@ -282,38 +337,27 @@ export class Trainer {
     return interval > 0 && (this.step % interval === 0 || isLast);
   }
 
-  /** Whether `trainer.stop_when` holds with these metrics. @throws ConfigError where it names a metric that a step does not have */
-  private isSolved(metrics: Metrics): boolean {
-    const { stop_when } = this.config.trainer;
-    if (stop_when === null) return false;
-    const value = metrics[stop_when.metric];
-    if (value === undefined) {
-      if ('trainer/global_step' in metrics && !stop_when.metric.startsWith('eval/')) {
-        const nearest = didYouMean(stop_when.metric, Object.keys(metrics));
-        const hint = nearest === null ? '' : ` Did you mean '${nearest}'?`;
-        throw new ConfigError(
-          `trainer.stop_when.metric: expected a metric of this run, got '${stop_when.metric}'.${hint} Metrics: ${Object.keys(metrics).join(', ')}`,
-        );
-      }
-      return false;
-    }
-    this.recent.push(value);
-    if (this.recent.length > stop_when.window) this.recent.shift();
-    return this.recent.length === stop_when.window && average(this.recent) >= stop_when.value;
-  }
-
-  private save(): string {
+  /** @param metrics of the step, which are not logged yet */
+  private save(metrics: Metrics, evaluationPending: boolean): string {
     const { ckpt_path, max_ckpts_to_keep, seed } = this.config.trainer;
-    const state: TrainerState = {
-      version: 1,
-      globalStep: this.step,
-      data: this.loader.state(),
-      seed,
-      recent: this.recent,
-      estimator: saveEstimator(this.estimatorName, this.estimator),
-      config: this.config,
-    };
-    return saveCheckpoint(ckpt_path, this.checkpointModels(), state, max_ckpts_to_keep);
+    return saveCheckpoint(
+      ckpt_path,
+      this.checkpointModels(),
+      {
+        version: 2,
+        globalStep: this.step,
+        seconds: this.progress.seconds,
+        data: this.loader.state(),
+        dataset: (this.dataset ??= datasetFingerprint(this.parts.trainDataset)),
+        seed,
+        klController: null,
+        evaluationPending,
+        estimator: saveEstimator(this.estimatorName, this.estimator),
+        history: [...this.progress.history, { step: this.step, ...metrics }],
+        config: this.config,
+      },
+      max_ckpts_to_keep,
+    );
   }
 
   private checkpointModels(): CheckpointModels {
@@ -326,7 +370,7 @@ export class Trainer {
   }
 
   private log(metrics: Metrics): void {
-    this.history.push({ step: this.step, ...metrics });
+    this.progress.add(this.step, metrics);
     for (const tracker of this.parts.trackers) tracker.log(this.step, metrics);
   }
 

@@ -25,7 +25,9 @@ export function expectShown(printed: readonly unknown[], answer: string): void {
     expect(text).toBe(printed[0].replaceAll('−', '-'));
     return;
   }
-  const shown = [...text.split(': ')[0]!.matchAll(word)].map(([whole, quoted]) => quoted ?? whole);
+  // An object's keys are not behind an explanation.
+  const told = text.startsWith('{') ? text : text.split(': ')[0]!;
+  const shown = [...told.matchAll(word)].map(([whole, quoted]) => quoted ?? whole);
   const got = flat(printed);
   const agrees = (value: unknown, as: string | undefined): boolean => {
     if (as === undefined) return false;

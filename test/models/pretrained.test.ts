@@ -53,7 +53,7 @@ describe('loading', () => {
     writeModelFolder(folder, config, weights, { format, shards, config: { head_dim: config.headDim } });
     const model = loadTransformer(folder);
     expect([model.config, model.dtype]).toEqual([config, 'float32']);
-    for (const [key, { data }] of weights) expect([...model.parameters.get(key)!.dataSync()]).toEqual([...data]);
+    for (const [key, { data }] of weights) expect(Array.from(model.parameters.get(key)!.dataSync())).toEqual(Array.from(data));
     expectClose(logitsOf(model), referenceLogits(config, weights, ids).flat(), 1e-4);
   });
 
@@ -90,7 +90,7 @@ describe('loading', () => {
     writeModelFolder(folder, config, weights, { format: 'BF16' });
     const model = loadTransformer(folder, { dtype: 'float64' });
     expect(model.dtype).toBe('float64');
-    for (const [key, { data }] of weights) expect([...model.parameters.get(key)!.dataSync()]).toEqual([...data]);
+    for (const [key, { data }] of weights) expect(Array.from(model.parameters.get(key)!.dataSync())).toEqual(Array.from(data));
     expectClose(logitsOf(model), referenceLogits(config, weights, ids).flat(), 1e-10);
     expect(() => loadValueModel(folder, { dtype: 'bfloat16' as 'float32' })).toThrow('loadValueModel: dtype: expected float32, float64, got "bfloat16"');
   });
@@ -136,7 +136,7 @@ describe('a critic', () => {
     const model = loadValueModel(folder);
     expect(model.parameters.has('lm_head.weight')).toBe(false);
     expect([...model.values(int32([ids]), int32([0]), { from: 3 }).dataSync()]).toEqual(new Array(7).fill(0));
-    for (const [name, { data }] of weights) if (name !== 'lm_head.weight') expect([...model.parameters.get(name)!.dataSync()]).toEqual([...data]);
+    for (const [name, { data }] of weights) if (name !== 'lm_head.weight') expect(Array.from(model.parameters.get(name)!.dataSync())).toEqual(Array.from(data));
     model.parameters.set('score.weight', tensor([Array.from({ length: 16 }, (_, i) => i / 10)]));
     const path = join(folder, 'critic');
     saveHuggingFace(path, model);

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AdamW, Transformer, ValueModel } from '../../src/models';
 import { randomKey, tidy, type Tensor } from '../../src/tensor';
@@ -35,12 +35,16 @@ const contents = (of: ReturnType<typeof models>) =>
     moments: values(optimizer.state().tensors),
   }));
 const state = (globalStep: number): TrainerState => ({
-  version: 1,
+  version: 2,
   globalStep,
+  seconds: 1.5,
   data: { epoch: 1, batch: 2, seed: 0, batchSize: 8, size: 64 },
+  dataset: 'abc',
   seed: 0,
-  recent: [0.5],
+  klController: { value: 0.1 },
+  evaluationPending: false,
   estimator: { name: 'spo', state: { prompts: { a: [0.5, 2] } } },
+  history: [{ step: 0, 'eval/all/avg_score': 0.1 + 0.2 }, { step: 1, a: NaN, b: -Infinity, c: -0, d: 1e-300, e: 5e-324 }],
   config: { a: 1 },
 });
 
@@ -77,11 +81,18 @@ describe('a checkpoint', () => {
     expect(readdirSync(path).sort()).toEqual(['global_step_10', 'global_step_2', 'global_step_90', 'latest_ckpt_global_step.txt']);
   });
 
-  it('is found only where its pointer leads somewhere', () => {
+  it('is found where it is complete, whatever the pointer says; a pointer without any is an error', () => {
     const path = temporaryFolder();
+    const pointer = join(path, 'latest_ckpt_global_step.txt');
     expect(latestCheckpoint(path)).toBeNull();
-    writeFileSync(join(path, 'latest_ckpt_global_step.txt'), '12\n');
-    expect(() => latestCheckpoint(path)).toThrow('latest_ckpt_global_step.txt: expected the step of a checkpoint beside it, got "12"');
+    expect(latestCheckpoint(join(path, 'nowhere'))).toBeNull();
+    writeFileSync(pointer, '12\n');
+    expect(() => latestCheckpoint(path)).toThrow('latest_ckpt_global_step.txt: expected the step of a checkpoint beside it, got "12", and there is none');
+    const trained = models(1);
+    for (const step of [9, 10]) saveCheckpoint(path, trained, state(step));
+    mkdirSync(join(path, 'global_step_11'));
+    writeFileSync(pointer, '9\n');
+    expect(latestCheckpoint(path)).toBe(join(path, 'global_step_10'));
   });
 
   it('names what is wrong with its files', () => {
@@ -92,8 +103,15 @@ describe('a checkpoint', () => {
     expect(() => loadCheckpoint(folder, { policy: { model: other, optimizer: new AdamW(other.parameters, { lr: 1 }) } })).toThrow(
       'model.safetensors: model.layers.1.input_layernorm.weight: expected float32 [16], got none',
     );
-    writeFileSync(join(folder, 'trainer_state.json'), '{"version": 2}');
-    expect(() => loadCheckpoint(folder, trained)).toThrow('trainer_state.json: version: expected 1, got 2');
+    writeFileSync(join(folder, 'trainer_state.json'), '{"version": 1}');
+    expect(() => loadCheckpoint(folder, trained)).toThrow('trainer_state.json: version: expected 2, got 1');
+    writeFileSync(join(folder, 'trainer_state.json'), '{"version": 2, "globalStep": 1.5}');
+    expect(() => loadCheckpoint(folder, trained)).toThrow('trainer_state.json: globalStep: expected an integer, got 1.5');
+    writeFileSync(join(folder, 'trainer_state.json'), '{"version": 2, "globalStep": 1, "seconds": 2}');
+    writeFileSync(join(folder, 'history.jsonl'), '{"step":1}\n{"a":1}\n');
+    expect(() => loadCheckpoint(folder, trained)).toThrow('history.jsonl:2: expected an object with a numeric "step", got "{\\"a\\":1}"');
+    rmSync(join(folder, 'history.jsonl'));
+    expect(() => loadCheckpoint(folder, trained)).toThrow('history.jsonl: cannot be read');
     writeFileSync(join(path, 'file'), '');
     expect(() => saveCheckpoint(join(path, 'file'), trained, state(1))).toThrow('the checkpoint cannot be written');
   });

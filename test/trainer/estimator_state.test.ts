@@ -57,8 +57,7 @@ describe.each([['spo', ['generator.n_samples_per_prompt=1']], ['spo', []], ['tes
     const stopped = await run(estimator, temporaryFolder(), 5, null, also);
     expect(stopped.history).toEqual(whole.history.slice(0, 5));
     const resumed = await run(estimator, temporaryFolder(), 12, stopped.checkpoint, also);
-    expect(resumed.history.map((record) => (record as { step: number }).step)).toEqual([6, 7, 8, 9, 10, 11, 12]);
-    expect(resumed.history).toEqual(whole.history.slice(5));
+    expect(resumed.history).toEqual(whole.history);
     expect(weights(resumed.checkpoint!)).toEqual(weights(whole.checkpoint!));
     const file = 'advantage_estimator.json';
     expect(existsSync(join(whole.checkpoint!, file))).toBe(estimator !== 'grpo');
@@ -78,16 +77,14 @@ it('keeps a value for each prompt of the dataset, found again in the next epoch'
 it('refuses what is no state of the estimator', async () => {
   const { checkpoint } = await run('test_moving_baseline', temporaryFolder(), 2);
   const file = (folder: string) => join(folder, 'advantage_estimator.json');
-  await expect(run('spo', temporaryFolder(), 4, checkpoint)).rejects.toThrow(
-    `${file(checkpoint!)}: expected the state of advantage estimator 'spo', got that of 'test_moving_baseline'`,
-  );
-  await expect(run('grpo', temporaryFolder(), 4, checkpoint)).rejects.toThrow("expected the state of advantage estimator 'grpo'");
+  await expect(run('spo', temporaryFolder(), 4, checkpoint)).rejects.toThrow('trainer.algorithm.advantage_estimator: "test_moving_baseline" there, "spo" here');
   const broken = join(temporaryFolder(), 'global_step_2');
   cpSync(checkpoint!, broken, { recursive: true });
   for (const [text, message] of [
     ['{', 'cannot be read'],
     ['[]', 'expected {name, state} of an advantage estimator, got []'],
     ['{"name": "test_moving_baseline"}', 'expected {name, state}'],
+    ['{"name": "spo", "state": 1}', "expected the state of advantage estimator 'test_moving_baseline', got that of 'spo'"],
     ['{"name": "test_moving_baseline", "state": {"mean": 1}}', "advantage estimator 'test_moving_baseline': restoreState: expected {baseline}"],
   ] as const) {
     writeFileSync(file(broken), text);
