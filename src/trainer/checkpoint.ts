@@ -4,10 +4,10 @@ import { dirname, join } from 'node:path';
 import type { DataLoaderState } from '../data';
 import { syncFolder } from '../data/files';
 import { DataError, showValue } from '../errors';
-import { type Decoder, readSafetensors, writeSafetensors } from '../models';
+import { type AdamW, type Decoder, readSafetensors, writeSafetensors } from '../models';
 import type { Tensor } from '../tensor';
+import type { CoefficientsState } from './coefficients';
 import type { SavedEstimator } from './estimator_state';
-import type { Trained } from './update';
 
 /** What stands beside the weights; plain JSON. */
 export interface TrainerState {
@@ -21,14 +21,16 @@ export interface TrainerState {
   seed: number;
   /** The metrics that `trainer.stop_when` looks back on. */
   recent: number[];
+  /** The weights of the KL term and the entropy bonus; absent in checkpoints of before there were any that move. */
+  coefficients?: CoefficientsState;
   /** The advantage estimator's own state, in a file of its own; null where there is none. */
   estimator: SavedEstimator | null;
   /** The whole configuration of the run. */
   config: unknown;
 }
 
-/** The models of a checkpoint by folder: `policy`, `critic`. */
-export type CheckpointModels = Record<string, Trained<Decoder>>;
+/** The models of a checkpoint by folder: `policy`, `critic`, and `ref`, which nothing trains, where it changes during the run. */
+export type CheckpointModels = Record<string, { model: Decoder; optimizer: AdamW | null }>;
 
 const latestName = 'latest_ckpt_global_step.txt';
 const stateName = 'trainer_state.json';
@@ -47,8 +49,9 @@ export function saveCheckpoint(path: string, models: CheckpointModels, state: Tr
     rmSync(draft, { recursive: true, force: true });
     for (const [name, { model, optimizer }] of Object.entries(models)) {
       mkdirSync(join(draft, name), { recursive: true });
-      const { step, tensors } = optimizer.state();
       writeSafetensors(join(draft, name, 'model.safetensors'), model.parameters, { format: 'pt' });
+      if (optimizer === null) continue;
+      const { step, tensors } = optimizer.state();
       writeSafetensors(join(draft, name, 'optimizer.safetensors'), tensors, { step: String(step) });
     }
     // It may hold something for each prompt, and is kept out of what people read.
@@ -91,6 +94,10 @@ export function latestCheckpoint(path: string): string | null {
 export function loadCheckpoint(folder: string, models: CheckpointModels): TrainerState {
   const state = readState(folder);
   for (const [name, { model, optimizer }] of Object.entries(models)) {
+    if (optimizer === null) {
+      loadWeights(join(folder, name, 'model.safetensors'), model.parameters);
+      continue;
+    }
     const file = join(folder, name, 'optimizer.safetensors');
     const { tensors, metadata } = readSafetensors(file);
     const step = Number(metadata.step);

@@ -1,5 +1,5 @@
 /** A run from its configuration: what is trained, on what, with what. */
-import { getAdvantageEstimator, hasAdvantageEstimator, listAdvantageEstimators } from '../advantages';
+import { type AdvantageInput, hasAdvantageEstimator, listAdvantageEstimators } from '../advantages';
 import {
   type Config,
   loadConfigFromArguments,
@@ -16,7 +16,11 @@ import { policyLosses } from '../losses';
 import { AdamW, type Decoder, Transformer, type TransformerConfig, ValueModel } from '../models';
 import { setDefaultDevice } from '../tensor';
 import { createTrackers, listTrackers, type Tracker } from '../tracking';
+import { inputsOfRun, requiresInput, usesReference } from './advantage_step';
+import { algorithmProblems } from './algorithm_check';
+import type { TrainerCallback } from './callbacks';
 import { ownFolder } from './folder';
+import { describeConfig } from './print_config';
 import { exportFolder, summary, writeReport } from './report';
 import { Rollout, type RolloutParts } from './rollout';
 import { stream } from './streams';
@@ -36,6 +40,9 @@ import type { Models, Trained } from './update';
  * ```
  */
 export class Experiment {
+  /** What is called at the events of the run. */
+  readonly callbacks: TrainerCallback[] = [];
+
   constructor(readonly config: Config) {}
 
   tokenizer(): Tokenizer {
@@ -73,9 +80,17 @@ export class Experiment {
 
   /** The frozen policy of the KL terms: a copy of the policy as it begins, or null where nothing asks for one. */
   reference(policy: Transformer): Transformer | null {
-    const { use_kl_loss, use_kl_in_reward, advantage_estimator } = this.config.trainer.algorithm;
-    const isUsed = use_kl_loss || use_kl_in_reward || requires(advantage_estimator, 'refLogProbs');
-    return isUsed ? policy.clone() : null;
+    return usesReference(this.config) ? policy.clone() : null;
+  }
+
+  /** What trains the weights of a model. */
+  optimizer(model: Decoder, { lr, adam_betas, weight_decay, max_grad_norm }: OptimizerConfig): AdamW {
+    return new AdamW(model.parameters, { lr, betas: adam_betas, weightDecay: weight_decay, maxGradNorm: max_grad_norm });
+  }
+
+  /** The inputs that the run gives to its estimator; one that needs others is refused. */
+  advantageInputs(): readonly AdvantageInput[] {
+    return inputsOfRun(this.config);
   }
 
   generator(parts: RolloutParts): Rollout {
@@ -127,7 +142,7 @@ export class Experiment {
         maxPromptLength: config.trainer.max_prompt_length,
       });
       const trackers = this.trackers(totalSteps(config, trainDataset.length));
-      return await this.trainer({ config, tokenizer, trainDataset, evalDataset, models, rollout, trackers }).train();
+      return await this.trainer({ config, tokenizer, trainDataset, evalDataset, models, rollout, trackers, callbacks: this.callbacks }).train();
     } finally {
       for (const part of [models.policy, models.critic]) {
         part?.optimizer.dispose();
@@ -142,10 +157,14 @@ export class Experiment {
     const policy = this.policy(tokenizer);
     const critic = this.critic(tokenizer);
     return {
-      policy: trained(policy, trainer.policy.optimizer_config),
-      critic: critic && trained(critic, trainer.critic.optimizer_config),
+      policy: this.trained(policy, trainer.policy.optimizer_config),
+      critic: critic && this.trained(critic, trainer.critic.optimizer_config),
       reference: this.reference(policy),
     };
+  }
+
+  private trained<Model extends Decoder>(model: Model, settings: OptimizerConfig): Trained<Model> {
+    return { model, optimizer: this.optimizer(model, settings) };
   }
 
   private dataset(files: readonly string[], tokenizer: Tokenizer): Promise<PromptDataset> {
@@ -159,29 +178,37 @@ export interface MainOptions {
   experiment?: new (config: Config) => Experiment;
   /** The YAML file of a command line without `-c`. */
   config?: string;
+  /** What is called at the events of the run. */
+  callbacks?: readonly TrainerCallback[];
 }
 
 /**
  * The standard entry point of a training script: reads `-c FILE` and dotted overrides (`trainer.seed=3`), checks the configuration against
- * everything that is registered by now, runs it, and prints where the results are.
+ * everything that is registered by now, runs it, and prints where the results are. `--print-config` prints what would run, and where each value came from, instead.
  *
  * An error that Vantage foresees is printed as one line, and the process's exit code becomes 1 (130 where the run was interrupted).
  *
  * @param argv the command line without the program: `process.argv.slice(2)`
- * @returns the result, or null after such an error
+ * @returns the result, or null after such an error and with `--print-config`
  * @example
  * registerAdvantageEstimator('my_custom', MyCustomAdvantageEstimator);
  * void main(process.argv.slice(2), { config: 'config.yaml' });
  */
 export async function main(
   argv: readonly string[],
-  { experiment: Class = Experiment, config: file }: MainOptions = {},
+  { experiment: Class = Experiment, config: file, callbacks = [] }: MainOptions = {},
 ): Promise<TrainingResult | null> {
   try {
-    const { config } = loadConfigFromArguments(file === undefined ? argv : ['-c', file, ...argv]);
-    validate(config);
+    const { config, provenance } = loadConfigFromArguments(file === undefined ? argv : ['-c', file, ...argv]);
+    const experiment = new Class(config);
+    experiment.callbacks.push(...callbacks);
+    validate(config, experiment);
+    if (argv.includes('--print-config')) {
+      print(describeConfig(config, provenance));
+      return null;
+    }
     const result = await ownFolder(exportFolder(config), async () => {
-      const done = await new Class(config).run();
+      const done = await experiment.run();
       print(summary(config, done, writeReport(config, done)));
       return done;
     });
@@ -196,7 +223,7 @@ export async function main(
   }
 }
 
-function validate(config: Config): void {
+function validate(config: Config, experiment: Experiment): void {
   validateConfig(config, {
     estimators: { has: hasAdvantageEstimator, list: listAdvantageEstimators },
     policyLosses,
@@ -204,12 +231,9 @@ function validate(config: Config): void {
     tokenizers,
     loggers: listTrackers(),
     unusableDevice: (device) => deviceInfo(device).reason ?? null,
-    needsValues: (name) => hasAdvantageEstimator(name) && requires(name, 'values'),
+    needsValues: (name) => requiresInput(name, 'values'),
+    problems: () => algorithmProblems(config, experiment.advantageInputs()),
   });
-}
-
-function requires(estimator: string, input: 'values' | 'refLogProbs'): boolean {
-  return getAdvantageEstimator(estimator).requires?.includes(input) ?? false;
 }
 
 function shapeOf(model: ModelConfig, tokenizer: Tokenizer): TransformerConfig {
@@ -226,11 +250,6 @@ function shapeOf(model: ModelConfig, tokenizer: Tokenizer): TransformerConfig {
     attentionBias: true,
     maxPositionEmbeddings: 32_768,
   };
-}
-
-function trained<Model extends Decoder>(model: Model, { lr, adam_betas, weight_decay, max_grad_norm }: OptimizerConfig): Trained<Model> {
-  const optimizer = new AdamW(model.parameters, { lr, betas: adam_betas, weightDecay: weight_decay, maxGradNorm: max_grad_norm });
-  return { model, optimizer };
 }
 
 function print(text: string): void {

@@ -1,19 +1,26 @@
 /** The training loop. */
-import { type AdvantageEstimator, computeAdvantages, createAdvantageEstimator, getAdvantageEstimator } from '../advantages';
+import { type AdvantageEstimator, type AdvantageInputs } from '../advantages';
 import { canonicalName } from '../advantages/registry';
 import type { Config } from '../config';
-import { DataLoader, inBatches, type PromptDataset, type Tokenizer } from '../data';
+import { DataLoader, inBatches, type PromptDataset, type PromptExample, type Tokenizer } from '../data';
 import { ConfigError, didYouMean } from '../errors';
 import { TrainingError } from '../errors';
-import { klDivergence } from '../losses';
-import { type Tensor, tidy, where } from '../tensor';
+import { tidy } from '../tensor';
 import { ConsoleTracker, type Metrics, type MetricsRecord, type Tracker } from '../tracking';
+import { fillAdvantages, inputsOf, makeEstimator, requiresInput, rewardComponents } from './advantage_step';
 import { TrainingBatch } from './batch';
+import { Callbacks, type TrainerCallback } from './callbacks';
 import { type CheckpointModels, estimatorFile, loadCheckpoint, saveCheckpoint, type TrainerState } from './checkpoint';
+import { Coefficients } from './coefficients';
+import { dumpBatch, dumpEvaluation } from './dumps';
 import { restoreEstimator, saveEstimator } from './estimator_state';
 import { Interrupt, turn } from './interrupt';
+import { klPenalty } from './kl_penalty';
+import { copyWeights } from './reference';
+import { exportFolder } from './report';
 import { evaluationMetrics, generationMetrics, informativeRows, scores } from './reward_metrics';
 import type { Rollout, Trajectory } from './rollout';
+import { sampleStep } from './sampling_step';
 import { stream } from './streams';
 import { Timing } from './timing';
 import { type Models, Update } from './update';
@@ -28,10 +35,12 @@ export interface TrainerParts {
   rollout: Rollout;
   /** Closed by the trainer. */
   trackers: readonly Tracker[];
+  /** Default: none. */
+  callbacks?: readonly TrainerCallback[];
 }
 
 /** Why a run ended. */
-export type EndReason = 'stop_when' | 'max_training_steps' | 'epochs' | 'interrupted';
+export type EndReason = 'stop_when' | 'max_training_steps' | 'epochs' | 'interrupted' | 'callback';
 
 export interface TrainingResult {
   /** Training steps done. */
@@ -55,24 +64,57 @@ export function totalSteps({ trainer }: Config, prompts: number): number {
  */
 export class Trainer {
   protected readonly config: Config;
-  private readonly loader: DataLoader<PromptDataset['examples'][number]>;
-  private readonly update: Update;
-  private readonly estimator: AdvantageEstimator;
+  protected readonly loader: DataLoader<PromptExample>;
+  protected readonly update: Update;
+  protected readonly estimator: AdvantageEstimator;
+  protected readonly coefficients: Coefficients;
+  private readonly callbacks: Callbacks;
   private readonly history: MetricsRecord[] = [];
   private readonly recent: number[] = [];
   private readonly promptWidth: number;
-  private step = 0;
+  private readonly totalSteps: number;
+  /** What the estimator gets beside the batch. */
+  private moreInputs: Partial<AdvantageInputs> = {};
+  private stepsDone = 0;
   private checkpoint: string | null = null;
 
-  /** @throws DataError where the dataset holds less than a batch */
+  /** @throws DataError where the dataset holds less than a batch; ConfigError, EstimatorError for options that the estimator or the loss does not have */
   constructor(protected readonly parts: TrainerParts) {
-    const { config, trainDataset } = parts;
+    const { config, trainDataset, callbacks = [] } = parts;
     this.config = config;
-    const { train_batch_size: batchSize, seed } = config.trainer;
-    this.loader = new DataLoader(trainDataset.examples, { batchSize, seed });
-    this.update = new Update(config, parts.models);
-    this.estimator = makeEstimator(config);
+    this.totalSteps = totalSteps(config, trainDataset.length);
+    this.loader = this.createLoader();
+    this.coefficients = this.createCoefficients();
+    this.update = this.createUpdate();
+    this.estimator = this.createEstimator();
     this.promptWidth = trainDataset.examples.reduce((width, { promptIds }) => Math.max(width, promptIds.length), 1);
+    this.callbacks = new Callbacks(callbacks, { config, totalSteps: this.totalSteps, step: () => this.step, epoch: () => this.loader.epoch });
+  }
+
+  /** Training steps done. */
+  get step(): number {
+    return this.stepsDone;
+  }
+
+  /** The order of the prompts. These four are called once, before the fields of a subclass are there. */
+  protected createLoader(): DataLoader<PromptExample> {
+    const { train_batch_size: batchSize, seed } = this.config.trainer;
+    return new DataLoader(this.parts.trainDataset.examples, { batchSize, seed });
+  }
+
+  /** The weights of the KL term and the entropy bonus. */
+  protected createCoefficients(): Coefficients {
+    return new Coefficients(this.config);
+  }
+
+  /** Losses, learning rates and optimizer steps. */
+  protected createUpdate(): Update {
+    return new Update(this.config, this.parts.models, { totalSteps: this.totalSteps, coefficients: this.coefficients });
+  }
+
+  /** It lives as long as the trainer, so that it may keep state. */
+  protected createEstimator(): AdvantageEstimator {
+    return makeEstimator(this.config);
   }
 
   /**
@@ -82,76 +124,96 @@ export class Trainer {
    * @throws DataError for files that cannot be read and data of another run; EstimatorError for a state that is not the estimator's
    */
   restore(folder: string): void {
-    const { globalStep, data, recent, estimator } = loadCheckpoint(folder, this.checkpointModels());
+    const { globalStep, data, recent, estimator, coefficients } = loadCheckpoint(folder, this.checkpointModels());
     this.loader.restore(data);
     restoreEstimator(this.estimatorName, this.estimator, estimator, estimatorFile(folder));
+    if (coefficients) this.coefficients.restore(coefficients);
     this.recent.splice(0, Infinity, ...recent);
-    this.step = globalStep;
+    this.stepsDone = globalStep;
   }
 
-  /** Trains until the epochs or steps are done, `trainer.stop_when` holds, or Ctrl-C asks to end after the step. */
+  /** Trains until the epochs or steps are done, `trainer.stop_when` holds, a callback asks for the end, or Ctrl-C asks to end after the step. */
   async train(): Promise<TrainingResult> {
     const start = performance.now();
     const { trainer } = this.config;
-    const total = totalSteps(this.config, this.parts.trainDataset.length);
+    const { callbacks, totalSteps: total } = this;
     const interrupt = new Interrupt();
     let reason: EndReason = trainer.max_training_steps === total ? 'max_training_steps' : 'epochs';
     try {
-      if (trainer.eval_before_train && this.step === 0 && this.parts.evalDataset) this.log(await this.evaluate());
-      while (this.step < total) {
+      await callbacks.emit('onTrainBegin');
+      if (trainer.eval_before_train && this.step === 0 && this.parts.evalDataset) await this.log(await this.evaluateAndTell());
+      let begun = -1;
+      // With dynamic sampling the data may end before the steps do.
+      while (this.step < total && this.loader.epoch < trainer.epochs && !callbacks.stops) {
         const { epoch } = this.loader;
+        if (epoch !== begun) await callbacks.emit('onEpochBegin');
+        begun = epoch;
+        await callbacks.emit('onStepBegin');
         const metrics = await this.trainStep();
         await turn();
+        await callbacks.emit('onStepEnd', metrics);
+        const endsEpoch = this.loader.epoch !== epoch;
+        if (endsEpoch) await this.endEpoch();
         if (this.isSolved(metrics)) reason = 'stop_when';
         else if (interrupt.requested) reason = 'interrupted';
-        const isLast = (): boolean => this.step === total || reason === 'stop_when' || reason === 'interrupted';
-        if (this.isDue(trainer.eval_interval, isLast()) && this.parts.evalDataset && reason !== 'interrupted') {
-          const evaluation = await this.evaluate();
+        const isLast = (): boolean =>
+          this.step === total || this.loader.epoch >= trainer.epochs || reason === 'stop_when' || reason === 'interrupted' || callbacks.stops;
+        const wantsEvaluation = callbacks.take('evaluate') || this.isDue(trainer.eval_interval, isLast());
+        if (wantsEvaluation && this.parts.evalDataset && reason !== 'interrupted') {
+          const evaluation = await this.evaluateAndTell();
           Object.assign(metrics, evaluation);
           if (this.isSolved(evaluation)) reason = 'stop_when';
         }
-        const endsEpoch = this.loader.epoch !== epoch;
-        if (trainer.ckpt_interval > 0 && this.isDue(trainer.ckpt_interval, isLast() || endsEpoch)) {
+        const savesNow = trainer.ckpt_interval > 0 && this.isDue(trainer.ckpt_interval, isLast() || endsEpoch);
+        if (callbacks.take('save') || savesNow) {
           const timing = new Timing();
-          this.checkpoint = timing.time('save_checkpoints', () => this.save());
+          const folder = timing.time('save_checkpoints', () => this.save());
+          this.checkpoint = folder;
+          await callbacks.emit('onSave', folder);
           Object.assign(metrics, timing.metrics());
         }
-        this.log(metrics);
+        await this.log(metrics);
         if (isLast()) break;
       }
     } finally {
       interrupt.remove();
       for (const tracker of this.parts.trackers) tracker.close();
     }
-    return { steps: this.step, reason, seconds: (performance.now() - start) / 1000, history: this.history, checkpoint: this.checkpoint };
+    if (callbacks.stops && reason !== 'stop_when' && reason !== 'interrupted') reason = 'callback';
+    const result = { steps: this.step, reason, seconds: (performance.now() - start) / 1000, history: this.history, checkpoint: this.checkpoint };
+    await callbacks.emit('onTrainEnd', result);
+    return result;
   }
 
   /** One training step, without evaluation and checkpoint. */
   protected async trainStep(): Promise<Metrics> {
-    const { trainer, generator } = this.config;
+    const { trainer } = this.config;
     const { epoch } = this.loader;
-    const examples = this.loader.next();
-    const key = stream(trainer.seed, 'training').fold(this.step);
+    const examples = new Map<string, PromptExample>();
     const timing = new Timing();
     const stepTiming = new Timing();
     const metrics = await stepTiming.timeAsync('step', async () => {
-      const options = { samples: generator.n_samples_per_prompt, sampling: generator.sampling_params, key };
-      const trajectories = await timing.timeAsync('generate', () => this.parts.rollout.collect(examples, options));
-      const rewardMetrics = this.rewardMetrics(trajectories);
-      const batch = timing.time('convert_to_training_input', () => this.makeBatch(this.postprocessRewards(trajectories), rewardMetrics));
+      const { trajectories, metrics: samplingMetrics } = await timing.timeAsync('generate', () => this.sample(examples));
+      const rewardMetrics = { ...this.rewardMetrics(trajectories), ...samplingMetrics };
+      const processed = this.postprocessRewards(trajectories);
+      const batch = timing.time('convert_to_training_input', () => this.makeBatch(processed, rewardMetrics));
+      const baselines = await timing.timeAsync('generate', () => this.baselines(processed, examples));
       const klMetrics = timing.time('fwd_logprobs_values_reward', () => {
         this.update.computeInputs(batch);
+        this.moreInputs = { ...baselines, ...this.computedInputs(batch, processed) };
         return this.applyKlPenalty(batch);
       });
       const advantageMetrics = timing.time('compute_advantages_and_returns', () => this.computeAdvantages(batch));
       const updateMetrics = timing.time('train_critic_and_policy', () => this.update.optimize(batch));
       this.checkConvergence(updateMetrics);
+      this.coefficients.update({ kl: klMetrics['loss/avg_kl'], sequences: batch.rows, entropy: updateMetrics['policy/policy_entropy'] });
+      if (trainer.dump_data_batch) dumpBatch(exportFolder(this.config), this.step + 1, batch, processed, (ids) => this.parts.tokenizer.decode(ids));
       return {
         tokens: batch.ids.length - batch.masks.length - batch.start.reduce((sum, n) => sum + n, 0) + batch.tokens(),
         values: { ...rewardMetrics, ...generationMetrics(trajectories), ...klMetrics, ...advantageMetrics, ...updateMetrics },
       };
     });
-    this.step++;
+    this.stepsDone++;
     const times = { ...stepTiming.metrics(), ...timing.metrics() };
     return {
       'trainer/epoch': epoch,
@@ -178,7 +240,9 @@ export class Trainer {
       }
     });
     this.showExample(trajectories[0]);
-    return { ...evaluationMetrics(trajectories, samples), ...timing.metrics() };
+    const metrics = evaluationMetrics(trajectories, samples);
+    if (trainer.dump_eval_results) dumpEvaluation(exportFolder(this.config), this.step, trajectories, metrics, (ids) => this.parts.tokenizer.decode(ids));
+    return { ...metrics, ...timing.metrics() };
   }
 
   /** What an override may change before the batch is made: rewards, or which responses they belong to. */
@@ -186,50 +250,60 @@ export class Trainer {
     return trajectories;
   }
 
-  /** Subtracts the KL from the reference from the tokens' rewards, where `use_kl_in_reward` asks for it. */
+  /** Measures the KL from the reference, and subtracts it from the tokens' rewards where `use_kl_in_reward` asks for it. `loss/avg_kl` is what an adaptive coefficient goes by. */
   protected applyKlPenalty(batch: TrainingBatch): Metrics {
-    const { use_kl_in_reward, kl_loss_coef, kl_estimator_type } = this.config.trainer.algorithm;
-    if (batch.refLogProbs === null) return { 'loss/kl_loss_coef': kl_loss_coef };
-    const kl = tidy(() =>
-      klDivergence(batch.tensor('oldLogProbs'), batch.tensor('refLogProbs'), kl_estimator_type, batch.tensor('masks')).dataSync(),
-    );
-    if (use_kl_in_reward) batch.rewards.forEach((reward, i) => (batch.rewards[i] = reward - kl_loss_coef * kl[i]));
-    const sums = Array.from({ length: batch.rows }, (_, row) => rowSum(kl, row, batch.shape.responseWidth));
-    const lengths = Array.from({ length: batch.rows }, (_, row) => Math.max(1, batch.tokens(row, row + 1)));
-    const means = sums.map((sum, row) => sum / lengths[row]);
-    return {
-      'loss/avg_kl': average(means),
-      'loss/avg_kl_max': average(Array.from(means.keys(), (row) => rowMax(kl, row, batch.shape.responseWidth))),
-      'loss/kl_loss_coef': kl_loss_coef,
-    };
+    return klPenalty(batch, this.config, this.coefficients.kl);
+  }
+
+  /** What the estimator is given. An override that adds an input names it in `Experiment.advantageInputs` too. */
+  protected advantageInputs(batch: TrainingBatch): AdvantageInputs {
+    return inputsOf(batch, this.config, this.moreInputs);
   }
 
   /** Advantages and returns by the estimator's name, `advantage_batch_normalize` included. */
   protected computeAdvantages(batch: TrainingBatch): Metrics {
-    const { algorithm } = this.config.trainer;
-    return tidy(() => {
-      const masks = batch.tensor('masks');
-      const inputs = {
-        rewards: batch.tensor('rewards'),
-        masks,
-        groupIds: batch.groupIds,
-        oldLogProbs: batch.tensor('oldLogProbs'),
-        rolloutLogProbs: batch.tensor('rolloutLogProbs'),
-        ...(batch.values && { values: batch.tensor('values') }),
-        ...(batch.refLogProbs && { refLogProbs: batch.tensor('refLogProbs') }),
-      };
-      const result = computeAdvantages(this.estimator, inputs, { gamma: algorithm.gamma, lambda: algorithm.lambd });
-      const advantages = algorithm.advantage_batch_normalize ? whiten(result.advantages, masks) : result.advantages;
-      batch.advantages = advantages.dataSync() as Float32Array;
-      batch.returns = result.returns.dataSync() as Float32Array;
-      const tokens = Math.max(1, batch.tokens());
-      return {
-        'loss/avg_final_rewards': batch.rewards.reduce((sum, reward) => sum + reward, 0) / batch.rows,
-        'loss/avg_raw_advantages': batch.advantages.reduce((sum, a, i) => sum + a * batch.masks[i], 0) / tokens,
-        'loss/avg_raw_advantages_abs': batch.advantages.reduce((sum, a, i) => sum + Math.abs(a) * batch.masks[i], 0) / tokens,
-        ...Object.fromEntries(Object.entries(result.metrics).map(([name, value]) => [`advantages/${name}`, value])),
-      };
+    return tidy(() => fillAdvantages(this.estimator, batch, this.advantageInputs(batch), this.config));
+  }
+
+  /** The responses of a step; `examples` gets the prompts that were taken from the data, by id. */
+  private sample(examples: Map<string, PromptExample>) {
+    const { seed } = this.config.trainer;
+    const { n_samples_per_prompt: samples, sampling_params: sampling } = this.config.generator;
+    return sampleStep({
+      config: this.config,
+      step: this.step,
+      next: () => {
+        const batch = this.loader.next();
+        for (const example of batch) examples.set(example.id, example);
+        return batch;
+      },
+      collect: (batch, attempt) => {
+        const key = attempt === 0 ? stream(seed, 'training').fold(this.step) : stream(seed, 'resampling').fold(this.step).fold(attempt);
+        return this.parts.rollout.collect(batch, { samples, sampling, key });
+      },
     });
+  }
+
+  /** For estimators that compare with a greedy answer (`remax`): one to each prompt, and its reward for each response. */
+  private async baselines(trajectories: readonly Trajectory[], examples: ReadonlyMap<string, PromptExample>): Promise<Partial<AdvantageInputs>> {
+    const { trainer, generator } = this.config;
+    if (!requiresInput(this.estimatorName, 'baselines')) return {};
+    const ids = [...new Set(trajectories.map(({ groupId }) => groupId))];
+    const sampling = { ...generator.sampling_params, temperature: 0 };
+    const key = stream(trainer.seed, 'baselines').fold(this.step);
+    const greedy = this.postprocessRewards(await this.parts.rollout.collect(ids.map((id) => examples.get(id)!), { samples: 1, sampling, key }));
+    const rewards = new Map(greedy.map(({ groupId, reward }) => [groupId, reward]));
+    return { baselines: Float32Array.from(trajectories, ({ groupId }) => rewards.get(groupId)!) };
+  }
+
+  /** Inputs that only some estimators ask for. */
+  private computedInputs(batch: TrainingBatch, trajectories: readonly Trajectory[]): Partial<AdvantageInputs> {
+    const { reward_components: names } = this.config.trainer.algorithm;
+    const { responseWidth } = batch.shape;
+    return {
+      ...(names.length > 0 && { rewardComponents: rewardComponents(trajectories, names) }),
+      ...(requiresInput(this.estimatorName, 'sumSquaredProbs') && { sumSquaredProbs: inRows(this.update.sumSquaredProbs(batch), responseWidth) }),
+    };
   }
 
   /** A loss or gradient that is not finite has spoilt the weights: no later step can mend them. */
@@ -249,7 +323,8 @@ export class Trainer {
     return { [`reward/avg_pass_at_${n}`]: passAtN, 'reward/avg_raw_reward': mean, 'reward/mean_positive_reward': meanPositive };
   }
 
-  private makeBatch(trajectories: readonly Trajectory[], metrics: Metrics): TrainingBatch {
+  /** Trajectories as arrays, without what `zero_variance_filter` leaves out. */
+  protected makeBatch(trajectories: readonly Trajectory[], metrics: Metrics): TrainingBatch {
     const { trainer, generator } = this.config;
     const { padId } = this.parts.tokenizer;
     // An environment may give a longer prompt than the dataset has.
@@ -298,6 +373,7 @@ export class Trainer {
       data: this.loader.state(),
       seed,
       recent: this.recent,
+      coefficients: this.coefficients.state(),
       estimator: saveEstimator(this.estimatorName, this.estimator),
       config: this.config,
     };
@@ -305,15 +381,30 @@ export class Trainer {
   }
 
   private checkpointModels(): CheckpointModels {
-    const { policy, critic } = this.parts.models;
-    return critic ? { policy, critic } : { policy };
+    const { policy, critic, reference } = this.parts.models;
+    const moves = this.config.trainer.update_ref_every_epoch && reference;
+    return { policy, ...(critic && { critic }), ...(moves && { ref: { model: reference, optimizer: null } }) };
   }
 
   private get estimatorName(): string {
     return canonicalName(this.config.trainer.algorithm.advantage_estimator);
   }
 
-  private log(metrics: Metrics): void {
+  private async endEpoch(): Promise<void> {
+    const { policy, reference } = this.parts.models;
+    if (this.config.trainer.update_ref_every_epoch && reference) copyWeights(policy.model, reference);
+    await this.callbacks.emit('onEpochEnd');
+  }
+
+  private async evaluateAndTell(): Promise<Metrics> {
+    const metrics = await this.evaluate();
+    await this.callbacks.emit('onEvaluate', metrics);
+    return metrics;
+  }
+
+  /** Keeps the metrics, and gives them to the trackers. */
+  protected async log(metrics: Metrics): Promise<void> {
+    await this.callbacks.emit('onLog', metrics);
     this.history.push({ step: this.step, ...metrics });
     for (const tracker of this.parts.trackers) tracker.log(this.step, metrics);
   }
@@ -325,29 +416,8 @@ export class Trainer {
   }
 }
 
-/** The estimator of the configuration; it lives as long as the trainer, so that it may keep state. */
-function makeEstimator({ trainer: { algorithm } }: Config): AdvantageEstimator {
-  const name = algorithm.advantage_estimator;
-  const takesNormByStd = 'normByStd' in (getAdvantageEstimator(name).options ?? {});
-  return createAdvantageEstimator(name, takesNormByStd ? { normByStd: algorithm.grpo_norm_by_std } : {});
-}
-
-/** (A − μ) / √max(σ², 1e-8) over the batch's tokens, ddof 0. */
-function whiten(advantages: Tensor, mask: Tensor): Tensor {
-  const variance = advantages.var(null, { mask, ddof: 0 });
-  return where(mask, advantages.sub(advantages.mean(null, { mask })).mul(variance.maximum(1e-8).rsqrt()), 0);
-}
-
-function rowSum(values: ArrayLike<number>, row: number, width: number): number {
-  let sum = 0;
-  for (let i = row * width; i < (row + 1) * width; i++) sum += values[i];
-  return sum;
-}
-
-function rowMax(values: ArrayLike<number>, row: number, width: number): number {
-  let max = -Infinity;
-  for (let i = row * width; i < (row + 1) * width; i++) max = Math.max(max, values[i]);
-  return max;
+function inRows(values: Float32Array, width: number): Float32Array[] {
+  return Array.from({ length: values.length / width }, (_, row) => values.subarray(row * width, (row + 1) * width));
 }
 
 function average(values: readonly number[]): number {
