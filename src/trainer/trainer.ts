@@ -138,7 +138,7 @@ export class Trainer {
     const { trainer } = this.config;
     const { callbacks, totalSteps: total } = this;
     const interrupt = new Interrupt();
-    let reason: EndReason = trainer.max_training_steps === total ? 'max_training_steps' : 'epochs';
+    let reason: EndReason = 'epochs';
     try {
       await callbacks.emit('onTrainBegin');
       if (trainer.eval_before_train && this.step === 0 && this.parts.evalDataset) await this.log(await this.evaluateAndTell());
@@ -179,7 +179,8 @@ export class Trainer {
       interrupt.remove();
       for (const tracker of this.parts.trackers) tracker.close();
     }
-    if (callbacks.stops && reason !== 'stop_when' && reason !== 'interrupted') reason = 'callback';
+    if (reason === 'epochs' && callbacks.stops) reason = 'callback';
+    else if (reason === 'epochs' && this.step === trainer.max_training_steps) reason = 'max_training_steps';
     const result = { steps: this.step, reason, seconds: (performance.now() - start) / 1000, history: this.history, checkpoint: this.checkpoint };
     await callbacks.emit('onTrainEnd', result);
     return result;
