@@ -179,12 +179,12 @@ describe('--print-config', () => {
       expect(await main(argv, { config: file })).toBeNull();
       const lines = output.split('\n');
       const line = (text: string) => lines.find((each) => each.includes(text));
-      expect(line('# estimator:')).toMatch(/^# estimator: grpo \(.*epsilon: 0.0001, .*\), from groupIds$/);
+      expect(line('# estimator:')).toMatch(/^# estimator: grpo \(.*epsilon: 0.0001, .*\), from groupIds$/);
       expect(line('# policy loss:')).toBe('# policy loss: geo_mean (epsClipLow: 0.4, epsClipHigh: 0.4), reduced by token_mean');
       expect(line('# a step:')).toBe('# a step: 8 prompts × 4 responses, 2 optimizer steps of the policy');
       expect(line('policy_loss_type:')).toBe('    policy_loss_type: gmpo # command line');
-      expect(line(' epsilon:')).toBe('      epsilon: 0.0001 # command line');
-      expect(line(' logger:')).toBe('  logger: [ jsonl, console ] # command line');
+      expect(line('      epsilon:')).toBe('      epsilon: 0.0001 # command line');
+      expect(line('  logger: [')).toBe('  logger: [ jsonl, console ] # command line');
       expect(line('env_class:')).toMatch(/^ {2}env_class: gmax # .*config\.yaml:\d+$/);
       expect(line('gamma:')).toBe('    gamma: 1 # default');
       expect(existsSync(join(folder, 'metrics.jsonl'))).toBe(false);
