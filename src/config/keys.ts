@@ -52,8 +52,6 @@ const unsupported = [
   'trainer.policy.fsdp_config',
   'trainer.critic.fsdp_config',
   'trainer.ref.fsdp_config',
-  'trainer.algorithm.use_tis',
-  'trainer.algorithm.tis_imp_ratio_cap',
   'generator.sampling_params.stop',
   'generator.eval_sampling_params.stop',
   'generator.zero_reward_on_non_stop',
@@ -70,6 +68,12 @@ const unsupported = [
   'generator.use_conversation_multi_turn',
   'environment.skyrl_gym',
 ];
+
+/** Keys that SkyRL has given up for others. */
+const replaced: Readonly<Record<string, string>> = {
+  'trainer.algorithm.use_tis': 'trainer.algorithm.off_policy_correction.tis_ratio_type=token',
+  'trainer.algorithm.tis_imp_ratio_cap': 'trainer.algorithm.off_policy_correction.token_tis_ratio_clip_high',
+};
 
 /** Every key that takes a value, dotted, in the order of the schema. */
 export function configKeys(): string[] {
@@ -91,6 +95,7 @@ export function openSectionOf(path: string): string | null {
 export function keyProblem(path: string): string | null {
   if (keys.has(path) || sections.has(path) || openSectionOf(path) !== null) return null;
   if (unsupported.some((known) => path === known || path.startsWith(`${known}.`))) return `${path} is known but not supported yet`;
+  if (replaced[path] !== undefined) return `${path} has made room for ${replaced[path]}`;
   const nearest = nearestKey(path);
   return `${path}: unknown key.${nearest === null ? ` Below ${parentSection(path)}` : ` Did you mean ${nearest}?`}`;
 }

@@ -100,6 +100,17 @@ export function rewardComponents(trajectories: readonly Trajectory[], names: rea
   return trajectories.map(({ metrics }) => names.map((name) => metrics[name] ?? NaN));
 }
 
+/** The reward of the greedy answer to each response's prompt. */
+export function baselinesOf(trajectories: readonly Trajectory[], greedy: readonly Trajectory[]): Float32Array {
+  const rewards = new Map(greedy.map(({ groupId, reward }) => [groupId, reward]));
+  return Float32Array.from(trajectories, ({ groupId }) => rewards.get(groupId)!);
+}
+
+/** [rows · width] as rows. */
+export function inRows(values: Float32Array, width: number): Float32Array[] {
+  return Array.from({ length: values.length / width }, (_, row) => values.subarray(row * width, (row + 1) * width));
+}
+
 /** (A − μ) / √max(σ², 1e-8) over the batch's tokens, ddof 0. */
 function whiten(advantages: Tensor, mask: Tensor): Tensor {
   const variance = advantages.var(null, { mask, ddof: 0 });

@@ -40,7 +40,10 @@ function lossProblems(config: Config): string[] {
     const isUncorrected = correction !== null && !perToken;
     // Where loss_reduction says so itself, the check of related keys has said it.
     const lacksLength = reduction === 'seq_mean_token_sum_norm' && loss_reduction === null && max_seq_len === null;
+    const { product_mask_low, product_mask_high, geo_mask_low, geo_mask_high } = algorithm.off_policy_correction;
+    const bounds = [['product', product_mask_low, product_mask_high], ['geo', geo_mask_low, geo_mask_high]] as const;
     return [
+      ...bounds.flatMap(([mask, low, high]) => (low <= high ? [] : [`trainer.algorithm.off_policy_correction.${mask}_mask_low: expected at most ${mask}_mask_high=${high}, got ${low}`])),
       ...(isUncorrected ? [`trainer.algorithm.off_policy_correction: policy loss '${name}' cannot be corrected, as it is no TokenPolicyLoss; set all of it to null`] : []),
       ...(lacksLength ? [`trainer.algorithm.max_seq_len: expected a positive integer (policy loss '${name}' divides by it), got null`] : []),
     ];

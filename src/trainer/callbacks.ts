@@ -4,7 +4,7 @@ import { ConfigError, didYouMean, showValue } from '../errors';
 import type { Metrics } from '../tracking';
 import type { TrainingResult } from './trainer';
 
-/** A run as a callback sees it. What it asks for happens behind the step that is under way, or before the first one. */
+/** A run as a callback sees it. What it asks for happens behind the step that is under way; an end asked for before the first step comes before it. */
 export interface RunContext {
   readonly config: Config;
   /** Training steps done. */

@@ -11,10 +11,13 @@ import { lossSettings } from './loss_settings';
 /** Variables of the environment that change a run. */
 const variables = ['VANTAGE_DEVICE', 'VANTAGE_NUM_THREADS'] as const;
 
+type Environment = Readonly<Record<string, string | undefined>>;
+
 /** @param env the process's environment unless given */
-export function describeConfig(config: Config, provenance: LoadedConfig['provenance'], env: Record<string, string | undefined> = process.env): string {
-  const comments = [...summary(config), ...environment(config, env)].map((line) => `# ${line}`);
-  return [...comments, '', ...tree(config, '', provenance)].join('\n');
+export function describeConfig(config: Config, provenance: LoadedConfig['provenance'], env: Environment = process.env): string {
+  const set = variables.filter((name) => env[name]).map((name) => `environment: ${name}=${env[name]}`);
+  const comments = [...summary(config), ...set].map((line) => `# ${line}`);
+  return [...comments, '', ...tree(config, '', (key, value) => originOf(key, value, provenance, env), (key) => isValue(key, provenance))].join('\n');
 }
 
 function summary(config: Config): string[] {
@@ -30,7 +33,7 @@ function summary(config: Config): string[] {
     `estimator: ${canonicalName(advantage_estimator)}${shown(makeEstimator(config).options)}${requires.length > 0 ? `, from ${requires.join(', ')}` : ''}`,
     `policy loss: ${policyLosses.nameOf(policy_loss_type)}${shown(Object.fromEntries(ofLoss))}, reduced by ${reduction}`,
     `a step: ${trainer.train_batch_size} prompts × ${generator.n_samples_per_prompt} responses, ${policySteps} optimizer steps of the policy`,
-    `models: ${models.join(', ')}`,
+    `models: ${models.join(', ')}, on ${trainer.device ?? defaultDevice()}`,
   ];
 }
 
@@ -39,20 +42,21 @@ function shown(options: object): string {
   return entries.length === 0 ? '' : ` (${entries.join(', ')})`;
 }
 
-function environment({ trainer }: Config, env: Record<string, string | undefined>): string[] {
-  const set = variables.filter((name) => env[name]).map((name) => `environment: ${name}=${env[name]}`);
-  return [`device: ${trainer.device ?? defaultDevice()}${trainer.device === null && env.VANTAGE_DEVICE ? ' (environment: VANTAGE_DEVICE)' : ''}`, ...set];
+/** Where a value came from; one that is left to the environment, from which variable. */
+function originOf(key: string, value: unknown, provenance: LoadedConfig['provenance'], env: Environment): string {
+  const origin = provenance.get(key) ?? 'default';
+  const variable = key === 'trainer.device' && value === null ? env.VANTAGE_DEVICE : undefined;
+  return variable === undefined ? origin : `${origin}; environment: VANTAGE_DEVICE=${variable}`;
 }
 
 /** The lines of a mapping. */
-function tree(node: object, path: string, provenance: LoadedConfig['provenance'], indent = ''): string[] {
-  return Object.entries(node).flatMap(([name, value]) => {
+function tree(node: object, path: string, origin: (key: string, value: unknown) => string, isLeaf: (key: string) => boolean, indent = ''): string[] {
+  return Object.entries(node).flatMap(([name, value]: [string, unknown]) => {
     const key = path === '' ? name : `${path}.${name}`;
-    const isMapping = typeof value === 'object' && value !== null && !Array.isArray(value) && Object.keys(value as object).length > 0;
-    const label = stringify({ [name]: 0 }).split(':')[0];
-    if (isMapping && !isValue(key, provenance)) return [`${indent}${label}:`, ...tree(value as object, key, provenance, `${indent}  `)];
-    const text = stringify(value, { collectionStyle: 'flow', lineWidth: 0 }).trim();
-    return [`${indent}${label}: ${text} # ${provenance.get(key) ?? 'default'}`];
+    const label = stringify(name).trim();
+    const isMapping = typeof value === 'object' && value !== null && !Array.isArray(value) && Object.keys(value).length > 0;
+    if (isMapping && !isLeaf(key)) return [`${indent}${label}:`, ...tree(value, key, origin, isLeaf, `${indent}  `)];
+    return [`${indent}${label}: ${stringify(value, { collectionStyle: 'flow', lineWidth: 0 }).trim()} # ${origin(key, value)}`];
   });
 }
 

@@ -3,15 +3,14 @@ import { type AdvantageEstimator, type AdvantageInputs } from '../advantages';
 import { canonicalName } from '../advantages/registry';
 import type { Config } from '../config';
 import { DataLoader, inBatches, type PromptDataset, type PromptExample, type Tokenizer } from '../data';
-import { ConfigError, didYouMean } from '../errors';
-import { TrainingError } from '../errors';
 import { tidy } from '../tensor';
 import { ConsoleTracker, type Metrics, type MetricsRecord, type Tracker } from '../tracking';
-import { fillAdvantages, inputsOf, makeEstimator, requiresInput, rewardComponents } from './advantage_step';
+import { baselinesOf, fillAdvantages, inputsOf, inRows, makeEstimator, requiresInput, rewardComponents } from './advantage_step';
 import { TrainingBatch } from './batch';
 import { Callbacks, type TrainerCallback } from './callbacks';
 import { type CheckpointModels, estimatorFile, loadCheckpoint, saveCheckpoint, type TrainerState } from './checkpoint';
 import { Coefficients } from './coefficients';
+import { checkConvergence } from './convergence';
 import { dumpBatch, dumpEvaluation } from './dumps';
 import { restoreEstimator, saveEstimator } from './estimator_state';
 import { Interrupt, turn } from './interrupt';
@@ -21,6 +20,7 @@ import { exportFolder } from './report';
 import { evaluationMetrics, generationMetrics, informativeRows, scores } from './reward_metrics';
 import type { Rollout, Trajectory } from './rollout';
 import { sampleStep } from './sampling_step';
+import { StopWhen } from './stop_when';
 import { stream } from './streams';
 import { Timing } from './timing';
 import { type Models, Update } from './update';
@@ -70,7 +70,7 @@ export class Trainer {
   protected readonly coefficients: Coefficients;
   private readonly callbacks: Callbacks;
   private readonly history: MetricsRecord[] = [];
-  private readonly recent: number[] = [];
+  private readonly stopWhen: StopWhen;
   private readonly promptWidth: number;
   private readonly totalSteps: number;
   /** What the estimator gets beside the batch. */
@@ -82,6 +82,7 @@ export class Trainer {
   constructor(protected readonly parts: TrainerParts) {
     const { config, trainDataset, callbacks = [] } = parts;
     this.config = config;
+    this.stopWhen = new StopWhen(config.trainer.stop_when);
     this.totalSteps = totalSteps(config, trainDataset.length);
     this.loader = this.createLoader();
     this.coefficients = this.createCoefficients();
@@ -128,7 +129,7 @@ export class Trainer {
     this.loader.restore(data);
     restoreEstimator(this.estimatorName, this.estimator, estimator, estimatorFile(folder));
     if (coefficients) this.coefficients.restore(coefficients);
-    this.recent.splice(0, Infinity, ...recent);
+    this.stopWhen.restore(recent);
     this.stepsDone = globalStep;
   }
 
@@ -154,7 +155,7 @@ export class Trainer {
         await callbacks.emit('onStepEnd', metrics);
         const endsEpoch = this.loader.epoch !== epoch;
         if (endsEpoch) await this.endEpoch();
-        if (this.isSolved(metrics)) reason = 'stop_when';
+        if (this.stopWhen.holds(metrics)) reason = 'stop_when';
         else if (interrupt.requested) reason = 'interrupted';
         const isLast = (): boolean =>
           this.step === total || this.loader.epoch >= trainer.epochs || reason === 'stop_when' || reason === 'interrupted' || callbacks.stops;
@@ -162,7 +163,7 @@ export class Trainer {
         if (wantsEvaluation && this.parts.evalDataset && reason !== 'interrupted') {
           const evaluation = await this.evaluateAndTell();
           Object.assign(metrics, evaluation);
-          if (this.isSolved(evaluation)) reason = 'stop_when';
+          if (this.stopWhen.holds(evaluation)) reason = 'stop_when';
         }
         const savesNow = trainer.ckpt_interval > 0 && this.isDue(trainer.ckpt_interval, isLast() || endsEpoch);
         if (callbacks.take('save') || savesNow) {
@@ -206,7 +207,7 @@ export class Trainer {
       });
       const advantageMetrics = timing.time('compute_advantages_and_returns', () => this.computeAdvantages(batch));
       const updateMetrics = timing.time('train_critic_and_policy', () => this.update.optimize(batch));
-      this.checkConvergence(updateMetrics);
+      checkConvergence(this.step + 1, updateMetrics);
       this.coefficients.update({ kl: klMetrics['loss/avg_kl'], sequences: batch.rows, entropy: updateMetrics['policy/policy_entropy'] });
       if (trainer.dump_data_batch) dumpBatch(exportFolder(this.config), this.step + 1, batch, processed, (ids) => this.parts.tokenizer.decode(ids));
       return {
@@ -285,37 +286,23 @@ export class Trainer {
     });
   }
 
-  /** For estimators that compare with a greedy answer (`remax`): one to each prompt, and its reward for each response. */
+  /** For estimators that compare with a greedy answer to each prompt (`remax`). */
   private async baselines(trajectories: readonly Trajectory[], examples: ReadonlyMap<string, PromptExample>): Promise<Partial<AdvantageInputs>> {
-    const { trainer, generator } = this.config;
     if (!requiresInput(this.estimatorName, 'baselines')) return {};
-    const ids = [...new Set(trajectories.map(({ groupId }) => groupId))];
-    const sampling = { ...generator.sampling_params, temperature: 0 };
-    const key = stream(trainer.seed, 'baselines').fold(this.step);
-    const greedy = this.postprocessRewards(await this.parts.rollout.collect(ids.map((id) => examples.get(id)!), { samples: 1, sampling, key }));
-    const rewards = new Map(greedy.map(({ groupId, reward }) => [groupId, reward]));
-    return { baselines: Float32Array.from(trajectories, ({ groupId }) => rewards.get(groupId)!) };
+    const sampling = { ...this.config.generator.sampling_params, temperature: 0 };
+    const key = stream(this.config.trainer.seed, 'baselines').fold(this.step);
+    const prompts = [...new Set(trajectories.map(({ groupId }) => groupId))].map((id) => examples.get(id)!);
+    const greedy = await this.parts.rollout.collect(prompts, { samples: 1, sampling, key });
+    return { baselines: baselinesOf(trajectories, this.postprocessRewards(greedy)) };
   }
 
   /** Inputs that only some estimators ask for. */
   private computedInputs(batch: TrainingBatch, trajectories: readonly Trajectory[]): Partial<AdvantageInputs> {
     const { reward_components: names } = this.config.trainer.algorithm;
-    const { responseWidth } = batch.shape;
     return {
       ...(names.length > 0 && { rewardComponents: rewardComponents(trajectories, names) }),
-      ...(requiresInput(this.estimatorName, 'sumSquaredProbs') && { sumSquaredProbs: inRows(this.update.sumSquaredProbs(batch), responseWidth) }),
+      ...(requiresInput(this.estimatorName, 'sumSquaredProbs') && { sumSquaredProbs: inRows(this.update.sumSquaredProbs(batch), batch.shape.responseWidth) }),
     };
-  }
-
-  /** A loss or gradient that is not finite has spoilt the weights: no later step can mend them. */
-  private checkConvergence(metrics: Metrics): void {
-    for (const part of ['policy', 'critic'] as const) {
-      for (const name of [part === 'policy' ? 'policy/final_loss' : 'critic/critic_loss', `${part}/grad_norm`]) {
-        const value = metrics[name];
-        if (value === undefined || Number.isFinite(value)) continue;
-        throw new TrainingError(`step ${this.step + 1}: ${name} is ${value}: the training has diverged; lower trainer.${part}.optimizer_config.lr, and start again or from a checkpoint`);
-      }
-    }
   }
 
   private rewardMetrics(trajectories: readonly Trajectory[]): Metrics {
@@ -346,26 +333,6 @@ export class Trainer {
     return interval > 0 && (this.step % interval === 0 || isLast);
   }
 
-  /** Whether `trainer.stop_when` holds with these metrics. @throws ConfigError where it names a metric that a step does not have */
-  private isSolved(metrics: Metrics): boolean {
-    const { stop_when } = this.config.trainer;
-    if (stop_when === null) return false;
-    const value = metrics[stop_when.metric];
-    if (value === undefined) {
-      if ('trainer/global_step' in metrics && !stop_when.metric.startsWith('eval/')) {
-        const nearest = didYouMean(stop_when.metric, Object.keys(metrics));
-        const hint = nearest === null ? '' : ` Did you mean '${nearest}'?`;
-        throw new ConfigError(
-          `trainer.stop_when.metric: expected a metric of this run, got '${stop_when.metric}'.${hint} Metrics: ${Object.keys(metrics).join(', ')}`,
-        );
-      }
-      return false;
-    }
-    this.recent.push(value);
-    if (this.recent.length > stop_when.window) this.recent.shift();
-    return this.recent.length === stop_when.window && average(this.recent) >= stop_when.value;
-  }
-
   private save(): string {
     const { ckpt_path, max_ckpts_to_keep, seed } = this.config.trainer;
     const state: TrainerState = {
@@ -373,7 +340,7 @@ export class Trainer {
       globalStep: this.step,
       data: this.loader.state(),
       seed,
-      recent: this.recent,
+      recent: this.stopWhen.recent,
       coefficients: this.coefficients.state(),
       estimator: saveEstimator(this.estimatorName, this.estimator),
       config: this.config,
@@ -415,12 +382,4 @@ export class Trainer {
     const line = (value: string) => JSON.stringify(value.length > 60 ? `${value.slice(0, 59)}…` : value);
     console?.message(`example after step ${this.step}: ${line(this.parts.tokenizer.decode(promptIds))} → ${line(text)}, reward ${reward}`);
   }
-}
-
-function inRows(values: Float32Array, width: number): Float32Array[] {
-  return Array.from({ length: values.length / width }, (_, row) => values.subarray(row * width, (row + 1) * width));
-}
-
-function average(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
 }

@@ -254,7 +254,7 @@ describe('keys that do not exist', () => {
     ['constructor=1', 'constructor: unknown key. Below the top there are: data, trainer, generator, environment'],
     ['__proto__.polluted=1', '__proto__.polluted: unknown key.'],
     ['trainer.resume_mode=latest', 'trainer.resume_mode is known but not supported yet'],
-    ['trainer.algorithm.use_tis=true', 'trainer.algorithm.use_tis is known but not supported yet'],
+    ['trainer.algorithm.use_tis=true', 'trainer.algorithm.use_tis has made room for trainer.algorithm.off_policy_correction.tis_ratio_type=token'],
     ['generator.sampling_params.stop=[x]', 'generator.sampling_params.stop is known but not supported yet'],
     ['trainer.algorithm.advantage_options.grpo.epsilon=1', 'trainer.algorithm.advantage_options.grpo.epsilon: unknown key.'],
     ['trainer.algorithm.advantage_options.=1', 'trainer.algorithm.advantage_options.: unknown key.'],

@@ -107,6 +107,10 @@ describe('a policy loss', () => {
     expect(problems(...keys)).toEqual([expect.stringContaining(message)]);
   });
 
+  test('is corrected within bounds', () => {
+    expect(problems('off_policy_correction.geo_mask_low=2')).toEqual(['trainer.algorithm.off_policy_correction.geo_mask_low: expected at most geo_mask_high=1.01, got 2']);
+  });
+
   test('that is no TokenPolicyLoss cannot be corrected', () => {
     class Plain extends PolicyLoss {
       computeLoss({ logProbs, advantages, mask }: Parameters<PolicyLoss['computeLoss']>[0]) {

@@ -2,11 +2,13 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
+import { loadConfig } from '../../src/config';
 import { AdaptiveKlController } from '../../src/losses';
 import { DataLoader } from '../../src/data';
 import { AdamW, type Decoder } from '../../src/models';
 import { type Metrics, readMetrics } from '../../src/tracking';
 import { Coefficients, Experiment, main, Trainer, type RunContext, type TrainerCallback, type TrainerParts, Update } from '../../src/trainer';
+import { describeConfig } from '../../src/trainer/print_config';
 import { smallBase, smallConfig, temporaryFolder } from './helpers';
 
 async function run(callbacks: readonly TrainerCallback[], overrides: readonly string[] = [], folder = temporaryFolder(), Class: typeof Experiment = Experiment) {
@@ -168,6 +170,15 @@ describe('a subclass', () => {
 });
 
 describe('--print-config', () => {
+  it('says what the environment decides', () => {
+    const { config, provenance } = loadConfig({ base: smallBase() });
+    const of = (env: Record<string, string>) => describeConfig(config, provenance, env).split('\n').filter((line) => line.includes('device:') || line.startsWith('# environment'));
+    expect(of({})).toEqual(['  device: null # default']);
+    expect(of({ VANTAGE_DEVICE: 'cpu', VANTAGE_NUM_THREADS: '2' })).toEqual([
+      '# environment: VANTAGE_DEVICE=cpu', '# environment: VANTAGE_NUM_THREADS=2', '  device: null # default; environment: VANTAGE_DEVICE=cpu',
+    ]);
+  });
+
   it('prints what would run and where each value came from, and runs nothing', async () => {
     const folder = temporaryFolder();
     const file = join(folder, 'config.yaml');
