@@ -70,10 +70,10 @@ const unsupported = [
 ];
 
 /** Keys that SkyRL has given up for others. */
-const replaced: Readonly<Record<string, string>> = {
-  'trainer.algorithm.use_tis': 'trainer.algorithm.off_policy_correction.tis_ratio_type=token',
-  'trainer.algorithm.tis_imp_ratio_cap': 'trainer.algorithm.off_policy_correction.token_tis_ratio_clip_high',
-};
+const replaced = new Map([
+  ['trainer.algorithm.use_tis', 'trainer.algorithm.off_policy_correction.tis_ratio_type=token'],
+  ['trainer.algorithm.tis_imp_ratio_cap', 'trainer.algorithm.off_policy_correction.token_tis_ratio_clip_high'],
+]);
 
 /** Every key that takes a value, dotted, in the order of the schema. */
 export function configKeys(): string[] {
@@ -88,14 +88,15 @@ export function isSection(path: string): boolean {
 /** The open mapping that a dotted path lies in, such as `trainer.algorithm.advantage_options`, or null. */
 export function openSectionOf(path: string): string | null {
   const cut = path.lastIndexOf('.');
-  return cut > 0 && open.has(path.slice(0, cut)) && cut < path.length - 1 ? path.slice(0, cut) : null;
+  const name = path.slice(cut + 1);
+  return cut > 0 && open.has(path.slice(0, cut)) && name !== '' && name !== '__proto__' ? path.slice(0, cut) : null;
 }
 
 /** What is wrong with a dotted key, or null where it exists. */
 export function keyProblem(path: string): string | null {
   if (keys.has(path) || sections.has(path) || openSectionOf(path) !== null) return null;
   if (unsupported.some((known) => path === known || path.startsWith(`${known}.`))) return `${path} is known but not supported yet`;
-  if (replaced[path] !== undefined) return `${path} has made room for ${replaced[path]}`;
+  if (replaced.has(path)) return `${path} has made room for ${replaced.get(path)}`;
   const nearest = nearestKey(path);
   return `${path}: unknown key.${nearest === null ? ` Below ${parentSection(path)}` : ` Did you mean ${nearest}?`}`;
 }

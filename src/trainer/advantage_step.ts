@@ -9,18 +9,19 @@ import type { TrainingBatch } from './batch';
 import type { Trajectory } from './rollout';
 
 /** Options that have a key of their own. */
-const keysOfOptions: Readonly<Record<string, string>> = { gamma: 'trainer.algorithm.gamma', lambda: 'trainer.algorithm.lambd' };
+const keysOfOptions = new Map([['gamma', 'trainer.algorithm.gamma'], ['lambda', 'trainer.algorithm.lambd']]);
 
 /** Values of the options that every estimator has. */
-const commonChoices: Readonly<Record<string, readonly unknown[]>> = { rewardOnMasked: ['drop', 'keep', 'carry', 'error'], remask: [true, false, 'advantages'] };
+const commonChoices = new Map<string, readonly unknown[]>([['rewardOnMasked', ['drop', 'keep', 'carry', 'error']], ['remask', [true, false, 'advantages']]]);
 
 /** The estimator of the configuration, with `advantage_options`. @throws ConfigError, EstimatorError for options that it does not have and values that are none */
 export function makeEstimator({ trainer: { algorithm } }: Config): AdvantageEstimator {
   const { advantage_estimator: name, advantage_options: options, grpo_norm_by_std } = algorithm;
   for (const [option, value] of Object.entries(options)) {
     const place = 'trainer.algorithm.advantage_options';
-    if (keysOfOptions[option] !== undefined) throw new ConfigError(`${place}: expected no ${option}, which is ${keysOfOptions[option]}`);
-    const choices = commonChoices[option];
+    const key = keysOfOptions.get(option);
+    if (key !== undefined) throw new ConfigError(`${place}: expected no ${option}, which is ${key}`);
+    const choices = commonChoices.get(option);
     if (choices && !choices.includes(value)) throw new ConfigError(`${place}.${option}: expected one of ${choices.join(', ')}, got ${JSON.stringify(value)}`);
   }
   const takesNormByStd = 'normByStd' in (getAdvantageEstimator(name).options ?? {});

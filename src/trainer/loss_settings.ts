@@ -24,7 +24,7 @@ export interface LossSettings {
 }
 
 /** Options that have a key of their own, or that follow from the batch. */
-const keysOfOptions: Readonly<Record<string, string>> = {
+const keysOfOptions = new Map(Object.entries({
   reduction: 'trainer.algorithm.loss_reduction',
   maxSeqLen: 'trainer.algorithm.max_seq_len',
   microBatchSize: 'trainer.micro_train_batch_size_per_gpu',
@@ -33,7 +33,7 @@ const keysOfOptions: Readonly<Record<string, string>> = {
   groupIds: '',
   totalTokens: '',
   totalRows: '',
-};
+}));
 
 /**
  * The loss of the configuration: its own defaults, what its convention says, `eps_clip_*` and `clip_ratio_c`, the section of its name, `policy_loss_options`.
@@ -42,7 +42,7 @@ const keysOfOptions: Readonly<Record<string, string>> = {
 export function lossSettings({ trainer }: Config): LossSettings {
   const { algorithm } = trainer;
   for (const name of Object.keys(algorithm.policy_loss_options)) {
-    const key = keysOfOptions[name];
+    const key = keysOfOptions.get(name);
     if (key === undefined) continue;
     const where = key === '' ? 'which a run takes from its batches' : `which is ${key}`;
     throw new ConfigError(`trainer.algorithm.policy_loss_options: expected no ${name}, ${where}`);

@@ -257,6 +257,7 @@ describe('keys that do not exist', () => {
     ['trainer.algorithm.use_tis=true', 'trainer.algorithm.use_tis has made room for trainer.algorithm.off_policy_correction.tis_ratio_type=token'],
     ['generator.sampling_params.stop=[x]', 'generator.sampling_params.stop is known but not supported yet'],
     ['trainer.algorithm.advantage_options.grpo.epsilon=1', 'trainer.algorithm.advantage_options.grpo.epsilon: unknown key.'],
+    ['trainer.algorithm.advantage_options.__proto__=1', 'trainer.algorithm.advantage_options.__proto__: unknown key.'],
     ['trainer.algorithm.advantage_options.=1', 'trainer.algorithm.advantage_options.: unknown key.'],
   ])('%s', (override, message) => {
     expect(errorOf(() => overridden(override))).toContain(`command line: ${message}`);

@@ -20,6 +20,7 @@ describe('an estimator', () => {
 
   test.each([
     [['advantage_options.epsilom=1'], "trainer.algorithm.advantage_options: advantage estimator 'grpo': unknown option 'epsilom'. Did you mean 'epsilon'?"],
+    [['advantage_options.constructor=1'], "unknown option 'constructor'"],
     [['advantage_options.epsilon=x'], "option 'epsilon': expected a number, got \"x\""],
     [['advantage_options.convention=ver'], "option 'convention': expected "],
     [['advantage_options.gamma=0.5'], 'trainer.algorithm.advantage_options: expected no gamma, which is trainer.algorithm.gamma'],
@@ -99,6 +100,7 @@ describe('a policy loss', () => {
 
   test.each([
     [['policy_loss_options.epsCliphigh=1'], "unknown option 'epsCliphigh'. Did you mean 'epsClipHigh'?"],
+    [['policy_loss_options.constructor=1'], "unknown option 'constructor'"],
     [['policy_loss_options.delta=-1'], 'delta: expected a number, 0 or more, got -1'],
     [['policy_loss_options.reduction=token_mean'], 'expected no reduction, which is trainer.algorithm.loss_reduction'],
     [['policy_loss_options.totalTokens=3'], 'expected no totalTokens, which a run takes from its batches'],
