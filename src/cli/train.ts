@@ -4,11 +4,12 @@ import { loadHelp, loadModules, loadOption } from './load';
 export const train: Command = {
   summary: 'Trains a policy',
   help: `Usage:
-  vantage train -c FILE [--load FILE …] [key=value …]
+  vantage train -c FILE [--load FILE …] [--print-config] [key=value …]
       Runs the configuration of a YAML file; dotted keys change it: trainer.algorithm.advantage_estimator=rloo trainer.seed=3
 
 Options:
   -c, --config FILE          the configuration
+  --print-config             shows what would run, and where each value came from, and runs nothing
 ${loadHelp}`,
 
   async run(argv) {

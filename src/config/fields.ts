@@ -35,3 +35,6 @@ export const textList = (what: string) =>
 
 /** A section: unknown keys are errors. */
 export const section = <Shape extends z.core.$ZodLooseShape>(shape: Shape) => z.strictObject(shape, 'a mapping of keys');
+
+/** Options by name, which another part of the program knows: below such a key every name is taken, and checked there. */
+export const options = () => z.record(z.string(), z.unknown(), 'a mapping of options');

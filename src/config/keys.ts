@@ -21,6 +21,7 @@ function inner(schema: ZodType): ZodType {
 
 function collect(schema: ZodType, prefix: string, sections: Set<string>, keys: Set<string>): void {
   const value = inner(schema);
+  if (value instanceof z.ZodRecord) open.add(prefix);
   if (!(value instanceof z.ZodObject)) {
     keys.add(prefix);
     return;
@@ -31,13 +32,12 @@ function collect(schema: ZodType, prefix: string, sections: Set<string>, keys: S
 
 const sections = new Set<string>();
 const keys = new Set<string>();
+/** Keys whose value is a mapping of names that the schema does not know. */
+const open = new Set<string>();
 collect(configSchema, '', sections, keys);
 
 /** Keys of SkyRL's tree (a section stands for all below it) that nothing here honours yet: refused, rather than accepted without effect. */
 const unsupported = [
-  'trainer.update_ref_every_epoch',
-  'trainer.dump_data_batch',
-  'trainer.dump_eval_results',
   'trainer.strategy',
   'trainer.placement',
   'trainer.sequence_parallel_backend',
@@ -50,17 +50,6 @@ const unsupported = [
   'trainer.policy.fsdp_config',
   'trainer.critic.fsdp_config',
   'trainer.ref.fsdp_config',
-  'trainer.algorithm.kl_ctrl.kl_target',
-  'trainer.algorithm.kl_ctrl.horizon',
-  'trainer.algorithm.dynamic_sampling',
-  'trainer.algorithm.off_policy_correction',
-  'trainer.algorithm.sapo',
-  'trainer.algorithm.clip_cov',
-  'trainer.algorithm.kl_cov',
-  'trainer.algorithm.cispo',
-  'trainer.algorithm.dppo',
-  'trainer.algorithm.use_tis',
-  'trainer.algorithm.tis_imp_ratio_cap',
   'generator.backend',
   'generator.num_inference_engines',
   'generator.inference_engine_tensor_parallel_size',
@@ -73,35 +62,36 @@ const unsupported = [
   'environment.skyrl_gym',
 ];
 
-/** Values of known keys that SkyRL takes and that are not supported yet. */
-const unsupportedValues: Record<string, readonly string[]> = {
-  'trainer.algorithm.kl_ctrl.type': ['adaptive'],
-  'trainer.policy.optimizer_config.scheduler': ['cosine', 'linear'],
-  'trainer.critic.optimizer_config.scheduler': ['cosine', 'linear'],
-};
+/** Keys that SkyRL has given up for others. */
+const replaced = new Map([
+  ['trainer.algorithm.use_tis', 'trainer.algorithm.off_policy_correction.tis_ratio_type=token'],
+  ['trainer.algorithm.tis_imp_ratio_cap', 'trainer.algorithm.off_policy_correction.token_tis_ratio_clip_high'],
+]);
 
 /** Every key that takes a value, dotted, in the order of the schema. */
 export function configKeys(): string[] {
   return [...keys];
 }
 
-/** Whether the dotted path is a section: a mapping of further keys. */
+/** Whether the dotted path is a section: a mapping of further keys, each of which can be set by itself. */
 export function isSection(path: string): boolean {
-  return sections.has(path);
+  return sections.has(path) || open.has(path);
+}
+
+/** The open mapping that a dotted path lies in, such as `trainer.algorithm.advantage_options`, or null. */
+export function openSectionOf(path: string): string | null {
+  const cut = path.lastIndexOf('.');
+  const name = path.slice(cut + 1);
+  return cut > 0 && open.has(path.slice(0, cut)) && name !== '' && name !== '__proto__' ? path.slice(0, cut) : null;
 }
 
 /** What is wrong with a dotted key, or null where it exists. */
 export function keyProblem(path: string): string | null {
-  if (keys.has(path) || sections.has(path)) return null;
+  if (keys.has(path) || sections.has(path) || openSectionOf(path) !== null) return null;
   if (unsupported.some((known) => path === known || path.startsWith(`${known}.`))) return `${path} is known but not supported yet`;
+  if (replaced.has(path)) return `${path} has made room for ${replaced.get(path)}`;
   const nearest = nearestKey(path);
   return `${path}: unknown key.${nearest === null ? ` Below ${parentSection(path)}` : ` Did you mean ${nearest}?`}`;
-}
-
-/** What is wrong with a value that is known but not supported yet, or null. */
-export function valueProblem(path: string, value: unknown): string | null {
-  const known = typeof value === 'string' && unsupportedValues[path]?.includes(value);
-  return known ? `${path}: '${value}' is known but not supported yet` : null;
 }
 
 /** The nearest path by spelling; else the nearest among its siblings; else a key of that very name elsewhere in the tree. */

@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util';
 import { isMap, isScalar, LineCounter, parseDocument, type ParsedNode } from 'yaml';
 import { type z } from 'zod';
 import { ConfigError, showValue } from '../errors';
-import { configKeys, isSection, keyProblem, valueProblem } from './keys';
+import { configKeys, isSection, keyProblem, openSectionOf } from './keys';
 import { type Config, configSchema } from './schema';
 
 export interface LoadConfigOptions {
@@ -18,7 +18,7 @@ export interface LoadConfigOptions {
 
 export interface LoadedConfig {
   config: Config;
-  /** Where each key's value came from: `default`, `base`, `FILE:LINE` or `command line`. */
+  /** Where each key's value came from: `default`, `base`, `FILE:LINE` or `command line`; each name in a mapping of options is a key too. */
   provenance: ReadonlyMap<string, string>;
 }
 
@@ -42,25 +42,26 @@ export function loadConfig(options: LoadConfigOptions = {}): LoadedConfig {
   const origins = new Map<string, string>();
   const tree: Tree = {};
   for (const { path, value, origin } of assignments) {
-    const problem = keyProblem(path) ?? valueProblem(path, value);
+    const problem = keyProblem(path);
     if (problem !== null) problems.push(located(origin, problem));
     else assign(tree, path, value, origin, origins);
   }
   const parsed = configSchema.safeParse(tree);
   if (!parsed.success) problems.push(...parsed.error.issues.map((issue) => describe(issue, tree, origins)));
   if (problems.length > 0) throw new ConfigError(problemList(problems));
-  const provenance = new Map(configKeys().map((key) => [key, originOf(key, origins) ?? 'default']));
+  const named = [...origins.keys()].filter((path) => openSectionOf(path) !== null);
+  const provenance = new Map([...configKeys(), ...named].map((key) => [key, originOf(key, origins) ?? 'default']));
   return { config: parsed.data as Config, provenance };
 }
 
-/** Reads `-c FILE` (`--config FILE`) and dotted overrides off a command line, and loads them. @throws ConfigError */
+/** Reads `-c FILE` (`--config FILE`) and dotted overrides off a command line, and loads them; `--print-config` is left to the caller. @throws ConfigError */
 export function loadConfigFromArguments(argv: readonly string[], base?: object): LoadedConfig {
   const { file, overrides } = parseConfigArguments(argv);
   return loadConfig({ file, overrides, base });
 }
 
 function parseConfigArguments(argv: readonly string[]): { file?: string; overrides: string[] } {
-  const options = { config: { type: 'string', short: 'c' } } as const;
+  const options = { config: { type: 'string', short: 'c' }, 'print-config': { type: 'boolean' } } as const;
   try {
     const { values, positionals } = parseArgs({ args: [...argv], options, allowPositionals: true });
     return { file: values.config, overrides: positionals };

@@ -1,8 +1,9 @@
 /**
  * The configuration tree: every key that has an effect, with its type, range and default. Names and defaults are SkyRL's where it has
- * the key; `trainer.{tokenizer,device,log_samples,stop_when}`, the shape under `*.model` and `generator.{max_concurrent_environments,environment_timeout}` are ours. Checks that relate several keys: validate.ts.
+ * the key; `trainer.{tokenizer,device,log_samples,stop_when}`, `trainer.algorithm.{advantage_options,policy_loss_options,reward_components,entropy_ctrl}`, the shape under `*.model` and `generator.{max_concurrent_environments,environment_timeout}` are ours. Checks that relate several keys: validate.ts.
  */
 import { z } from 'zod';
+import { algorithm } from './algorithm';
 import { above, between, bool, nonNegativeInt, oneOf, positiveInt, positiveIntOrOff, section, text, textList } from './fields';
 
 const data = section({
@@ -57,39 +58,11 @@ const optimizerConfig = (lr: number) =>
     weight_decay: between(0, Infinity).default(0.01),
     /** Gradients are scaled down to this norm. */
     max_grad_norm: above(0).default(1),
+    /** Optimizer steps over which the rate rises in a straight line. */
     num_warmup_steps: nonNegativeInt().default(0),
-    scheduler: oneOf(['constant_with_warmup']).default('constant_with_warmup'),
+    /** How the rate goes on after the warm-up: as it is, or down to 0 at the run's last optimizer step. */
+    scheduler: oneOf(['constant_with_warmup', 'cosine', 'linear']).default('constant_with_warmup'),
   }).prefault({});
-
-const algorithm = section({
-  /** Any registered advantage estimator. */
-  advantage_estimator: text().default('grpo'),
-  kl_ctrl: section({ type: oneOf(['fixed']).default('fixed') }).prefault({}),
-  kl_estimator_type: oneOf(['k1', 'k2', 'k3', 'abs']).default('k3'),
-  use_kl_in_reward: bool().default(false),
-  use_kl_loss: bool().default(true),
-  /** Weight of the KL term, in the loss or in the reward. */
-  kl_loss_coef: between(0, Infinity).default(0.001),
-  use_entropy_loss: bool().default(false),
-  entropy_loss_coef: between(0, Infinity).default(0.01),
-  advantage_batch_normalize: bool().default(false),
-  /** Any registered policy loss. */
-  policy_loss_type: text().default('regular'),
-  loss_reduction: oneOf(['token_mean', 'sequence_mean', 'seq_mean_token_sum_norm']).default('token_mean'),
-  /** Divide by the group's standard deviation (GRPO), or only subtract its mean (Dr. GRPO). */
-  grpo_norm_by_std: bool().default(true),
-  zero_variance_filter: bool().default(false),
-  /** λ of GAE. */
-  lambd: between(0, 1).default(1),
-  gamma: between(0, 1).default(1),
-  eps_clip_low: between(0, 1).default(0.2),
-  eps_clip_high: between(0, Infinity).default(0.2),
-  /** Bound of dual-clip PPO for negative advantages. */
-  clip_ratio_c: above(1).default(3),
-  value_clip: above(0).default(0.2),
-  /** The constant that `seq_mean_token_sum_norm` divides by. */
-  max_seq_len: positiveInt().nullable().default(null),
-});
 
 const trainer = section({
   epochs: positiveInt().default(1),
@@ -100,8 +73,11 @@ const trainer = section({
   /** Prompts an optimizer step of the policy. */
   policy_mini_batch_size: positiveInt().default(256),
   critic_mini_batch_size: positiveInt().default(256),
+  /** Passes over a batch's minibatches, which are taken in order. */
   update_epochs_per_batch: positiveInt().default(1),
-  /** Sequences a forward and backward pass. */
+  /** The reference becomes the policy of the moment at each epoch's end. */
+  update_ref_every_epoch: bool().default(false),
+  /** Sequences a forward and backward pass; the gradients do not depend on it. */
   micro_train_batch_size_per_gpu: positiveInt().default(1),
   /** Sequences a forward pass without gradients. */
   micro_forward_batch_size_per_gpu: positiveInt().default(1),
@@ -121,6 +97,10 @@ const trainer = section({
   resume_path: text().nullable().default(null),
   /** Folder of what a run leaves (metrics, pictures); null: beside `ckpt_path`. */
   export_path: text().nullable().default(null),
+  /** Writes every training batch to `{export_path}/dumped_data/global_step_N.jsonl`. */
+  dump_data_batch: bool().default(false),
+  /** Writes every evaluation to `{export_path}/dumped_evals/global_step_N/`. */
+  dump_eval_results: bool().default(true),
   /** Several at once: console, jsonl, tensorboard, wandb, and what `registerTracker` adds. */
   logger: textList('loggers').default(['console', 'jsonl']),
   /** Responses a step that the loggers get token by token with their advantages (`samples.jsonl`), all to one prompt; 0: none. */

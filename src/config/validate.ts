@@ -19,6 +19,8 @@ export interface ValidationContext {
   needsValues?: (estimator: string) => boolean;
   /** Why a device cannot be used here, or null. Without it, nothing is checked. */
   unusableDevice?: (device: string) => string | null;
+  /** Further checks: what is wrong beside, each problem with its key. */
+  problems?: (config: Config) => string[];
   /** Where WANDB_API_KEY and WANDB_MODE are looked up; the process's environment unless given. */
   env?: Record<string, string | undefined>;
 }
@@ -35,6 +37,7 @@ export function validateConfig(config: Config, context: ValidationContext): void
     ...modelProblems('trainer.policy.model', config.trainer.policy.model),
     ...(config.trainer.critic.model ? modelProblems('trainer.critic.model', config.trainer.critic.model) : []),
     ...runProblems(config, context),
+    ...(context.problems?.(config) ?? []),
   ];
   if (problems.length > 0) throw new ConfigError(problemList(problems));
 }

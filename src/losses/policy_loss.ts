@@ -25,6 +25,11 @@ export interface PolicyLossInputs {
   entropy?: Tensor;
   /** Corrects the tokens' losses before they are added up, and may take tokens out of the mask. */
   correction?: LossCorrection;
+  /**
+   * What each token's loss is divided by before the sum, [B,1]; constants. They are `reductionDivisors` of a whole minibatch where the rows here are a part of it,
+   * so that the parts add up to its reduction while the advantages keep their size. With the reduction `token_sum`.
+   */
+  divisors?: Tensor;
 }
 
 /** The same without padding: the tokens of all rows one after the other, [tokens] instead of [B,T]. `weights` may be [tokens] or [B,1]; a `correction` sees [B,T]. */
@@ -72,6 +77,8 @@ export interface PolicyLossClass {
   new (): PolicyLoss;
   /** The options that the loss takes, with their defaults; where there are none it is given all. */
   readonly options?: PolicyLossOptions;
+  /** Whether the loss applies `divisors` and `correction` to the losses of its tokens; else a run folds the divisors into the advantages, and has no correction. */
+  readonly perToken?: boolean;
 }
 
 /** The policy losses of this process. */
@@ -109,11 +116,14 @@ export function computePolicyLoss(name: string, given: PolicyLossInputs | Packed
   const operation = `policy loss '${name}'`;
   if (typeof given !== 'object' || given === null) throw new EstimatorError(`${operation}: expected inputs {logProbs, oldLogProbs, advantages, mask, …}, got ${showValue(given)}`);
   const inputs = inputsOf(operation, given);
-  const { logProbs, oldLogProbs, advantages, mask, rolloutLogProbs, refLogProbs, entropy, weights, correction } = inputs;
+  const { logProbs, oldLogProbs, advantages, mask, rolloutLogProbs, refLogProbs, entropy, weights, correction, divisors } = inputs;
   const optional = { rolloutLogProbs, refLogProbs, entropy };
   const present = Object.fromEntries(Object.entries(optional).filter((entry): entry is [string, Tensor] => entry[1] !== undefined));
   checkSameShape(operation, { logProbs, oldLogProbs, advantages, mask, ...present });
   if (weights && !(weights.ndim === 2 && weights.shape[1] === 1 && weights.shape[0] === logProbs.shape[0])) checkSameShape(operation, { logProbs, weights });
+  if (divisors && !(divisors instanceof Tensor && divisors.ndim === 2 && divisors.shape[1] === 1 && divisors.shape[0] === logProbs.shape[0])) {
+    throw new EstimatorError(`${operation}: divisors: expected a Tensor of shape [${logProbs.shape[0]},1], got ${divisors instanceof Tensor ? `one of shape [${divisors.shape.join(',')}]` : showValue(divisors)}`);
+  }
   if (correction !== undefined && typeof correction !== 'function') throw new EstimatorError(`${operation}: correction: expected a function, got ${showValue(correction)}`);
   const result: unknown = new (getPolicyLoss(name))().computeLoss(inputs, options);
   const { loss, metrics } = (result ?? {}) as Partial<PolicyLossResult>;

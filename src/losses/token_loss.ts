@@ -32,13 +32,14 @@ export interface TokenLosses {
 
 /**
  * A policy loss that is a sum over tokens: a subclass gives the tokens' losses, this class the rest, in this order: the factors of `offPolicyThreshold`,
- * `topEntropyQuantile` and `weights`, the `correction`, the KL term, the reduction.
+ * `topEntropyQuantile` and `weights`, the `correction`, the KL term, the `divisors`, the reduction.
  */
 export abstract class TokenPolicyLoss extends PolicyLoss {
   static readonly lossName: string = 'policy loss';
   static readonly options: PolicyLossOptions = commonOptions;
   /** Options whose value makes the loss what it is: a convention does not change them. */
   static readonly fixed: readonly string[] = [];
+  static readonly perToken = true;
   /** Whether `weights` are factors on the tokens' losses; else the subclass uses them. */
   protected readonly weighsTokens: boolean = true;
 
@@ -48,6 +49,9 @@ export abstract class TokenPolicyLoss extends PolicyLoss {
   computeLoss(inputs: PolicyLossInputs, given: PolicyLossOptions = {}): PolicyLossResult {
     const { lossName, options: own, fixed } = this.constructor as typeof TokenPolicyLoss;
     const options = resolveLossOptions(lossName, own, given, fixed);
+    if (inputs.divisors && options.reduction !== 'token_sum') {
+      throw new EstimatorError(`${lossName}: reduction: expected 'token_sum', as divisors are given, got '${options.reduction}'`);
+    }
     const tokens = prepare(inputs, options);
     const { losses: first, ratio, metrics } = this.tokenLosses(tokens, options);
     let [losses, mask] = [first.broadcastTo([...inputs.logProbs.shape]), tokens.valid];
@@ -63,6 +67,7 @@ export abstract class TokenPolicyLoss extends PolicyLoss {
       losses = losses.add(kl.mul(options.klCoef));
       reported = { ...reported, kl: tokens.mean(kl) };
     }
+    if (inputs.divisors) losses = losses.div(inputs.divisors);
     return { loss: this.reduce(losses, mask, options), metrics: reported };
   }
 

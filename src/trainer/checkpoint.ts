@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import type { DataLoaderState } from '../data';
 import { syncFolder, writeSynced } from '../data/files';
 import { DataError, showValue } from '../errors';
-import { type Decoder, readSafetensors, saveHuggingFace, writeSafetensors } from '../models';
+import { type AdamW, type Decoder, readSafetensors, saveHuggingFace, writeSafetensors } from '../models';
 import type { Tensor } from '../tensor';
 import type { MetricsRecord } from '../tracking';
+import type { CoefficientsState } from './coefficients';
 import type { SavedEstimator } from './estimator_state';
 import { historyText, parseHistory } from './history';
-import type { Trained } from './update';
 
 /** What stands beside the weights; plain JSON. */
 export interface TrainerState {
@@ -25,8 +25,8 @@ export interface TrainerState {
   dataset: string;
   /** Every random number of a step follows from the seed and the step. */
   seed: number;
-  /** The KL controller's own state; null: its coefficient is fixed. */
-  klController: { value: number } | null;
+  /** The weights of the KL term and the entropy bonus. */
+  coefficients: CoefficientsState;
   /** Whether an interruption came before the evaluation of this step, which is then made up for. */
   evaluationPending: boolean;
   /** The advantage estimator's own state, in a file of its own; null where there is none. */
@@ -37,8 +37,8 @@ export interface TrainerState {
   config: unknown;
 }
 
-/** The models of a checkpoint by folder: `policy`, `critic`. */
-export type CheckpointModels = Record<string, Trained<Decoder>>;
+/** The models of a checkpoint by folder: `policy`, `critic`, and `ref`, which nothing trains, where it changes during the run. */
+export type CheckpointModels = Record<string, { model: Decoder; optimizer: AdamW | null }>;
 
 const latestName = 'latest_ckpt_global_step.txt';
 const stateName = 'trainer_state.json';
@@ -75,8 +75,9 @@ export function saveCheckpoint(path: string, models: CheckpointModels, state: Tr
 function writeDraft(draft: string, models: CheckpointModels, { estimator, history, ...rest }: TrainerState): void {
   for (const [name, { model, optimizer }] of Object.entries(models)) {
     mkdirSync(join(draft, name), { recursive: true });
-    const { step, tensors } = optimizer.state();
     saveHuggingFace(join(draft, name), model, { maxShardBytes: Infinity });
+    if (optimizer === null) continue;
+    const { step, tensors } = optimizer.state();
     writeSafetensors(join(draft, name, 'optimizer.safetensors'), tensors, { step: String(step) });
   }
   // These may hold something for each prompt and each step, and are kept out of what people read.
@@ -94,7 +95,8 @@ function writePointer(path: string, step: number): void {
 }
 
 function reasonOf(error: unknown): string {
-  const { code, message } = error as NodeJS.ErrnoException;
+  const { code, message, cause } = error as NodeJS.ErrnoException;
+  if (code === undefined && typeof cause === 'object' && cause !== null) return reasonOf(cause);
   if (code === 'ENOSPC') return `the disk is full: ${message}`;
   return code === 'EDQUOT' ? `the disk quota is used up: ${message}` : message;
 }
@@ -172,6 +174,10 @@ export function moveCheckpoints(path: string, steps: readonly number[], to: stri
 export function loadCheckpoint(folder: string, models: CheckpointModels): TrainerState {
   const state = readTrainerState(folder);
   for (const [name, { model, optimizer }] of Object.entries(models)) {
+    if (optimizer === null) {
+      loadWeights(join(folder, name, 'model.safetensors'), model.parameters);
+      continue;
+    }
     const file = join(folder, name, 'optimizer.safetensors');
     const { tensors, metadata } = readSafetensors(file);
     const step = Number(metadata.step);

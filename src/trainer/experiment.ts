@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
-import { getAdvantageEstimator, hasAdvantageEstimator, listAdvantageEstimators } from '../advantages';
+import { type AdvantageInput, hasAdvantageEstimator, listAdvantageEstimators } from '../advantages';
 import {
   type Config,
   loadConfigFromArguments,
@@ -19,7 +19,11 @@ import { policyLosses } from '../losses';
 import { AdamW, type Decoder, loadTransformer, loadValueModel, Transformer, type TransformerConfig, ValueModel } from '../models';
 import { setDefaultDevice } from '../tensor';
 import { createTrackers, listTrackers, type Tracker } from '../tracking';
+import { inputsOfRun, requiresInput, usesReference } from './advantage_step';
+import { algorithmProblems } from './algorithm_check';
+import type { TrainerCallback } from './callbacks';
 import { ownFolders } from './folder';
+import { describeConfig } from './print_config';
 import { exportFolder, summary, writeLearningCurve } from './report';
 import { describeResumption, findResumption, makeRoom, restoreMetrics, resumeCommand } from './resume';
 import { Rollout, type RolloutParts } from './rollout';
@@ -40,6 +44,9 @@ import type { Models, Trained } from './update';
  * ```
  */
 export class Experiment {
+  /** What is called at the events of the run. */
+  readonly callbacks: TrainerCallback[] = [];
+
   constructor(readonly config: Config) {}
 
   tokenizer(): Tokenizer {
@@ -83,11 +90,19 @@ export class Experiment {
 
   /** The frozen policy of the KL terms: that of `trainer.ref.model.path`, or a copy of the policy as it begins; null where nothing asks for one. */
   reference(policy: Transformer): Transformer | null {
-    const { use_kl_loss, use_kl_in_reward, advantage_estimator } = this.config.trainer.algorithm;
-    const isUsed = use_kl_loss || use_kl_in_reward || requires(advantage_estimator, 'refLogProbs');
-    if (!isUsed) return null;
+    if (!usesReference(this.config)) return null;
     const { path } = this.config.trainer.ref.model;
     return path === null ? policy.clone() : checkVocabulary('trainer.ref.model.path', loadTransformer(path), policy.config.vocabSize);
+  }
+
+  /** What trains the weights of a model. */
+  optimizer(model: Decoder, { lr, adam_betas, weight_decay, max_grad_norm }: OptimizerConfig): AdamW {
+    return new AdamW(model.parameters, { lr, betas: adam_betas, weightDecay: weight_decay, maxGradNorm: max_grad_norm });
+  }
+
+  /** The inputs that the run gives to its estimator; one that needs others is refused. */
+  advantageInputs(): readonly AdvantageInput[] {
+    return inputsOfRun(this.config);
   }
 
   generator(parts: RolloutParts): Rollout {
@@ -150,7 +165,7 @@ export class Experiment {
       });
       const steps = totalSteps(config, trainDataset.length);
       const trackers: Tracker[] = [];
-      const trainer = this.trainer({ config, tokenizer, trainDataset, evalDataset, models, rollout, trackers });
+      const trainer = this.trainer({ config, tokenizer, trainDataset, evalDataset, models, rollout, trackers, callbacks: this.callbacks });
       if (resumption) trainer.restore(resumption.folder);
       for (const line of makeRoom(config, exportFolder(config), resumption)) print(line);
       if (resumption) {
@@ -175,10 +190,14 @@ export class Experiment {
     const critic = this.critic(tokenizer);
     for (const model of [policy, critic]) if (model) model.companions = companionsOf(model, tokenizer);
     return {
-      policy: trained(policy, trainer.policy.optimizer_config),
-      critic: critic && trained(critic, trainer.critic.optimizer_config),
+      policy: this.trained(policy, trainer.policy.optimizer_config),
+      critic: critic && this.trained(critic, trainer.critic.optimizer_config),
       reference: this.reference(policy),
     };
+  }
+
+  private trained<Model extends Decoder>(model: Model, settings: OptimizerConfig): Trained<Model> {
+    return { model, optimizer: this.optimizer(model, settings) };
   }
 
   private dataset(files: readonly string[], tokenizer: Tokenizer): Promise<PromptDataset> {
@@ -192,29 +211,37 @@ export interface MainOptions {
   experiment?: new (config: Config) => Experiment;
   /** The YAML file of a command line without `-c`. */
   config?: string;
+  /** What is called at the events of the run. */
+  callbacks?: readonly TrainerCallback[];
 }
 
 /**
  * The standard entry point of a training script: reads `-c FILE` and dotted overrides (`trainer.seed=3`), checks the configuration against
- * everything that is registered by now, runs it, and prints where the results are.
+ * everything that is registered by now, runs it, and prints where the results are. `--print-config` prints what would run, and where each value came from, instead.
  *
  * An error that Vantage foresees is printed as one line, and the process's exit code becomes 1 (130 where Ctrl-C interrupted the run, 143 where SIGTERM did).
  *
  * @param argv the command line without the program: `process.argv.slice(2)`
- * @returns the result, or null after such an error
+ * @returns the result, or null after such an error and with `--print-config`
  * @example
  * registerAdvantageEstimator('my_custom', MyCustomAdvantageEstimator);
  * void main(process.argv.slice(2), { config: 'config.yaml' });
  */
 export async function main(
   argv: readonly string[],
-  { experiment: Class = Experiment, config: file }: MainOptions = {},
+  { experiment: Class = Experiment, config: file, callbacks = [] }: MainOptions = {},
 ): Promise<TrainingResult | null> {
   try {
-    const { config } = loadConfigFromArguments(file === undefined ? argv : ['-c', file, ...argv]);
-    validate(config);
+    const { config, provenance } = loadConfigFromArguments(file === undefined ? argv : ['-c', file, ...argv]);
+    const experiment = new Class(config);
+    experiment.callbacks.push(...callbacks);
+    validate(config, experiment);
+    if (argv.includes('--print-config')) {
+      print(describeConfig(config, provenance));
+      return null;
+    }
     const result = await ownFolders([exportFolder(config), config.trainer.ckpt_path], async () => {
-      const done = await new Class(config).run();
+      const done = await experiment.run();
       print(summary(config, done, writeLearningCurve(config, done), resumeCommand(argv, config)));
       return done;
     });
@@ -230,7 +257,7 @@ export async function main(
 }
 
 /** Checks a configuration against everything that is registered in this process. @throws ConfigError */
-export function validate(config: Config): void {
+export function validate(config: Config, experiment = new Experiment(config)): void {
   validateConfig(config, {
     estimators: { has: hasAdvantageEstimator, list: listAdvantageEstimators },
     policyLosses,
@@ -238,12 +265,9 @@ export function validate(config: Config): void {
     tokenizers: { has: (name) => tokenizers.has(name) || isTokenizerFolder(name), list: () => tokenizers.list() },
     loggers: listTrackers(),
     unusableDevice: (device) => deviceInfo(device).reason ?? null,
-    needsValues: (name) => hasAdvantageEstimator(name) && requires(name, 'values'),
+    needsValues: (name) => requiresInput(name, 'values'),
+    problems: () => algorithmProblems(config, experiment.advantageInputs()),
   });
-}
-
-function requires(estimator: string, input: 'values' | 'refLogProbs'): boolean {
-  return getAdvantageEstimator(estimator).requires?.includes(input) ?? false;
 }
 
 /** What a checkpoint needs beside the weights to be a model's folder. */
@@ -277,11 +301,6 @@ function shapeOf(model: ModelConfig, tokenizer: Tokenizer): TransformerConfig {
     attentionBias: true,
     maxPositionEmbeddings: 32_768,
   };
-}
-
-function trained<Model extends Decoder>(model: Model, { lr, adam_betas, weight_decay, max_grad_norm }: OptimizerConfig): Trained<Model> {
-  const optimizer = new AdamW(model.parameters, { lr, betas: adam_betas, weightDecay: weight_decay, maxGradNorm: max_grad_norm });
-  return { model, optimizer };
 }
 
 function print(text: string): void {

@@ -1,23 +1,31 @@
 /** The training loop. */
-import { type AdvantageEstimator, computeAdvantages, createAdvantageEstimator, getAdvantageEstimator } from '../advantages';
+import { type AdvantageEstimator, type AdvantageInputs } from '../advantages';
 import { canonicalName } from '../advantages/registry';
 import type { Config } from '../config';
-import { DataLoader, inBatches, type PromptDataset, type Tokenizer } from '../data';
-import { DataError, TrainingError } from '../errors';
-import { klDivergence } from '../losses';
-import { type Tensor, tidy, where } from '../tensor';
-import { ConsoleTracker, type Metrics, type MetricsRecord, type Tracker } from '../tracking';
+import { DataLoader, inBatches, type PromptDataset, type PromptExample, type Tokenizer } from '../data';
+import { DataError } from '../errors';
 import { bucket } from '../models/generate';
+import { tidy } from '../tensor';
+import type { Metrics, MetricsRecord, Tracker } from '../tracking';
+import { baselinesOf, fillAdvantages, inputsOf, inRows, makeEstimator, requiresInput, rewardComponents } from './advantage_step';
 import { TrainingBatch } from './batch';
+import { Callbacks, type TrainerCallback } from './callbacks';
 import { type CheckpointModels, estimatorFile, loadCheckpoint, readTrainerState, saveCheckpoint } from './checkpoint';
+import { Coefficients } from './coefficients';
+import { checkConvergence } from './convergence';
+import { dumpBatch, dumpEvaluation } from './dumps';
 import { restoreEstimator, saveEstimator } from './estimator_state';
 import { Interrupt, Interrupted, type InterruptSignal } from './interrupt';
+import { klPenalty } from './kl_penalty';
 import { Progress } from './progress';
+import { copyWeights } from './reference';
+import { exportFolder } from './report';
 import { checkSameRun } from './resume';
 import { evaluationMetrics, generationMetrics, informativeRows, scores } from './reward_metrics';
 import type { Rollout } from './rollout';
 import { datasetFingerprint } from './same_run';
-import { samplesOf } from './samples';
+import { sampleStep } from './sampling_step';
+import { showErrors, showExample, showSamples } from './shown';
 import { stream } from './streams';
 import { Timing } from './timing';
 import type { Trajectory } from './trajectory';
@@ -33,20 +41,22 @@ export interface TrainerParts {
   rollout: Rollout;
   /** Closed by the trainer. */
   trackers: readonly Tracker[];
+  /** Default: none. */
+  callbacks?: readonly TrainerCallback[];
 }
 
 /** Why a run ended. */
-export type EndReason = 'stop_when' | 'max_training_steps' | 'epochs' | 'interrupted';
+export type EndReason = 'stop_when' | 'max_training_steps' | 'epochs' | 'interrupted' | 'callback';
 
 export interface TrainingResult {
   /** Training steps done. */
   steps: number;
   reason: EndReason;
-  /** The signal that interrupted it, or null. */
+  /** What interrupted it; null where nothing did. */
   signal: InterruptSignal | null;
-  /** Of all its parts, where it was interrupted and went on. */
+  /** Of training, also before it was resumed. */
   seconds: number;
-  /** What was logged, a record a step, also before it was resumed; step 0 is the evaluation before training. */
+  /** What was logged, a record a step; step 0 is the evaluation before training. */
   history: MetricsRecord[];
   /** Folder of the last checkpoint; null where `trainer.ckpt_interval` is -1. */
   checkpoint: string | null;
@@ -63,12 +73,17 @@ export function totalSteps({ trainer }: Config, prompts: number): number {
  */
 export class Trainer {
   protected readonly config: Config;
-  private readonly loader: DataLoader<PromptDataset['examples'][number]>;
-  private readonly update: Update;
-  private readonly estimator: AdvantageEstimator;
+  protected readonly loader: DataLoader<PromptExample>;
+  protected readonly update: Update;
+  protected readonly estimator: AdvantageEstimator;
+  protected readonly coefficients: Coefficients;
+  private readonly callbacks: Callbacks;
   private readonly progress: Progress;
   private readonly promptWidth: number;
-  private step = 0;
+  private readonly totalSteps: number;
+  /** What the estimator gets beside the batch. */
+  private moreInputs: Partial<AdvantageInputs> = {};
+  private stepsDone = 0;
   private checkpoint: string | null = null;
   private interrupt: Interrupt | null = null;
   /** The metrics of the step whose evaluation an interruption kept from the checkpoint. */
@@ -76,16 +91,44 @@ export class Trainer {
   /** The fingerprint of the prompts, once it was asked for. */
   private dataset: string | null = null;
 
-  /** @throws DataError where the dataset holds less than a batch */
+  /** @throws DataError where the dataset holds less than a batch; ConfigError, EstimatorError for options that the estimator or the loss does not have */
   constructor(protected readonly parts: TrainerParts) {
-    const { config, trainDataset } = parts;
+    const { config, trainDataset, callbacks = [] } = parts;
     this.config = config;
-    const { train_batch_size: batchSize, seed } = config.trainer;
-    this.loader = new DataLoader(trainDataset.examples, { batchSize, seed });
-    this.update = new Update(config, parts.models);
-    this.estimator = makeEstimator(config);
     this.progress = new Progress(config.trainer.stop_when);
+    this.totalSteps = totalSteps(config, trainDataset.length);
+    this.loader = this.createLoader();
+    this.coefficients = this.createCoefficients();
+    this.update = this.createUpdate();
+    this.estimator = this.createEstimator();
     this.promptWidth = trainDataset.examples.reduce((width, { promptIds }) => Math.max(width, promptIds.length), 1);
+    this.callbacks = new Callbacks(callbacks, { config, totalSteps: this.totalSteps, step: () => this.step, epoch: () => this.loader.epoch });
+  }
+
+  /** Training steps done. */
+  get step(): number {
+    return this.stepsDone;
+  }
+
+  /** The order of the prompts. These four are called once, before the fields of a subclass are there. */
+  protected createLoader(): DataLoader<PromptExample> {
+    const { train_batch_size: batchSize, seed } = this.config.trainer;
+    return new DataLoader(this.parts.trainDataset.examples, { batchSize, seed });
+  }
+
+  /** The weights of the KL term and the entropy bonus. */
+  protected createCoefficients(): Coefficients {
+    return new Coefficients(this.config);
+  }
+
+  /** Losses, learning rates and optimizer steps. */
+  protected createUpdate(): Update {
+    return new Update(this.config, this.parts.models, { totalSteps: this.totalSteps, coefficients: this.coefficients });
+  }
+
+  /** It lives as long as the trainer, so that it may keep state. */
+  protected createEstimator(): AdvantageEstimator {
+    return makeEstimator(this.config);
   }
 
   /**
@@ -104,55 +147,73 @@ export class Trainer {
     loadCheckpoint(folder, this.checkpointModels());
     this.loader.restore(state.data);
     restoreEstimator(this.estimatorName, this.estimator, state.estimator, estimatorFile(folder));
-    this.step = state.globalStep;
+    this.coefficients.restore(state.coefficients);
+    this.stepsDone = state.globalStep;
     this.checkpoint = folder;
     this.progress.restore(state.history, state.seconds);
     this.pending = state.evaluationPending ? this.progress.takeBack() : null;
   }
 
-  /** Trains until the epochs or steps are done, `trainer.stop_when` holds, or Ctrl-C (SIGTERM) asks to end after the step. */
+  /** Trains until the epochs or steps are done, `trainer.stop_when` holds, a callback asks for the end, or Ctrl-C (SIGTERM) asks to end after the step. */
   async train(): Promise<TrainingResult> {
     if (this.step === 0) this.progress.startClock();
-    const total = totalSteps(this.config, this.parts.trainDataset.length);
     const interrupt = (this.interrupt = new Interrupt());
     let reason: EndReason | null = null;
     try {
-      reason = await this.begin(total);
-      while (reason === null && this.step < total) {
+      await this.callbacks.emit('onTrainBegin');
+      reason = await this.begin();
+      let begun = -1;
+      while (reason === null && !this.isOver) {
         const { epoch } = this.loader;
+        if (epoch !== begun) await this.callbacks.emit('onEpochBegin');
+        begun = epoch;
+        await this.callbacks.emit('onStepBegin');
         const metrics = await this.trainStep();
-        reason = await this.finishStep(metrics, total, this.loader.epoch !== epoch);
+        await this.callbacks.emit('onStepEnd', metrics);
+        const endsEpoch = this.loader.epoch !== epoch;
+        if (endsEpoch) await this.endEpoch();
+        reason = await this.finishStep(metrics, endsEpoch);
       }
     } finally {
       interrupt.remove();
       for (const tracker of this.parts.trackers) await tracker.close();
     }
-    reason ??= this.config.trainer.max_training_steps === total ? 'max_training_steps' : 'epochs';
+    reason ??= this.step === this.config.trainer.max_training_steps ? 'max_training_steps' : 'epochs';
     const signal = reason === 'interrupted' ? interrupt.signal : null;
     const { seconds, history } = this.progress;
-    return { steps: this.step, reason, signal, seconds, history, checkpoint: this.checkpoint };
+    const result = { steps: this.step, reason, signal, seconds, history, checkpoint: this.checkpoint };
+    await this.callbacks.emit('onTrainEnd', result);
+    return result;
+  }
+
+  /** Whether all steps are done. With dynamic sampling the data may end before the steps do. */
+  private get isOver(): boolean {
+    return this.step >= this.totalSteps || this.loader.epoch >= this.config.trainer.epochs;
   }
 
   /** What comes before the next step: the evaluation before the first one, or the one that was interrupted. */
-  private async begin(total: number): Promise<EndReason | null> {
+  private async begin(): Promise<EndReason | null> {
     const { pending } = this;
     this.pending = null;
-    if (pending !== null) return this.finishStep(pending, total, false);
+    if (pending !== null) return this.finishStep(pending, false);
     if (this.step > 0) return this.progress.holds ? 'stop_when' : null;
-    if (!this.config.trainer.eval_before_train || !this.parts.evalDataset) return null;
-    const evaluation = await this.evaluateUnlessInterrupted();
-    if (evaluation === null) return 'interrupted';
-    this.log(evaluation);
-    return null;
+    if (this.config.trainer.eval_before_train && this.parts.evalDataset) {
+      const evaluation = await this.evaluateUnlessInterrupted();
+      if (evaluation === null) return 'interrupted';
+      await this.log(evaluation);
+    }
+    return this.callbacks.stops ? 'callback' : null;
   }
 
   /** Evaluation, checkpoint and log of a step that was made. @returns why the run ends with it, or null */
-  private async finishStep(metrics: Metrics, total: number, endsEpoch: boolean): Promise<EndReason | null> {
+  private async finishStep(metrics: Metrics, endsEpoch: boolean): Promise<EndReason | null> {
     const { trainer } = this.config;
+    const { callbacks } = this;
     await this.interrupt?.turn();
-    let reason: EndReason | null = this.progress.isSolved(metrics) ? 'stop_when' : null;
+    let reason: EndReason | null = this.progress.isSolved(metrics) ? 'stop_when' : callbacks.stops ? 'callback' : null;
     let isPending = false;
-    if (this.isDue(trainer.eval_interval, this.step === total || reason === 'stop_when') && this.parts.evalDataset) {
+    const wantsEvaluation = callbacks.take('evaluate') || this.isDue(trainer.eval_interval, this.isOver || reason !== null);
+    if (wantsEvaluation && this.parts.evalDataset) {
       const evaluation = await this.evaluateUnlessInterrupted();
       isPending = evaluation === null;
       Object.assign(metrics, evaluation);
@@ -161,13 +222,16 @@ export class Trainer {
     }
     await this.interrupt?.turn();
     // A run whose steps are all done is not interrupted.
-    if (this.interrupt?.requested && this.step < total) reason ??= 'interrupted';
-    if (trainer.ckpt_interval > 0 && this.isDue(trainer.ckpt_interval, this.step === total || reason !== null || endsEpoch)) {
+    if (this.interrupt?.requested && !this.isOver) reason ??= 'interrupted';
+    if (callbacks.stops) reason ??= 'callback';
+    const savesNow = trainer.ckpt_interval > 0 && this.isDue(trainer.ckpt_interval, this.isOver || reason !== null || endsEpoch);
+    if (callbacks.take('save') || savesNow) {
       const timing = new Timing();
       this.checkpoint = timing.time('save_checkpoints', () => this.save(metrics, isPending));
+      await callbacks.emit('onSave', this.checkpoint);
       Object.assign(metrics, timing.metrics());
     }
-    this.log(metrics);
+    await this.log(metrics);
     return reason;
   }
 
@@ -175,7 +239,9 @@ export class Trainer {
   private async evaluateUnlessInterrupted(): Promise<Metrics | null> {
     try {
       await this.interrupt?.check();
-      return await this.evaluate();
+      const metrics = await this.evaluate();
+      await this.callbacks.emit('onEvaluate', metrics);
+      return metrics;
     } catch (error) {
       if (error instanceof Interrupted) return null;
       throw error;
@@ -186,33 +252,36 @@ export class Trainer {
   protected async trainStep(): Promise<Metrics> {
     const { trainer, generator } = this.config;
     const { epoch } = this.loader;
-    const examples = this.loader.next();
-    const key = stream(trainer.seed, 'training').fold(this.step);
+    const examples = new Map<string, PromptExample>();
     const timing = new Timing();
     const stepTiming = new Timing();
     const metrics = await stepTiming.timeAsync('step', async () => {
-      const options = { samples: generator.n_samples_per_prompt, sampling: generator.sampling_params, key };
-      const trajectories = await timing.timeAsync('generate', () => this.parts.rollout.collect(examples, options));
-      this.showErrors(trajectories);
+      const { trajectories, metrics: samplingMetrics } = await timing.timeAsync('generate', () => this.sample(examples));
+      showErrors(this.parts, this.step, trajectories);
       await this.interrupt?.turn();
-      const rewardMetrics = this.rewardMetrics(trajectories);
-      const batch = timing.time('convert_to_training_input', () => this.makeBatch(this.postprocessRewards(trajectories), rewardMetrics));
+      const rewardMetrics = { ...this.rewardMetrics(trajectories), ...samplingMetrics };
+      const processed = this.postprocessRewards(trajectories);
+      const batch = timing.time('convert_to_training_input', () => this.makeBatch(processed, rewardMetrics));
+      const baselines = await timing.timeAsync('generate', () => this.baselines(processed, examples));
       const klMetrics = timing.time('fwd_logprobs_values_reward', () => {
         this.update.computeInputs(batch);
+        this.moreInputs = { ...baselines, ...this.computedInputs(batch, processed) };
         return this.applyKlPenalty(batch);
       });
       const advantageMetrics = timing.time('compute_advantages_and_returns', () => this.computeAdvantages(batch));
-      this.logSamples(batch);
+      showSamples(this.parts, this.step + 1, batch);
       // Their rewards count in the baselines of the others, as in SkyRL.
       if (generator.apply_overlong_filtering) batch.keepStopped();
       const updateMetrics = timing.time('train_critic_and_policy', () => this.update.optimize(batch));
-      this.checkConvergence(updateMetrics);
+      checkConvergence(this.step + 1, updateMetrics);
+      this.coefficients.update({ kl: klMetrics['loss/avg_kl'], sequences: batch.rows, entropy: updateMetrics['policy/policy_entropy'] });
+      if (trainer.dump_data_batch) dumpBatch(exportFolder(this.config), this.step + 1, batch, processed, (ids) => this.parts.tokenizer.decode(ids));
       return {
         tokens: batch.ids.length - batch.masks.length - batch.start.reduce((sum, n) => sum + n, 0) + batch.tokens(),
         values: { ...rewardMetrics, ...generationMetrics(trajectories), ...klMetrics, ...advantageMetrics, ...updateMetrics },
       };
     });
-    this.step++;
+    this.stepsDone++;
     const times = { ...stepTiming.metrics(), ...timing.metrics() };
     return {
       'trainer/epoch': epoch,
@@ -239,9 +308,11 @@ export class Trainer {
         );
       }
     });
-    this.showErrors(trajectories);
-    this.showExample(trajectories[0]);
-    return { ...evaluationMetrics(trajectories, samples), ...timing.metrics() };
+    showErrors(this.parts, this.step, trajectories);
+    showExample(this.parts, this.step, trajectories[0]);
+    const metrics = evaluationMetrics(trajectories, samples);
+    if (trainer.dump_eval_results) dumpEvaluation(exportFolder(this.config), this.step, trajectories, metrics, (ids) => this.parts.tokenizer.decode(ids));
+    return { ...metrics, ...timing.metrics() };
   }
 
   /** What an override may change before the batch is made: rewards, or which responses they belong to. */
@@ -249,62 +320,57 @@ export class Trainer {
     return trajectories;
   }
 
-  /** Subtracts the KL from the reference from the tokens' rewards, where `use_kl_in_reward` asks for it. */
+  /** Measures the KL from the reference, and subtracts it from the tokens' rewards where `use_kl_in_reward` asks for it. `loss/avg_kl` is what an adaptive coefficient goes by. */
   protected applyKlPenalty(batch: TrainingBatch): Metrics {
-    const { use_kl_in_reward, kl_loss_coef, kl_estimator_type } = this.config.trainer.algorithm;
-    if (batch.refLogProbs === null) return { 'loss/kl_loss_coef': kl_loss_coef };
-    const kl = tidy(() =>
-      klDivergence(batch.tensor('oldLogProbs'), batch.tensor('refLogProbs'), kl_estimator_type, batch.tensor('masks')).dataSync(),
-    );
-    if (use_kl_in_reward) batch.rewards.forEach((reward, i) => (batch.rewards[i] = reward - kl_loss_coef * kl[i]));
-    const sums = Array.from({ length: batch.rows }, (_, row) => rowSum(kl, row, batch.shape.responseWidth));
-    const lengths = Array.from({ length: batch.rows }, (_, row) => Math.max(1, batch.tokens(row, row + 1)));
-    const means = sums.map((sum, row) => sum / lengths[row]);
-    return {
-      'loss/avg_kl': average(means),
-      'loss/avg_kl_max': average(Array.from(means.keys(), (row) => rowMax(kl, row, batch.shape.responseWidth))),
-      'loss/kl_loss_coef': kl_loss_coef,
-    };
+    return klPenalty(batch, this.config, this.coefficients.kl);
+  }
+
+  /** What the estimator is given. An override that adds an input names it in `Experiment.advantageInputs` too. */
+  protected advantageInputs(batch: TrainingBatch): AdvantageInputs {
+    return inputsOf(batch, this.config, this.moreInputs);
   }
 
   /** Advantages and returns by the estimator's name, `advantage_batch_normalize` included. */
   protected computeAdvantages(batch: TrainingBatch): Metrics {
-    const { algorithm } = this.config.trainer;
-    return tidy(() => {
-      const masks = batch.tensor('masks');
-      const inputs = {
-        rewards: batch.tensor('rewards'),
-        masks,
-        groupIds: batch.groupIds,
-        oldLogProbs: batch.tensor('oldLogProbs'),
-        rolloutLogProbs: batch.tensor('rolloutLogProbs'),
-        turnIds: batch.tensor('turnIds'),
-        ...(batch.values && { values: batch.tensor('values') }),
-        ...(batch.refLogProbs && { refLogProbs: batch.tensor('refLogProbs') }),
-      };
-      const result = computeAdvantages(this.estimator, inputs, { gamma: algorithm.gamma, lambda: algorithm.lambd });
-      const advantages = algorithm.advantage_batch_normalize ? whiten(result.advantages, masks) : result.advantages;
-      batch.advantages = advantages.dataSync() as Float32Array;
-      batch.returns = result.returns.dataSync() as Float32Array;
-      const tokens = Math.max(1, batch.tokens());
-      return {
-        'loss/avg_final_rewards': batch.rewards.reduce((sum, reward) => sum + reward, 0) / batch.rows,
-        'loss/avg_raw_advantages': batch.advantages.reduce((sum, a, i) => sum + a * batch.masks[i], 0) / tokens,
-        'loss/avg_raw_advantages_abs': batch.advantages.reduce((sum, a, i) => sum + Math.abs(a) * batch.masks[i], 0) / tokens,
-        ...Object.fromEntries(Object.entries(result.metrics).map(([name, value]) => [`advantages/${name}`, value])),
-      };
+    return tidy(() => fillAdvantages(this.estimator, batch, this.advantageInputs(batch), this.config));
+  }
+
+  /** The responses of a step; `examples` gets the prompts that were taken from the data, by id. */
+  private sample(examples: Map<string, PromptExample>) {
+    const { seed } = this.config.trainer;
+    const { n_samples_per_prompt: samples, sampling_params: sampling } = this.config.generator;
+    return sampleStep({
+      config: this.config,
+      step: this.step,
+      next: () => {
+        const batch = this.loader.next();
+        for (const example of batch) examples.set(example.id, example);
+        return batch;
+      },
+      collect: (batch, attempt) => {
+        const key = attempt === 0 ? stream(seed, 'training').fold(this.step) : stream(seed, 'resampling').fold(this.step).fold(attempt);
+        return this.parts.rollout.collect(batch, { samples, sampling, key });
+      },
     });
   }
 
-  /** A loss or gradient that is not finite has spoilt the weights: no later step can mend them. */
-  private checkConvergence(metrics: Metrics): void {
-    for (const part of ['policy', 'critic'] as const) {
-      for (const name of [part === 'policy' ? 'policy/final_loss' : 'critic/critic_loss', `${part}/grad_norm`]) {
-        const value = metrics[name];
-        if (value === undefined || Number.isFinite(value)) continue;
-        throw new TrainingError(`step ${this.step + 1}: ${name} is ${value}: the training has diverged; lower trainer.${part}.optimizer_config.lr, and start again or from a checkpoint`);
-      }
-    }
+  /** For estimators that compare with a greedy answer to each prompt (`remax`). */
+  private async baselines(trajectories: readonly Trajectory[], examples: ReadonlyMap<string, PromptExample>): Promise<Partial<AdvantageInputs>> {
+    if (!requiresInput(this.estimatorName, 'baselines')) return {};
+    const sampling = { ...this.config.generator.sampling_params, temperature: 0 };
+    const key = stream(this.config.trainer.seed, 'baselines').fold(this.step);
+    const prompts = [...new Set(trajectories.map(({ groupId }) => groupId))].map((id) => examples.get(id)!);
+    const greedy = await this.parts.rollout.collect(prompts, { samples: 1, sampling, key });
+    return { baselines: baselinesOf(trajectories, this.postprocessRewards(greedy)) };
+  }
+
+  /** Inputs that only some estimators ask for. */
+  private computedInputs(batch: TrainingBatch, trajectories: readonly Trajectory[]): Partial<AdvantageInputs> {
+    const { reward_components: names } = this.config.trainer.algorithm;
+    return {
+      ...(names.length > 0 && { rewardComponents: rewardComponents(trajectories, names) }),
+      ...(requiresInput(this.estimatorName, 'sumSquaredProbs') && { sumSquaredProbs: inRows(this.update.sumSquaredProbs(batch), batch.shape.responseWidth) }),
+    };
   }
 
   private rewardMetrics(trajectories: readonly Trajectory[]): Metrics {
@@ -313,7 +379,8 @@ export class Trainer {
     return { [`reward/avg_pass_at_${n}`]: passAtN, 'reward/avg_raw_reward': mean, 'reward/mean_positive_reward': meanPositive };
   }
 
-  private makeBatch(trajectories: readonly Trajectory[], metrics: Metrics): TrainingBatch {
+  /** Trajectories as arrays, without what `zero_variance_filter` leaves out. */
+  protected makeBatch(trajectories: readonly Trajectory[], metrics: Metrics): TrainingBatch {
     const { trainer, generator } = this.config;
     const { padId } = this.parts.tokenizer;
     // An environment may give a longer prompt than the dataset has.
@@ -350,7 +417,7 @@ export class Trainer {
         data: this.loader.state(),
         dataset: (this.dataset ??= datasetFingerprint(this.parts.trainDataset)),
         seed,
-        klController: null,
+        coefficients: this.coefficients.state(),
         evaluationPending,
         estimator: saveEstimator(this.estimatorName, this.estimator),
         history: [...this.progress.history, { step: this.step, ...metrics }],
@@ -361,64 +428,25 @@ export class Trainer {
   }
 
   private checkpointModels(): CheckpointModels {
-    const { policy, critic } = this.parts.models;
-    return critic ? { policy, critic } : { policy };
+    const { policy, critic, reference } = this.parts.models;
+    const moves = this.config.trainer.update_ref_every_epoch && reference;
+    return { policy, ...(critic && { critic }), ...(moves && { ref: { model: reference, optimizer: null } }) };
   }
 
   private get estimatorName(): string {
     return canonicalName(this.config.trainer.algorithm.advantage_estimator);
   }
 
-  private log(metrics: Metrics): void {
+  private async endEpoch(): Promise<void> {
+    const { policy, reference } = this.parts.models;
+    if (this.config.trainer.update_ref_every_epoch && reference) copyWeights(policy.model, reference);
+    await this.callbacks.emit('onEpochEnd');
+  }
+
+  /** Keeps the metrics, and gives them to the trackers. */
+  protected async log(metrics: Metrics): Promise<void> {
+    await this.callbacks.emit('onLog', metrics);
     this.progress.add(this.step, metrics);
     for (const tracker of this.parts.trackers) tracker.log(this.step, metrics);
   }
-
-  private logSamples(batch: TrainingBatch): void {
-    const trackers = this.parts.trackers.filter((tracker) => tracker.logSamples);
-    if (trackers.length === 0) return;
-    const samples = samplesOf(batch, this.parts.tokenizer, { step: this.step + 1, count: this.config.trainer.log_samples });
-    for (const tracker of trackers) tracker.logSamples?.(samples);
-  }
-
-  private showErrors(trajectories: readonly Trajectory[]): void {
-    const errors = trajectories.flatMap(({ error }) => error ?? []);
-    const console = this.parts.trackers.find((tracker) => tracker instanceof ConsoleTracker);
-    if (errors.length > 0) console?.message(`after step ${this.step}: ${errors.length} of ${trajectories.length} environments failed, the first: ${errors[0]}`);
-  }
-
-  private showExample({ promptIds, text, reward }: Trajectory): void {
-    const console = this.parts.trackers.find((tracker) => tracker instanceof ConsoleTracker);
-    const line = (value: string) => JSON.stringify(value.length > 60 ? `${value.slice(0, 59)}…` : value);
-    console?.message(`example after step ${this.step}: ${line(this.parts.tokenizer.decode(promptIds))} → ${line(text)}, reward ${reward}`);
-  }
-}
-
-/** The estimator of the configuration; it lives as long as the trainer, so that it may keep state. */
-function makeEstimator({ trainer: { algorithm } }: Config): AdvantageEstimator {
-  const name = algorithm.advantage_estimator;
-  const takesNormByStd = 'normByStd' in (getAdvantageEstimator(name).options ?? {});
-  return createAdvantageEstimator(name, takesNormByStd ? { normByStd: algorithm.grpo_norm_by_std } : {});
-}
-
-/** (A − μ) / √max(σ², 1e-8) over the batch's tokens, ddof 0. */
-function whiten(advantages: Tensor, mask: Tensor): Tensor {
-  const variance = advantages.var(null, { mask, ddof: 0 });
-  return where(mask, advantages.sub(advantages.mean(null, { mask })).mul(variance.maximum(1e-8).rsqrt()), 0);
-}
-
-function rowSum(values: ArrayLike<number>, row: number, width: number): number {
-  let sum = 0;
-  for (let i = row * width; i < (row + 1) * width; i++) sum += values[i];
-  return sum;
-}
-
-function rowMax(values: ArrayLike<number>, row: number, width: number): number {
-  let max = -Infinity;
-  for (let i = row * width; i < (row + 1) * width; i++) max = Math.max(max, values[i]);
-  return max;
-}
-
-function average(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
 }

@@ -1,11 +1,14 @@
 /** What the models compute before an update, and the update itself. */
 import type { Config, OptimizerConfig } from '../config';
-import { computePolicyLoss, getPolicyLoss, klDivergence, maskedMean, type PolicyLossOptions, reductionDivisors, valueLoss } from '../losses';
+import { ConfigError } from '../errors';
+import { applyOffPolicyCorrection, computePolicyLoss, klDivergence, type LossCorrection, maskedMean, reductionDivisors, valueLoss } from '../losses';
 import { type AdamW, learningRate, type Transformer, type ValueModel } from '../models';
-import { tensor, type Tensor, tidy } from '../tensor';
+import { tensor, type Tensor, tidy, where } from '../tensor';
 import type { Metrics } from '../tracking';
 import { Averages } from './averages';
 import type { TrainingBatch } from './batch';
+import { Coefficients } from './coefficients';
+import { type LossSettings, lossSettings } from './loss_settings';
 
 /** A model and what trains it. */
 export interface Trained<Model> {
@@ -21,17 +24,35 @@ export interface Models {
   reference: Transformer | null;
 }
 
-interface LossAndMetrics {
+export interface LossAndMetrics {
   loss: Tensor;
   metrics: Record<string, Tensor>;
 }
 
-/** The models' view of a batch and their optimization. */
+export interface UpdateOptions {
+  /** Training steps of the whole run: what a falling learning rate goes by. */
+  totalSteps?: number;
+  /** The weights of the KL term and the entropy bonus; default: those of the configuration. */
+  coefficients?: Coefficients;
+}
+
+/** The models' view of a batch and their optimization. A subclass overrides the protected methods. */
 export class Update {
+  private readonly settings: LossSettings;
+  private readonly coefficients: Coefficients;
+  private readonly correction: LossCorrection | undefined;
+
+  /** @throws ConfigError, EstimatorError for options of the loss that are none, and a warm-up that is as long as a run whose rate falls */
   constructor(
-    private readonly config: Config,
-    private readonly models: Models,
-  ) {}
+    protected readonly config: Config,
+    protected readonly models: Models,
+    private readonly options: UpdateOptions = {},
+  ) {
+    this.settings = lossSettings(config);
+    this.coefficients = options.coefficients ?? new Coefficients(config);
+    this.correction = correctionOf(this.settings);
+    for (const part of ['policy', 'critic'] as const) this.checkSchedule(part);
+  }
 
   /**
    * Old log-probs, reference log-probs and values, [B,R] each, computed with the weights as they are: at the first optimizer step the
@@ -44,7 +65,22 @@ export class Update {
     batch.values = critic && this.forward(batch, (ids, start) => critic.model.values(ids, start, { from: batch.shape.promptWidth }));
   }
 
-  /** `update_epochs_per_batch` passes over the batch's minibatches, one optimizer step each: the critic's, then the policy's. */
+  /**
+   * Σ_a π(a)² of the distribution that each response token came from, [B,R].
+   *
+   * With z the logits over the temperature it is exp(lse(2z) − 2·lse(z)), and with ℓ_T the log-probability at temperature T, whatever the token, exp(2·ℓ_T − ℓ_{T/2}): two forward
+   * passes, and no more of the logits in memory than one of them has.
+   */
+  sumSquaredProbs(batch: TrainingBatch): Float32Array {
+    const { model } = this.models.policy;
+    const { temperature } = this.config.generator.sampling_params;
+    return this.forward(batch, (ids, start) => {
+      const at = (value: number) => this.logProbs(model, batch, ids, start, value).logProbs;
+      return at(temperature).mul(2).sub(at(temperature / 2)).exp();
+    });
+  }
+
+  /** `update_epochs_per_batch` passes over the batch's minibatches, in their order, one optimizer step each: the critic's, then the policy's. */
   optimize(batch: TrainingBatch): Metrics {
     const { critic } = this.models;
     const { policy_mini_batch_size, critic_mini_batch_size } = this.config.trainer;
@@ -56,14 +92,12 @@ export class Update {
 
   /** One optimizer step of the policy on rows [from, to). */
   policyStep(batch: TrainingBatch, from = 0, to = batch.rows): Metrics {
-    const { algorithm, policy } = this.config.trainer;
-    const { model, optimizer } = this.models.policy;
-    const options = { maxSeqLen: algorithm.max_seq_len };
+    const { model } = this.models.policy;
+    const options = { ...this.settings.reductionOptions, groupIds: batch.groupIds.slice(from, to) };
     // Of the whole minibatch, so that the sums of its micro-batches add up to its reduction.
-    const divisors = tidy(() => reductionDivisors(batch.tensor('masks', from, to), algorithm.loss_reduction, options).dataSync());
+    const divisors = tidy(() => reductionDivisors(batch.tensor('masks', from, to), this.settings.reduction, options).dataSync());
     const { lr, gradNorm, micro } = this.optimizerStep(
-      optimizer,
-      policy.optimizer_config,
+      'policy',
       batch.ranges(this.microSize, from, to),
       (first, end) => {
         const divisor = tensor(divisors.subarray(first - from, end - from), { shape: [end - first, 1], dtype: 'float32' });
@@ -88,49 +122,51 @@ export class Update {
   }
 
   /** The loss of rows [from, to): the policy loss, the KL term and the entropy bonus, each a masked sum over `divisor`, [B,1]. */
-  private policyLoss(model: Transformer, batch: TrainingBatch, divisor: Tensor, from: number, to: number): LossAndMetrics {
+  protected policyLoss(model: Transformer, batch: TrainingBatch, divisor: Tensor, from: number, to: number): LossAndMetrics {
     const { algorithm } = this.config.trainer;
+    const { perToken, usesEntropy, options } = this.settings;
     const mask = batch.tensor('masks', from, to);
     const { logProbs, entropy } = this.logProbs(model, batch, batch.tensor('ids', from, to), batch.tensor('start', from, to));
+    const advantages = batch.tensor('advantages', from, to);
     const policyLoss = computePolicyLoss(
       algorithm.policy_loss_type,
       {
         logProbs,
         oldLogProbs: batch.tensor('oldLogProbs', from, to),
-        advantages: batch.tensor('advantages', from, to).div(divisor),
+        ...(perToken ? { advantages, divisors: divisor } : { advantages: advantages.div(divisor) }),
         mask,
         rolloutLogProbs: batch.tensor('rolloutLogProbs', from, to),
+        ...(usesEntropy && { entropy }),
+        ...(this.correction && { correction: this.correction }),
       },
-      this.lossOptions(),
+      options,
     );
     const reduce = (perToken: Tensor) => perToken.div(divisor).sum(null, { mask });
     const metrics: Record<string, Tensor> = { policy_loss: policyLoss.loss, entropy: entropy.sum(null, { mask }) };
     for (const [name, value] of Object.entries(policyLoss.metrics)) metrics[`loss_metrics/${name}`] = value;
     let { loss } = policyLoss;
     if (algorithm.use_kl_loss && batch.refLogProbs) {
-      const kl = klDivergence(logProbs, batch.tensor('refLogProbs', from, to), algorithm.kl_estimator_type, mask);
-      loss = loss.add(reduce(kl).mul(algorithm.kl_loss_coef));
+      const kl = this.divergence(logProbs, batch, mask, from, to);
+      loss = loss.add(reduce(kl).mul(this.coefficients.kl));
       metrics.kl = kl.sum();
     }
-    if (algorithm.use_entropy_loss) loss = loss.sub(reduce(entropy).mul(algorithm.entropy_loss_coef));
+    if (algorithm.use_entropy_loss) loss = loss.sub(reduce(entropy).mul(this.coefficients.entropy));
     return { loss, metrics: { ...metrics, final_loss: loss } };
   }
 
-  /** What the configuration says to the policy loss; the divisors are in the advantages, so it is to add up only. */
-  private lossOptions(): PolicyLossOptions {
-    const { algorithm } = this.config.trainer;
-    const given = { epsClipLow: algorithm.eps_clip_low, epsClipHigh: algorithm.eps_clip_high, reduction: 'token_sum' } as const;
-    const options: PolicyLossOptions = algorithm.policy_loss_type === 'dual_clip' ? { ...given, clipRatioC: algorithm.clip_ratio_c } : given;
-    const { options: own } = getPolicyLoss(algorithm.policy_loss_type);
-    return own ? Object.fromEntries(Object.entries(options).filter(([name]) => name in own)) : options;
+  /** KL of each token from the reference, [B,T]. */
+  private divergence(logProbs: Tensor, batch: TrainingBatch, mask: Tensor, from: number, to: number): Tensor {
+    const { ratioWeighted, ...bounds } = this.settings.kl;
+    const kl = klDivergence(logProbs, batch.tensor('refLogProbs', from, to), this.config.trainer.algorithm.kl_estimator_type, mask, bounds);
+    if (!ratioWeighted) return kl;
+    return kl.mul(where(mask, logProbs.sub(batch.tensor('oldLogProbs', from, to)), 0).clamp(-20, 20).exp());
   }
 
   /** One optimizer step of the critic on rows [from, to). */
-  private criticStep({ model, optimizer }: Trained<ValueModel>, batch: TrainingBatch, from: number, to: number): Metrics {
-    const { critic, algorithm } = this.config.trainer;
+  private criticStep({ model }: Trained<ValueModel>, batch: TrainingBatch, from: number, to: number): Metrics {
+    const { algorithm } = this.config.trainer;
     const { lr, gradNorm, micro } = this.optimizerStep(
-      optimizer,
-      critic.optimizer_config,
+      'critic',
       batch.ranges(this.microSize, from, to),
       (first, end) => {
         const mask = batch.tensor('masks', first, end);
@@ -149,12 +185,12 @@ export class Update {
 
   /** One optimizer step whose gradients are the sum over micro-batches; `micro` holds the metrics of each. */
   private optimizerStep(
-    optimizer: AdamW,
-    { lr: full, scheduler, num_warmup_steps }: OptimizerConfig,
+    part: 'policy' | 'critic',
     ranges: Iterable<[from: number, to: number]>,
     compute: (from: number, to: number) => LossAndMetrics,
   ): { lr: number; gradNorm: number; micro: Metrics[] } {
-    const lr = learningRate(optimizer.stepCount, { lr: full, schedule: scheduler, warmupSteps: num_warmup_steps });
+    const { optimizer } = this.models[part]!;
+    const lr = this.learningRate(part, optimizer.stepCount);
     return tidy(() => {
       const parts = Array.from(ranges, ([from, to]) =>
         tidy(() => {
@@ -167,6 +203,29 @@ export class Update {
       const micro = parts.map((metrics) => Object.fromEntries(Object.entries(metrics).map(([name, value]) => [name, value.item()])));
       return { lr, gradNorm, micro };
     });
+  }
+
+  /** The rate of an optimizer step, counted from 0. */
+  protected learningRate(part: 'policy' | 'critic', step: number): number {
+    const { lr, scheduler, num_warmup_steps }: OptimizerConfig = this.config.trainer[part].optimizer_config;
+    return learningRate(step, { lr, schedule: scheduler, warmupSteps: num_warmup_steps, totalSteps: this.optimizerSteps(part) });
+  }
+
+  /** Optimizer steps of the whole run; undefined where nobody said how long it is. */
+  private optimizerSteps(part: 'policy' | 'critic'): number | undefined {
+    const { train_batch_size, update_epochs_per_batch, policy_mini_batch_size, critic_mini_batch_size } = this.config.trainer;
+    const { totalSteps } = this.options;
+    const mini = part === 'policy' ? policy_mini_batch_size : critic_mini_batch_size;
+    return totalSteps && totalSteps * update_epochs_per_batch * Math.ceil(train_batch_size / mini);
+  }
+
+  private checkSchedule(part: 'policy' | 'critic'): void {
+    const { scheduler, num_warmup_steps } = this.config.trainer[part].optimizer_config;
+    const total = this.optimizerSteps(part);
+    if (this.models[part] === null || scheduler === 'constant_with_warmup' || total === undefined || num_warmup_steps < total) return;
+    throw new ConfigError(
+      `trainer.${part}.optimizer_config.num_warmup_steps: expected fewer than the ${total} optimizer steps of the run (the rate falls behind them: ${scheduler}), got ${num_warmup_steps}`,
+    );
   }
 
   private get microSize(): number {
@@ -182,8 +241,8 @@ export class Update {
     return averages.result();
   }
 
-  private logProbs(model: Transformer, batch: TrainingBatch, ids: Tensor, start: Tensor) {
-    return model.logProbs(ids, start, { from: batch.shape.promptWidth, temperature: this.config.generator.sampling_params.temperature });
+  private logProbs(model: Transformer, batch: TrainingBatch, ids: Tensor, start: Tensor, temperature = this.config.generator.sampling_params.temperature) {
+    return model.logProbs(ids, start, { from: batch.shape.promptWidth, temperature });
   }
 
   /** `compute` on `micro_forward_batch_size_per_gpu` rows at a time: [B,R]. */
@@ -198,4 +257,12 @@ export class Update {
     }
     return result;
   }
+}
+
+function correctionOf({ correction: options }: LossSettings): LossCorrection | undefined {
+  if (options === null) return undefined;
+  return ({ losses, ...inputs }) => {
+    const { loss, mask, metrics } = applyOffPolicyCorrection(losses, inputs, options);
+    return { losses: loss, mask, metrics };
+  };
 }

@@ -56,25 +56,49 @@ describe('defaults', () => {
     expect(config.trainer.critic).toEqual({ model: null, optimizer_config: { ...optimizer, lr: 5e-6 } });
     expect(config.trainer.algorithm).toEqual({
       advantage_estimator: 'grpo',
-      kl_ctrl: { type: 'fixed' },
+      advantage_options: {},
+      reward_components: [],
+      kl_ctrl: { type: 'fixed', kl_target: 0.1, horizon: 10_000 },
       kl_estimator_type: 'k3',
       use_kl_in_reward: false,
       use_kl_loss: true,
       kl_loss_coef: 0.001,
       use_entropy_loss: false,
       entropy_loss_coef: 0.01,
+      entropy_ctrl: { type: 'fixed', target: 0.2, delta: 0.005, min: 0, max: 1 },
       advantage_batch_normalize: false,
       policy_loss_type: 'regular',
-      loss_reduction: 'token_mean',
+      policy_loss_options: {},
+      loss_reduction: null,
       grpo_norm_by_std: true,
       zero_variance_filter: false,
       lambd: 1,
       gamma: 1,
-      eps_clip_low: 0.2,
-      eps_clip_high: 0.2,
+      eps_clip_low: null,
+      eps_clip_high: null,
       clip_ratio_c: 3,
       value_clip: 0.2,
       max_seq_len: null,
+      dynamic_sampling: { type: null, max_sample_batches: 30, min_replace_ratio: 0.3 },
+      off_policy_correction: {
+        tis_ratio_type: null,
+        token_tis_ratio_clip_high: 2,
+        sequence_tis_ratio_clip_high: 5,
+        sequence_mask_metric: null,
+        product_mask_low: 0.5,
+        product_mask_high: 2,
+        geo_mask_low: 0.99,
+        geo_mask_high: 1.01,
+        outlier_token_is_threshold_low: null,
+        outlier_token_is_threshold_high: null,
+        token_mask_is_threshold_low: null,
+        token_mask_is_threshold_high: null,
+      },
+      sapo: { tau_pos: 1, tau_neg: 1.05 },
+      clip_cov: { clip_ratio: 0.0002, clip_cov_lb: 1, clip_cov_ub: 5 },
+      kl_cov: { kl_cov_frac: 0.2, ppo_kl_coef: 1 },
+      cispo: { cispo_eps_clip_low: 1, cispo_eps_clip_high: 4, anchor: 'old' },
+      dppo: { dppo_type: 'binary_tv', delta_low: 0.2, delta_high: 0.2 },
     });
     expect(config.generator).toEqual({
       n_samples_per_prompt: 5,
@@ -241,10 +265,11 @@ describe('keys that do not exist', () => {
     ['trainer.seed.x=1', 'trainer.seed.x: unknown key.'],
     ['constructor=1', 'constructor: unknown key. Below the top there are: data, trainer, generator, environment'],
     ['__proto__.polluted=1', '__proto__.polluted: unknown key.'],
-    ['trainer.dump_data_batch=true', 'trainer.dump_data_batch is known but not supported yet'],
-    ['trainer.algorithm.dynamic_sampling.type=filter', 'trainer.algorithm.dynamic_sampling.type is known but not supported yet'],
     ['generator.async_engine=true', 'generator.async_engine is known but not supported yet'],
-    ['trainer.algorithm.kl_ctrl.type=adaptive', "trainer.algorithm.kl_ctrl.type: 'adaptive' is known but not supported yet"],
+    ['trainer.algorithm.use_tis=true', 'trainer.algorithm.use_tis has made room for trainer.algorithm.off_policy_correction.tis_ratio_type=token'],
+    ['trainer.algorithm.advantage_options.grpo.epsilon=1', 'trainer.algorithm.advantage_options.grpo.epsilon: unknown key.'],
+    ['trainer.algorithm.advantage_options.__proto__=1', 'trainer.algorithm.advantage_options.__proto__: unknown key.'],
+    ['trainer.algorithm.advantage_options.=1', 'trainer.algorithm.advantage_options.: unknown key.'],
   ])('%s', (override, message) => {
     expect(errorOf(() => overridden(override))).toContain(`command line: ${message}`);
     expect(({} as Record<string, unknown>).polluted).toBeUndefined();
@@ -269,8 +294,8 @@ describe('values of the wrong type or range', () => {
     ['trainer.policy.optimizer_config.lr=0', 'trainer.policy.optimizer_config.lr: expected a number above 0, got 0'],
     ['trainer.policy.optimizer_config.adam_betas=[0.9]', 'adam_betas: expected two numbers from 0 to below 1, got [0.9]'],
     ['trainer.policy.optimizer_config.adam_betas=[0.9, 1]', 'adam_betas[1]: expected a number from 0 to below 1, got 1'],
-    ['trainer.algorithm.loss_reduction=mean', 'expected one of token_mean, sequence_mean, seq_mean_token_sum_norm, got "mean"'],
-    ['trainer.algorithm.kl_estimator_type=k4', 'trainer.algorithm.kl_estimator_type: expected one of k1, k2, k3, abs, got "k4"'],
+    ['trainer.algorithm.loss_reduction=mean', 'expected one of token_mean, token_mean_legacy, sequence_mean, seq_mean_token_sum, seq_mean_token_sum_norm, prompt_mean, token_sum, got "mean"'],
+    ['trainer.algorithm.kl_estimator_type=k4', 'trainer.algorithm.kl_estimator_type: expected one of k1, abs, k2, k3, k1+, k2+, k3+, got "k4"'],
     ['trainer.algorithm.gamma=.nan', 'trainer.algorithm.gamma: expected a number from 0 to 1, got NaN'],
     ['trainer.policy.optimizer_config.max_grad_norm=.inf', 'max_grad_norm: expected a number above 0, got Infinity'],
     ['generator.sampling_params.temperature=0', 'generator.sampling_params.temperature: expected a number above 0, got 0'],
@@ -282,6 +307,23 @@ describe('values of the wrong type or range', () => {
     const error = errorOf(() => overridden(override));
     expect(error).toMatch(/^command line: /);
     expect(error).toContain(message);
+  });
+});
+
+describe('mappings of options', () => {
+  const key = 'trainer.algorithm.advantage_options';
+
+  test('take any name, one by one or together, later ones over earlier ones, and the origin of each is known', () => {
+    const file = yamlFile('trainer:\n  algorithm:\n    advantage_options:\n      epsilon: 1e-4\n      convention: trl\n');
+    const { config, provenance } = loadConfig({ file, overrides: [`${key}.epsilon=1e-5`, `${key}={ddof: 0}`] });
+    expect(config.trainer.algorithm.advantage_options).toEqual({ epsilon: 1e-5, convention: 'trl', ddof: 0 });
+    expect(['epsilon', 'convention', 'ddof'].map((name) => provenance.get(`${key}.${name}`))).toEqual(['command line', `${file}:5`, 'command line']);
+    expect(provenance.get(key)).toBe('default');
+  });
+
+  test('take values of any kind, and are mappings', () => {
+    expect(overridden(`${key}.weights=[1, 2]`).trainer.algorithm.advantage_options).toEqual({ weights: [1, 2] });
+    expect(errorOf(() => overridden(`${key}=3`))).toContain(`${key}: expected a mapping of options, got 3`);
   });
 });
 

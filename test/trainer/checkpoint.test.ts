@@ -41,7 +41,7 @@ const state = (globalStep: number): TrainerState => ({
   data: { epoch: 1, batch: 2, seed: 0, batchSize: 8, size: 64 },
   dataset: 'abc',
   seed: 0,
-  klController: { value: 0.1 },
+  coefficients: { kl: { value: 0.1 }, entropy: { coefficient: 0.01, isLow: true } },
   evaluationPending: false,
   estimator: { name: 'spo', state: { prompts: { a: [0.5, 2] } } },
   history: [{ step: 0, 'eval/all/avg_score': 0.1 + 0.2 }, { step: 1, a: NaN, b: -Infinity, c: -0, d: 1e-300, e: 5e-324 }],

@@ -105,7 +105,7 @@ describe('null', () => {
     const earlier = join(folder, 'checkpoints/earlier_run_1');
     expect(output).toContain(`3 checkpoints (steps 1 to 3) of an earlier run, and its metrics are now in ${earlier}\n`);
     expect(checkpoints(folder)).toEqual(['earlier_run_1', 'global_step_2', 'latest_ckpt_global_step.txt']);
-    expect(readdirSync(earlier).sort()).toEqual(['global_step_1', 'global_step_2', 'global_step_3', 'latest_ckpt_global_step.txt', 'learning_curve.html', 'metrics.jsonl']);
+    expect(readdirSync(earlier).sort()).toEqual(['config.json', 'global_step_1', 'global_step_2', 'global_step_3', 'latest_ckpt_global_step.txt', 'learning_curve.html', 'metrics.jsonl', 'samples.jsonl']);
     expect(readFileSync(join(earlier, 'global_step_3/policy/model.safetensors'))).toEqual(before);
     expect(stepsIn(join(earlier, 'metrics.jsonl'))).toEqual([1, 2, 3]);
     expect((await start(folder, overrides))?.steps).toBe(2);

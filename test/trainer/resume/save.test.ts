@@ -33,7 +33,7 @@ const state = (globalStep: number, seed: number): TrainerState => ({
   data: { epoch: 0, batch: 2, seed, batchSize: 8, size: 64 },
   dataset: 'abc',
   seed,
-  klController: null,
+  coefficients: { kl: { value: 0.001 }, entropy: null },
   evaluationPending: false,
   estimator: { name: 'spo', state: { prompts: { a: [0.5, 2] } } },
   history: [{ step: 1, a: seed }],

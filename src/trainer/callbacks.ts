@@ -1,0 +1,102 @@
+/** Callbacks: what others do at the events of a run, and what they may ask of it. */
+import type { Config } from '../config';
+import { ConfigError, didYouMean, showValue } from '../errors';
+import type { Metrics } from '../tracking';
+import type { TrainingResult } from './trainer';
+
+/** A run as a callback sees it. What it asks for happens behind the step that is under way; an end asked for before the first step comes before it. */
+export interface RunContext {
+  readonly config: Config;
+  /** Training steps done. */
+  readonly step: number;
+  /** The epoch, from 0, that the next prompts come from. */
+  readonly epoch: number;
+  /** Training steps that the run takes at most. */
+  readonly totalSteps: number;
+  /** Asks for a checkpoint. */
+  save(): void;
+  /** Asks for an evaluation; without validation data nothing happens. */
+  evaluate(): void;
+  /** Asks for the end of the run, with a last evaluation and checkpoint where the configuration has these. */
+  stop(): void;
+}
+
+type Answer = void | Promise<void>;
+
+/** Each method is called, and waited for, at its event; an error ends the run. */
+export interface TrainerCallback {
+  onTrainBegin?(run: RunContext): Answer;
+  onTrainEnd?(run: RunContext, result: TrainingResult): Answer;
+  onEpochBegin?(run: RunContext): Answer;
+  /** The last batch of an epoch has been trained on. */
+  onEpochEnd?(run: RunContext): Answer;
+  onStepBegin?(run: RunContext): Answer;
+  /** @param metrics of the step; what is added is logged */
+  onStepEnd?(run: RunContext, metrics: Metrics): Answer;
+  /** @param metrics of the evaluation; what is added is logged */
+  onEvaluate?(run: RunContext, metrics: Metrics): Answer;
+  /** @param folder the checkpoint that was written */
+  onSave?(run: RunContext, folder: string): Answer;
+  /** @param metrics what the trackers are about to get, which may be changed */
+  onLog?(run: RunContext, metrics: Metrics): Answer;
+}
+
+const events = ['onTrainBegin', 'onTrainEnd', 'onEpochBegin', 'onEpochEnd', 'onStepBegin', 'onStepEnd', 'onEvaluate', 'onSave', 'onLog'] as const;
+type Event = (typeof events)[number];
+type Arguments<E extends Event> = Parameters<NonNullable<TrainerCallback[E]>> extends [RunContext, ...infer Rest] ? Rest : never;
+
+/** The callbacks of a run, and what they have asked for. */
+export class Callbacks {
+  private readonly wanted = new Set<'save' | 'evaluate' | 'stop'>();
+  private readonly context: RunContext;
+
+  /** @throws ConfigError for what is no callback, and a method `on…` that is no event */
+  constructor(
+    private readonly callbacks: readonly TrainerCallback[],
+    state: { config: Config; totalSteps: number; step: () => number; epoch: () => number },
+  ) {
+    callbacks.forEach(check);
+    const { wanted } = this;
+    this.context = {
+      config: state.config,
+      totalSteps: state.totalSteps,
+      get step() {
+        return state.step();
+      },
+      get epoch() {
+        return state.epoch();
+      },
+      save: () => void wanted.add('save'),
+      evaluate: () => void wanted.add('evaluate'),
+      stop: () => void wanted.add('stop'),
+    };
+  }
+
+  async emit<E extends Event>(event: E, ...rest: Arguments<E>): Promise<void> {
+    for (const callback of this.callbacks) {
+      const method = callback[event] as ((run: RunContext, ...rest: unknown[]) => Answer) | undefined;
+      await method?.call(callback, this.context, ...rest);
+    }
+  }
+
+  /** Whether the end was asked for. */
+  get stops(): boolean {
+    return this.wanted.has('stop');
+  }
+
+  /** Whether `request` was made since it was last taken. */
+  take(request: 'save' | 'evaluate'): boolean {
+    return this.wanted.delete(request);
+  }
+}
+
+function check(callback: unknown): void {
+  if (typeof callback !== 'object' || callback === null) throw new ConfigError(`callbacks: expected objects with methods ${events.join(', ')}, got ${showValue(callback)}`);
+  const names = new Set<string>();
+  for (let at: object | null = callback; at !== null && at !== Object.prototype; at = Object.getPrototypeOf(at) as object | null) Object.getOwnPropertyNames(at).forEach((name) => names.add(name));
+  for (const name of names) {
+    if (!/^on[A-Z]/.test(name) || (events as readonly string[]).includes(name)) continue;
+    const nearest = didYouMean(name, events);
+    throw new ConfigError(`callbacks: '${name}' is no event.${nearest === null ? '' : ` Did you mean '${nearest}'?`} Events: ${events.join(', ')}`);
+  }
+}

@@ -1,0 +1,68 @@
+/** The weights of the KL term and of the entropy bonus over a run, fixed or adaptive. */
+import type { Config } from '../config';
+import { AdaptiveEntropyCoefficient, AdaptiveKlController, createKlController, type KlController } from '../losses';
+
+/** What a checkpoint keeps of them; plain JSON. */
+export interface CoefficientsState {
+  kl: { value: number };
+  /** null where it is fixed. */
+  entropy: { coefficient: number; isLow: boolean } | null;
+}
+
+/** What a step measured. */
+export interface Measured {
+  /** Divergence of the policy from the reference, a mean over tokens. */
+  kl?: number;
+  /** The sequences that it was measured over. */
+  sequences: number;
+  /** Entropy of the policy, a mean over tokens. */
+  entropy?: number;
+}
+
+export class Coefficients {
+  private readonly adaptiveEntropy: AdaptiveEntropyCoefficient | null;
+  private readonly fixedEntropy: number;
+
+  constructor(
+    { trainer: { algorithm } }: Config,
+    private readonly klController: KlController = klControllerOf(algorithm),
+  ) {
+    const { entropy_ctrl, entropy_loss_coef } = algorithm;
+    const { target: entropy, delta, min, max } = entropy_ctrl;
+    this.adaptiveEntropy =
+      entropy_ctrl.type === 'adaptive' ? new AdaptiveEntropyCoefficient({ coefficient: entropy_loss_coef, target: entropy, delta, min, max }) : null;
+    this.fixedEntropy = entropy_loss_coef;
+  }
+
+  /** The weight of the KL term. */
+  get kl(): number {
+    return this.klController.value;
+  }
+
+  /** The weight of the entropy bonus. */
+  get entropy(): number {
+    return this.adaptiveEntropy?.value ?? this.fixedEntropy;
+  }
+
+  /** Moves those that are adaptive, after a step. */
+  update({ kl, sequences, entropy }: Measured): void {
+    if (kl !== undefined) this.klController.update(kl, sequences);
+    if (entropy !== undefined) this.adaptiveEntropy?.update(entropy);
+  }
+
+  state(): CoefficientsState {
+    return { kl: this.klController.state(), entropy: this.adaptiveEntropy?.state() ?? null };
+  }
+
+  /** @throws EstimatorError for a state that is none */
+  restore({ kl, entropy }: CoefficientsState): void {
+    // A fixed one is the configuration's, which may have changed.
+    if (this.klController instanceof AdaptiveKlController) this.klController.restore(kl);
+    if (entropy !== null) this.adaptiveEntropy?.restore(entropy);
+  }
+}
+
+function klControllerOf({ kl_ctrl, kl_loss_coef }: Config['trainer']['algorithm']): KlController {
+  const { type, kl_target, horizon } = kl_ctrl;
+  return createKlController({ type, coefficient: kl_loss_coef, target: kl_target, horizon });
+}
