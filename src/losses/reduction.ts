@@ -2,7 +2,7 @@
 import { type GroupIds, Groups } from '../advantages/groups';
 import { EstimatorError, showValue } from '../errors';
 import { type DType, full, type Tensor, where } from '../tensor';
-import { checkChoice, checkNumber, checkSameShape } from './check';
+import { checkChoice, checkNumber, checkRows, checkSameShape } from './check';
 
 /** The names of `trainer.algorithm.loss_reduction`, and further ones. */
 export const lossReductions = [
@@ -50,6 +50,7 @@ export interface ReductionOptions {
  */
 export function reductionDivisors(mask: Tensor, mode: LossReduction, options: ReductionOptions = {}, dtype: DType = 'float32'): Tensor {
   const { maxSeqLen = null, totalTokens = null, totalRows = null, scale = 1, countEpsilon = 0, emptyRows = 'count' } = options;
+  checkRows(mode, 'mask', mask);
   checkNumber(mode, 'scale', scale, Number.MIN_VALUE);
   checkNumber(mode, 'countEpsilon', countEpsilon, 0);
   checkChoice(mode, 'emptyRows', emptyRows, ['count', 'leave_out']);

@@ -1,7 +1,7 @@
 /** The loss of the critic. */
 import { unpackRows } from '../advantages/packed';
 import { type RowOffsets, type Tensor, where } from '../tensor';
-import { checkNumber, checkSameShape } from './check';
+import { checkNumber, checkRows, checkSameShape } from './check';
 import { type LossReduction, meanOver, reduceLoss, type ReductionOptions } from './reduction';
 
 export interface ValueLossInputs {
@@ -39,6 +39,7 @@ export interface ValueLossOptions extends ReductionOptions {
 export function valueLoss(given: ValueLossInputs | PackedValueLossInputs, options: ValueLossOptions = {}): { loss: Tensor; clipFraction: Tensor } {
   const { valueClip = null, reduction = 'sequence_mean', ...rest } = options;
   const inputs = inputsOf(given);
+  checkRows('valueLoss', 'values', inputs.values);
   checkSameShape('valueLoss', { ...inputs });
   const { mask } = inputs;
   const valid = mask.notEqual(0);
