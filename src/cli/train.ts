@@ -14,11 +14,11 @@ ${loadHelp}`,
 
   async run(argv) {
     if (argv.length === 0) throw new UsageError('train: expected -c FILE and key=value …');
-    const options = { config: { type: 'string', short: 'c' }, ...loadOption } as const;
+    const options = { config: { type: 'string', short: 'c' }, 'print-config': { type: 'boolean' }, ...loadOption } as const;
     const { values, positionals } = parseCommandLine({ args: argv, options, allowPositionals: true });
     await loadModules(values.load);
     // Loaded here, so that no other command waits for the trainer and the native addon.
     const { main } = require('../trainer/experiment') as typeof import('../trainer/experiment');
-    await main([...(values.config === undefined ? [] : ['-c', values.config]), ...positionals]);
+    await main([...(values.config === undefined ? [] : ['-c', values.config]), ...(values['print-config'] ? ['--print-config'] : []), ...positionals]);
   },
 };

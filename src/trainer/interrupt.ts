@@ -12,8 +12,10 @@ export class Interrupt {
   private readonly listeners = { SIGINT: () => this.hear('SIGINT'), SIGTERM: () => this.hear('SIGTERM') };
   private listens = true;
   private heard: InterruptSignal | null = null;
+  /** A run that waits, for an environment say, has no handle of its own: without one Node would end the process as if all were done. */
+  private readonly handle = setInterval(() => undefined, 2 ** 30);
 
-  /** Listens until `remove`. */
+  /** Listens until the first signal, or until `remove`. */
   constructor() {
     for (const signal of SIGNALS) process.on(signal, this.listeners[signal]);
   }
@@ -35,7 +37,7 @@ export class Interrupt {
     await new Promise((resolve) => setImmediate(resolve));
     if (!this.requested || !this.listens) return;
     await new Promise((resolve) => setTimeout(resolve, SAME_PRESS));
-    this.remove();
+    this.stopListening();
   }
 
   /** `turn`. @throws Interrupted where a signal asks to end */
@@ -45,6 +47,11 @@ export class Interrupt {
   }
 
   remove(): void {
+    clearInterval(this.handle);
+    this.stopListening();
+  }
+
+  private stopListening(): void {
     this.listens = false;
     for (const signal of SIGNALS) process.off(signal, this.listeners[signal]);
   }
@@ -54,5 +61,7 @@ export class Interrupt {
     this.heard = signal;
     const name = signal === 'SIGINT' ? 'Ctrl-C' : signal;
     process.stderr.write(`\n${name}: ending after this step; once more ends at once\n`);
+    // Where the run waits, no turn comes.
+    setTimeout(() => this.stopListening(), SAME_PRESS).unref();
   }
 }

@@ -118,7 +118,7 @@ export abstract class TrainingSteps {
       showSamples(this.parts, this.step + 1, batch);
       // Their rewards count in the baselines of the others, as in SkyRL.
       if (generator.apply_overlong_filtering) batch.keepStopped();
-      const updateMetrics = timing.time('train_critic_and_policy', () => this.update.optimize(batch));
+      const updateMetrics = await timing.timeAsync('train_critic_and_policy', () => this.update.optimizeWithPauses(batch, async () => this.interrupt?.turn()));
       checkConvergence(this.step + 1, updateMetrics);
       this.coefficients.update({ kl: klMetrics['loss/avg_kl'], sequences: batch.rows, entropy: updateMetrics['policy/policy_entropy'] });
       if (trainer.dump_data_batch) dumpBatch(exportFolder(this.config), this.step + 1, batch, processed, (ids) => this.parts.tokenizer.decode(ids));

@@ -82,12 +82,28 @@ export class Update {
 
   /** `update_epochs_per_batch` passes over the batch's minibatches, in their order, one optimizer step each: the critic's, then the policy's. */
   optimize(batch: TrainingBatch): Metrics {
+    const steps = this.updates(batch);
+    for (;;) {
+      const { done, value } = steps.next();
+      if (done) return value;
+    }
+  }
+
+  /** The same, with a pause behind each optimizer step, in which the process hears what it is told. */
+  async optimizeWithPauses(batch: TrainingBatch, pause: () => Promise<void>): Promise<Metrics> {
+    const steps = this.updates(batch);
+    for (;;) {
+      const { done, value } = steps.next();
+      if (done) return value;
+      await pause();
+    }
+  }
+
+  private *updates(batch: TrainingBatch): Generator<void, Metrics> {
     const { critic } = this.models;
     const { policy_mini_batch_size, critic_mini_batch_size } = this.config.trainer;
-    return {
-      ...(critic && this.passes(batch, critic_mini_batch_size, (from, to) => this.criticStep(critic, batch, from, to))),
-      ...this.passes(batch, policy_mini_batch_size, (from, to) => this.policyStep(batch, from, to)),
-    };
+    const ofCritic = critic && (yield* this.passes(batch, critic_mini_batch_size, (from, to) => this.criticStep(critic, batch, from, to)));
+    return { ...ofCritic, ...(yield* this.passes(batch, policy_mini_batch_size, (from, to) => this.policyStep(batch, from, to))) };
   }
 
   /** One optimizer step of the policy on rows [from, to). */
@@ -232,11 +248,14 @@ export class Update {
     return this.config.trainer.micro_train_batch_size_per_gpu;
   }
 
-  private passes(batch: TrainingBatch, miniBatchPrompts: number, step: (from: number, to: number) => Metrics): Metrics {
+  private *passes(batch: TrainingBatch, miniBatchPrompts: number, step: (from: number, to: number) => Metrics): Generator<void, Metrics> {
     const { trainer, generator } = this.config;
     const averages = new Averages();
     for (let epoch = 0; epoch < trainer.update_epochs_per_batch; epoch++) {
-      for (const [from, to] of batch.ranges(miniBatchPrompts * generator.n_samples_per_prompt)) averages.add(step(from, to));
+      for (const [from, to] of batch.ranges(miniBatchPrompts * generator.n_samples_per_prompt)) {
+        averages.add(step(from, to));
+        yield;
+      }
     }
     return averages.result();
   }

@@ -23,6 +23,12 @@ async function vantage(...argv: string[]): Promise<{ code: number; out: string; 
   }
 }
 
+test('train --print-config shows what would run, and runs nothing', async () => {
+  const { code, out } = await vantage('train', '-c', join(__dirname, '../../examples/max4/config.yaml'), '--print-config', 'trainer.seed=7');
+  expect(code).toBe(0);
+  expect(out).toContain("seed: 7 # command line");
+});
+
 test('--help, --version and the help of a command', async () => {
   const help = await vantage('--help');
   for (const name of ['prepare', 'train', 'compare', 'report', 'export', 'list']) {

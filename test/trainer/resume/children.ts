@@ -9,6 +9,8 @@ export const root = join(__dirname, '../../..');
 export interface ChildOptions {
   overrides?: readonly string[];
   env?: Record<string, string>;
+  /** Default `child.ts`. */
+  script?: string;
   /** What is done with the process while it runs. */
   meanwhile?: (child: Child) => Promise<void>;
 }
@@ -27,8 +29,8 @@ export interface Ended {
 }
 
 /** Runs `child.ts` on the configuration of a folder. */
-export async function runChild(folder: string, { overrides = [], env = {}, meanwhile }: ChildOptions = {}): Promise<Ended> {
-  const argv = ['--import', 'tsx', join(__dirname, 'child.ts'), folder, ...overrides];
+export async function runChild(folder: string, { overrides = [], env = {}, script = 'child.ts', meanwhile }: ChildOptions = {}): Promise<Ended> {
+  const argv = ['--import', 'tsx', join(__dirname, script), folder, ...overrides];
   const child = spawn(process.execPath, argv, { cwd: root, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (text: Buffer) => (output += text.toString()));

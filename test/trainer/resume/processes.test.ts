@@ -64,3 +64,18 @@ it('a second signal ends it at once, in the middle of a step, and what was saved
   expect((await runChild(folder, { overrides })).code).toBe(0);
   expect(remains(folder)).toEqual(whole);
 }, 120_000);
+
+it('a run whose environment never answers waits for it, and ends with the second signal', async () => {
+  const folder = folderWithConfig();
+  const meanwhile = async ({ kill, output, until }: Child): Promise<void> => {
+    await until(() => output().includes('asked'));
+    await sleep(500);
+    kill('SIGINT');
+    await until(() => output().includes('Ctrl-C'));
+    await sleep(500);
+    kill('SIGINT');
+  };
+  const { code, signal, output } = await runChild(folder, { script: 'waiting.ts', meanwhile });
+  expect([code, signal]).toEqual([null, 'SIGINT']);
+  expect(output).toContain('Ctrl-C: ending after this step; once more ends at once');
+}, 60_000);
