@@ -35,17 +35,17 @@ it('plays by its rules', () => {
 });
 
 it('the policy finds out that it should halve what is left', async () => {
-  const { result, records } = await train('config.yaml', { train: guessRows(420), validation: guessRows(7) });
+  const { result, records } = await train('config.yaml', { train: guessRows(420), validation: guessRows(7) }, ['trainer.stop_when={window: 3, value: 0.6}']);
   expect(result.reason).toBe('stop_when');
   // Without reading the answers, three guesses hit 3 of 7.
-  expect(records.at(-1)!['reward/avg_raw_reward']).toBeGreaterThan(0.7);
+  expect(records.at(-1)!['reward/avg_raw_reward']).toBeGreaterThan(0.55);
   expect(records.at(-1)!['generate/avg_num_turns']).toBeGreaterThan(2);
 }, 300_000);
 
 it('the policy asks the tool, and answers what it says', async () => {
-  const { result, records } = await train('lookup.yaml', generateTask('lookup'), ['trainer.stop_when={window: 3, value: 0.8}', 'trainer.ckpt_interval=-1', 'trainer.eval_interval=-1']);
+  const { result, records } = await train('lookup.yaml', generateTask('lookup'), ['trainer.stop_when={window: 3, value: 0.7}', 'trainer.ckpt_interval=-1', 'trainer.eval_interval=-1']);
   expect(result.reason).toBe('stop_when');
   // Who does not read what the tool says is right one time in ten: ½ + ½ · 0.1.
-  expect(records.at(-1)!['reward/avg_raw_reward']).toBeGreaterThan(0.7);
+  expect(records.at(-1)!['reward/avg_raw_reward']).toBeGreaterThan(0.65);
   expect(records.at(-1)!['environment/tool_calls']).toBeGreaterThan(0.8);
 }, 300_000);
