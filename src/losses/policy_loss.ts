@@ -1,6 +1,7 @@
 /** What a policy loss is, and the registry that `trainer.algorithm.policy_loss_type` names entries of. */
 import { unpackRows } from '../advantages/packed';
 import { EstimatorError, showValue } from '../errors';
+import { checkNames } from '../options';
 import { type RegisterOptions, Registry } from '../registry';
 import { type RowOffsets, Tensor } from '../tensor';
 import { checkSameShape } from './check';
@@ -108,13 +109,17 @@ export function listPolicyLosses(): string[] {
   return policyLosses.list();
 }
 
+const inputNames = [
+  'logProbs', 'oldLogProbs', 'advantages', 'mask', 'rolloutLogProbs', 'refLogProbs', 'weights', 'entropy', 'correction', 'divisors', 'rowOffsets',
+];
+
 /**
  * Computes a registered policy loss, its inputs and its result checked. Packed rows give the same loss, metrics and gradient, to the bit, as the same rows padded.
- * @throws RegistryError for an unknown name; EstimatorError for inputs whose shapes differ and a result that is none
+ * @throws RegistryError for an unknown name; EstimatorError for unknown inputs, inputs whose shapes differ and a result that is none
  */
 export function computePolicyLoss(name: string, given: PolicyLossInputs | PackedPolicyLossInputs, options: PolicyLossOptions = {}): PolicyLossResult {
   const operation = `policy loss '${name}'`;
-  if (typeof given !== 'object' || given === null) throw new EstimatorError(`${operation}: expected inputs {logProbs, oldLogProbs, advantages, mask, …}, got ${showValue(given)}`);
+  checkNames(operation, 'input', given, inputNames);
   const inputs = inputsOf(operation, given);
   const { logProbs, oldLogProbs, advantages, mask, rolloutLogProbs, refLogProbs, entropy, weights, correction, divisors } = inputs;
   const optional = { rolloutLogProbs, refLogProbs, entropy };
