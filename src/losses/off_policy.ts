@@ -34,6 +34,7 @@ export interface RolloutCorrection {
  */
 export function rolloutCorrection(inputs: OffPolicyInputs, options: RolloutCorrectionOptions = {}): RolloutCorrection {
   const who = 'rolloutCorrection';
+  checkObject(who, 'input', inputs, ['oldLogProbs', 'rolloutLogProbs', 'mask']);
   const defaults: RolloutSettings = { weights: null, rules: [], rejection: {}, epsilon: 0, countMaskedRows: false };
   const { weights, rules, rejection, epsilon, countMaskedRows } = resolveOptions(who, defaults, options, { presets: statisticsPresets });
   const counting = { convention: options.convention, epsilon, countMaskedRows };

@@ -4,7 +4,7 @@ import { EstimatorError, showValue } from '../errors';
 import { checkNames } from '../options';
 import { type RegisterOptions, Registry } from '../registry';
 import { type RowOffsets, Tensor } from '../tensor';
-import { checkSameShape } from './check';
+import { checkSameShape, checkTensor } from './check';
 import type { PolicyLossOptions } from './options';
 
 export interface PolicyLossInputs {
@@ -125,9 +125,10 @@ export function computePolicyLoss(name: string, given: PolicyLossInputs | Packed
   const optional = { rolloutLogProbs, refLogProbs, entropy };
   const present = Object.fromEntries(Object.entries(optional).filter((entry): entry is [string, Tensor] => entry[1] !== undefined));
   checkSameShape(operation, { logProbs, oldLogProbs, advantages, mask, ...present });
+  for (const [key, value] of Object.entries({ weights, divisors })) if (value) checkTensor(operation, key, value);
   if (weights && !(weights.ndim === 2 && weights.shape[1] === 1 && weights.shape[0] === logProbs.shape[0])) checkSameShape(operation, { logProbs, weights });
-  if (divisors && !(divisors instanceof Tensor && divisors.ndim === 2 && divisors.shape[1] === 1 && divisors.shape[0] === logProbs.shape[0])) {
-    throw new EstimatorError(`${operation}: divisors: expected a Tensor of shape [${logProbs.shape[0]},1], got ${divisors instanceof Tensor ? `one of shape [${divisors.shape.join(',')}]` : showValue(divisors)}`);
+  if (divisors && !(divisors.ndim === 2 && divisors.shape[1] === 1 && divisors.shape[0] === logProbs.shape[0])) {
+    throw new EstimatorError(`${operation}: divisors: expected a Tensor of shape [${logProbs.shape[0]},1], got one of shape [${divisors.shape.join(',')}]`);
   }
   if (correction !== undefined && typeof correction !== 'function') throw new EstimatorError(`${operation}: correction: expected a function, got ${showValue(correction)}`);
   const result: unknown = new (getPolicyLoss(name))().computeLoss(inputs, options);

@@ -28,7 +28,7 @@ interface Case {
 function cases(file: string, keep: (each: Case) => boolean = () => true): Case[] {
   const path = join(folder, file);
   if (existsSync(path)) return (JSON.parse(readFileSync(path, 'utf8')) as Case[]).filter(keep);
-  console.warn(`skipped: ${file} (../shared/fixtures is missing)`);
+  console.warn(`skipped: ${file} (../shared/fixtures is not here)`);
   return [];
 }
 
