@@ -2,7 +2,7 @@
 import { commonDefaults, commonRules, presetsOf, type CommonOptions, type Convention } from './conventions';
 import { EstimatorError, showValue, VantageError } from '../errors';
 import { checkTensor } from '../losses/check';
-import { checkNames, resolveOptions, type Rule } from '../options';
+import { checkNames, checkObject, resolveOptions, type Rule } from '../options';
 import { evaluate, scan, tensor, Tensor, tidy, where, type RowOffsets, type TensorData } from '../tensor';
 import { isFloating } from '../tensor/dtype';
 import { formatShape, sameShape } from '../tensor/shape';
@@ -93,7 +93,7 @@ export function computeAdvantages(estimator: string | AdvantageEstimator, inputs
     }
     const { name, common } = created.get(estimator) ?? { name: estimator.constructor.name, common: {} };
     const who = `advantage estimator '${name}'`;
-    if (typeof options !== 'object' || options === null) throw new EstimatorError(`${who}: expected options, got ${showValue(options)}`);
+    checkObject(who, 'option', options);
     const stray = Object.keys(options).find((key) => !commonNames.includes(key) && options[key] !== undefined);
     if (stray !== undefined) throw new EstimatorError(`${who}: option '${stray}' came with an instance, which has its options: give it to createAdvantageEstimator`);
     const settings = { presets: presetsOf(canonicalName(name)), rules: commonRules };

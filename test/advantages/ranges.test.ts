@@ -112,4 +112,6 @@ test('a disposed tensor and group ids that are none: estimator and argument are 
   }
   expect(() => computeAdvantages('grpo', { ...inputs, groupIds: [0] })).toThrow("advantage estimator 'grpo': groupIds: expected 4 ids, one a row, got 1");
   for (const options of [null, [], new Map([['epsilon', 1]])]) expect(() => computeAdvantages('grpo', inputs, options as never)).toThrow("advantage estimator 'grpo': expected options, got ");
+  const instance = createAdvantageEstimator('grpo');
+  expect(() => computeAdvantages(instance, inputs, new Map([['gamma', 0.5]]) as never)).toThrow("advantage estimator 'grpo': expected options, got a Map of 1");
 });
