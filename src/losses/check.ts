@@ -26,6 +26,13 @@ export function checkSameShape(operation: string, tensors: Record<string, Tensor
   }
 }
 
+/** @throws EstimatorError unless it is a tensor [batch, time] */
+export function checkRows(operation: string, name: string, value: unknown): asserts value is Tensor {
+  checkTensor(operation, name, value);
+  if (value.ndim === 2) return;
+  throw new EstimatorError(`${operation}: ${name}: expected shape [batch, time], got ${formatShape(value.shape)}${value.ndim === 1 ? ' ([tokens] come with rowOffsets, see padRows)' : ''}`);
+}
+
 /** @throws EstimatorError unless `value` is a number in [low, high], the ends included where finite */
 export function checkNumber(operation: string, name: string, value: unknown, low: number, high = Infinity): void {
   checkValue(`${operation}: ${name}`, value, { low, high });

@@ -4,7 +4,7 @@ import { EstimatorError, showValue } from '../errors';
 import { checkNames } from '../options';
 import { type RegisterOptions, Registry } from '../registry';
 import { type RowOffsets, Tensor } from '../tensor';
-import { checkSameShape, checkTensor } from './check';
+import { checkRows, checkSameShape, checkTensor } from './check';
 import type { PolicyLossOptions } from './options';
 
 export interface PolicyLossInputs {
@@ -124,6 +124,7 @@ export function computePolicyLoss(name: string, given: PolicyLossInputs | Packed
   const { logProbs, oldLogProbs, advantages, mask, rolloutLogProbs, refLogProbs, entropy, weights, correction, divisors } = inputs;
   const optional = { rolloutLogProbs, refLogProbs, entropy };
   const present = Object.fromEntries(Object.entries(optional).filter((entry): entry is [string, Tensor] => entry[1] !== undefined));
+  checkRows(operation, 'logProbs', logProbs);
   checkSameShape(operation, { logProbs, oldLogProbs, advantages, mask, ...present });
   for (const [key, value] of Object.entries({ weights, divisors })) if (value) checkTensor(operation, key, value);
   if (weights && !(weights.ndim === 2 && weights.shape[1] === 1 && weights.shape[0] === logProbs.shape[0])) checkSameShape(operation, { logProbs, weights });
@@ -145,10 +146,10 @@ export function computePolicyLoss(name: string, given: PolicyLossInputs | Packed
 function inputsOf(operation: string, given: PolicyLossInputs | PackedPolicyLossInputs): PolicyLossInputs {
   const { rowOffsets } = given as Partial<PackedPolicyLossInputs>;
   if (rowOffsets === undefined || rowOffsets === null) return given as PolicyLossInputs;
-  const { logProbs, oldLogProbs, advantages, mask, rolloutLogProbs, refLogProbs, weights, entropy, correction } = given;
+  const { logProbs, oldLogProbs, advantages, mask, rolloutLogProbs, refLogProbs, weights, entropy, correction, divisors } = given;
   const arrays = { logProbs, oldLogProbs, advantages, mask, rolloutLogProbs, refLogProbs, weights, entropy };
   const { padded, layout } = unpackRows(operation, arrays, rowOffsets, (name, { shape }, batch) => name === 'weights' && shape.length === 2 && shape[0] === batch && shape[1] === 1);
-  const inputs = { mask: layout.present(), ...padded, correction } as PolicyLossInputs;
+  const inputs = { mask: layout.present(), ...padded, correction, divisors } as PolicyLossInputs;
   layout.dispose();
   return inputs;
 }

@@ -3,7 +3,7 @@ import { type GroupIds, Groups } from '../advantages/groups';
 import { EstimatorError } from '../errors';
 import { checkNames, checkValue, type Rule } from '../options';
 import { type DType, full, type Tensor, where } from '../tensor';
-import { checkNumber, checkSameShape, checkTensor } from './check';
+import { checkNumber, checkRows, checkSameShape } from './check';
 
 /** The names of `trainer.algorithm.loss_reduction`, and further ones. */
 export const lossReductions = [
@@ -77,8 +77,8 @@ export function checkReductionOptions(who: string, options: ReductionOptions, mo
 export function reductionDivisors(mask: Tensor, mode: LossReduction, options: ReductionOptions = {}, dtype: DType = 'float32'): Tensor {
   checkValue('loss reduction', mode, { choices: lossReductions });
   checkReductionOptions(mode, options);
-  checkTensor('reductionDivisors', 'mask', mask);
   const { maxSeqLen = null, totalTokens = null, totalRows = null, scale = 1, countEpsilon = 0, emptyRows = 'count' } = options;
+  checkRows(mode, 'mask', mask);
   const height = mask.shape[0] ?? 1;
   const lengths = mask.notEqual(0).sum(-1, { keepDims: true }).cast(dtype);
   const same = (divisor: number): Tensor => full([height, 1], divisor, { dtype });

@@ -2,7 +2,7 @@
 import { unpackRows } from '../advantages/packed';
 import { checkNames } from '../options';
 import { type RowOffsets, type Tensor, where } from '../tensor';
-import { checkNumber, checkSameShape } from './check';
+import { checkNumber, checkRows, checkSameShape } from './check';
 import { checkReductionOptions, type LossReduction, meanOver, reduceLoss, type ReductionOptions } from './reduction';
 
 export interface ValueLossInputs {
@@ -42,6 +42,7 @@ export function valueLoss(given: ValueLossInputs | PackedValueLossInputs, option
   checkReductionOptions('valueLoss', options, ['valueClip', 'reduction']);
   const { valueClip = null, reduction = 'sequence_mean', ...rest } = options;
   const inputs = inputsOf(given);
+  checkRows('valueLoss', 'values', inputs.values);
   checkSameShape('valueLoss', { ...inputs });
   const { mask } = inputs;
   const valid = mask.notEqual(0);

@@ -7,6 +7,7 @@ import { differentiateElementwise } from './elementwise_gradients';
 import {
   assemble, cast, constant, elementwise, elementwiseOps, Node, outputOf, permute, reduce, reshape, scan, slice, topological, windowOf,
   type Region,
+  foldingConstants,
 } from './graph';
 import { kernelGradients } from './kernel_gradients';
 import * as ops from './operations';
@@ -40,7 +41,7 @@ export function gradients(loss: Tensor, wrt: readonly Tensor[], options?: Gradie
   const targets = wrt.map((tensor) => tensorArgument('gradients', tensor));
   targets.forEach((target, i) => checkTarget(target, i));
   const seeds = [{ node: root, gradient: constant(1, root.dtype, root.shape) }];
-  const found = backward(seeds, targets);
+  const found = foldingConstants(() => backward(seeds, targets));
   return targets.map((target, i) => {
     const gradient = found[i];
     if (gradient) return new Tensor(gradient);

@@ -230,7 +230,39 @@ export function bufferNode(buffer: DeviceBuffer, dtype: DType, shape: Shape): No
 
 /** Element-wise arithmetic. Operands have the result's shape, or are constants of shape []; their dtypes are equal (but for the condition of `where`). */
 export function elementwise(op: ElementwiseOp, inputs: readonly Node[], shape: Shape, dtype: DType): Node {
+  if (folds) {
+    const value = folded(op, inputs, dtype);
+    if (value !== null) return constant(value, dtype, shape, inputs[0]!.device);
+  }
   return new Node(op, dtype, shape, inputs, noAttributes);
+}
+
+let folds = false;
+
+/**
+ * Runs `build`, in which arithmetic on constants gives constants: gradients begin with them. Left as nodes, they would tie what comes of one factor together, and
+ * programs would be cut here or there depending on where inputs come from.
+ */
+export function foldingConstants<T>(build: () => T): T {
+  const before = folds;
+  folds = true;
+  try {
+    return build();
+  } finally {
+    folds = before;
+  }
+}
+
+const foldable: Partial<Record<ElementwiseOp, (x: number, y: number) => number>> = {
+  add: (x, y) => x + y, sub: (x, y) => x - y, mul: (x, y) => x * y, div: (x, y) => x / y, neg: (x) => -x,
+};
+
+/** What the kernels would compute: rounded operands, a rounded result. */
+function folded(op: ElementwiseOp, inputs: readonly Node[], dtype: DType): number | null {
+  const compute = foldable[op];
+  if (!compute || (dtype !== 'float32' && dtype !== 'float64') || !inputs.every((input) => input.op === 'constant' && input.dtype === dtype)) return null;
+  const [x, y] = inputs.map((input) => rounded(input.attributes.value!, dtype));
+  return rounded(compute(x!, y!), dtype);
 }
 
 export function cast(node: Node, dtype: DType): Node {

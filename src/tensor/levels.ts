@@ -48,6 +48,7 @@ export class Levels {
     if (this.defer()) this.assignLevels();
     this.sink();
     this.repeat();
+    this.gatherNumbers();
   }
 
   protected at(node: Node): number {
@@ -55,6 +56,8 @@ export class Levels {
   }
 
   private classify(): void {
+    // Arithmetic on constants alone: computed wherever it is used.
+    const fixed = new Array<boolean>(this.nodes.length).fill(false);
     this.nodes.forEach((node, i) => {
       const ofLoop = node.op === 'output' && node.inputs[0]!.op === 'loop';
       this.arithmetic[i] = ofLoop || !['buffer', 'constant', 'view', 'reduce', 'assemble', 'kernel', 'output'].includes(node.op);
@@ -62,8 +65,9 @@ export class Levels {
         this.users[j]!.push(i);
         if (node.op === 'view' || node.op === 'kernel') this.mustStore[j] = true;
       }
-      const operands = node.inputs.filter((input) => input.op !== 'constant');
-      this.inline[i] = cheap.has(node.op) && operands.length === 1 && this.inMemory(this.at(operands[0]!));
+      const operands = this.inputs[i]!.filter((j) => this.nodes[j]!.op !== 'constant' && !fixed[j]);
+      fixed[i] = this.arithmetic[i]! && !ofLoop && node.inputs.length > 0 && operands.length === 0 && this.ownMode(node) === 'none' && node.op !== 'loop';
+      this.inline[i] = fixed[i]! || (cheap.has(node.op) && operands.length === 1 && this.inMemory(operands[0]!));
     });
     for (const root of this.roots) this.mustStore[this.at(root)] = true;
   }
@@ -248,6 +252,16 @@ export class Levels {
       const large = operands.filter((j) => windowOf(this.nodes[j]!).base.size * SMALL_OPERAND > node.size);
       if (!inRegisters && large.length <= 1) this.inline[i] = true;
     });
+  }
+
+  /** Puts arithmetic on single numbers that nothing waits for on the last level that has any: one launch for all that a step reports. */
+  private gatherNumbers(): void {
+    const isNumber = (i: number) => this.inFlight(i) && this.nodes[i]!.size === 1 && this.mode[i] === 'none';
+    let last = 0;
+    this.nodes.forEach((_, i) => {
+      if (isNumber(i)) last = Math.max(last, this.level[i]!);
+    });
+    for (let i = this.nodes.length - 1; i >= 0; i--) if (isNumber(i) && this.users[i]!.every((user) => this.useLevel(user, i) >= last)) this.level[i] = last;
   }
 
   protected useLevel(user: number, value: number): number {

@@ -28,7 +28,8 @@ import { exportFolder, summary, writeLearningCurve } from './report';
 import { describeResumption, findResumption, makeRoom, restoreMetrics, resumeCommand } from './resume';
 import { Rollout, type RolloutParts } from './rollout';
 import { stream } from './streams';
-import { totalSteps, Trainer, type TrainerParts, type TrainingResult } from './trainer';
+import { Trainer, type TrainingResult } from './trainer';
+import { totalSteps, type TrainerParts } from './training_step';
 import type { Models, Trained } from './update';
 
 /**

@@ -4,6 +4,7 @@ export { type CheckpointModels, latestCheckpoint, loadCheckpoint, saveCheckpoint
 export { Coefficients, type CoefficientsState, type Measured } from './coefficients';
 export { Experiment, main, type MainOptions } from './experiment';
 export { type Responses, Rollout, type RolloutOptions, type RolloutParts } from './rollout';
-export { type EndReason, totalSteps, Trainer, type TrainerParts, type TrainingResult } from './trainer';
+export { type EndReason, Trainer, type TrainingResult } from './trainer';
+export { totalSteps, type TrainerParts, TrainingSteps } from './training_step';
 export type { Trajectory, TrajectoryStop, Turn } from './trajectory';
 export { type LossAndMetrics, type Models, type Trained, Update, type UpdateOptions } from './update';

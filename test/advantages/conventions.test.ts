@@ -172,3 +172,12 @@ test('combineRewards weighs components and leaves out what is NaN', () => {
   expect(combineRewards(tensor([[1, 2], [NaN, 2], [NaN, NaN]]), tensor([1, 0.5])).toArray()).toEqual([2, 1, NaN]);
   expect(() => combineRewards(tensor([[1, 2]]), tensor([1]))).toThrow(/expected components \[batch, K\] and K weights, got \[1,2\] and \[1\]/);
 });
+
+test('turns are told apart whatever their ids: -1, and integers that float32 does not hold', () => {
+  const of = (turnIds: number[]) =>
+    computeAdvantages('turn_discount', { rewards: [[1, 0, 2]], masks: [[1, 1, 1]], turnIds: tensor([turnIds], { dtype: 'int32' }) }, { turnDiscount: 0.5 }).advantages.toArray();
+  expect(of([-1, -1, 0])).toEqual([[2, 2, 2]]);
+  expect(of([-7, -7, -1])).toEqual([[2, 2, 2]]);
+  expect(of([2 ** 24, 2 ** 24 + 1, 2 ** 24 + 2])).toEqual([[1.5, 1, 2]]);
+  expect(of([-(2 ** 31), 2 ** 31 - 1, 2 ** 31 - 1])).toEqual([[2, 2, 2]]);
+});

@@ -35,7 +35,7 @@ describe('the suite', () => {
   it('has names of its own for all workloads, each of one of the families', () => {
     const names = suite.map(({ name }) => name);
     expect(new Set(names).size).toBe(names.length);
-    const families = ['gae', 'gae-whiten', 'vtrace', 'discounted-return', 'grpo', 'rloo', 'token-log-probs', 'logits-loss', 'affine-scan', 'whiten', 'clipped-loss', 'custom'];
+    const families = ['gae', 'gae-whiten', 'vtrace', 'discounted-return', 'grpo', 'rloo', 'token-log-probs', 'logits-loss', 'affine-scan', 'whiten', 'clipped-loss', 'custom', 'estimator', 'policy-loss'];
     expect([...new Set(names.map((name) => name.split('/')[0]))].sort()).toEqual(families.sort());
   });
 

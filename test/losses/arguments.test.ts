@@ -51,7 +51,7 @@ const cases: [string, () => unknown, string][] = [
   ['null for applyOffPolicyCorrection', () => losses.applyOffPolicyCorrection(x(), any(null)), 'applyOffPolicyCorrection: expected inputs {'],
   ['null for offPolicySequenceMask', () => losses.offPolicySequenceMask(any(null), { threshold: 1 }), 'offPolicySequenceMask: expected inputs {'],
   ['null for gammaWeights', () => losses.gammaWeights(any(null)), 'gammaWeights: expected inputs {'],
-  ['a list for reductionDivisors', () => reductionDivisors(any([[1, 1]]), 'token_mean'), 'reductionDivisors: mask: expected a Tensor, got [[1,1]]'],
+  ['a list for reductionDivisors', () => reductionDivisors(any([[1, 1]]), 'token_mean'), 'token_mean: mask: expected a Tensor, got [[1,1]]'],
   ['a Map as options', () => loss('regular', new Map([['epsClipLow', 0.1]])), "policy loss 'regular': expected options, got a Map of 1"],
   ['a correction that gives null', () => loss('regular', {}, { correction: () => null }), 'regular: correction: expected { losses, mask, metrics? }, got null'],
   ['a correction without a mask', () => loss('cispo', {}, { correction: ({ losses: all }: { losses: Tensor }) => ({ losses: all }) }), 'cispo: correction: mask: expected a Tensor, got undefined'],

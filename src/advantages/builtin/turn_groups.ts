@@ -7,17 +7,27 @@ import { scaled } from './grpo';
 
 export type GroupRelativeOptions = Parameters<typeof scaled>[2];
 
-/** G of each token's turn, [B,T]; 0 at masked positions. */
+/** G of each token's turn, [B,T]; 0 at masked positions. Turns are runs of valid tokens of one id. */
 export function turnReturns(rewards: Tensor, masks: Tensor, turnIds: Tensor, discount: number): Tensor {
-  // The second state holds what the first one was before: the turn of the next valid token, and of the one before.
-  const neighbour = (reverse: boolean) => scan([turnIds.cast('float32')], { reverse, mask: masks, init: [-1, -1] }, ([last], [id]) => [id, last])[1];
-  const ids = turnIds.cast('float32');
-  const factor = where(ids.equal(neighbour(true)), tensor(1, { dtype: rewards.dtype, device: rewards.device }), discount);
+  const factor = where(isSameTurn(turnIds, masks, true), tensor(1, { dtype: rewards.dtype, device: rewards.device }), discount);
   const toGo = scan([rewards, factor], { reverse: true, mask: masks }, (next, [r, f]) => r.add(next.mul(f)));
-  const starts = ids.notEqual(neighbour(false));
-  const spread = scan([toGo, starts], { mask: masks }, (current, [g, start]) => where(start, g, current));
+  const goesOn = isSameTurn(turnIds, masks, false);
+  const spread = scan([toGo, goesOn], { mask: masks }, (current, [g, on]) => where(on, current, g));
   return where(masks, spread, 0);
 }
+
+/** Whether the next valid token of the row (`reverse`), or the one before, is of the same turn. */
+function isSameTurn(turnIds: Tensor, masks: Tensor, reverse: boolean): Tensor {
+  // The second state holds what the first one was before. float32 is exact to 2^24: of larger ones the low bits and the others are compared.
+  const isSame = (part: Tensor) => part.equal(scan([part], { reverse, mask: masks, init: [NO_TURN, NO_TURN] }, ([last], [id]) => [id, last])[1]);
+  if (turnIds.dtype !== 'int32') return isSame(turnIds.cast('float32'));
+  const low = turnIds.mod(LOW);
+  return isSame(low.cast('float32')).logicalAnd(isSame(turnIds.sub(low).cast('float32')));
+}
+
+const LOW = 2 ** 16;
+/** What no id is. */
+const NO_TURN = 2 ** 100;
 
 /** The turns of all rows. */
 export interface Turns {
