@@ -73,6 +73,7 @@ export function showValue(value: unknown): string {
   if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`;
   if (typeof value === 'bigint') return `${value}n`;
   if (value === undefined || typeof value === 'number' || typeof value === 'symbol') return String(value);
+  if (value instanceof Map || value instanceof Set) return `a ${value.constructor.name} of ${value.size}`;
   let text: string | undefined;
   try {
     text = JSON.stringify(value);

@@ -11,11 +11,30 @@ export type Given<T> = Partial<T> & {
   convention?: ConventionName;
 };
 
-/** What an option may be: one of a few values, a finite number within bounds (ends included; null too, where it may be), or something of the kind of another value. */
-export type Rule =
-  | { readonly choices: readonly unknown[] }
-  | { readonly low: number; readonly high?: number; readonly nullable?: boolean }
-  | { readonly like: unknown };
+/** The numbers that an option may be: finite ones within bounds, the ends included. */
+export interface NumberRange {
+  readonly low: number;
+  /** Default: no end. */
+  readonly high?: number;
+  /** Whole numbers only. */
+  readonly integer?: boolean;
+  /** Infinity too, which stands for no bound. */
+  readonly infinite?: boolean;
+  /** Null too. */
+  readonly nullable?: boolean;
+  /** The option is an array of such numbers. */
+  readonly each?: boolean;
+}
+
+/** What an option may be: one of a few values, a number within a range, or something of the kind of another value. */
+export type Rule = { readonly choices: readonly unknown[] } | NumberRange | { readonly like: unknown };
+
+/** Any finite number. */
+export const anyNumber = { low: -Number.MAX_VALUE } as const satisfies NumberRange;
+/** Numbers that something is divided by: the quotient of an ordinary number is finite, in float32 too. */
+export const divisor = { low: 1e-30 } as const satisfies NumberRange;
+export const notNegative = { low: 0 } as const satisfies NumberRange;
+export const share = { low: 0, high: 1 } as const satisfies NumberRange;
 
 export interface ResolveSettings<T> {
   /** What a convention says. One without a preset has our habits; of options that there are not, a preset says nothing. */
@@ -30,20 +49,26 @@ export interface ResolveSettings<T> {
  * @throws EstimatorError for an unknown option or convention, with the nearest name, and for a value that its rule excludes
  */
 export function resolveOptions<T extends object>(who: string, defaults: T, given: Given<T> = {}, { presets = {}, fixed = [], rules = {} }: ResolveSettings<T> = {}): T {
-  if (typeof given !== 'object' || given === null) throw new EstimatorError(`${who}: expected options, got ${showValue(given)}`);
+  checkObject(who, 'option', given);
   checkNames(who, 'option', given, [...Object.keys(defaults), 'convention']);
   const { convention = 'vantage', ...own } = given as Record<string, unknown>;
   checkName(who, "option 'convention'", convention, conventionNames);
   const preset = Object.entries(presets[convention as ConventionName] ?? {}).filter(([key]) => Object.hasOwn(defaults, key) && !fixed.includes(key));
   const set = Object.entries(own).filter(([, value]) => value !== undefined);
   const options = { ...defaults, ...Object.fromEntries(preset), ...Object.fromEntries(set) };
-  for (const [key, rule] of Object.entries(rules)) if (rule && Object.hasOwn(options, key)) checkValue(`${who}: option '${key}'`, options[key as keyof T], rule);
+  for (const [key, rule] of Object.entries(rules)) if (rule && options[key as keyof T] !== undefined && Object.hasOwn(options, key)) checkValue(`${who}: option '${key}'`, options[key as keyof T], rule);
   return options;
 }
 
-/** @throws EstimatorError for a key that is none of `names`, with the nearest one */
+/** @throws EstimatorError for what is no object of names and values */
+export function checkObject(who: string, what: string, given: unknown, names: readonly string[] = []): void {
+  // What a Map or a list holds is under no name.
+  if (Object.prototype.toString.call(given) !== '[object Object]') throw new EstimatorError(`${who}: expected ${what}s${names.length > 0 ? ` {${names.join(', ')}}` : ''}, got ${showValue(given)}`);
+}
+
+/** @throws EstimatorError for what is no object of names and values, and for a key that is none of `names`, with the nearest one */
 export function checkNames(who: string, what: string, given: object, names: readonly string[]): void {
-  if (typeof given !== 'object' || given === null) throw new EstimatorError(`${who}: expected ${what}s {${names.join(', ')}}, got ${showValue(given)}`);
+  checkObject(who, what, given, names);
   const stray = Object.keys(given).find((key) => !names.includes(key));
   if (stray !== undefined) throw new EstimatorError(`${who}: ${unknownKey(what, stray, names)}`);
 }
@@ -72,16 +97,19 @@ function unlike(value: unknown, other: unknown): string | null {
   return typeof value === typeof other ? null : `a ${typeof other}`;
 }
 
-function outside(value: unknown, { low, high = Infinity, nullable = false }: { low: number; high?: number; nullable?: boolean }): string | null {
-  if ((nullable && value === null) || (typeof value === 'number' && Number.isFinite(value) && value >= low && value <= high)) return null;
-  return `${boundedNumber(low, high)}${nullable ? ', or null' : ''}`;
+function outside(value: unknown, range: NumberRange): string | null {
+  const { low, high = Infinity, integer = false, infinite = false, nullable = false, each = false } = range;
+  const fits = (x: unknown) => typeof x === 'number' && x >= low && x <= high && (Number.isFinite(x) || (infinite && x === Infinity)) && (!integer || Number.isInteger(x));
+  if ((nullable && value === null) || (each ? Array.isArray(value) && value.every(fits) : fits(value))) return null;
+  const kind = integer ? 'whole ' : each || (!infinite && Math.abs(Number(value)) === Infinity) ? 'finite ' : '';
+  return `${each ? `an array of ${kind}numbers` : `a ${kind}number`}${bounds(low, high)}${infinite ? ' (Infinity: no bound)' : ''}${nullable ? ', or null' : ''}`;
 }
 
 /** The ends stand for themselves, but for −`Number.MAX_VALUE` (no end) and `Number.MIN_VALUE` (0, which is left out). */
-function boundedNumber(low: number, high: number): string {
-  if (low === -Number.MAX_VALUE) return high === Infinity ? 'a number' : `a number up to ${high}`;
-  if (high !== Infinity) return `a number from ${low} to ${high}`;
-  return low === Number.MIN_VALUE ? 'a number above 0' : `a number, ${low} or more`;
+function bounds(low: number, high: number): string {
+  if (low === -Number.MAX_VALUE) return high === Infinity ? '' : ` up to ${high}`;
+  if (high !== Infinity) return ` from ${low} to ${high}`;
+  return low === Number.MIN_VALUE ? ' above 0' : `, ${low} or more`;
 }
 
 function listed(choices: readonly unknown[]): string {

@@ -5,8 +5,10 @@ import type { Case } from '../case';
 
 function estimate(inputs: Inputs, type: string, options: KlOptions, masked = false): Answer {
   const logProbs = inputs.array('log_probs');
-  // A mask may hold fractions, which are factors.
-  const kl = klDivergence(logProbs, inputs.array('ref_log_probs'), type as KlEstimator, masked ? (inputs.optional('mask') ?? undefined) : undefined, options);
+  const mask = masked ? inputs.optional('mask') : null;
+  const estimated = klDivergence(logProbs, inputs.array('ref_log_probs'), type as KlEstimator, mask ?? undefined, options);
+  // Theirs may hold fractions, which are factors; ours says which tokens count.
+  const kl = mask ? estimated.mul(mask) : estimated;
   return { kl, grad_log_probs: gradients(kl.sum(), [logProbs])[0] };
 }
 

@@ -1,7 +1,8 @@
 /** Runs an estimator: prepares and checks its inputs, calls it, checks what it returns. */
 import { commonDefaults, commonRules, presetsOf, type CommonOptions, type Convention } from './conventions';
 import { EstimatorError, showValue, VantageError } from '../errors';
-import { checkNames, resolveOptions, type Rule } from '../options';
+import { checkTensor } from '../losses/check';
+import { checkNames, checkObject, resolveOptions, type Rule } from '../options';
 import { evaluate, scan, tensor, Tensor, tidy, where, type RowOffsets, type TensorData } from '../tensor';
 import { isFloating } from '../tensor/dtype';
 import { formatShape, sameShape } from '../tensor/shape';
@@ -92,7 +93,7 @@ export function computeAdvantages(estimator: string | AdvantageEstimator, inputs
     }
     const { name, common } = created.get(estimator) ?? { name: estimator.constructor.name, common: {} };
     const who = `advantage estimator '${name}'`;
-    if (typeof options !== 'object' || options === null) throw new EstimatorError(`${who}: expected options, got ${showValue(options)}`);
+    checkObject(who, 'option', options);
     const stray = Object.keys(options).find((key) => !commonNames.includes(key) && options[key] !== undefined);
     if (stray !== undefined) throw new EstimatorError(`${who}: option '${stray}' came with an instance, which has its options: give it to createAdvantageEstimator`);
     const settings = { presets: presetsOf(canonicalName(name)), rules: commonRules };
@@ -115,7 +116,8 @@ function instantiate(name: string, options: AdvantageOptions): { instance: Advan
   const Class = getAdvantageEstimator(name);
   const standard = Class.options ?? {};
   const ownNames = Object.keys(standard).filter((key) => !commonNames.includes(key));
-  const ruleOf = (key: string): Rule => (Class.choices?.[key] ? { choices: Class.choices[key] } : { like: standard[key] });
+  const { choices = {}, ranges = {} } = Class;
+  const ruleOf = (key: string): Rule => (Object.hasOwn(choices, key) ? { choices: choices[key]! } : Object.hasOwn(ranges, key) ? ranges[key]! : { like: standard[key] });
   // A default is what its class makes of it.
   const rules = { ...Object.fromEntries(ownNames.filter((key) => options?.[key] !== undefined).map((key) => [key, ruleOf(key)])), ...commonRules };
   const defaults: Record<string, unknown> = { ...commonDefaults, ...Object.fromEntries(ownNames.map((key) => [key, standard[key]])) };
@@ -176,7 +178,7 @@ function runPadded(who: string, instance: AdvantageEstimator, inputs: AdvantageI
   const context: AdvantageContext = {
     gamma: common.gamma,
     lambda: common.lambda,
-    groups: inputs.groupIds === undefined || inputs.groupIds === null ? null : new Groups(inputs.groupIds, rewards.shape[0]!, rewards.device),
+    groups: groupsOf(who, inputs.groupIds, rewards),
     oldLogProbs: optional('oldLogProbs'),
     refLogProbs: optional('refLogProbs'),
     rolloutLogProbs: optional('rolloutLogProbs'),
@@ -196,7 +198,20 @@ function runPadded(who: string, instance: AdvantageEstimator, inputs: AdvantageI
   const values = optional('values');
   const prepared = instance.takesRawInputs && rewardOnMasked === 'drop' ? rewards : placeRewards(who, rewards, masks, rewardOnMasked);
   const result = attempt(who, values === null, () => instance.computeAdvantages(prepared, values && floating(values), masks, context));
-  return checked(who, result, masks, rewards, { leavesZeros: instance.leavesZeros && remask === true, remask });
+  // What masked positions hold may reach the results where rewards there are kept.
+  const counted = rewardOnMasked === 'drop' ? masks : null;
+  const given = () => ({ rewards: [rewards, counted] as const, values: [values, masks] as const, ...finiteInputs(context, masks) });
+  return checked(who, result, masks, given, { leavesZeros: instance.leavesZeros && remask === true, remask });
+}
+
+function groupsOf(who: string, ids: GroupIds | null | undefined, { shape, device }: Tensor): Groups | null {
+  if (ids === undefined || ids === null) return null;
+  if (ids instanceof Tensor) asTensor(who, 'groupIds', ids);
+  try {
+    return new Groups(ids, shape[0]!, device);
+  } catch (error) {
+    throw error instanceof VantageError ? new EstimatorError(`${who}: ${error.message}`, { cause: error }) : error;
+  }
 }
 
 /** Rewards that stand at masked positions are dropped, moved, or refused. */
@@ -234,7 +249,7 @@ function attempt(who: string, withoutValues: boolean, body: () => unknown): unkn
   }
 }
 
-function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, { leavesZeros, remask }: { leavesZeros: boolean; remask: boolean | 'advantages' }): Advantages {
+function checked(who: string, result: unknown, valid: Tensor, given: () => Record<string, Counted>, { leavesZeros, remask }: { leavesZeros: boolean; remask: boolean | 'advantages' }): Advantages {
   if (typeof (result as { then?: unknown } | null)?.then === 'function') {
     throw new EstimatorError(`${who}: expected computeAdvantages to return advantages at once, got a Promise (is it async?)`);
   }
@@ -264,8 +279,8 @@ function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, {
   const checks = watched.map((x) => x.mul(0).sum());
   evaluate([advantages.array, returns.array, ...checks, ...tensors.map(([, value]) => value)]);
   if (checks.some((check) => check.item() !== 0)) {
-    expectFinite(who, 'advantages', advantages.array, valid, rewards);
-    expectFinite(who, 'returns', returns.array, valid, rewards);
+    expectFinite(who, 'advantages', advantages.array, valid, given);
+    expectFinite(who, 'returns', returns.array, valid, given);
   }
   const metrics: Record<string, number> = {};
   for (const [key, value] of Object.entries(parts.metrics ?? {})) {
@@ -277,19 +292,49 @@ function checked(who: string, result: unknown, valid: Tensor, rewards: Tensor, {
   return { advantages: advantages.array, returns: returns.array, metrics };
 }
 
-function expectFinite(who: string, label: string, array: Tensor, valid: Tensor, rewards: Tensor): void {
-  const values = where(valid, array, 0).dataSync();
+/** Looks for what is not finite on valid tokens, and blames the inputs before the estimator. */
+function expectFinite(who: string, label: string, array: Tensor, valid: Tensor, given: () => Record<string, Counted>): void {
+  const found = notFinite(array, valid);
+  if (!found) return;
+  for (const [name, [input, counted]] of Object.entries(given())) {
+    const cause = input && notFinite(input, counted);
+    if (!cause) continue;
+    const hint = name === 'rewards' && Number.isNaN(cause.value) ? '; a row whose reward is NaN is left out with skipNaN, where the estimator has it' : '';
+    throw new EstimatorError(`${who}: ${name}: expected finite numbers${counted ? ' on valid tokens' : ''}, got ${cause.value} at ${cause.place}, and ${cause.count} such in all (${label}: ${found.value} at ${found.place}${hint})`);
+  }
+  throw new EstimatorError(`${who}: expected finite ${label} on valid tokens, got ${found.value} at ${found.place}, and ${found.count} such in all`);
+}
+
+/** An input, and where it counts (null: everywhere). */
+type Counted = readonly [array: Tensor | null, where: Tensor | null];
+
+/** The inputs that an estimator computes with, and that say something by being finite: a divergence or a component that is NaN is one that is not there. */
+function finiteInputs(context: AdvantageContext, masks: Tensor): Record<string, Counted> {
+  const ofTokens = ['oldLogProbs', 'refLogProbs', 'rolloutLogProbs', 'sumSquaredProbs', 'teacherLogProbs', 'importanceWeights'] as const;
+  const { bootstrapValues, baselines, rewardComponents } = context;
+  return {
+    ...Object.fromEntries(ofTokens.map((name): [string, Counted] => [name, [context[name], masks]])),
+    bootstrapValues: [bootstrapValues, bootstrapValues?.ndim === 2 ? masks : null],
+    baselines: [baselines, null],
+    rewardComponents: [rewardComponents && where(rewardComponents.isNaN(), 0, rewardComponents), null],
+  };
+}
+
+/** The first number that is not finite, where it stands, and how many there are; null where there is none. */
+function notFinite(array: Tensor, valid: Tensor | null): { value: number; place: string; count: number } | null {
+  const values = (valid ? where(valid, array, 0) : array).dataSync();
   const at = values.findIndex((value) => !Number.isFinite(value));
-  if (at < 0) return;
+  if (at < 0) return null;
   const count = Array.from(values).filter((value) => !Number.isFinite(value)).length;
-  const time = valid.shape[1]!;
-  const place = `row ${Math.floor(at / time)}, position ${at % time}`;
-  const cause = where(valid, rewards.isFinite().logicalNot(), 0).sum().item() > 0 ? ' (the rewards given are not finite on valid tokens either; a row whose reward is NaN is left out with skipNaN, where the estimator has it)' : '';
-  throw new EstimatorError(`${who}: expected finite ${label} on valid tokens, got ${values[at]} at ${place}, and ${count} such in all${cause}`);
+  const columns = array.shape[1];
+  return { value: values[at]!, place: columns === undefined ? `row ${at}` : `row ${Math.floor(at / columns)}, position ${at % columns}`, count };
 }
 
 function asTensor(who: string, label: string, value: unknown): Tensor {
-  if (value instanceof Tensor) return value;
+  if (value instanceof Tensor) {
+    checkTensor(who, label, value);
+    return value;
+  }
   if (value === undefined || value === null) throw new EstimatorError(`${who}: expected ${label}, got ${showValue(value)}`);
   try {
     return tensor(value as TensorData);

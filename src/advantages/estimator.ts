@@ -1,5 +1,6 @@
 /** The contract of an advantage estimator: what it declares, what it is given, what it returns. */
 import { EstimatorError, showValue } from '../errors';
+import type { NumberRange } from '../options';
 import type { Tensor } from '../tensor';
 import type { Groups } from './groups';
 
@@ -83,6 +84,8 @@ export abstract class AdvantageEstimator {
   static readonly options: Readonly<Record<string, unknown>> = {};
   /** The values that an option may have, where they are few. */
   static readonly choices: Readonly<Record<string, readonly unknown[]>> = {};
+  /** The numbers that an option may be: `{ scale: { low: 0, high: 1 } }`. Any but NaN where nothing is said. */
+  static readonly ranges: Readonly<Record<string, NumberRange>> = {};
 
   /** Set by an estimator that looks at no masked position itself: it gets rewards and values as they came, which saves a pass over memory. Others get 0 there. */
   readonly takesRawInputs: boolean = false;
@@ -132,4 +135,5 @@ export type AdvantageEstimatorClass = (new (options?: Readonly<Record<string, un
   readonly requires: readonly AdvantageInput[];
   readonly options: Readonly<Record<string, unknown>>;
   readonly choices?: Readonly<Record<string, readonly unknown[]>>;
+  readonly ranges?: Readonly<Record<string, NumberRange>>;
 };

@@ -1,5 +1,6 @@
-/** Options of the built-in estimators. */
+/** Options of the built-in estimators, and the numbers that they may be. */
 import type { KlEstimator } from '../losses/kl';
+import { anyNumber, divisor, notNegative, type NumberRange, share } from '../options';
 import type { BaselineOptions } from './outcome';
 import type { DeviationOptions, RowWhitening, TokenWhitening } from './whiten';
 
@@ -54,3 +55,36 @@ export interface EstimatorOptions extends Partial<BaselineOptions>, Partial<Devi
   maxForgetting?: number;
   halfDivergence?: number;
 }
+
+/** What numbers the options of built-in estimators may be, by their names. An estimator for which a name means something else says so itself (`static ranges`). */
+export const optionRanges: Readonly<Record<string, NumberRange>> = {
+  epsilon: notNegative,
+  whitenEpsilon: notNegative,
+  minVariance: notNegative,
+  countEpsilon: notNegative,
+  klCoef: anyNumber,
+  lambdaValue: { ...share, nullable: true },
+  lambdaPolicy: { ...share, nullable: true },
+  lengthAdaptiveAlpha: notNegative,
+  weights: { ...anyNumber, each: true },
+  minComponents: { low: 1, integer: true },
+  fNorm: divisor,
+  turnDiscount: { ...share, nullable: true },
+  turnWeight: anyNumber,
+  trajectoryWeight: anyNumber,
+  stepWeight: anyNumber,
+  maxWeight: { ...divisor, infinite: true },
+  minReward: anyNumber,
+  maxReward: anyNumber,
+  k: { low: 1, integer: true },
+  n: { low: 1, integer: true },
+  clipRho: { ...notNegative, infinite: true },
+  clipC: { ...notNegative, infinite: true },
+  clipPgRho: { ...notNegative, infinite: true },
+  initialValue: anyNumber,
+  initialWeight: notNegative,
+  forgetting: share,
+  minForgetting: share,
+  maxForgetting: share,
+  halfDivergence: divisor,
+};

@@ -1,5 +1,6 @@
 /** One number a row: the total reward beside those of the rows of its group, and what every token of the row gets for it. */
 import { EstimatorError } from '../errors';
+import { checkTensor } from '../losses/check';
 import { arange, where, type Tensor } from '../tensor';
 import type { AdvantageResult } from './estimator';
 import type { Groups } from './groups';
@@ -68,6 +69,8 @@ export function toEveryToken(rowValues: Tensor, masks: Tensor, remask: boolean |
  * const rewards = outcomeRewards(tensor([1, 0]), tensor([[1, 1, 0], [1, 1, 1]])); // [[0, 1, 0], [0, 0, 0]]
  */
 export function outcomeRewards(scores: Tensor, masks: Tensor): Tensor {
+  checkTensor('outcomeRewards', 'scores', scores);
+  checkTensor('outcomeRewards', 'masks', masks);
   const [batch, time] = masks.shape;
   if (masks.ndim !== 2 || scores.ndim !== 1 || scores.shape[0] !== batch) {
     throw new EstimatorError(`outcomeRewards: expected scores [batch] and masks [batch, time], got [${scores.shape.join(',')}] and [${masks.shape.join(',')}]`);
@@ -85,6 +88,8 @@ export function outcomeRewards(scores: Tensor, masks: Tensor): Tensor {
  * @param weights one a component; all 1 unless given
  */
 export function combineRewards(components: Tensor, weights?: Tensor): Tensor {
+  checkTensor('combineRewards', 'components', components);
+  if (weights !== undefined) checkTensor('combineRewards', 'weights', weights);
   if (components.ndim !== 2 || (weights && (weights.ndim !== 1 || weights.shape[0] !== components.shape[1]))) {
     throw new EstimatorError(`combineRewards: expected components [batch, K] and K weights, got [${components.shape.join(',')}]${weights ? ` and [${weights.shape.join(',')}]` : ''}`);
   }

@@ -28,6 +28,7 @@ import { TurnDiscount, TurnLevel } from './builtin/turns';
 import { DecoupledAdvantageEstimation } from './builtin/vapo_gae';
 import { Vtrace } from './builtin/vtrace';
 import { AdvantageEstimator, advantageInputs, type AdvantageEstimatorClass } from './estimator';
+import { optionRanges } from './options';
 
 const registry = new Registry<AdvantageEstimatorClass>('advantage estimator');
 
@@ -35,7 +36,7 @@ const registry = new Registry<AdvantageEstimatorClass>('advantage estimator');
  * Registers an estimator class under a name, to be chosen by `trainer.algorithm.advantage_estimator`.
  * A class with a fitting prototype is enough: it may come from another copy of the package.
  *
- * @throws EstimatorError if the class has no `computeAdvantages` or requires an input that does not exist
+ * @throws EstimatorError if the class has no `computeAdvantages`, requires an input that does not exist, or has `ranges` that are none
  * @throws RegistryError if the name is taken by another class and `override` is not set
  * @example
  * registerAdvantageEstimator('my_custom', MyCustomAdvantageEstimator);
@@ -50,6 +51,9 @@ export function registerAdvantageEstimator(name: string, estimator: AdvantageEst
     if (!(advantageInputs as readonly unknown[]).includes(input)) {
       throw new EstimatorError(`advantage estimator ${showValue(name)}: static requires names ${showValue(input)}, which is no input. Inputs: ${advantageInputs.join(', ')}`);
     }
+  }
+  for (const [option, range] of Object.entries(estimator.ranges ?? {})) {
+    if (typeof range?.low !== 'number') throw new EstimatorError(`advantage estimator ${showValue(name)}: static ranges: ${option}: expected { low, high?, … }, got ${showValue(range)}`);
   }
   registry.register(name, estimator, options);
 }
@@ -79,34 +83,41 @@ export function listAdvantageEstimators(): string[] {
   return registry.list();
 }
 
-registry.register('gae', GeneralizedAdvantageEstimation, { keepExisting: true });
-registry.register('grpo', GroupRelative, { keepExisting: true });
-registry.register('rloo', LeaveOneOut, { keepExisting: true });
-registry.register('reinforce++', ReinforcePlusPlus, { aliases: ['reinforce_plus_plus'], keepExisting: true });
-registry.register('reinforce++_baseline', ReinforcePlusPlusBaseline, { aliases: ['reinforce_plus_plus_baseline', 'reinforce_baseline'], keepExisting: true });
-registry.register('dr_grpo', DrGroupRelative, { keepExisting: true });
-registry.register('grpo_batch_std', GroupRelativeBatchScale, { keepExisting: true });
-registry.register('maxrl', MaximumLikelihood, { keepExisting: true });
-registry.register('remax', ReMax, { keepExisting: true });
-registry.register('opo', OptimalBaseline, { keepExisting: true });
-registry.register('gpg', GroupPolicyGradient, { keepExisting: true });
-registry.register('grpo_passk', PassAtK, { keepExisting: true });
-registry.register('vapo_gae', DecoupledAdvantageEstimation, { keepExisting: true });
-registry.register('raw_reward', RawReward, { keepExisting: true });
-registry.register('optimal_token_baseline', OptimalTokenBaseline, { keepExisting: true });
-registry.register('tir_optimal_token_baseline', AlignedOptimalTokenBaseline, { keepExisting: true });
-registry.register('gdpo', DecoupledRewards, { keepExisting: true });
-registry.register('distillation', Distillation, { keepExisting: true });
-registry.register('turn_discount', TurnDiscount, { keepExisting: true });
-registry.register('turn_level', TurnLevel, { keepExisting: true });
-registry.register('gigpo', GroupInGroup, { keepExisting: true });
-registry.register('bnpo', BetaNormalization, { keepExisting: true });
-registry.register('pass_at_k', PassAtKPolicy, { aliases: ['pkpo'], keepExisting: true });
-registry.register('spo', SingleStream, { keepExisting: true });
-registry.register('td0', Td0, { keepExisting: true });
-registry.register('td1', Td1, { keepExisting: true });
-registry.register('td_lambda', TdLambda, { keepExisting: true });
-registry.register('n_step', NStep, { keepExisting: true });
-registry.register('discounted_return', DiscountedReturn, { aliases: ['reward_to_go'], keepExisting: true });
-registry.register('truncated_gae', TruncatedGae, { keepExisting: true });
-registry.register('vtrace', Vtrace, { aliases: ['v_trace'], keepExisting: true });
+/** A built-in estimator: its options are within the ranges that their names have, but where its class has its own. A class that extends it inherits them. */
+function builtIn(name: string, estimator: AdvantageEstimatorClass, aliases: readonly string[] = []): void {
+  const byName = Object.entries(optionRanges).filter(([option]) => Object.hasOwn(estimator.options, option));
+  Object.defineProperty(estimator, 'ranges', { value: { ...Object.fromEntries(byName), ...estimator.ranges }, writable: true, enumerable: true, configurable: true });
+  registry.register(name, estimator, { aliases, keepExisting: true });
+}
+
+builtIn('gae', GeneralizedAdvantageEstimation);
+builtIn('grpo', GroupRelative);
+builtIn('rloo', LeaveOneOut);
+builtIn('reinforce++', ReinforcePlusPlus, ['reinforce_plus_plus']);
+builtIn('reinforce++_baseline', ReinforcePlusPlusBaseline, ['reinforce_plus_plus_baseline', 'reinforce_baseline']);
+builtIn('dr_grpo', DrGroupRelative);
+builtIn('grpo_batch_std', GroupRelativeBatchScale);
+builtIn('maxrl', MaximumLikelihood);
+builtIn('remax', ReMax);
+builtIn('opo', OptimalBaseline);
+builtIn('gpg', GroupPolicyGradient);
+builtIn('grpo_passk', PassAtK);
+builtIn('vapo_gae', DecoupledAdvantageEstimation);
+builtIn('raw_reward', RawReward);
+builtIn('optimal_token_baseline', OptimalTokenBaseline);
+builtIn('tir_optimal_token_baseline', AlignedOptimalTokenBaseline);
+builtIn('gdpo', DecoupledRewards);
+builtIn('distillation', Distillation);
+builtIn('turn_discount', TurnDiscount);
+builtIn('turn_level', TurnLevel);
+builtIn('gigpo', GroupInGroup);
+builtIn('bnpo', BetaNormalization);
+builtIn('pass_at_k', PassAtKPolicy, ['pkpo']);
+builtIn('spo', SingleStream);
+builtIn('td0', Td0);
+builtIn('td1', Td1);
+builtIn('td_lambda', TdLambda);
+builtIn('n_step', NStep);
+builtIn('discounted_return', DiscountedReturn, ['reward_to_go']);
+builtIn('truncated_gae', TruncatedGae);
+builtIn('vtrace', Vtrace, ['v_trace']);

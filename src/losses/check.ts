@@ -8,13 +8,19 @@ export function floating(x: Tensor): Tensor {
   return x.dtype === 'float64' ? x : x.cast('float32');
 }
 
+/** @throws EstimatorError unless `value` is a tensor that was not disposed */
+export function checkTensor(operation: string, name: string, value: unknown): asserts value is Tensor {
+  if (!(value instanceof Tensor)) throw new EstimatorError(`${operation}: ${name}: expected a Tensor, got ${showValue(value)}`);
+  if (value.isDisposed) throw new EstimatorError(`${operation}: ${name}: expected a Tensor that is there, got one that was disposed`);
+}
+
 /** @throws EstimatorError unless all are tensors of the first one's shape */
 export function checkSameShape(operation: string, tensors: Record<string, Tensor>): void {
   const names = Object.keys(tensors);
   let expected: Shape | undefined;
   for (const name of names) {
     const value: unknown = tensors[name];
-    if (!(value instanceof Tensor)) throw new EstimatorError(`${operation}: ${name}: expected a Tensor, got ${showValue(value)}`);
+    checkTensor(operation, name, value);
     expected ??= value.shape;
     if (!sameShape(value.shape, expected)) throw new EstimatorError(`${operation}: ${name}: expected shape ${formatShape(expected)} as ${names[0]}, got ${formatShape(value.shape)}`);
   }
@@ -22,7 +28,7 @@ export function checkSameShape(operation: string, tensors: Record<string, Tensor
 
 /** @throws EstimatorError unless it is a tensor [batch, time] */
 export function checkRows(operation: string, name: string, value: unknown): asserts value is Tensor {
-  if (!(value instanceof Tensor)) throw new EstimatorError(`${operation}: ${name}: expected a Tensor, got ${showValue(value)}`);
+  checkTensor(operation, name, value);
   if (value.ndim === 2) return;
   throw new EstimatorError(`${operation}: ${name}: expected shape [batch, time], got ${formatShape(value.shape)}${value.ndim === 1 ? ' ([tokens] come with rowOffsets, see padRows)' : ''}`);
 }

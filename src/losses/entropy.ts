@@ -1,7 +1,7 @@
 /** Entropy in the loss: a coefficient that finds itself, and the tokens at which the policy decides. */
 import { EstimatorError, showValue } from '../errors';
 import { type Given, resolveOptions } from '../options';
-import { stopGradient, type Tensor, where } from '../tensor';
+import { evaluate, stopGradient, type Tensor, where } from '../tensor';
 import { checkNumber, checkSameShape } from './check';
 import { topTokens } from './select';
 
@@ -63,7 +63,7 @@ export class AdaptiveEntropyCoefficient {
 
   /** @throws EstimatorError for a state that is none */
   restore(state: { coefficient: number; isLow: boolean }): void {
-    if (typeof state?.coefficient !== 'number' || typeof state.isLow !== 'boolean') {
+    if (!Number.isFinite(state?.coefficient) || typeof state.isLow !== 'boolean') {
       throw new EstimatorError(`AdaptiveEntropyCoefficient: state: expected { coefficient, isLow }, got ${showValue(state)}`);
     }
     this.current = state.coefficient;
@@ -77,7 +77,7 @@ export class AdaptiveEntropyCoefficient {
  * Reinforcement Learning for LLM Reasoning".
  *
  * @param entropy [B,T]; what it holds where the mask is 0 has no effect
- * @throws EstimatorError for shapes that differ and a ρ outside of [0, 1]
+ * @throws EstimatorError for shapes that differ, a ρ outside of [0, 1], and NaN on a valid token
  */
 export function topEntropyMask(entropy: Tensor, mask: Tensor, options: Given<{ rho: number }> = {}): Tensor {
   const who = 'topEntropyMask';
@@ -85,7 +85,14 @@ export function topEntropyMask(entropy: Tensor, mask: Tensor, options: Given<{ r
   checkNumber(who, 'rho', rho, 0, 1);
   checkSameShape(who, { entropy, mask });
   const valid = mask.notEqual(0);
-  const count = valid.sum().item();
+  const nothing = where(valid, entropy.isNaN(), 0);
+  const [tokens, unknown] = [valid.sum(), nothing.sum()];
+  evaluate([tokens, unknown]);
+  if (unknown.item() > 0) {
+    const [at, time] = [nothing.dataSync().findIndex(Boolean), entropy.shape.at(-1) ?? 1];
+    throw new EstimatorError(`${who}: entropy: expected numbers on valid tokens, got NaN at row ${Math.floor(at / time)}, position ${at % time}, and ${unknown.item()} such in all`);
+  }
+  const count = tokens.item();
   // Those not under the quantile, which lies between two order statistics; 10·(1 − 0.7) is to be 3.
   const taken = count - Math.ceil(Math.fround((count - 1) * (1 - rho)));
   return where(topTokens(stopGradient(entropy), valid, taken, 'all'), mask, 0);

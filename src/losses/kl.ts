@@ -1,7 +1,7 @@
 /** Estimates of the KL divergence between the policy and a reference, from sampled tokens. */
 import { EstimatorError, showValue } from '../errors';
+import { checkNames } from '../options';
 import { stopGradient, type Tensor, where } from '../tensor';
-import { isFloating } from '../tensor/dtype';
 import { checkNumber, checkSameShape } from './check';
 
 /** The estimates themselves, in the order of the kernels that know them by number. */
@@ -13,8 +13,8 @@ export const klEstimators = [...plainKlEstimators, 'k1+', 'k2+', 'k3+'] as const
 export type KlEstimator = (typeof klEstimators)[number];
 
 /** Other names in use. */
-const aliases = { kl: 'k1', mse: 'k2', low_var_kl: 'k3' } as const;
-export type KlEstimatorAlias = keyof typeof aliases;
+export const klEstimatorAliases = { kl: 'k1', mse: 'k2', low_var_kl: 'k3' } as const;
+export type KlEstimatorAlias = keyof typeof klEstimatorAliases;
 
 export interface KlOptions {
   /** The log-ratio is clamped to ± this, without gradient beyond; null for no bound. Default 20 for `k3`, else null. */
@@ -37,12 +37,13 @@ export interface KlOptions {
  * Where the mask is 0 the result and its gradient are 0, even if a log-prob is NaN or infinite there. Schulman 2020, "Approximating KL
  * divergence"; the gradients: Tang and Munos 2025, "On a few pitfalls in KL divergence gradient estimation for RL".
  *
- * @throws EstimatorError for shapes that differ, another estimator, and bounds that are none
+ * @throws EstimatorError for shapes that differ, another estimator, unknown options, and bounds that are none
  */
 export function klDivergence(logProbs: Tensor, refLogProbs: Tensor, type: KlEstimator | KlEstimatorAlias, mask?: Tensor, options: KlOptions = {}): Tensor {
+  checkNames('klDivergence', 'option', options, ['inputClamp', 'outputClamp', 'weights']);
   const { weights } = options;
   checkSameShape('klDivergence', { logProbs, refLogProbs, ...(mask && { mask }), ...(weights && { weights }) });
-  const name: KlEstimator = Object.hasOwn(aliases, type) ? aliases[type as KlEstimatorAlias] : (type as KlEstimator);
+  const name: KlEstimator = Object.hasOwn(klEstimatorAliases, type) ? klEstimatorAliases[type as KlEstimatorAlias] : (type as KlEstimator);
   if (!klEstimators.includes(name)) {
     throw new EstimatorError(`klDivergence: type: expected one of ${klEstimators.join(', ')}, got ${showValue(type)}`);
   }
@@ -52,12 +53,9 @@ export function klDivergence(logProbs: Tensor, refLogProbs: Tensor, type: KlEsti
   const difference = clean(logProbs.sub(refLogProbs));
   const factors = weights ? clean(weights) : null;
   const estimated = (plain: PlainKlEstimator) => bounded(difference, plain, factors, options);
-  let kl: Tensor;
-  if (name.endsWith('+')) {
-    const passed = estimated('k2');
-    kl = passed.sub(stopGradient(passed)).add(stopGradient(estimated(name.slice(0, -1) as PlainKlEstimator)));
-  } else kl = estimated(name as PlainKlEstimator);
-  return mask && isFloating(mask.dtype) ? kl.mul(mask) : kl;
+  if (!name.endsWith('+')) return estimated(name as PlainKlEstimator);
+  const passed = estimated('k2');
+  return passed.sub(stopGradient(passed)).add(stopGradient(estimated(name.slice(0, -1) as PlainKlEstimator)));
 }
 
 function bounded(difference: Tensor, type: PlainKlEstimator, weights: Tensor | null, { inputClamp, outputClamp }: KlOptions): Tensor {

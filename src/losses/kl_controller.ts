@@ -1,6 +1,6 @@
 /** The coefficient of a KL penalty over a training run. */
 import { EstimatorError, showValue } from '../errors';
-import { checkName, type Given, resolveOptions } from '../options';
+import { checkName, checkNames, type Given, resolveOptions } from '../options';
 import { checkNumber } from './check';
 
 /** Holds the coefficient, and moves it after a step. */
@@ -108,7 +108,9 @@ export interface KlControllerOptions extends Partial<AdaptiveSettings> {
 }
 
 /** A controller by its type, as configurations name it. @throws EstimatorError for another type and options that do not fit it */
-export function createKlController({ type = 'fixed', ...options }: KlControllerOptions): KlController {
+export function createKlController(given: KlControllerOptions = {}): KlController {
+  checkNames('createKlController', 'option', given, ['type', 'coefficient', 'target', 'horizon', 'clip']);
+  const { type = 'fixed', ...options } = given;
   checkName('createKlController', "option 'type'", type, ['fixed', 'adaptive']);
   return type === 'adaptive' ? new AdaptiveKlController(options) : new FixedKlController(options.coefficient as number);
 }

@@ -1,9 +1,10 @@
 /** A policy loss straight from the logits, with its gradient in them: the logits are read once. */
 import { EstimatorError, showValue } from '../errors';
+import { checkNames } from '../options';
 import { stopGradient, Tensor, where } from '../tensor';
 import { isFloating } from '../tensor/dtype';
 import { cast, constant, kernel } from '../tensor/graph';
-import { checkNumber, checkSameShape } from './check';
+import { checkNumber, checkSameShape, checkTensor } from './check';
 import { clippedMetrics } from './builtin/clipped';
 import { klDivergence, type PlainKlEstimator, plainKlEstimators } from './kl';
 import type { PolicyLossOptions } from './options';
@@ -55,7 +56,10 @@ export interface LogitsPolicyLossResult extends PolicyLossResult {
  */
 export function logitsPolicyLoss(logits: Tensor, ids: Tensor, inputs: LogitsPolicyLossInputs, options: LogitsPolicyLossOptions = {}): LogitsPolicyLossResult {
   const operation = 'logitsPolicyLoss';
+  checkNames(operation, 'input', inputs, ['oldLogProbs', 'advantages', 'mask', 'refLogProbs', 'divisors']);
+  checkNames(operation, 'option', options, ['type', 'epsClipLow', 'epsClipHigh', 'clipRatioC', 'delta', 'temperature', 'entropyCoef', 'klCoef', 'klEstimator']);
   const { oldLogProbs, advantages, mask, refLogProbs, divisors } = inputs;
+  if (divisors !== undefined) checkTensor(operation, 'divisors', divisors);
   const { type = 'regular', epsClipLow = 0.2, epsClipHigh = 0.2, clipRatioC = 3, delta, temperature = 1, entropyCoef = 0, klCoef = 0, klEstimator = 'k3' } = options;
   checkSameShape(operation, { ids, oldLogProbs, advantages, mask, ...(refLogProbs && { refLogProbs }) });
   checkLogits(logits, ids);
@@ -96,6 +100,7 @@ export function logitsPolicyLoss(logits: Tensor, ids: Tensor, inputs: LogitsPoli
 }
 
 function checkLogits(logits: Tensor, ids: Tensor): void {
+  if (logits instanceof Tensor) checkTensor('logitsPolicyLoss', 'logits', logits);
   if (!(logits instanceof Tensor) || !isFloating(logits.dtype)) {
     throw new EstimatorError(`logitsPolicyLoss: logits: expected a floating Tensor, got ${logits instanceof Tensor ? logits.dtype : showValue(logits)}`);
   }

@@ -1,5 +1,5 @@
 /** Off-policy corrections as training runs use them: weights and rejection together. */
-import { type Given, resolveOptions, type Rule } from '../options';
+import { checkObject, type Given, resolveOptions, type Rule } from '../options';
 import { type Tensor, where } from '../tensor';
 import { checkSameShape } from './check';
 import { offPolicyMetrics } from './off_policy_metrics';
@@ -34,6 +34,7 @@ export interface RolloutCorrection {
  */
 export function rolloutCorrection(inputs: OffPolicyInputs, options: RolloutCorrectionOptions = {}): RolloutCorrection {
   const who = 'rolloutCorrection';
+  checkObject(who, 'input', inputs, ['oldLogProbs', 'rolloutLogProbs', 'mask']);
   const defaults: RolloutSettings = { weights: null, rules: [], rejection: {}, epsilon: 0, countMaskedRows: false };
   const { weights, rules, rejection, epsilon, countMaskedRows } = resolveOptions(who, defaults, options, { presets: statisticsPresets });
   const counting = { convention: options.convention, epsilon, countMaskedRows };
@@ -117,6 +118,7 @@ export function applyOffPolicyCorrection(loss: Tensor, inputs: CorrectionInputs,
   const who = 'applyOffPolicyCorrection';
   const settings = resolveOptions(who, correctionDefaults, options, { presets: { skyrl: { countMasked: true, masked: 'raw' } }, rules: correctionRules });
   const { tisRatioType, sequenceMaskMetric, logRatioLimit, countMasked } = settings;
+  checkObject(who, 'input', inputs, ['oldLogProbs', 'rolloutLogProbs', 'mask']);
   checkSameShape(who, { loss, oldLogProbs: inputs.oldLogProbs, mask: inputs.mask, ...(inputs.rolloutLogProbs && { rolloutLogProbs: inputs.rolloutLogProbs }) });
 
   const bounds = (low: number | null, high: number | null) => ({ low, high });

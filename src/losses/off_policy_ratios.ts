@@ -1,4 +1,5 @@
 /** The policy that is trained from beside the one that sampled: log-ratios of tokens and of whole sequences. */
+import { checkObject } from '../options';
 import { type Tensor, where } from '../tensor';
 import { checkSameShape, floating } from './check';
 
@@ -27,7 +28,9 @@ export interface LogRatios {
 }
 
 /** @throws EstimatorError for shapes that differ */
-export function logRatios(operation: string, { oldLogProbs, rolloutLogProbs, mask }: OffPolicyInputs): LogRatios {
+export function logRatios(operation: string, inputs: OffPolicyInputs): LogRatios {
+  checkObject(operation, 'input', inputs, ['oldLogProbs', 'rolloutLogProbs', 'mask']);
+  const { oldLogProbs, rolloutLogProbs, mask } = inputs;
   checkSameShape(operation, { oldLogProbs, rolloutLogProbs, mask });
   const valid = mask.notEqual(0);
   const raw = floating(oldLogProbs).sub(floating(rolloutLogProbs));

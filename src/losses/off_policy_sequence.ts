@@ -1,8 +1,8 @@
 /** What a sequence's distance from the sampler does to its loss: a mask and a smooth weight. */
 import { EstimatorError } from '../errors';
-import { type Given, resolveOptions } from '../options';
+import { checkObject, type Given, resolveOptions } from '../options';
 import { stopGradient, type Tensor, where } from '../tensor';
-import { checkNumber, checkSameShape, floating } from './check';
+import { checkNumber, checkSameShape, checkTensor, floating } from './check';
 
 export interface OffPolicySequenceInputs {
   /** ℓ under the policy that is trained, [B,T]; taken as constants. */
@@ -25,6 +25,7 @@ export interface OffPolicySequenceInputs {
 export function offPolicySequenceMask(inputs: OffPolicySequenceInputs, options: Given<{ threshold: number }>): Tensor {
   const who = 'offPolicySequenceMask';
   const { threshold } = resolveOptions(who, { threshold: NaN }, options, { rules: { threshold: { low: -Number.MAX_VALUE } } });
+  checkObject(who, 'input', inputs, ['logProbs', 'rolloutLogProbs', 'advantages', 'mask']);
   const { logProbs, rolloutLogProbs, mask } = inputs;
   checkSameShape(who, { logProbs, rolloutLogProbs, mask });
   const advantages = perRow(who, inputs.advantages, mask);
@@ -63,8 +64,10 @@ export type GammaWeightOptions = Given<GammaSettings>;
  *
  * @throws EstimatorError for shapes that do not belong together and unknown options
  */
-export function gammaWeights({ logRatio, advantages, mask, importanceRatio }: GammaWeightInputs, options: GammaWeightOptions = {}): Tensor {
+export function gammaWeights(inputs: GammaWeightInputs, options: GammaWeightOptions = {}): Tensor {
   const who = 'gammaWeights';
+  checkObject(who, 'input', inputs, ['logRatio', 'advantages', 'mask', 'importanceRatio']);
+  const { logRatio, advantages, mask, importanceRatio } = inputs;
   const defaults: GammaSettings = { kPos: 2, lambdaPos: 3, kNeg: 3, lambdaNeg: 2, maskRatio: true };
   const settings = resolveOptions(who, defaults, options, { presets: { trl: { maskRatio: false } } });
   for (const name of ['kPos', 'lambdaPos', 'kNeg', 'lambdaNeg'] as const) checkNumber(who, name, settings[name], -Number.MAX_VALUE);
@@ -94,6 +97,7 @@ function onRows(like: Tensor, value: number): Tensor {
 /** Advantages as [B,1] or [B,T]. */
 function perRow(who: string, advantages: Tensor, mask: Tensor): Tensor {
   const [batch, time] = mask.shape as [number, number];
+  checkTensor(who, 'advantages', advantages);
   const { shape, ndim } = advantages;
   if (ndim === 1 && shape[0] === batch) return advantages.expandDims(1);
   if (ndim === 2 && shape[0] === batch && (shape[1] === 1 || shape[1] === time)) return advantages;

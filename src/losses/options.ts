@@ -1,7 +1,8 @@
 /** The options of policy losses: their types, their defaults, the habits of libraries, and how they are put together. */
-import { type ConventionName, resolveOptions, type Rule } from '../options';
-import type { KlEstimator } from './kl';
-import { type LossReduction, lossReductions, type ReductionOptions } from './reduction';
+import { EstimatorError } from '../errors';
+import { anyNumber, type ConventionName, notNegative, resolveOptions, type Rule, share } from '../options';
+import { type KlEstimator, klEstimatorAliases, klEstimators } from './kl';
+import { type LossReduction, lossReductions, ofLoss, type ReductionOptions, reductionRules } from './reduction';
 
 /** Whose probability ratio a token gets. */
 export const ratioLevels = ['token', 'sequence', 'sequence_token'] as const;
@@ -138,15 +139,24 @@ const presets = {
  * @throws EstimatorError for an option that the loss does not have, with the nearest name, and for values that are none
  */
 export function resolveLossOptions(name: string, own: PolicyLossOptions, given: PolicyLossOptions, fixed: readonly string[] = []): ResolvedOptions {
-  return resolveOptions<PolicyLossOptions>(`policy loss '${name}'`, own, given, { presets, fixed, rules }) as ResolvedOptions;
+  const options = resolveOptions<PolicyLossOptions>(`policy loss '${name}'`, own, given, { presets, fixed, rules: lossRules });
+  for (const [low, high] of ordered) {
+    const [least, most] = [options[low] ?? -Infinity, options[high] ?? Infinity];
+    if (least > most) throw new EstimatorError(`policy loss '${name}': option '${low}': expected at most ${high}, ${most}, got ${least}`);
+  }
+  return { ...options, [ofLoss]: true } as unknown as ResolvedOptions;
 }
 
-const anyNumber = { low: -Number.MAX_VALUE } as const;
-const notNegative = { low: 0 } as const;
-const share = { low: 0, high: 1 } as const;
 const flag = { choices: [true, false] } as const;
+/** Temperatures that something is divided by: of smaller ones nothing is left in float32. */
+const temperature = { low: 1e-6 } as const;
 
-const rules: Readonly<Record<string, Rule>> = {
+/** Options of which the first may not be larger than the second. */
+const ordered = [['logRatioMin', 'logRatioMax'], ['clipCovLow', 'clipCovHigh']] as const;
+
+/** What each option may be. The prompts of the rows, `groupIds`, are looked at where they are used. */
+export const lossRules: Readonly<Record<string, Rule>> = {
+  ...reductionRules,
   reduction: { choices: lossReductions },
   ratioLevel: { choices: ratioLevels },
   anchor: { choices: ['old', 'rollout', null] },
@@ -156,6 +166,9 @@ const rules: Readonly<Record<string, Rule>> = {
   rowMetrics: flag,
   driftMetrics: flag,
   klCoef: anyNumber,
+  klEstimator: { choices: [...klEstimators, ...Object.keys(klEstimatorAliases)] },
+  klInputClamp: { ...notNegative, nullable: true },
+  klOutputClamp: { ...notNegative, nullable: true },
   topEntropyQuantile: share,
   offPolicyThreshold: { ...anyNumber, nullable: true },
   metricEpsilon: notNegative,
@@ -167,13 +180,14 @@ const rules: Readonly<Record<string, Rule>> = {
   logRatioMax: { ...anyNumber, nullable: true },
   cispoEpsClipLow: { low: 0, nullable: true },
   cispoEpsClipHigh: { low: -1 },
-  tauPos: { low: Number.MIN_VALUE },
-  tauNeg: { low: Number.MIN_VALUE },
+  tauPos: temperature,
+  tauNeg: temperature,
   deltaLow: notNegative,
   deltaHigh: notNegative,
   clipCovRatio: share,
   clipCovLow: anyNumber,
   clipCovHigh: anyNumber,
+  seed: { ...anyNumber, integer: true },
   klCovRatio: share,
   ppoKlCoef: anyNumber,
   kPos: notNegative,

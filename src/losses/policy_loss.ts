@@ -1,9 +1,10 @@
 /** What a policy loss is, and the registry that `trainer.algorithm.policy_loss_type` names entries of. */
 import { unpackRows } from '../advantages/packed';
 import { EstimatorError, showValue } from '../errors';
+import { checkNames } from '../options';
 import { type RegisterOptions, Registry } from '../registry';
 import { type RowOffsets, Tensor } from '../tensor';
-import { checkRows, checkSameShape } from './check';
+import { checkRows, checkSameShape, checkTensor } from './check';
 import type { PolicyLossOptions } from './options';
 
 export interface PolicyLossInputs {
@@ -108,22 +109,27 @@ export function listPolicyLosses(): string[] {
   return policyLosses.list();
 }
 
+const inputNames = [
+  'logProbs', 'oldLogProbs', 'advantages', 'mask', 'rolloutLogProbs', 'refLogProbs', 'weights', 'entropy', 'correction', 'divisors', 'rowOffsets',
+];
+
 /**
  * Computes a registered policy loss, its inputs and its result checked. Packed rows give the same loss, metrics and gradient, to the bit, as the same rows padded.
- * @throws RegistryError for an unknown name; EstimatorError for inputs whose shapes differ and a result that is none
+ * @throws RegistryError for an unknown name; EstimatorError for unknown inputs, inputs whose shapes differ and a result that is none
  */
 export function computePolicyLoss(name: string, given: PolicyLossInputs | PackedPolicyLossInputs, options: PolicyLossOptions = {}): PolicyLossResult {
   const operation = `policy loss '${name}'`;
-  if (typeof given !== 'object' || given === null) throw new EstimatorError(`${operation}: expected inputs {logProbs, oldLogProbs, advantages, mask, …}, got ${showValue(given)}`);
+  checkNames(operation, 'input', given, inputNames);
   const inputs = inputsOf(operation, given);
   const { logProbs, oldLogProbs, advantages, mask, rolloutLogProbs, refLogProbs, entropy, weights, correction, divisors } = inputs;
   const optional = { rolloutLogProbs, refLogProbs, entropy };
   const present = Object.fromEntries(Object.entries(optional).filter((entry): entry is [string, Tensor] => entry[1] !== undefined));
   checkRows(operation, 'logProbs', logProbs);
   checkSameShape(operation, { logProbs, oldLogProbs, advantages, mask, ...present });
+  for (const [key, value] of Object.entries({ weights, divisors })) if (value) checkTensor(operation, key, value);
   if (weights && !(weights.ndim === 2 && weights.shape[1] === 1 && weights.shape[0] === logProbs.shape[0])) checkSameShape(operation, { logProbs, weights });
-  if (divisors && !(divisors instanceof Tensor && divisors.ndim === 2 && divisors.shape[1] === 1 && divisors.shape[0] === logProbs.shape[0])) {
-    throw new EstimatorError(`${operation}: divisors: expected a Tensor of shape [${logProbs.shape[0]},1], got ${divisors instanceof Tensor ? `one of shape [${divisors.shape.join(',')}]` : showValue(divisors)}`);
+  if (divisors && !(divisors.ndim === 2 && divisors.shape[1] === 1 && divisors.shape[0] === logProbs.shape[0])) {
+    throw new EstimatorError(`${operation}: divisors: expected a Tensor of shape [${logProbs.shape[0]},1], got one of shape [${divisors.shape.join(',')}]`);
   }
   if (correction !== undefined && typeof correction !== 'function') throw new EstimatorError(`${operation}: correction: expected a function, got ${showValue(correction)}`);
   const result: unknown = new (getPolicyLoss(name))().computeLoss(inputs, options);

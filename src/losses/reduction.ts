@@ -1,8 +1,9 @@
 /** From tokens to one number: how the tokens of a batch are weighted. */
 import { type GroupIds, Groups } from '../advantages/groups';
-import { EstimatorError, showValue } from '../errors';
+import { EstimatorError } from '../errors';
+import { checkNames, checkValue, type Rule } from '../options';
 import { type DType, full, type Tensor, where } from '../tensor';
-import { checkChoice, checkNumber, checkRows, checkSameShape } from './check';
+import { checkNumber, checkRows, checkSameShape } from './check';
 
 /** The names of `trainer.algorithm.loss_reduction`, and further ones. */
 export const lossReductions = [
@@ -31,6 +32,31 @@ export interface ReductionOptions {
   countEpsilon?: number;
 }
 
+/** What each option may be; `groupIds` are looked at where they are used. */
+export const reductionRules: Readonly<Record<string, Rule>> = {
+  maxSeqLen: { low: 1, nullable: true },
+  microBatchSize: { low: 1, integer: true, nullable: true },
+  incompleteMicroBatch: { choices: ['count', 'leave_out'] },
+  emptyRows: { choices: ['count', 'leave_out'] },
+  totalTokens: { low: 0, nullable: true },
+  totalRows: { low: Number.MIN_VALUE, nullable: true },
+  scale: { low: Number.MIN_VALUE },
+  countEpsilon: { low: 0 },
+};
+
+/** Marks the options of a policy loss, which have been checked by its own names and hold more than a reduction looks at. */
+export const ofLoss = Symbol('options of a policy loss');
+
+/** @throws EstimatorError for an option that a reduction does not have, with the nearest name, and for a value that is none */
+export function checkReductionOptions(who: string, options: ReductionOptions, more: readonly string[] = []): void {
+  if (Object.hasOwn(Object(options), ofLoss)) return;
+  checkNames(who, 'option', options, [...Object.keys(reductionRules), 'groupIds', ...more]);
+  for (const [name, rule] of Object.entries(reductionRules)) {
+    const value: unknown = options[name as keyof ReductionOptions];
+    if (value !== undefined) checkValue(`${who}: ${name}`, value, rule);
+  }
+}
+
 /**
  * The divisor c of each row's tokens, [B,1], so that Σ_bt m·x/c is the reduction of x [B,T] over the mask m [B,T]. With L_b = Σ_t m_bt:
  *
@@ -49,13 +75,10 @@ export interface ReductionOptions {
  * @throws EstimatorError for another mode, and for a mode without the option that it needs
  */
 export function reductionDivisors(mask: Tensor, mode: LossReduction, options: ReductionOptions = {}, dtype: DType = 'float32'): Tensor {
+  checkValue('loss reduction', mode, { choices: lossReductions });
+  checkReductionOptions(mode, options);
   const { maxSeqLen = null, totalTokens = null, totalRows = null, scale = 1, countEpsilon = 0, emptyRows = 'count' } = options;
   checkRows(mode, 'mask', mask);
-  checkNumber(mode, 'scale', scale, Number.MIN_VALUE);
-  checkNumber(mode, 'countEpsilon', countEpsilon, 0);
-  checkChoice(mode, 'emptyRows', emptyRows, ['count', 'leave_out']);
-  if (totalTokens !== null) checkNumber(mode, 'totalTokens', totalTokens, 0);
-  if (totalRows !== null) checkNumber(mode, 'totalRows', totalRows, Number.MIN_VALUE);
   const height = mask.shape[0] ?? 1;
   const lengths = mask.notEqual(0).sum(-1, { keepDims: true }).cast(dtype);
   const same = (divisor: number): Tensor => full([height, 1], divisor, { dtype });
@@ -83,8 +106,6 @@ export function reductionDivisors(mask: Tensor, mode: LossReduction, options: Re
         return promptDivisors(lengths, options, emptyRows === 'count', dtype);
       case 'token_sum':
         return same(1);
-      default:
-        throw new EstimatorError(`loss reduction: expected one of ${lossReductions.join(', ')}, got ${showValue(mode)}`);
     }
   };
   const result = divisors();
@@ -94,7 +115,6 @@ export function reductionDivisors(mask: Tensor, mode: LossReduction, options: Re
 function microBatchDivisors(lengths: Tensor, { microBatchSize = null, incompleteMicroBatch = 'count' }: ReductionOptions, dtype: DType): Tensor {
   const operation = 'token_mean_legacy';
   checkNumber(operation, 'microBatchSize', microBatchSize, 1);
-  checkChoice(operation, 'incompleteMicroBatch', incompleteMicroBatch, ['count', 'leave_out']);
   const [height, size] = [lengths.shape[0]!, microBatchSize as number];
   const ids = Int32Array.from({ length: height }, (_, row) => Math.floor(row / size));
   const whole = Math.floor(height / size);

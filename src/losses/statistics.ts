@@ -1,5 +1,6 @@
 /** Means, variances and whitening over the valid positions of a tensor. */
 import { EstimatorError } from '../errors';
+import { checkNames } from '../options';
 import { type Axes, type Tensor, where } from '../tensor';
 import { checkChoice, checkNumber, checkSameShape } from './check';
 
@@ -10,8 +11,10 @@ export interface MaskedMeanOptions {
   countEpsilon?: number;
 }
 
-/** Σ m·x / max(Σ m, 1): 0 where nothing is valid. What masked positions hold has no effect. @throws EstimatorError for shapes that differ */
-export function maskedMean(x: Tensor, mask: Tensor, { axis = null, countEpsilon = 0 }: MaskedMeanOptions = {}): Tensor {
+/** Σ m·x / max(Σ m, 1): 0 where nothing is valid. What masked positions hold has no effect. @throws EstimatorError for shapes that differ and unknown options */
+export function maskedMean(x: Tensor, mask: Tensor, options: MaskedMeanOptions = {}): Tensor {
+  checkNames('maskedMean', 'option', options, ['axis', 'countEpsilon']);
+  const { axis = null, countEpsilon = 0 } = options;
   checkSameShape('maskedMean', { x, mask });
   return mean(x, mask.notEqual(0), axis, countEpsilon, false);
 }
@@ -30,11 +33,14 @@ export interface MaskedVarianceOptions extends Omit<MaskedMeanOptions, 'axis'> {
   tooFew?: 'zero' | 'error';
 }
 
+const varianceNames = ['ddof', 'tooFew', 'countEpsilon'];
+
 /**
  * The variance over all valid positions, from differences to the mean, so that an offset costs no digits. 0 where no more than `ddof` are valid.
  * @throws EstimatorError for shapes that differ, options, and, if asked to, too few valid positions
  */
 export function maskedVariance(x: Tensor, mask: Tensor, options: MaskedVarianceOptions = {}): Tensor {
+  checkNames('maskedVariance', 'option', options, varianceNames);
   checkSameShape('maskedVariance', { x, mask });
   return moments('maskedVariance', x, mask, options).variance;
 }
@@ -64,7 +70,9 @@ export interface StandardizeOptions extends MaskedVarianceOptions {
  * (x − μ)/√(σ² + ε), with μ and σ² over all valid positions of x, of any shape; 0 elsewhere. With a single valid position the result is 0.
  * @throws EstimatorError as `maskedVariance`
  */
-export function maskedStandardize(x: Tensor, mask: Tensor, { epsilon = 1e-8, keepMean = false, remask = true, ...rest }: StandardizeOptions = {}): Tensor {
+export function maskedStandardize(x: Tensor, mask: Tensor, options: StandardizeOptions = {}): Tensor {
+  checkNames('maskedStandardize', 'option', options, [...varianceNames, 'epsilon', 'keepMean', 'remask']);
+  const { epsilon = 1e-8, keepMean = false, remask = true, ...rest } = options;
   checkSameShape('maskedStandardize', { x, mask });
   checkNumber('maskedStandardize', 'epsilon', epsilon, 0);
   const { valid, average, variance } = moments('maskedStandardize', x, mask, rest);

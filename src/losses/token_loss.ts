@@ -1,11 +1,13 @@
 /** What the built-in policy losses have in common: inputs without what masked positions hold, and the way from tokens to the loss. */
-import { EstimatorError } from '../errors';
+import { EstimatorError, showValue } from '../errors';
 import { stopGradient, type Tensor, where } from '../tensor';
+import { formatShape, sameShape } from '../tensor/shape';
+import { checkTensor } from './check';
 import { topEntropyMask } from './entropy';
 import { klDivergence } from './kl';
 import { commonOptions, type PolicyLossOptions, type ResolvedOptions, resolveLossOptions } from './options';
 import { offPolicySequenceMask } from './off_policy_sequence';
-import { PolicyLoss, type PolicyLossInputs, type PolicyLossResult } from './policy_loss';
+import { type LossCorrection, PolicyLoss, type PolicyLossInputs, type PolicyLossResult } from './policy_loss';
 import { meanOver, reduceLoss } from './reduction';
 
 /** The inputs of a loss. At masked positions log-probs and advantages are 0 and weights 1, unless `remask` is off. */
@@ -59,7 +61,7 @@ export abstract class TokenPolicyLoss extends PolicyLoss {
     for (const factor of factors) if (factor) losses = losses.mul(factor);
     let reported = metrics;
     if (inputs.correction) {
-      const corrected = inputs.correction({ losses, mask, oldLogProbs: inputs.oldLogProbs, rolloutLogProbs: inputs.rolloutLogProbs });
+      const corrected = expectCorrected(lossName, inputs.correction({ losses, mask, oldLogProbs: inputs.oldLogProbs, rolloutLogProbs: inputs.rolloutLogProbs }), losses);
       [losses, mask, reported] = [corrected.losses, corrected.mask, { ...metrics, ...corrected.metrics }];
     }
     if (options.klCoef !== 0) {
@@ -89,6 +91,18 @@ function prepare(inputs: PolicyLossInputs, { remask, metricEpsilon, driftMetrics
     mean: meanOver(valid, inputs.logProbs.dtype, metricEpsilon),
     reportsDrift: driftMetrics,
   };
+}
+
+/** @throws EstimatorError unless a correction gave losses and a mask of the tokens' shape */
+function expectCorrected(name: string, result: unknown, like: Tensor): ReturnType<LossCorrection> {
+  if (typeof result !== 'object' || result === null) throw new EstimatorError(`${name}: correction: expected { losses, mask, metrics? }, got ${showValue(result)}`);
+  const corrected = result as ReturnType<LossCorrection>;
+  for (const key of ['losses', 'mask'] as const) {
+    checkTensor(name, `correction: ${key}`, corrected[key]);
+    const { shape } = corrected[key];
+    if (!sameShape(shape, like.shape)) throw new EstimatorError(`${name}: correction: ${key}: expected shape ${formatShape(like.shape)}, got ${formatShape(shape)}`);
+  }
+  return corrected;
 }
 
 /** 1 where a row's tokens keep their policy term, [B,T]: advantages of 0 or more, and rows that the policy has not left (DeepSeek-AI 2025, DeepSeek-V3.2). */

@@ -1,8 +1,9 @@
 /** The loss of the critic. */
 import { unpackRows } from '../advantages/packed';
+import { checkNames } from '../options';
 import { type RowOffsets, type Tensor, where } from '../tensor';
 import { checkNumber, checkRows, checkSameShape } from './check';
-import { type LossReduction, meanOver, reduceLoss, type ReductionOptions } from './reduction';
+import { checkReductionOptions, type LossReduction, meanOver, reduceLoss, type ReductionOptions } from './reduction';
 
 export interface ValueLossInputs {
   /** V of the critic that is trained, [B,T]. */
@@ -34,9 +35,11 @@ export interface ValueLossOptions extends ReductionOptions {
  * ½ · the reduction of max((V − R)², (V_clipped − R)²) over the tokens, V_clipped = V_old + clip(V − V_old, ±valueClip).
  * `clipFraction`: the share of tokens whose clipped side is the larger. Schulman et al. 2017 (the clip as in its reference implementation).
  *
- * @throws EstimatorError for shapes that differ, rowOffsets that are none, a negative `valueClip` and another reduction
+ * @throws EstimatorError for unknown inputs and options, shapes that differ, rowOffsets that are none, a negative `valueClip` and another reduction
  */
 export function valueLoss(given: ValueLossInputs | PackedValueLossInputs, options: ValueLossOptions = {}): { loss: Tensor; clipFraction: Tensor } {
+  checkNames('valueLoss', 'input', given, ['values', 'oldValues', 'returns', 'mask', 'rowOffsets']);
+  checkReductionOptions('valueLoss', options, ['valueClip', 'reduction']);
   const { valueClip = null, reduction = 'sequence_mean', ...rest } = options;
   const inputs = inputsOf(given);
   checkRows('valueLoss', 'values', inputs.values);

@@ -39,6 +39,8 @@ export function overlongPenalty(lengths: RowNumbers, options: OverlongPenaltyOpt
   checkNumber(who, 'bufferLength', bufferLength, 0, maxLength);
   checkNumber(who, 'factor', factor, -Number.MAX_VALUE);
   const tokens = oneARow(who, 'lengths', lengths, 'float64');
+  const wrong = tokens.dataSync().findIndex((length) => !(length >= 0 && length < Infinity));
+  if (wrong >= 0) throw new EstimatorError(`${who}: lengths: expected finite numbers, 0 or more, got ${tokens.dataSync()[wrong]} in row ${wrong}`);
   if (bufferLength === 0) return tokens.greater(maxLength).cast(tokens.dtype).mul(-factor);
   const over = tokens.sub(maxLength - bufferLength).maximum(0);
   const counted = capped ? over.minimum(bufferLength) : over;

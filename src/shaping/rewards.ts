@@ -39,6 +39,7 @@ export function transformRewards(rewards: Tensor, options: RewardTransformOption
   checkNumber(who, 'scale', scale, -Number.MAX_VALUE);
   checkNumber(who, 'ddof', ddof, 0);
   checkNumber(who, 'epsilon', epsilon, 0);
+  checkBounds(who, low, high);
   checkSameShape(who, { rewards, ...(mask && { mask }) });
   const valid = mask?.notEqual(0);
   const masked = (x: Tensor) => (valid ? where(valid, x, 0) : x);
@@ -83,6 +84,7 @@ export function klShapedRewards(scores: Tensor, kl: Tensor, mask: Tensor, option
     rules: { low: { like: null }, high: { like: null } },
   });
   checkNumber(who, 'klCoef', klCoef, 0);
+  checkBounds(who, low, high);
   checkSameShape(who, { kl, mask });
   const perToken = scores instanceof Tensor && scores.ndim === 2;
   if (!(scores instanceof Tensor) || scores.shape[0] !== kl.shape[0] || (perToken ? scores.shape[1] !== kl.shape[1] : scores.ndim !== 1)) {
@@ -95,6 +97,10 @@ export function klShapedRewards(scores: Tensor, kl: Tensor, mask: Tensor, option
   const placed = perToken ? clipped : where(lastValid(valid, remask), clipped.expandDims(1), 0);
   const rewards = placed.sub(floating(kl).mul(klCoef));
   return remask ? where(valid, rewards, 0) : rewards;
+}
+
+function checkBounds(who: string, low: number | null, high: number | null): void {
+  if (low !== null && high !== null && low > high) throw new EstimatorError(`${who}: option 'low': expected at most high, ${high}, got ${low}`);
 }
 
 /** bool [B,T]: 1 at the last valid position of each row; of a row without one, nowhere or in the last column. */

@@ -13,15 +13,15 @@ describe('an option that does not fit is named, with what fits', () => {
     ['grpo', { singelton: 'raw' }, /'grpo': unknown option 'singelton'\. Did you mean 'singleton'\?/],
     ['grpo', { singleton: 'keep' }, /'grpo': option 'singleton': expected one of zero, raw, error, got "keep"/],
     ['grpo', { ddof: 2 }, /option 'ddof': expected 0 or 1, got 2/],
-    ['grpo', { epsilon: '1e-6' }, /option 'epsilon': expected a number, got "1e-6"/],
-    ['grpo', { epsilon: NaN }, /option 'epsilon': expected a number, got NaN/],
+    ['grpo', { epsilon: '1e-6' }, /option 'epsilon': expected a number, 0 or more, got "1e-6"/],
+    ['grpo', { epsilon: NaN }, /option 'epsilon': expected a number, 0 or more, got NaN/],
     ['grpo', { leaveOneOut: 1 }, /option 'leaveOneOut': expected a boolean, got 1/],
     ['gae', { holes: 'skip' }, /option 'holes': expected one of carry, ignore, decay, got "skip"/],
     ['gae', { whiten: 'all' }, /option 'whiten': expected "batch", "group", "none", true or false, got "all"/],
     ['gae', { remask: 'returns' }, /option 'remask': expected true, false or "advantages", got "returns"/],
     ['gae', { convention: 'openrhlf' }, /option 'convention': expected one of vantage, .*openrlhf.*, got "openrhlf"\. Did you mean 'openrlhf'\?/],
-    ['vapo_gae', { lambdaPolicy: 'none' }, /option 'lambdaPolicy': expected a number or null, got "none"/],
-    ['gdpo', { weights: [1, 'x'] }, /option 'weights': expected an array of numbers/],
+    ['vapo_gae', { lambdaPolicy: 'none' }, /option 'lambdaPolicy': expected a number from 0 to 1, or null, got "none"/],
+    ['gdpo', { weights: [1, 'x'] }, /option 'weights': expected an array of finite numbers, got/],
     ['gdpo', { weights: [1] }, /'gdpo': option 'weights': expected 2 numbers, one a component, got 1/],
     ['gdpo', { minComponents: 3 }, /'gdpo': expected at least 3 reward components, got 2/],
     ['grpo_passk', { singleton: 'error' }, /'grpo_passk': expected at least two rows in every group, got a group of one/],
@@ -99,7 +99,7 @@ test('NaN is no reward where NaN is skipped, and an error elsewhere', () => {
   near(rows('gpg', scores, groups, { skipNaN: true }), [-1, 0, 1, 0, 0]);
   near(rows('grpo_passk', scores, groups, { skipNaN: true, normByStd: false }), [0, 0, 2, 0, 0]);
   near(rows('raw_reward', scores, groups, { skipNaN: true }), [1, 0, 3, 0, 7]);
-  for (const name of ['grpo', 'dr_grpo', 'rloo', 'opo', 'gpg', 'maxrl', 'grpo_passk']) expect(() => rows(name, scores, groups)).toThrow(/expected finite advantages.*the rewards given are not finite/);
+  for (const name of ['grpo', 'dr_grpo', 'rloo', 'opo', 'gpg', 'maxrl', 'grpo_passk']) expect(() => rows(name, scores, groups)).toThrow(/rewards: expected finite numbers on valid tokens, got NaN at row 1, position 0, and 2 such in all \(advantages: NaN at row/);
 });
 
 test('a component that is NaN is left out of its statistics; a row without any gets 0', () => {

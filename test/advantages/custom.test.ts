@@ -134,7 +134,7 @@ test('whatever is declared is delivered, and metrics and returns come back', () 
 test('inputs and options are checked by name', () => {
   const bad = (given: object, options: object, message: RegExp) => expect(() => computeAdvantages('grpo', { ...inputs, ...given } as never, options as never)).toThrow(message);
   bad({}, { epsilonn: 1 }, /unknown option 'epsilonn'\. Did you mean 'epsilon'\?/);
-  bad({}, { epsilon: 'x' }, /option 'epsilon': expected a number, got "x"/);
+  bad({}, { epsilon: 'x' }, /option 'epsilon': expected a number, 0 or more, got "x"/);
   bad({}, { gamma: 1.5 }, /option 'gamma': expected a number from 0 to 1, got 1.5/);
   bad({}, { convention: 'skyrll' }, /expected one of vantage, skyrl.*Did you mean 'skyrl'/);
   bad({ rewards: [1, 2] }, {}, /expected rewards of shape \[batch, time\], got \[2\]/);

@@ -192,7 +192,7 @@ describe('what comes after the tokens', () => {
     expect(() => value('gpg', { epsClipLow: 0.2 })).toThrow("policy loss 'gpg': unknown option 'epsClipLow'");
     expect(() => value('regular', { convention: 'tlr' as never })).toThrow("policy loss 'regular': option 'convention': expected one of vantage, skyrl, verl, trl, openrlhf, nemo, areal, got \"tlr\". Did you mean 'trl'?");
     expect(() => value('dppo', { divergence: 'tv' as never })).toThrow("policy loss 'dppo': option 'divergence': expected one of binary_tv, binary_kl, got \"tv\"");
-    expect(() => value('sapo', { tauPos: 0 })).toThrow("policy loss 'sapo': option 'tauPos': expected a number above 0, got 0");
+    expect(() => value('sapo', { tauPos: 0 })).toThrow("policy loss 'sapo': option 'tauPos': expected a number, 0.000001 or more, got 0");
     const { rolloutLogProbs: _, ...without } = tensorsOf(batch, 'float64', NaN, false);
     expect(() => computePolicyLoss('rollout_is', without)).toThrow('rollout_is: rolloutLogProbs: expected a Tensor, got null');
     expect(value('regular', { convention: 'verl', countEpsilon: 0 })).toBeCloseTo(value('regular', { reduction: 'token_mean' }), 12);

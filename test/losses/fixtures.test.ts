@@ -28,7 +28,7 @@ interface Case {
 function cases(file: string, keep: (each: Case) => boolean = () => true): Case[] {
   const path = join(folder, file);
   if (existsSync(path)) return (JSON.parse(readFileSync(path, 'utf8')) as Case[]).filter(keep);
-  console.warn(`skipped: ${file} (../shared/fixtures is missing)`);
+  console.warn(`skipped: ${file} (../shared/fixtures is not here)`);
   return [];
 }
 
@@ -96,7 +96,12 @@ describe('KL estimators', () => {
   forEachCase(cases('kl/skyrl-approx-kl.json'), ({ params, inputs, expected, note = '', ...rest }) => {
     const type = params.kl_estimator_type as KlEstimator;
     const logProbs = input(inputs.log_probs);
-    const run = () => klDivergence(logProbs, input(inputs.ref_log_probs), type, inputs.mask == null ? undefined : input(inputs.mask));
+    const valid = inputs.mask == null ? undefined : input(inputs.mask);
+    const run = () => {
+      const kl = klDivergence(logProbs, input(inputs.ref_log_probs), type, valid);
+      // SkyRL's mask may hold fractions, which are factors.
+      return valid ? kl.mul(valid) : kl;
+    };
     if (expected.throws) return expect(run).toThrow(`klDivergence: type: expected one of k1, abs, k2, k3, k1+, k2+, k3+, got "${type}"`);
     const kl = run();
     const [gradient] = gradients(kl.sum(), [logProbs]);

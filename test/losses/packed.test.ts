@@ -160,7 +160,7 @@ test.each([
 
 test('inputs and options that are none', () => {
   const x = tensor([-1, -2, -3]);
-  expect(() => computePolicyLoss('regular', null as never)).toThrow("policy loss 'regular': expected inputs {logProbs, oldLogProbs, advantages, mask, …}, got null");
+  expect(() => computePolicyLoss('regular', null as never)).toThrow("policy loss 'regular': expected inputs {logProbs, oldLogProbs, advantages, mask, rolloutLogProbs, refLogProbs, weights, entropy, correction, divisors, rowOffsets}, got null");
   expect(() => computePolicyLoss('regular', { logProbs: x, oldLogProbs: x, advantages: x, rowOffsets: [0, 3] }, null as never)).toThrow("policy loss 'regular': expected options, got null");
   expect(() => valueLoss({ values: x, oldValues: x, returns: x, rowOffsets: [0, 2] })).toThrow('valueLoss: rowOffsets: expected 3 at the end, the number of tokens in values, got 2');
 });

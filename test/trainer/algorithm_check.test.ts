@@ -21,7 +21,7 @@ describe('an estimator', () => {
   test.each([
     [['advantage_options.epsilom=1'], "trainer.algorithm.advantage_options: advantage estimator 'grpo': unknown option 'epsilom'. Did you mean 'epsilon'?"],
     [['advantage_options.constructor=1'], "unknown option 'constructor'"],
-    [['advantage_options.epsilon=x'], "option 'epsilon': expected a number, got \"x\""],
+    [['advantage_options.epsilon=x'], "option 'epsilon': expected a number, 0 or more, got \"x\""],
     [['advantage_options.convention=ver'], "option 'convention': expected "],
     [['advantage_options.gamma=0.5'], 'trainer.algorithm.advantage_options: expected no gamma, which is trainer.algorithm.gamma'],
     [['advantage_options.rewardOnMasked=x'], 'trainer.algorithm.advantage_options.rewardOnMasked: expected one of drop, keep, carry, error, got "x"'],

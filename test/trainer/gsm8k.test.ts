@@ -9,7 +9,7 @@ const source = join(__dirname, '../../../shared/data/gsm8k/train.jsonl');
 
 describe('GSM8K', () => {
   if (!existsSync(source)) {
-    console.warn('skipped: ../shared/data/gsm8k is missing');
+    console.warn('skipped: ../shared/data/gsm8k is not here');
     it.skip('the files are missing', () => {});
     return;
   }

@@ -63,7 +63,7 @@ it('combines metrics by mean, least and greatest', () => {
 describe('rows of groups with variance', () => {
   const file = join(__dirname, '../../../shared/fixtures/shaping/skyrl-zero-variance-filter.json');
   if (!existsSync(file)) {
-    console.warn('skipped: ../shared/fixtures is missing');
+    console.warn('skipped: ../shared/fixtures is not here');
     it.skip('fixtures are missing', () => {});
     return;
   }

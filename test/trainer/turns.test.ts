@@ -77,7 +77,7 @@ describe('a batch', () => {
   });
 
   const file = join(__dirname, '../../../shared/fixtures/shaping/skyrl-overlong-filtering.json');
-  if (!existsSync(file)) console.warn('skipped: ../shared/fixtures is missing');
+  if (!existsSync(file)) console.warn('skipped: ../shared/fixtures is not here');
   (existsSync(file) ? it : it.skip)('takes those out that SkyRL does', () => {
     type Case = { inputs: { loss_masks: number[][]; stop_reasons: string[] }; expected: { loss_masks?: number[][] } };
     // The others are refused there.

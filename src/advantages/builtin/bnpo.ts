@@ -37,13 +37,12 @@ export class BetaNormalization extends AdvantageEstimator {
     maxReward: 1,
   };
   static override readonly choices = { singleton: singletonChoices };
+  static override readonly ranges = { alpha: { low: 1, nullable: true }, beta: { low: 1, nullable: true } };
 
   override readonly leavesZeros = true;
 
   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, { groups, remask }: AdvantageContext): AdvantageResult {
     const { singleton, alpha, beta, maxWeight, minReward, maxReward } = this.options as unknown as BetaOptions;
-    for (const [name, value] of Object.entries({ alpha, beta })) if (value !== null && !(value >= 1 && value < Infinity)) throw new EstimatorError(`option '${name}': expected a number of at least 1, got ${showValue(value)}`);
-    if (!(maxWeight > 0)) throw new EstimatorError(`option 'maxWeight': expected a positive number, got ${showValue(maxWeight)}`);
     if (!(maxReward > minReward && Number.isFinite(maxReward - minReward))) throw new EstimatorError(`option 'maxReward': expected a finite number above minReward, ${minReward}, got ${showValue(maxReward)}`);
     const totals = rewards.sum(1);
     checkRange(totals, minReward, maxReward);

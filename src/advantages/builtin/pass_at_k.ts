@@ -34,7 +34,7 @@ export class PassAtKPolicy extends AdvantageEstimator {
   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, { groups, remask }: AdvantageContext): AdvantageResult {
     const { k, method, smallGroups } = this.options as { k: number; method: Method; smallGroups: 'error' | 'zero' };
     const fewest = method === 'sloo_minus_one' ? 2 : 1;
-    if (!Number.isInteger(k) || k < fewest) throw new EstimatorError(`option 'k': expected an integer of at least ${fewest} with method '${method}', got ${showValue(k)}`);
+    if (k < fewest) throw new EstimatorError(`option 'k': expected a whole number, ${fewest} or more with method '${method}', got ${showValue(k)}`);
     const scores = rewards.sum(1).dataSync();
     for (const [row, score] of scores.entries()) {
       if (!Number.isFinite(score)) throw new EstimatorError(`expected finite rewards, got ${score} in row ${row}`);

@@ -118,16 +118,9 @@ export class SingleStream extends AdvantageEstimator {
 const keyOf = (id: string | number | bigint): string => (typeof id === 'string' ? JSON.stringify(id) : String(id));
 const average = (numbers: readonly number[]): number => numbers.reduce((sum, x) => sum + x, 0) / Math.max(1, numbers.length);
 
+/** Relations of options: each for itself is within its range. */
 function checkedOptions(options: SinglestreamOptions): SinglestreamOptions {
-  const expect = (name: keyof SinglestreamOptions, holds: boolean, expected: string) => {
-    if (!holds) throw new EstimatorError(`spo: option '${name}': expected ${expected}, got ${showValue(options[name])}`);
-  };
-  const { initialValue, initialWeight, forgetting, minForgetting, maxForgetting, halfDivergence } = options;
-  expect('initialValue', Number.isFinite(initialValue), 'a finite number');
-  expect('initialWeight', Number.isFinite(initialWeight) && initialWeight >= 0, 'a finite number of at least 0');
-  expect('forgetting', forgetting >= 0 && forgetting <= 1, 'a number from 0 to 1');
-  expect('minForgetting', minForgetting >= 0 && minForgetting <= 1, 'a number from 0 to 1');
-  expect('maxForgetting', maxForgetting >= minForgetting && maxForgetting <= 1, `a number from minForgetting, ${minForgetting}, to 1`);
-  expect('halfDivergence', halfDivergence > 0, 'a positive number');
+  const { minForgetting, maxForgetting } = options;
+  if (maxForgetting < minForgetting) throw new EstimatorError(`advantage estimator 'spo': option 'maxForgetting': expected a number from minForgetting, ${minForgetting}, to 1, got ${maxForgetting}`);
   return options;
 }

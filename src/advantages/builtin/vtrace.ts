@@ -1,3 +1,4 @@
+import { share } from '../../options';
 import type { Tensor } from '../../tensor';
 import { AdvantageEstimator, type AdvantageContext, type AdvantageResult } from '../estimator';
 import { vtraceEstimates } from '../returns';
@@ -22,6 +23,7 @@ export class Vtrace extends AdvantageEstimator {
     /** Whiten the advantages over the valid tokens of the batch. */
     whiten: false,
   };
+  static override readonly ranges = { alpha: share };
 
   override readonly takesRawInputs = true;
 

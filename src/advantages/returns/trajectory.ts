@@ -8,6 +8,7 @@
  * A masked position is passed through: the recurrence runs as if it were not there, and what it holds reaches nothing.
  */
 import { EstimatorError, showValue } from '../../errors';
+import { checkTensor } from '../../losses/check';
 import { checkNames } from '../../options';
 import { full, onesLike, scan, Tensor, where, zerosLike } from '../../tensor';
 import { isFloating } from '../../tensor/dtype';
@@ -187,6 +188,7 @@ export function finite(who: string, name: string, value: unknown, low = -Infinit
 
 export function tensorOf(who: string, name: string, value: unknown): Tensor {
   if (!(value instanceof Tensor)) throw new EstimatorError(`${who}: expected ${name}, a Tensor, got ${showValue(value)}`);
+  checkTensor(who, name, value);
   return value;
 }
 

@@ -1,4 +1,5 @@
 import { stopGradient } from '../../tensor';
+import { checkChoice } from '../check';
 import { commonOptions, type PolicyLossOptions, type ResolvedOptions } from '../options';
 import { logRatioOf, meanOfRows, ratioMetrics, rolloutOf, rowMean, type TokenLosses, TokenPolicyLoss, type Tokens } from '../token_loss';
 
@@ -21,6 +22,7 @@ export class ClippedWeightPolicyLoss extends TokenPolicyLoss {
   };
 
   protected tokenLosses(tokens: Tokens, options: ResolvedOptions): TokenLosses {
+    checkChoice('cispo', 'anchor', options.anchor, ['old', 'rollout']);
     const { cispoEpsClipLow: low, cispoEpsClipHigh: high, anchor, rowMetrics } = options;
     const { logProbs, oldLogProbs, advantages, valid, mean } = tokens;
     const logRatio = logRatioOf(tokens, anchor === 'rollout' ? rolloutOf('cispo', tokens) : oldLogProbs, options);

@@ -1,5 +1,6 @@
 /** Losses that treat tokens by the covariance of their advantage and log-prob, which is what lowers the entropy of a policy. */
 import { randomKey, randomUniform, stopGradient, type Tensor, where } from '../../tensor';
+import { checkNumber } from '../check';
 import { commonOptions, type PolicyLossOptions, type ResolvedOptions } from '../options';
 import { logRatioOf, ratioMetrics, type TokenLosses, TokenPolicyLoss, type Tokens } from '../token_loss';
 import { topTokens } from '../select';
@@ -25,6 +26,7 @@ export class ClipCovariancePolicyLoss extends TokenPolicyLoss {
   };
 
   protected tokenLosses(tokens: Tokens, options: ResolvedOptions): TokenLosses {
+    checkNumber('clip_cov', 'epsClipLow', options.epsClipLow, 0, 1);
     const { epsClipLow, epsClipHigh, clipCovRatio, clipCovLow, clipCovHigh, seed } = options;
     const { advantages, oldLogProbs, valid, mean } = tokens;
     const logRatio = logRatioOf(tokens, oldLogProbs, options);

@@ -1,4 +1,5 @@
 import { stopGradient, where } from '../../tensor';
+import { checkNumber } from '../check';
 import { commonOptions, type PolicyLossOptions, type ResolvedOptions } from '../options';
 import { logRatioOf, ratioMetrics, rolloutOf, type TokenLosses, TokenPolicyLoss, type Tokens } from '../token_loss';
 
@@ -14,6 +15,7 @@ export class RolloutWeightPolicyLoss extends TokenPolicyLoss {
   static override readonly options: PolicyLossOptions = { ...commonOptions, epsClipLow: 0.2, epsClipHigh: 0.2, logRatioMin: -20, logRatioMax: 20 };
 
   protected tokenLosses(tokens: Tokens, options: ResolvedOptions): TokenLosses {
+    checkNumber('rollout_is', 'epsClipLow', options.epsClipLow, 0, 1);
     const { epsClipLow, epsClipHigh } = options;
     const logRatio = logRatioOf(tokens, rolloutOf('rollout_is', tokens), options);
     const ratio = logRatio.exp();
