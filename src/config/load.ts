@@ -116,7 +116,13 @@ function parseOverride(override: string): Assignment[] {
   const document = parseDocument(override.slice(cut + 1), { prettyErrors: false });
   const [error] = document.errors;
   if (error) throw new ConfigError(`command line: ${path}: ${error.message}`, { cause: error });
-  return flatten(document.toJS(), path, 'command line');
+  let value: unknown;
+  try {
+    value = document.toJS();
+  } catch (error) {
+    throw new ConfigError(`command line: ${path}: ${(error as Error).message} (quote it to make it text: ${path}='"…"')`, { cause: error });
+  }
+  return flatten(value, path, 'command line');
 }
 
 /** The assignments of a plain tree, one for each key; below a key that is no section everything belongs to its value. */

@@ -25,7 +25,6 @@ const FIXED = [
 /** What changes no step: how long the run is, what it leaves where, what is measured on the way. The prompts are compared themselves, not their files' names. */
 const FREE = [
   'data',
-  'environment.env_class',
   'trainer.epochs',
   'trainer.max_training_steps',
   'trainer.stop_when',
