@@ -165,7 +165,8 @@ function originOf(path: string, origins: Map<string, string>): string | undefine
 
 function describe(issue: z.core.$ZodIssue, tree: Tree, origins: Map<string, string>): string {
   const path = issue.path.filter((name) => typeof name === 'string').join('.');
-  const value = issue.path.reduce<unknown>((node, name) => (node as Record<PropertyKey, unknown> | null | undefined)?.[name], tree);
+  // One text stands for a list of one: what is wrong with the list's first is wrong with it.
+  const value = issue.path.reduce<unknown>((node, name) => (typeof node === 'string' ? node : (node as Record<PropertyKey, unknown> | null | undefined)?.[name]), tree);
   const index = issue.path
     .filter((name) => typeof name === 'number')
     .map((i) => `[${i}]`)

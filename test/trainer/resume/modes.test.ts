@@ -203,10 +203,8 @@ describe('what is compared', () => {
     const withEstimator = (advantage_estimator: string) => ({ trainer: { algorithm: { advantage_estimator } } });
     expect(configChanges(withEstimator('reinforce++'), withEstimator('reinforce_plus_plus'))).toEqual({ refused: [], effective: [] });
     expect(configChanges(withEstimator('reinforce++'), withEstimator('grpo')).refused).toEqual(['trainer.algorithm.advantage_estimator: "reinforce++" there, "grpo" here']);
-    expect(configChanges({ trainer: { critic: { model: null } } }, { trainer: { critic: { model: { num_layers: 1 } } } }).refused).toEqual([
-      'trainer.critic.model: null there, none here',
-      'trainer.critic.model.num_layers: none there, 1 here',
-    ]);
+    expect(configChanges({ trainer: { critic: { model: null } } }, { trainer: { critic: { model: { num_layers: 1 } } } }).refused).toEqual(['trainer.critic.model: null there, {…} here']);
+    expect(configChanges({ trainer: { critic: { model: { num_layers: 1, hidden_size: 8 } } } }, { trainer: { critic: { model: null } } }).refused).toEqual(['trainer.critic.model: {…} there, null here']);
   });
 });
 
