@@ -9,7 +9,7 @@ export const exportModel: Command = {
   summary: 'Writes a model in the layout of Hugging Face',
   help: `Usage:
   vantage export CHECKPOINT FOLDER [--dtype ${dtypes.join('|')}] [--max_shard_gb N]
-      CHECKPOINT: a folder global_step_N of a run, the ckpt_path above it (its newest checkpoint), or any model's folder.
+      CHECKPOINT: a folder global_step_N of a run, the ckpt_path above it or the run's folder (its newest checkpoint), or any model's folder.
       Writes config.json, weights as safetensors (default: float32, in shards of at most 5 GB) and the tokenizer's files.`,
 
   async run(argv) {
@@ -32,9 +32,10 @@ export const exportModel: Command = {
 };
 
 function policyFolder(given: string, latestCheckpoint: (path: string) => string | null): string {
-  const newest = latestCheckpoint(given);
-  const candidates = [given, join(given, 'policy'), ...(newest === null ? [] : [join(newest, 'policy')])];
+  // A run's folder has a config.json too, the run's own.
+  const newest = [join(given, 'checkpoints'), given].flatMap((path) => latestCheckpoint(path) ?? []);
+  const candidates = [...newest.map((folder) => join(folder, 'policy')), given, join(given, 'policy')];
   const found = candidates.find((folder) => existsSync(join(folder, 'config.json')));
   if (found !== undefined) return found;
-  throw new DataError(`${given}: expected a checkpoint (global_step_N, or the folder above it) or a model's folder, got no config.json there`);
+  throw new DataError(`${given}: expected a checkpoint (global_step_N, the folder above it, or the run's folder) or a model's folder, got no config.json there`);
 }

@@ -116,7 +116,13 @@ function parseOverride(override: string): Assignment[] {
   const document = parseDocument(override.slice(cut + 1), { prettyErrors: false });
   const [error] = document.errors;
   if (error) throw new ConfigError(`command line: ${path}: ${error.message}`, { cause: error });
-  return flatten(document.toJS(), path, 'command line');
+  let value: unknown;
+  try {
+    value = document.toJS();
+  } catch (error) {
+    throw new ConfigError(`command line: ${path}: ${(error as Error).message} (quote it to make it text: ${path}='"…"')`, { cause: error });
+  }
+  return flatten(value, path, 'command line');
 }
 
 /** The assignments of a plain tree, one for each key; below a key that is no section everything belongs to its value. */
@@ -159,7 +165,8 @@ function originOf(path: string, origins: Map<string, string>): string | undefine
 
 function describe(issue: z.core.$ZodIssue, tree: Tree, origins: Map<string, string>): string {
   const path = issue.path.filter((name) => typeof name === 'string').join('.');
-  const value = issue.path.reduce<unknown>((node, name) => (node as Record<PropertyKey, unknown> | null | undefined)?.[name], tree);
+  // One text stands for a list of one: what is wrong with the list's first is wrong with it.
+  const value = issue.path.reduce<unknown>((node, name) => (typeof node === 'string' ? node : (node as Record<PropertyKey, unknown> | null | undefined)?.[name]), tree);
   const index = issue.path
     .filter((name) => typeof name === 'number')
     .map((i) => `[${i}]`)

@@ -121,15 +121,14 @@ const trainer = section({
     .nullable()
     .default(null),
   policy: section({ model: policyModel.prefault({}), optimizer_config: optimizerConfig(1e-6) }).prefault({}),
-  /** The value model; without `model` there is none. It begins as the policy's trunk does (`model={}`): its folder, or else its shape where it says nothing else. */
+  /** The value model; without `model` there is none. What it does not say is as the policy's (`model={}`: all), its folder too: a folder's shape counts, `path=null` makes random weights of the shape given. */
   critic: section({ model: section(modelShape).partial().nullable().default(null), optimizer_config: optimizerConfig(5e-6) }).prefault({}),
   /** The frozen reference of the KL terms; null: the policy's weights before the first step. */
   ref: section({ model: section({ path: text().nullable().default(null) }).prefault({}) }).prefault({}),
   algorithm: algorithm.prefault({}),
 }).transform((value) => {
   const { model } = value.critic;
-  const path = model && Object.keys(model).length === 0 ? value.policy.model.path : null;
-  return { ...value, critic: { ...value.critic, model: model && { ...value.policy.model, path, ...model } } };
+  return { ...value, critic: { ...value.critic, model: model && { ...value.policy.model, ...model } } };
 });
 
 const sampling = {

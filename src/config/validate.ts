@@ -42,9 +42,16 @@ export function validateConfig(config: Config, context: ValidationContext): void
   if (problems.length > 0) throw new ConfigError(problemList(problems));
 }
 
-/** Checks that the prompts left in the dataset make at least one batch. @throws ConfigError */
-export function validateDatasetSize(config: Config, prompts: number): void {
+/**
+ * Checks that the prompts left in the dataset make at least one batch.
+ * @param shortestDropped tokens of the shortest prompt that was too long, or null
+ * @throws ConfigError
+ */
+export function validateDatasetSize(config: Config, prompts: number, shortestDropped: number | null = null): void {
   const { train_batch_size, max_prompt_length } = config.trainer;
+  if (prompts === 0 && shortestDropped !== null) {
+    throw new ConfigError(`trainer.max_prompt_length: expected at least ${shortestDropped}, the tokens of the shortest prompt of data.train_data, got ${max_prompt_length}`);
+  }
   if (prompts < train_batch_size) {
     throw new ConfigError(
       `trainer.train_batch_size: expected at most the ${prompts} prompts that data.train_data holds ` +

@@ -36,6 +36,8 @@ export class PromptDataset {
     readonly examples: readonly PromptExample[],
     /** How many prompts were longer than `maxPromptLength` and left out. */
     readonly dropped: number,
+    /** Tokens of the shortest of these; null where there are none. */
+    readonly shortestDropped: number | null,
   ) {}
 
   get length(): number {
@@ -46,20 +48,23 @@ export class PromptDataset {
   static async load({ files, tokenizer, maxPromptLength, envClass }: PromptDatasetOptions): Promise<PromptDataset> {
     const examples: PromptExample[] = [];
     let dropped = 0;
+    let shortestDropped = Infinity;
     let rowNumber = 0;
     for (const file of files) {
       for (const { value, place } of await readRows(file)) {
         const row = checkRow(value, place);
         const promptIds = encodePrompt(tokenizer, row.prompt, place);
         const id = String(rowNumber++);
-        if (promptIds.length > maxPromptLength) dropped++;
-        else {
+        if (promptIds.length > maxPromptLength) {
+          dropped++;
+          shortestDropped = Math.min(shortestDropped, promptIds.length);
+        } else {
           const { prompt, data_source = 'unknown', env_class = envClass } = row;
           examples.push({ id, prompt, promptIds, dataSource: data_source, envClass: env_class, row });
         }
       }
     }
-    return new PromptDataset(examples, dropped);
+    return new PromptDataset(examples, dropped, dropped === 0 ? null : shortestDropped);
   }
 }
 

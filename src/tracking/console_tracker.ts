@@ -27,6 +27,8 @@ export interface ConsoleTrackerOptions {
   /** How many steps the run will take; without it there is neither a bar nor a time left. */
   totalSteps?: number;
   stream?: ConsoleStream;
+  /** Whether evaluations will come: without them that of before the training is not shown beside later steps. Default true. */
+  evaluates?: boolean;
   /** Milliseconds from any origin; the clock of the process unless told otherwise. */
   now?: () => number;
 }
@@ -39,6 +41,7 @@ export class ConsoleTracker implements Tracker {
   private readonly stream: ConsoleStream;
   private readonly now: () => number;
   private readonly totalSteps?: number;
+  private readonly evaluates: boolean;
   private readonly times: { step: number; time: number }[] = [];
   private readonly latest = new Map<string, { value: number; step: number }>();
   private step = 0;
@@ -50,6 +53,7 @@ export class ConsoleTracker implements Tracker {
     this.stream = options.stream ?? process.stdout;
     this.now = options.now ?? (() => performance.now());
     this.totalSteps = options.totalSteps;
+    this.evaluates = options.evaluates ?? true;
     // Heard only when the training loop lets the event loop turn, which it does once a step.
     if (this.stream.isTTY) process.on('SIGINT', this.onInterrupt);
   }
@@ -109,7 +113,7 @@ export class ConsoleTracker implements Tracker {
     const parts = [total === undefined ? `step ${this.step}` : `step ${String(this.step).padStart(String(total).length)}/${total}`];
     for (const [label, metric] of SHOWN) {
       const latest = this.latest.get(metric);
-      if (latest === undefined) continue;
+      if (latest === undefined || (label === 'eval' && latest.step !== this.step && !this.evaluates)) continue;
       // What this step did not measure (an evaluation) says when it was measured.
       const from = latest.step === this.step ? '' : ` (step ${latest.step})`;
       parts.push(`${label} ${formatNumber(latest.value)}${from}`);

@@ -5,8 +5,13 @@ import { TensorBoardTracker } from './tensorboard_tracker';
 import { registerTracker, type TrackerFactory } from './tracker';
 import { wandbTracker } from './wandb_tracker';
 
+/** What of a configuration is read here. */
+interface PartialConfig {
+  trainer?: { eval_interval?: number };
+}
+
 const builtin: Record<string, TrackerFactory> = {
-  console: ({ totalSteps, stream }) => new ConsoleTracker({ totalSteps, stream }),
+  console: ({ totalSteps, stream, config }) => new ConsoleTracker({ totalSteps, stream, evaluates: (config as PartialConfig | undefined)?.trainer?.eval_interval !== -1 }),
   jsonl: ({ directory, resumedFrom, config }) => new JsonlTracker(join(directory, RUN_FILES.metrics), { resumedFrom, config }),
   tensorboard: ({ directory, resumedFrom }) => new TensorBoardTracker(join(directory, 'tensorboard'), { resumedFrom }),
   wandb: wandbTracker,

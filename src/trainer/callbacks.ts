@@ -23,7 +23,7 @@ export interface RunContext {
 
 type Answer = void | Promise<void>;
 
-/** Each method is called, and waited for, at its event; an error ends the run. */
+/** Each method is called, and waited for, at its event; an error ends the run, and so does a metric that is no number. */
 export interface TrainerCallback {
   onTrainBegin?(run: RunContext): Answer;
   onTrainEnd?(run: RunContext, result: TrainingResult): Answer;
@@ -31,7 +31,7 @@ export interface TrainerCallback {
   /** The last batch of an epoch has been trained on. */
   onEpochEnd?(run: RunContext): Answer;
   onStepBegin?(run: RunContext): Answer;
-  /** @param metrics of the step; what is added is logged */
+  /** @param metrics of the step; what is added is logged, and must be numbers, as in what follows */
   onStepEnd?(run: RunContext, metrics: Metrics): Answer;
   /** @param metrics of the evaluation; what is added is logged */
   onEvaluate?(run: RunContext, metrics: Metrics): Answer;
@@ -76,6 +76,7 @@ export class Callbacks {
     for (const callback of this.callbacks) {
       const method = callback[event] as ((run: RunContext, ...rest: unknown[]) => Answer) | undefined;
       await method?.call(callback, this.context, ...rest);
+      if (method !== undefined && takesMetrics(event)) checkMetrics(nameOf(callback, this.callbacks.indexOf(callback)), event, rest[0]);
     }
   }
 
@@ -88,6 +89,22 @@ export class Callbacks {
   take(request: 'save' | 'evaluate'): boolean {
     return this.wanted.delete(request);
   }
+}
+
+function takesMetrics(event: Event): boolean {
+  return event === 'onStepEnd' || event === 'onEvaluate' || event === 'onLog';
+}
+
+/** Objects without a class are known by their place. */
+function nameOf(callback: TrainerCallback, index: number): string {
+  const name = callback.constructor?.name;
+  return name === undefined || name === '' || name === 'Object' ? `callbacks[${index}]` : name;
+}
+
+/** Here, where it is known who did it: files and reports that take metrics come much later. */
+function checkMetrics(name: string, event: Event, metrics: unknown): void {
+  for (const [metric, value] of Object.entries(metrics as Metrics))
+    if (typeof value !== 'number') throw new ConfigError(`${name}.${event}: expected a number as the metric '${metric}', got ${showValue(value)}`);
 }
 
 function check(callback: unknown): void {

@@ -1,10 +1,11 @@
 /** Checkpoints: `{ckpt_path}/global_step_N/` appears whole or not at all, and `latest_ckpt_global_step.txt` names it afterwards. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { join, sep } from 'node:path';
 import type { DataLoaderState } from '../data';
 import { syncFolder, writeSynced } from '../data/files';
 import { DataError, showValue } from '../errors';
 import { type AdamW, type Decoder, readSafetensors, saveHuggingFace, writeSafetensors } from '../models';
+import { withSafetensors } from '../models/safetensors';
 import type { Tensor } from '../tensor';
 import type { MetricsRecord } from '../tracking';
 import type { CoefficientsState } from './coefficients';
@@ -105,7 +106,7 @@ function reasonOf(error: unknown): string {
 function whatStands(path: string): string {
   try {
     cleanCheckpoints(path);
-    const newest = newestCheckpoint(path);
+    const newest = newestWhole(path).folder;
     return newest === null ? '' : `. ${newest} is whole: once this is mended, trainer.resume_mode=latest goes on from there`;
   } catch {
     // What cannot be cleaned now is cleaned at the next start.
@@ -126,11 +127,15 @@ export function cleanCheckpoints(path: string): void {
   }
 }
 
-/** The steps of the complete checkpoints under a folder, ascending. */
+/** The steps of the checkpoints under a folder, ascending; files of one may be damaged. */
 export function checkpointSteps(path: string): number[] {
+  return stepFolders(path).filter((step) => isCheckpoint(join(path, `global_step_${step}`)));
+}
+
+function stepFolders(path: string): number[] {
   if (!existsSync(path)) return [];
   const steps = readdirSync(path).flatMap((name) => stepFolder.exec(name)?.[1] ?? []);
-  return steps.filter((step) => isCheckpoint(join(path, `global_step_${step}`))).map(Number).sort((a, b) => a - b);
+  return steps.map(Number).sort((a, b) => a - b);
 }
 
 /** A folder has its name only once it is whole; one without a state is not ours. */
@@ -138,20 +143,57 @@ export function isCheckpoint(folder: string): boolean {
   return existsSync(join(folder, stateName));
 }
 
-function newestCheckpoint(path: string): string | null {
-  const newest = checkpointSteps(path).at(-1);
-  return newest === undefined ? null : join(path, `global_step_${newest}`);
+/** What keeps a run from going on from a checkpoint, as `no trainer_state.json` or `policy/model.safetensors is empty`; null where all of it is there. Weights are not read, only measured. */
+export function checkpointProblem(folder: string): string | null {
+  const models = ['policy', 'critic', 'ref'].filter((name) => name === 'policy' || existsSync(join(folder, name)));
+  const weights = models.flatMap((name) => [`${name}/model.safetensors`, ...(name === 'ref' ? [] : [`${name}/optimizer.safetensors`])]);
+  for (const name of [stateName, historyName, ...weights]) {
+    const file = join(folder, name);
+    if (!existsSync(file)) return `no ${name}`;
+    if (statSync(file).size === 0) return `${name} is empty`;
+  }
+  try {
+    const { version, globalStep } = (readJson(join(folder, stateName)) ?? {}) as Partial<TrainerState>;
+    for (const name of weights) withSafetensors(join(folder, name), () => undefined);
+    // Another version of the layout is not damage: reading it says so.
+    if (version !== 2) return null;
+    const last = parseHistory(join(folder, historyName), readText(join(folder, historyName))).at(-1)?.step;
+    return last === globalStep ? null : `${historyName} ends at step ${last ?? 'none'}`;
+  } catch (error) {
+    return (error as Error).message.replace(`${folder}${sep}`, '');
+  }
+}
+
+/** The newest checkpoint that is complete, or null, and newer ones that are not: a line for each. */
+export function newestWhole(path: string): { folder: string | null; passed: string[] } {
+  const passed: string[] = [];
+  for (const step of stepFolders(path).reverse()) {
+    const folder = join(path, `global_step_${step}`);
+    const problem = checkpointProblem(folder);
+    if (problem === null) return { folder, passed: passed.map((line) => `${line}: going on from step ${step}`) };
+    passed.push(`global_step_${step} is incomplete (${problem})`);
+  }
+  return { folder: null, passed };
 }
 
 /**
- * The folder of the newest complete checkpoint under `path`, or null. A process that was killed may have left the pointer one behind.
- * @throws DataError for a pointer where there is no checkpoint: something was lost
+ * The newest complete checkpoint under `path`, or null where none was begun. A process that was killed may have left the pointer one behind.
+ * @throws DataError where there were checkpoints, and none is complete: something was lost
  */
-export function latestCheckpoint(path: string): string | null {
-  const newest = newestCheckpoint(path);
+export function latestWhole(path: string): { folder: string | null; passed: string[] } {
+  const newest = newestWhole(path);
+  if (newest.folder !== null) return newest;
   const file = join(path, latestName);
-  if (newest !== null || !existsSync(file)) return newest;
-  throw new DataError(`${file}: expected the step of a checkpoint beside it, got ${showValue(readFileSync(file, 'utf8').trim())}, and there is none`);
+  if (checkpointSteps(path).length > 0)
+    throw new DataError(`${path}: no checkpoint is whole: ${newest.passed.join('; ')}. trainer.resume_mode=null starts afresh (what is there is kept aside)`);
+  if (!existsSync(file)) return { folder: null, passed: [] };
+  const lost = newest.passed.length === 0 ? 'there is none' : `no checkpoint is whole: ${newest.passed.join('; ')}`;
+  throw new DataError(`${file}: expected the step of a checkpoint beside it, got ${showValue(readFileSync(file, 'utf8').trim())}, and ${lost}`);
+}
+
+/** The folder of `latestWhole`. @throws DataError as that does */
+export function latestCheckpoint(path: string): string | null {
+  return latestWhole(path).folder;
 }
 
 /** Moves the checkpoints of these steps into another folder; the pointer goes with the last one. */

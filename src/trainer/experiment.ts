@@ -57,14 +57,14 @@ export class Experiment {
   }
 
   trainDataset(tokenizer: Tokenizer): Promise<PromptDataset> {
-    return this.dataset(this.config.data.train_data, tokenizer);
+    return this.dataset('train_data', tokenizer);
   }
 
   /** null: no evaluation. */
   async evalDataset(tokenizer: Tokenizer): Promise<PromptDataset | null> {
     const files = this.config.data.val_data;
     const isUsed = this.config.trainer.eval_interval > 0 || this.config.trainer.eval_before_train;
-    return files.length > 0 && isUsed ? this.dataset(files, tokenizer) : null;
+    return files.length > 0 && isUsed ? this.dataset('val_data', tokenizer) : null;
   }
 
   /** The class of an environment by the name that a row gives. */
@@ -138,7 +138,7 @@ export class Experiment {
     const resumption = findResumption(config);
     const tokenizer = this.tokenizer();
     const trainDataset = await this.trainDataset(tokenizer);
-    validateDatasetSize(config, trainDataset.length);
+    validateDatasetSize(config, trainDataset.length, trainDataset.shortestDropped);
     const evalDataset = await this.evalDataset(tokenizer);
     for (const [name, dataset] of [
       ['data.train_data', trainDataset],
@@ -201,7 +201,10 @@ export class Experiment {
     return { model, optimizer: this.optimizer(model, settings) };
   }
 
-  private dataset(files: readonly string[], tokenizer: Tokenizer): Promise<PromptDataset> {
+  private dataset(key: 'train_data' | 'val_data', tokenizer: Tokenizer): Promise<PromptDataset> {
+    const files = this.config.data[key];
+    const missing = files.find((file) => !existsSync(file));
+    if (missing !== undefined) throw new ConfigError(`data.${key}: ${missing}: no such file (\`vantage prepare\` writes the files of a task)`);
     const { max_prompt_length: maxPromptLength } = this.config.trainer;
     return PromptDataset.load({ files, tokenizer, maxPromptLength, envClass: this.config.environment.env_class });
   }
@@ -241,7 +244,11 @@ export async function main(
       print(describeConfig(config, provenance));
       return null;
     }
-    const result = await ownFolders([exportFolder(config), config.trainer.ckpt_path], async () => {
+    const folders = [
+      { key: config.trainer.export_path === null ? 'trainer.ckpt_path (metrics are kept beside it)' : 'trainer.export_path', folder: exportFolder(config) },
+      { key: 'trainer.ckpt_path', folder: config.trainer.ckpt_path },
+    ];
+    const result = await ownFolders(folders, async () => {
       const done = await experiment.run();
       print(summary(config, done, writeLearningCurve(config, done), resumeCommand(argv, config)));
       return done;

@@ -7,12 +7,18 @@ const LOCK = '.vantage-run';
 
 /**
  * Runs `body` while this process holds the folder. What a process that has ended left behind is taken over.
- * @throws ConfigError where another running process holds it
+ * @param key of the configuration that names the folder
+ * @throws ConfigError where another running process holds it, and where nothing can be written there
  */
-export async function ownFolder<T>(folder: string, body: () => Promise<T>): Promise<T> {
-  mkdirSync(folder, { recursive: true });
+export async function ownFolder<T>(folder: string, key: string, body: () => Promise<T>): Promise<T> {
   const lock = join(folder, LOCK);
-  take(lock, folder);
+  try {
+    mkdirSync(folder, { recursive: true });
+    take(lock, folder);
+  } catch (error) {
+    if (error instanceof ConfigError) throw error;
+    throw new ConfigError(`${key}: expected a folder that can be written to, got '${folder}': ${reasonOf(error as NodeJS.ErrnoException)}`, { cause: error });
+  }
   try {
     return await body();
   } finally {
@@ -21,9 +27,15 @@ export async function ownFolder<T>(folder: string, body: () => Promise<T>): Prom
 }
 
 /** `ownFolder` of several, each once. */
-export function ownFolders<T>([first, ...rest]: readonly string[], body: () => Promise<T>): Promise<T> {
-  const others = rest.filter((folder) => resolve(folder) !== resolve(first));
-  return ownFolder(first, () => (others.length === 0 ? body() : ownFolders(others, body)));
+export function ownFolders<T>([first, ...rest]: readonly { key: string; folder: string }[], body: () => Promise<T>): Promise<T> {
+  const others = rest.filter(({ folder }) => resolve(folder) !== resolve(first.folder));
+  return ownFolder(first.folder, first.key, () => (others.length === 0 ? body() : ownFolders(others, body)));
+}
+
+function reasonOf({ code, message }: NodeJS.ErrnoException): string {
+  if (code === 'EEXIST' || code === 'ENOTDIR') return `there, or above it, is a file (${message})`;
+  if (code === 'EROFS') return `the disk is read-only (${message})`;
+  return code === 'EACCES' || code === 'EPERM' ? `it is not permitted (${message})` : message;
 }
 
 function take(lock: string, folder: string): void {

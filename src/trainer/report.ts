@@ -1,7 +1,7 @@
 /** What a run leaves behind and says at its end. */
 import { existsSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
-import { getAdvantageEstimator, listAdvantageEstimators } from '../advantages';
+import { getAdvantageEstimator, hasAdvantageEstimator, listAdvantageEstimators } from '../advantages';
 import type { Config } from '../config';
 import { readSamples, RUN_FILES, writeReport } from '../tracking';
 import type { TrainingResult } from './trainer';
@@ -41,16 +41,16 @@ export function summary(config: Config, result: TrainingResult, learningCurve: s
 }
 
 function whatToTry({ trainer: { algorithm, seed } }: Config, { checkpoint }: TrainingResult): string[] {
-  // One that runs with nothing but its name: no critic, no reference policy. The default one, if it was not this.
+  // One that runs with nothing but its name: no critic, no reference policy. The best known ones first.
   const isReady = (name: string) => (getAdvantageEstimator(name).requires ?? []).every((input) => input === 'groupIds');
-  const defaultFirst = listAdvantageEstimators().sort((a, b) => Number(b === 'grpo') - Number(a === 'grpo'));
-  const other = defaultFirst.find((name) => name !== algorithm.advantage_estimator && isReady(name));
+  const other = ['grpo', 'rloo', ...listAdvantageEstimators()].find((name) => name !== algorithm.advantage_estimator && hasAdvantageEstimator(name) && isReady(name));
   // The same place holds the checkpoints of this run.
-  const afresh = checkpoint === null ? '' : '  trainer.resume_mode=null';
+  const afresh = checkpoint === null ? '' : ' trainer.resume_mode=null';
   return [
-    'Next: open the learning curve in a browser, or run again with another estimator or seed, added to the command:',
-    `  trainer.algorithm.advantage_estimator=${other ?? algorithm.advantage_estimator}  trainer.seed=${seed + 1}${afresh}`,
-    `  (registered: ${listAdvantageEstimators().join(', ')})`,
+    'Next: open the learning curve in a browser, or run again, with one of these added to the command:',
+    ...(other === undefined ? [] : [`  trainer.algorithm.advantage_estimator=${other}${afresh}`]),
+    `  trainer.seed=${seed + 1}${afresh}`,
+    '`npx vantage list estimators` shows all estimators.',
   ];
 }
 
@@ -72,6 +72,8 @@ function outcome({ trainer: { stop_when, algorithm } }: Config, { steps, seconds
       return `Reached ${stop_when?.metric} ≥ ${stop_when?.value} after ${took}${recent}.`;
     case 'interrupted':
       return `Interrupted after ${took}${recent}.`;
+    case 'callback':
+      return `Stopped by a callback after ${took}${recent}.`;
     default:
       return stop_when === null
         ? `Trained ${took}${recent}.`

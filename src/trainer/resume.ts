@@ -4,7 +4,7 @@ import { dirname, join, relative } from 'node:path';
 import type { Config } from '../config';
 import { writeWhole } from '../data/files';
 import { ConfigError } from '../errors';
-import { checkpointSteps, cleanCheckpoints, isCheckpoint, latestCheckpoint, moveCheckpoints, readTrainerState, type TrainerState } from './checkpoint';
+import { checkpointProblem, checkpointSteps, cleanCheckpoints, isCheckpoint, latestWhole, moveCheckpoints, newestWhole, readTrainerState, type TrainerState } from './checkpoint';
 import { type ConfigChanges, configChanges } from './same_run';
 
 /** A checkpoint that a run goes on from. */
@@ -15,6 +15,8 @@ export interface Resumption {
   resumedFrom: number;
   /** Keys whose values make other steps than the run would have made. */
   changed: string[];
+  /** Newer checkpoints that are incomplete: a line for each. */
+  passed: string[];
 }
 
 /** The files of an earlier run beside its checkpoints. */
@@ -26,25 +28,30 @@ const RUN_FILES = ['metrics.jsonl', 'samples.jsonl', 'config.json', 'learning_cu
  */
 export function findResumption(config: Config): Resumption | null {
   cleanCheckpoints(config.trainer.ckpt_path);
-  const folder = chosenCheckpoint(config);
+  const { folder, passed } = chosenCheckpoint(config);
   if (folder === null) return null;
   const state = readTrainerState(folder);
   const resumedFrom = state.evaluationPending ? state.globalStep - 1 : state.globalStep;
-  return { folder, state, resumedFrom, changed: checkSameRun(folder, state, config) };
+  return { folder, state, resumedFrom, changed: checkSameRun(folder, state, config), passed };
 }
 
-function chosenCheckpoint({ trainer: { resume_mode, resume_path, ckpt_path } }: Config): string | null {
-  if (resume_mode === null) return null;
-  return resume_mode === 'latest' ? latestCheckpoint(ckpt_path) : givenCheckpoint(resume_path);
+function chosenCheckpoint({ trainer: { resume_mode, resume_path, ckpt_path } }: Config): { folder: string | null; passed: string[] } {
+  if (resume_mode === null) return { folder: null, passed: [] };
+  return resume_mode === 'latest' ? latestWhole(ckpt_path) : { folder: givenCheckpoint(resume_path), passed: [] };
 }
 
 function givenCheckpoint(path: string | null): string {
   const expected = 'trainer.resume_path: expected the folder of a checkpoint ({ckpt_path}/global_step_N, with trainer_state.json and policy/)';
   if (path === null) throw new ConfigError(`${expected}, got null`);
   if (!existsSync(path)) throw new ConfigError(`${expected}, got '${path}': no such folder`);
-  if (isCheckpoint(path)) return path;
-  const newest = checkpointSteps(path).at(-1);
-  if (newest !== undefined) throw new ConfigError(`${expected}, got '${path}', which holds checkpoints: ${join(path, `global_step_${newest}`)} is the newest`);
+  if (isCheckpoint(path) || existsSync(join(path, 'policy'))) {
+    const problem = checkpointProblem(path);
+    if (problem === null) return path;
+    const whole = newestWhole(dirname(path)).folder;
+    throw new ConfigError(`${expected}, got '${path}', which is incomplete (${problem}): ${whole === null ? 'none beside it is whole' : `${whole} is the newest whole one beside it`}`);
+  }
+  const newest = newestWhole(path).folder;
+  if (newest !== null) throw new ConfigError(`${expected}, got '${path}', which holds checkpoints: ${newest} is the newest`);
   throw new ConfigError(`${expected}, got '${path}': there is no trainer_state.json`);
 }
 
@@ -58,10 +65,11 @@ export function checkSameRun(folder: string, state: TrainerState, config: Config
 }
 
 /** The lines that say what a run goes on from. */
-export function describeResumption({ folder, state, changed }: Resumption, totalSteps: number, batchesPerEpoch: number): string[] {
+export function describeResumption({ folder, state, changed, passed }: Resumption, totalSteps: number, batchesPerEpoch: number): string[] {
   const { globalStep, seconds, data, evaluationPending } = state;
   return [
-    `Resuming after step ${globalStep} of ${totalSteps} (epoch ${data.epoch}, ${data.batch} of ${batchesPerEpoch} batches taken; ${seconds.toFixed(1)} s so far): ${folder}`,
+    ...passed,
+    `Resuming after step ${globalStep}${globalStep > totalSteps ? `, beyond the ${totalSteps} of this run` : ` of ${totalSteps}`} (epoch ${data.epoch}, ${data.batch} of ${batchesPerEpoch} batches taken; ${seconds.toFixed(1)} s so far): ${folder}`,
     ...(evaluationPending ? [`  the evaluation after step ${globalStep}, which was interrupted, comes first`] : []),
     ...changed.map((line) => `  from here on with another value of ${line}`),
     ...(globalStep >= totalSteps

@@ -25,7 +25,6 @@ const FIXED = [
 /** What changes no step: how long the run is, what it leaves where, what is measured on the way. The prompts are compared themselves, not their files' names. */
 const FREE = [
   'data',
-  'environment.env_class',
   'trainer.epochs',
   'trainer.max_training_steps',
   'trainer.stop_when',
@@ -63,9 +62,21 @@ export function configChanges(saved: unknown, current: unknown): ConfigChanges {
   for (const key of new Set([...there.keys(), ...here.keys()])) {
     const [old, now] = [there.get(key), here.get(key)];
     if (old === now || isBelow(key, FREE)) continue;
-    (isBelow(key, FIXED) ? changes.refused : changes.effective).push(`${key}: ${old ?? 'none'} there, ${now ?? 'none'} here`);
+    // A section that only one of them has is one difference.
+    if (sectionsAbove(key).some((above) => there.has(above) || here.has(above))) continue;
+    (isBelow(key, FIXED) ? changes.refused : changes.effective).push(`${key}: ${old ?? missing(key, there)} there, ${now ?? missing(key, here)} here`);
   }
   return changes;
+}
+
+function sectionsAbove(key: string): string[] {
+  const names = key.split('.');
+  return names.slice(1).map((_, i) => names.slice(0, i + 1).join('.'));
+}
+
+/** What stands for a value that is none: a section, or nothing. */
+function missing(key: string, values: ReadonlyMap<string, string>): string {
+  return [...values.keys()].some((each) => each.startsWith(`${key}.`)) ? '{…}' : 'none';
 }
 
 /** The values of a plain tree by their dotted key, as JSON; an estimator's alias is its name. */

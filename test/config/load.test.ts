@@ -131,6 +131,21 @@ describe('what depends on another key', () => {
     expect(model).toMatchObject({ hidden_size: 32, num_heads: 2, num_layers: 1, path: null });
   });
 
+  test("the critic's folder is the policy's unless it is given", () => {
+    const pathOf = (...overrides: string[]) => overridden('trainer.policy.model.path=folder', ...overrides).trainer.critic.model?.path;
+    expect(pathOf('trainer.critic.model={}')).toBe('folder');
+    expect(pathOf('trainer.critic.model.num_layers=2')).toBe('folder');
+    expect(pathOf('trainer.critic.model.path=other')).toBe('other');
+    expect(pathOf('trainer.critic.model={path: null, num_layers: 2}')).toBeNull();
+  });
+
+  test('an alias on the command line is refused by its key', () => {
+    expect(() => overridden('trainer.run_name=*a')).toThrow(
+      `command line: trainer.run_name: Unresolved alias (the anchor must be set before the alias): a (quote it to make it text: trainer.run_name='"…"')`,
+    );
+    expect(() => overridden('trainer.run_name=*a')).toThrow(ConfigError);
+  });
+
   test('evaluation generates as many tokens as training, unless told otherwise', () => {
     const length = 'generator.sampling_params.max_generate_length=7';
     expect(overridden(length).generator.eval_sampling_params.max_generate_length).toBe(7);

@@ -144,6 +144,19 @@ describe('ConsoleTracker without a terminal', () => {
     ]);
   });
 
+  it('leaves the evaluation before training out of later steps where none will come', () => {
+    const shown = (eval_interval: number): string[] => {
+      const { stream } = terminal(false);
+      const [tracker] = createTrackers(['console'], { directory: folder, totalSteps: 1, stream: stream as unknown as NodeJS.WriteStream, config: { trainer: { eval_interval } } });
+      tracker!.log(0, { 'eval/all/avg_score': 0.125 });
+      tracker!.log(1, { 'reward/avg_raw_reward': 0.5 });
+      void tracker!.close();
+      return stream.text.trimEnd().split('\n').map((line) => line.replace(/ {2}[^ ]+ steps\/s$/, ''));
+    };
+    expect(shown(-1)).toEqual(['step 0/1  eval 0.125', 'step 1/1  reward 0.500']);
+    expect(shown(5)).toEqual(['step 0/1  eval 0.125', 'step 1/1  reward 0.500  eval 0.125 (step 0)']);
+  });
+
   it('prints a slow run every five seconds, and where it stopped early', () => {
     const { stream, clock, now } = terminal(false);
     const tracker = new ConsoleTracker({ totalSteps: 1000, stream, now });

@@ -44,7 +44,7 @@ const state = (globalStep: number): TrainerState => ({
   coefficients: { kl: { value: 0.1 }, entropy: { coefficient: 0.01, isLow: true } },
   evaluationPending: false,
   estimator: { name: 'spo', state: { prompts: { a: [0.5, 2] } } },
-  history: [{ step: 0, 'eval/all/avg_score': 0.1 + 0.2 }, { step: 1, a: NaN, b: -Infinity, c: -0, d: 1e-300, e: 5e-324 }],
+  history: [{ step: 0, 'eval/all/avg_score': 0.1 + 0.2 }, { step: globalStep, a: NaN, b: -Infinity, c: -0, d: 1e-300, e: 5e-324 }],
   config: { a: 1 },
 });
 

@@ -5,8 +5,8 @@ import { stringify } from 'yaml';
 import { AdvantageEstimator, listAdvantageEstimators, registerAdvantageEstimator, type Tensor, unregisterAdvantageEstimator } from '../../src';
 import type { ChatMessage, PromptExample } from '../../src/data';
 import { Environment, type EnvironmentStep } from '../../src/environments';
-import { Experiment, main, type Rollout, type RolloutParts, Trainer, type TrainerParts, type Trajectory } from '../../src/trainer';
-import { readMetrics } from '../../src/tracking';
+import { Experiment, main, type Rollout, type RolloutParts, type RunContext, Trainer, type TrainerParts, type Trajectory } from '../../src/trainer';
+import { type Metrics, readMetrics } from '../../src/tracking';
 import { smallBase, temporaryFolder } from './helpers';
 
 let output = '';
@@ -59,10 +59,35 @@ describe('main', () => {
       expect(output).toContain(join(folder, name));
     }
     expect(output).toContain('Trained 3 steps of test_custom');
-    expect(output).toContain('trainer.algorithm.advantage_estimator=grpo');
+    const suggested = ['  trainer.algorithm.advantage_estimator=grpo trainer.resume_mode=null', '  trainer.seed=1 trainer.resume_mode=null', '`npx vantage list estimators` shows all estimators.'];
+    expect(output).toContain(`added to the command:\n${suggested.join('\n')}\n`);
+    expect(output).not.toContain('gae');
     expect(readMetrics(join(folder, 'metrics.jsonl')).map(({ step }) => step)).toEqual([0, 1, 2, 3]);
     expect(readFileSync(join(folder, 'learning_curve.html'), 'utf8')).toContain('test_custom');
     expect(process.exitCode).toBeUndefined();
+  });
+
+  it('suggests rloo after grpo', async () => {
+    await main(['trainer.max_training_steps=1'], { config: configFile().file });
+    expect(output).toContain('  trainer.algorithm.advantage_estimator=rloo\n  trainer.seed=1\n');
+  });
+
+  it('says that a callback stopped the run', async () => {
+    await main([], { config: configFile().file, callbacks: [{ onStepEnd: (context) => context.stop() }] });
+    expect(output).toContain('Stopped by a callback after 1 step of grpo');
+  });
+
+  it('says which callback gave a metric that is no number', async () => {
+    class Length {
+      onStepEnd(_: RunContext, metrics: Metrics) {
+        metrics['mine/length'] = '3' as unknown as number;
+      }
+    }
+    expect(await main([], { config: configFile().file, callbacks: [new Length()] })).toBeNull();
+    expect(errors).toBe('vantage: Length.onStepEnd: expected a number as the metric \'mine/length\', got "3"\n');
+    const plain = { onLog: (_: RunContext, metrics: Metrics) => void Object.assign(metrics, { b: undefined }) };
+    expect(await main(['trainer.eval_before_train=false'], { config: configFile().file, callbacks: [{}, plain] })).toBeNull();
+    expect(errors).toContain("vantage: callbacks[1].onLog: expected a number as the metric 'b', got undefined\n");
   });
 
   it("takes -c in place of the script's own file", async () => {
@@ -82,7 +107,11 @@ describe('main', () => {
       ['trainer.train_batch_size=128', 'trainer.policy_mini_batch_size=128'],
       'trainer.train_batch_size: expected at most the 64 prompts that data.train_data holds',
     ],
-    [['data.train_data=[nowhere.jsonl]'], 'nowhere.jsonl: no such file'],
+    [['data.train_data=nowhere.jsonl'], 'data.train_data: nowhere.jsonl: no such file (`vantage prepare` writes the files of a task)'],
+    [['data.val_data=[nowhere.jsonl]'], 'data.val_data: nowhere.jsonl: no such file'],
+    [['data.train_data=""'], 'data.train_data[0]: expected non-empty text, got ""'],
+    [['trainer.max_prompt_length=2'], 'trainer.max_prompt_length: expected at least 5, the tokens of the shortest prompt of data.train_data, got 2'],
+    [['trainer.export_path=package.json/x'], "trainer.export_path: expected a folder that can be written to, got 'package.json/x': there, or above it, is a file"],
   ])('ends on %j with one clear line and exit code 1', async (overrides, message) => {
     expect(await main(overrides, { config: configFile().file })).toBeNull();
     expect(errors).toContain(message);

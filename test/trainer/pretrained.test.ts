@@ -139,6 +139,11 @@ test('vantage export takes a run, a step or a folder', async () => {
   expect(await run(['export', join(folder, 'checkpoints'), whole])).toBe(0);
   expectSame(trained, loadTransformer(whole));
   expect(output).toContain(`${trained.size} weights → ${whole} (float32)`);
+  // The folder of the run has a config.json of its own.
+  expect(existsSync(join(folder, 'config.json'))).toBe(true);
+  const ofRun = join(folder, 'of_run');
+  expect(await run(['export', folder, ofRun])).toBe(0);
+  expectSame(trained, loadTransformer(ofRun));
   expect(await run(['export', join(folder, 'checkpoints/global_step_3'), halves, '--dtype', 'bfloat16', '--max_shard_gb', '2e-5'])).toBe(0);
   expect(existsSync(join(halves, 'model.safetensors'))).toBe(false);
   const index = JSON.parse(readFileSync(join(halves, 'model.safetensors.index.json'), 'utf8')) as { weight_map: Record<string, string> };
@@ -152,7 +157,7 @@ test('vantage export takes a run, a step or a folder', async () => {
     [['export', whole], 2, 'export: expected CHECKPOINT FOLDER'],
     [['export', whole, 'x', '--dtype', 'bfloat'], 2, "Unknown dtype 'bfloat'. Did you mean 'bfloat16'? There are: float32, bfloat16"],
     [['export', whole, 'x', '--max_shard_gb', 'five'], 2, "--max_shard_gb: expected a positive number, got 'five'"],
-    [['export', join(folder, 'none'), 'x'], 1, 'none: expected a checkpoint (global_step_N, or the folder above it) or a model\'s folder'],
+    [['export', join(folder, 'none'), 'x'], 1, 'none: expected a checkpoint (global_step_N, the folder above it, or the run\'s folder) or a model\'s folder'],
   ] as const) {
     errors = '';
     expect([await run(argv), errors]).toEqual([code, expect.stringContaining(message)]);

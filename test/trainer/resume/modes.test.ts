@@ -1,5 +1,5 @@
 /** `trainer.resume_mode` and `resume_path` from the command line: what is said, what is refused, and that nothing is lost. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { registerTracker, type TrackerOptions } from '../../../src/tracking';
 import { type Experiment, main } from '../../../src/trainer';
@@ -19,6 +19,8 @@ afterEach(() => {
   jest.restoreAllMocks();
   process.exitCode = undefined;
 });
+
+const halve = (file: string) => writeFileSync(file, readFileSync(file).subarray(0, readFileSync(file).length / 2));
 
 const always = [...kinds.grpo!, 'trainer.eval_interval=-1', 'trainer.eval_before_train=false'];
 
@@ -48,6 +50,8 @@ describe('latest', () => {
     expect((await start(folder, ['trainer.max_training_steps=3']))?.history.map(({ step }) => step)).toEqual([1, 2, 3]);
     expect(output).toContain('these are all its steps: more trainer.epochs or trainer.max_training_steps train on');
     expect(errors).toBe('');
+    await start(folder, ['trainer.max_training_steps=2']);
+    expect(output).toContain('Resuming after step 3, beyond the 2 of this run (epoch');
   });
 
   it('names the values that make other steps, and goes on with them', async () => {
@@ -55,6 +59,30 @@ describe('latest', () => {
     const result = await start(folder, ['trainer.policy.optimizer_config.lr=0.5', 'trainer.run_name=other', 'trainer.max_training_steps=2']);
     expect(result?.history[1]!['policy/policy_lr']).toBe(0.5);
     expect(output.match(/from here on.*/g)).toEqual(['from here on with another value of trainer.policy.optimizer_config.lr: 0.01 there, 0.5 here']);
+  });
+
+  it.each<[name: string, problem: RegExp, damage: (file: string) => void]>([
+    ['trainer_state.json', /no trainer_state\.json/, (file) => rmSync(file)],
+    ['trainer_state.json', /trainer_state\.json: cannot be read \(.*\)/, halve],
+    ['history.jsonl', /no history\.jsonl/, (file) => rmSync(file)],
+    ['history.jsonl', /history\.jsonl is empty/, (file) => writeFileSync(file, '')],
+    ['history.jsonl', /history\.jsonl ends at step 1/, (file) => writeFileSync(file, readFileSync(file).subarray(0, -9))],
+    ['policy/model.safetensors', /no policy\/model\.safetensors/, (file) => rmSync(file)],
+    ['policy/model.safetensors', /policy\/model\.safetensors: expected .*/, halve],
+    ['policy/optimizer.safetensors', /policy\/optimizer\.safetensors is empty/, (file) => writeFileSync(file, '')],
+    ['policy/optimizer.safetensors', /policy\/optimizer\.safetensors: expected .*/, halve],
+  ])('goes on from the one before where %s is damaged: %s', async (name, problem, damage) => {
+    const folder = await made(2);
+    const [first, second] = [1, 2].map((step) => join(folder, `checkpoints/global_step_${step}`)) as [string, string];
+    damage(join(second, name));
+    const from = [`trainer.resume_path=${second}`, 'trainer.resume_mode=from_path', 'trainer.max_training_steps=2'];
+    expect(await start(folder, from)).toBeNull();
+    expect(errors).toMatch(new RegExp(`got '${second}', which is incomplete \\(${problem.source}\\): ${first} is the newest whole one beside it\n$`));
+    expect((await start(folder, ['trainer.max_training_steps=2']))?.history.map(({ step }) => step)).toEqual([1, 2]);
+    expect(output).toMatch(new RegExp(`global_step_2 is incomplete \\(${problem.source}\\): going on from step 1\nResuming after step 1 of 2`));
+    for (const each of [first, second]) writeFileSync(join(each, name), '');
+    expect(await start(folder)).toBeNull();
+    expect(errors).toContain(`no checkpoint is whole: global_step_2 is incomplete (${name} is empty); global_step_1 is incomplete (${name} is empty)`);
   });
 
   it('refuses the checkpoint of another run, with all that differs, and leaves everything as it was', async () => {
@@ -163,14 +191,16 @@ describe('what is compared', () => {
     expect(configChanges(JSON.parse(JSON.stringify(config)), config)).toEqual({ refused: [], effective: [] });
   });
 
+  it('tells of another environment', () => {
+    expect(configChanges(config, { ...config, environment: { env_class: 'gsm8k' } })).toEqual({ refused: [], effective: ['environment.env_class: "gmax" there, "gsm8k" here'] });
+  });
+
   it('takes an alias for the name, and a key that one of them lacks for a difference', () => {
     const withEstimator = (advantage_estimator: string) => ({ trainer: { algorithm: { advantage_estimator } } });
     expect(configChanges(withEstimator('reinforce++'), withEstimator('reinforce_plus_plus'))).toEqual({ refused: [], effective: [] });
     expect(configChanges(withEstimator('reinforce++'), withEstimator('grpo')).refused).toEqual(['trainer.algorithm.advantage_estimator: "reinforce++" there, "grpo" here']);
-    expect(configChanges({ trainer: { critic: { model: null } } }, { trainer: { critic: { model: { num_layers: 1 } } } }).refused).toEqual([
-      'trainer.critic.model: null there, none here',
-      'trainer.critic.model.num_layers: none there, 1 here',
-    ]);
+    expect(configChanges({ trainer: { critic: { model: null } } }, { trainer: { critic: { model: { num_layers: 1 } } } }).refused).toEqual(['trainer.critic.model: null there, {…} here']);
+    expect(configChanges({ trainer: { critic: { model: { num_layers: 1, hidden_size: 8 } } } }, { trainer: { critic: { model: null } } }).refused).toEqual(['trainer.critic.model: {…} there, null here']);
   });
 });
 

@@ -36,7 +36,7 @@ const state = (globalStep: number, seed: number): TrainerState => ({
   coefficients: { kl: { value: 0.001 }, entropy: null },
   evaluationPending: false,
   estimator: { name: 'spo', state: { prompts: { a: [0.5, 2] } } },
-  history: [{ step: 1, a: seed }],
+  history: [{ step: globalStep, a: seed }],
   config: { seed },
 });
 
