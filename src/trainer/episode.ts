@@ -1,6 +1,7 @@
 /** One trajectory while it is made: its environment, and the tokens so far. */
 import { type ChatMessage, encodeObservations, type PromptExample, type Tokenizer } from '../data';
 import { checkMessages, checkMetrics, checkStep, type Environment } from '../environments';
+import { failureOf } from '../environments/failure';
 import { EnvironmentError } from '../errors';
 import type { StopReason } from '../models';
 import { TimeoutError, within } from './concurrency';
@@ -125,7 +126,7 @@ export class Episode {
     } catch (error) {
       this.open = false;
       this.stopReason = error instanceof TimeoutError ? 'timeout' : 'error';
-      this.error ??= error instanceof Error ? error.message : String(error);
+      this.error ??= error instanceof TimeoutError ? error.message : failureOf(error);
       return undefined;
     }
   }

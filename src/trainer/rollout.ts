@@ -2,6 +2,7 @@
 import type { SamplingConfig } from '../config';
 import type { PromptExample, Tokenizer } from '../data';
 import type { EnvironmentClass } from '../environments';
+import { makeEnvironment } from '../environments/failure';
 import { EnvironmentError } from '../errors';
 import { bucket } from '../models/generate';
 import { type Generation, generate, type Transformer } from '../models';
@@ -58,7 +59,7 @@ export class Rollout {
     try {
       for (const example of examples) {
         const Class = this.parts.environment(example.envClass);
-        for (let sample = 0; sample < options.samples; sample++) episodes.push(new Episode(example, new Class(example.row, { maxTurns }), settings));
+        for (let sample = 0; sample < options.samples; sample++) episodes.push(new Episode(example, makeEnvironment(example.envClass, Class, example.row, { maxTurns }), settings));
       }
       await this.forEach(episodes, (episode) => episode.begin());
       for (let turn = 0; turn < maxTurns; turn++) {

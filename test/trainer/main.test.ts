@@ -3,8 +3,8 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { AdvantageEstimator, listAdvantageEstimators, registerAdvantageEstimator, type Tensor, unregisterAdvantageEstimator } from '../../src';
-import type { ChatMessage, PromptExample } from '../../src/data';
-import { Environment, type EnvironmentStep } from '../../src/environments';
+import type { AnyRow, ChatMessage, PromptExample } from '../../src/data';
+import { Environment, type EnvironmentClass, type EnvironmentStep } from '../../src/environments';
 import { Experiment, main, type Rollout, type RolloutParts, type RunContext, Trainer, type TrainerParts, type Trajectory } from '../../src/trainer';
 import { type Metrics, readMetrics } from '../../src/tracking';
 import { smallBase, temporaryFolder } from './helpers';
@@ -198,6 +198,34 @@ describe('an experiment', () => {
     // Responses to one prompt stand next to each other, and the policy saw what the environment made of it.
     expect(seen.map(({ groupId }) => groupId)).toEqual(prompts[0].flatMap(({ id }) => [id, id, id, id]));
     for (const { promptIds } of seen) expect([promptIds.length, promptIds[0]]).toEqual([6, 10]);
+  });
+
+  it('says where an environment throws: in its constructor, and in a step', async () => {
+    const failing = (Class: EnvironmentClass) =>
+      class extends Experiment {
+        override environment() {
+          return Class;
+        }
+      };
+    class Unmade extends Environment {
+      constructor(row: AnyRow) {
+        super(row);
+        throw new TypeError('no table');
+      }
+      step(): EnvironmentStep {
+        return { observations: [], reward: 0, done: true };
+      }
+    }
+    class Throwing extends Environment {
+      step(): EnvironmentStep {
+        throw new TypeError('no answer');
+      }
+    }
+    expect(await main([], { config: configFile().file, experiment: failing(Unmade) })).toBeNull();
+    expect(errors).toMatch(/^vantage: environment 'gmax': constructor: no table, at new Unmade \(.*main\.test\.ts:\d+:\d+\)\n$/);
+    errors = '';
+    expect(await main([], { config: configFile().file, experiment: failing(Throwing) })).toBeNull();
+    expect(errors).toMatch(/^vantage: environment 'gmax': not one of \d+ trajectories worked; the first: no answer, at Throwing\.step \(.*main\.test\.ts:\d+:\d+\)\n$/);
   });
 
   it('names the environment whose step returns what it must not', async () => {
