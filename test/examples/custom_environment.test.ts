@@ -42,10 +42,11 @@ it('the policy finds out that it should halve what is left', async () => {
   expect(records.at(-1)!['generate/avg_num_turns']).toBeGreaterThan(2);
 }, 300_000);
 
-it('the policy asks the tool, and answers what it says', async () => {
-  const { result, records } = await train('lookup.yaml', generateTask('lookup'), ['trainer.stop_when={window: 3, value: 0.7}', 'trainer.ckpt_interval=-1', 'trainer.eval_interval=-1']);
-  expect(result.reason).toBe('stop_when');
-  // Who does not read what the tool says is right one time in ten: ½ + ½ · 0.1.
-  expect(records.at(-1)!['reward/avg_raw_reward']).toBeGreaterThan(0.65);
-  expect(records.at(-1)!['environment/tool_calls']).toBeGreaterThan(0.8);
+it('the policy asks the tool, and learns', async () => {
+  const { result, records } = await train('lookup.yaml', generateTask('lookup'), ['trainer.stop_when=null', 'trainer.max_training_steps=25', 'trainer.ckpt_interval=-1', 'trainer.eval_interval=-1']);
+  expect(result.steps).toBe(25);
+  // The whole way takes a minute (docs/custom-environments.md); this is how it begins.
+  const rows = records.filter(({ step }) => step > 0);
+  const mean = (metric: string, part: typeof rows) => part.reduce((sum, record) => sum + record[metric]!, 0) / part.length;
+  for (const metric of ['reward/avg_raw_reward', 'environment/tool_calls']) expect(mean(metric, rows.slice(15))).toBeGreaterThan(1.4 * mean(metric, rows.slice(0, 5)));
 }, 300_000);
