@@ -47,27 +47,31 @@ export function findTurns(masks: Tensor, turnIds: Tensor, anchorIds: Tensor | nu
   const time = masks.shape[1]!;
   const [valid, turn, anchor, group] = [masks.dataSync(), turnIds.dataSync(), (anchorIds ?? turnIds).dataSync(), groups.index.dataSync()];
   const dtype = (anchorIds ?? turnIds).dtype;
+  const place = (at: number) => `row ${Math.floor(at / time)}, position ${at % time}`;
+  const checkedAnchor = (id: number, at: number): number => {
+    // float32 does not hold every integer beyond 2^24: two states could seem one.
+    if (!Number.isInteger(id) || (dtype !== 'int32' && Math.abs(id) > 2 ** 24)) throw new EstimatorError(`${anchorIds ? 'anchorIds' : 'turnIds'}: expected integers (as int32 beyond 2^24), got ${id} at ${place(at)}`);
+    if (!anchorIds && id < 0) throw new EstimatorError(`turnIds: expected integers of at least 0 on valid tokens, got ${id} at ${place(at)}`);
+    return id;
+  };
   const first: number[] = [];
   const stepGroups: string[] = [];
   const ofToken = new Int32Array(valid.length);
-  let before = -1;
-  for (let at = 0; at < valid.length; at++) {
-    if (at % time === 0) before = -1;
-    if (!valid[at]) continue;
-    const place = `row ${Math.floor(at / time)}, position ${at % time}`;
-    const id = Number(anchor[at]);
-    // float32 does not hold every integer beyond 2^24: two states could seem one.
-    if (!Number.isInteger(id) || (dtype !== 'int32' && Math.abs(id) > 2 ** 24)) throw new EstimatorError(`${anchorIds ? 'anchorIds' : 'turnIds'}: expected integers (as int32 beyond 2^24), got ${id} at ${place}`);
-    if (!anchorIds && id < 0) throw new EstimatorError(`turnIds: expected integers of at least 0 on valid tokens, got ${id} at ${place}`);
-    if (before >= 0 && turn[at] === turn[before]) {
-      if (anchor[at] !== anchor[before]) throw new EstimatorError(`anchorIds: expected one id a turn, got ${Number(anchor[before])} and ${id} in turn ${Number(turn[at])} at ${place}`);
-    } else {
-      // Without an anchor it stands alone.
-      stepGroups.push(id < 0 ? `alone ${first.length}` : `${group[Math.floor(at / time)]} ${id}`);
-      first.push(at);
+  for (let row = 0, at = 0; at < valid.length; row++) {
+    let before = -1;
+    for (const end = at + time; at < end; at++) {
+      if (!valid[at]) continue;
+      if (before < 0 || turn[at] !== turn[before]) {
+        const id = checkedAnchor(Number(anchor[at]), at);
+        // Without an anchor it stands alone.
+        stepGroups.push(id < 0 ? `alone ${first.length}` : `${group[row]} ${id}`);
+        first.push(at);
+      } else if (anchor[at] !== anchor[before]) {
+        throw new EstimatorError(`anchorIds: expected one id a turn, got ${Number(anchor[before])} and ${Number(anchor[at])} in turn ${Number(turn[at])} at ${place(at)}`);
+      }
+      before = at;
+      ofToken[at] = first.length - 1;
     }
-    before = at;
-    ofToken[at] = first.length - 1;
   }
   return { first: Int32Array.from(first), stepGroups, ofToken };
 }
