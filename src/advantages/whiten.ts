@@ -60,7 +60,8 @@ export function whitenTokens(
   { groups, moments = null, remask }: { groups: Groups | null; moments?: RowMoments | null; remask: boolean },
 ): Tensor {
   const { whiten: over, whitenByStd, ddof, epsilon, epsilonPlacement, minVariance, countEpsilon } = options;
-  if (over === 'none' || over === false) return remask ? where(masks, x, 0) : x;
+  // What a kernel took the moments of is 0 at masked positions.
+  if (over === 'none' || over === false) return remask && moments === null ? where(masks, x, 0) : x;
   if (over !== 'group' && whitenByStd && remask && minVariance === 0 && countEpsilon === 0) {
     return whiten(x, masks, { epsilon, ddof, epsilonOutside: epsilonPlacement === 'outside', moments });
   }
