@@ -50,6 +50,7 @@ export function maskedWhiten(x: Tensor, mask: Tensor, epsilon = 1e-8, moments: R
 /**
  * Whitens x [B,T] over its valid tokens. A set of fewer than two tokens has variance 0; where nothing is valid μ is 0.
  *
+ * @param settings.moments of x, by the kernel that made it, which leaves 0 at masked positions
  * @param settings.remask 0 at masked positions; otherwise what stands there is shifted and scaled with the rest
  * @throws EstimatorError for `group` without groups
  */

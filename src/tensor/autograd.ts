@@ -5,9 +5,8 @@ import { TensorError } from '../errors';
 import { isFloating } from './dtype';
 import { differentiateElementwise } from './elementwise_gradients';
 import {
-  assemble, cast, constant, elementwise, elementwiseOps, Node, outputOf, permute, reduce, reshape, scan, slice, topological, windowOf,
+  assemble, cast, constant, elementwise, elementwiseOps, foldingConstants, Node, outputOf, permute, reduce, reshape, scan, slice, topological, windowOf,
   type Region,
-  foldingConstants,
 } from './graph';
 import { kernelGradients } from './kernel_gradients';
 import * as ops from './operations';

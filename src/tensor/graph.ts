@@ -240,8 +240,8 @@ export function elementwise(op: ElementwiseOp, inputs: readonly Node[], shape: S
 let folds = false;
 
 /**
- * Runs `build`, in which arithmetic on constants gives constants: gradients begin with them. Left as nodes, they would tie what comes of one factor together, and
- * programs would be cut here or there depending on where inputs come from.
+ * Runs `build`, in which arithmetic on constants gives constants: gradients begin with them, and as nodes they would be instructions of every program. Elsewhere they stay
+ * nodes, since no gradient can be asked for of a constant.
  */
 export function foldingConstants<T>(build: () => T): T {
   const before = folds;

@@ -56,7 +56,7 @@ export class Levels {
   }
 
   private classify(): void {
-    // Arithmetic on constants alone: computed wherever it is used.
+    // Arithmetic on constants alone is computed wherever it is used: on a level of its own it would tie together what has one factor, and cut programs by where inputs come from.
     const fixed = new Array<boolean>(this.nodes.length).fill(false);
     this.nodes.forEach((node, i) => {
       const ofLoop = node.op === 'output' && node.inputs[0]!.op === 'loop';

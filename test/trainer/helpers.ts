@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Config, loadConfig } from '../../src/config';
 import { generateTask, writeJsonl } from '../../src/data';
-import { Experiment } from '../../src/trainer';
+import { Experiment, type Trajectory } from '../../src/trainer';
 import type { Metrics, MetricsRecord } from '../../src/tracking';
 
 const folders: string[] = [];
@@ -17,6 +17,21 @@ export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'vantage-'));
   folders.push(folder);
   return folder;
+}
+
+/** Eight responses to two prompts, of all lengths up to 3. */
+export function eightResponses(): Trajectory[] {
+  return Array.from({ length: 8 }, (_, i) => ({
+    groupId: String(i >> 2),
+    dataSource: 'test',
+    promptIds: i < 4 ? [3, 9, 1, 10] : [5, 10],
+    responseIds: [11, i, 12].slice(0, 1 + (i % 3)),
+    rolloutLogProbs: [-1, -2, -3].slice(0, 1 + (i % 3)),
+    text: '',
+    stopReason: 'stop',
+    reward: i % 2,
+    metrics: {},
+  }));
 }
 
 /** A run of `gmax` with a tiny model: 8 prompts × 4 samples, two optimizer steps a batch. */

@@ -3,8 +3,8 @@ import { loadConfig } from '../../src/config';
 import { lossReductions } from '../../src/losses';
 import { AdamW, Transformer, ValueModel } from '../../src/models';
 import { randomKey } from '../../src/tensor';
-import { TrainingBatch, type Trajectory, Update } from '../../src/trainer';
-import { smallBase } from './helpers';
+import { TrainingBatch, Update } from '../../src/trainer';
+import { eightResponses, smallBase } from './helpers';
 
 const shape = {
   vocabSize: 14,
@@ -17,21 +17,6 @@ const shape = {
   rmsNormEps: 1e-6,
 };
 const architecture = { ...shape, tieWordEmbeddings: true, attentionBias: true, maxPositionEmbeddings: 64 };
-
-/** Eight responses to two prompts, of all lengths. */
-function trajectories(): Trajectory[] {
-  return Array.from({ length: 8 }, (_, i) => ({
-    groupId: String(i >> 2),
-    dataSource: 'test',
-    promptIds: i < 4 ? [3, 9, 1, 10] : [5, 10],
-    responseIds: [11, i, 12].slice(0, 1 + (i % 3)),
-    rolloutLogProbs: [-1, -2, -3].slice(0, 1 + (i % 3)),
-    text: '',
-    stopReason: 'stop',
-    reward: i % 2,
-    metrics: {},
-  }));
-}
 
 /** One optimizer step with micro-batches of `micro` rows: its metrics, and the first moments, which are a tenth of the gradient. */
 function step(micro: number, reduction: string) {
@@ -57,7 +42,7 @@ function step(micro: number, reduction: string) {
     critic: { model: critic, optimizer: optimizers.critic },
     reference,
   });
-  const batch = new TrainingBatch(trajectories(), { promptWidth: 4, responseWidth: 3, padId: 13 });
+  const batch = new TrainingBatch(eightResponses(), { promptWidth: 4, responseWidth: 3, padId: 13 });
   update.computeInputs(batch);
   // As if the weights had moved since: some ratios are clipped.
   batch.oldLogProbs = batch.oldLogProbs!.map((value, i) => value + 0.1 * ((i % 7) - 3));
@@ -103,7 +88,7 @@ describe.each(lossReductions.filter((name) => name !== 'token_mean_legacy'))('wi
 
 describe('a batch', () => {
   it('right-aligns prompts, left-aligns responses, and puts the reward at the last token', () => {
-    const batch = new TrainingBatch(trajectories().slice(4, 7), { promptWidth: 4, responseWidth: 3, padId: 13 });
+    const batch = new TrainingBatch(eightResponses().slice(4, 7), { promptWidth: 4, responseWidth: 3, padId: 13 });
     expect(batch.tensor('ids').toArray()).toEqual([
       [13, 13, 5, 10, 11, 4, 13],
       [13, 13, 5, 10, 11, 5, 12],
@@ -133,10 +118,10 @@ describe('a batch', () => {
   });
 
   it('names what does not fit', () => {
-    const make = (width: number) => () => new TrainingBatch(trajectories(), { promptWidth: width, responseWidth: 2, padId: 13 });
+    const make = (width: number) => () => new TrainingBatch(eightResponses(), { promptWidth: width, responseWidth: 2, padId: 13 });
     expect(make(3)).toThrow('TrainingBatch: expected a prompt of 1 to 3 tokens, got 4');
     expect(make(4)).toThrow('TrainingBatch: expected a response of 1 to 2 tokens, got 3');
-    const batch = new TrainingBatch(trajectories(), { promptWidth: 4, responseWidth: 3, padId: 13 });
+    const batch = new TrainingBatch(eightResponses(), { promptWidth: 4, responseWidth: 3, padId: 13 });
     expect(() => batch.tensor('values')).toThrow('TrainingBatch: values was not computed');
   });
 });

@@ -2,25 +2,14 @@
 import { type Config, loadConfig } from '../../src/config';
 import { AdamW, Transformer } from '../../src/models';
 import { randomKey, tensor } from '../../src/tensor';
-import { Coefficients, TrainingBatch, type Trajectory, Update } from '../../src/trainer';
-import { smallBase } from './helpers';
+import { Coefficients, TrainingBatch, Update } from '../../src/trainer';
+import { eightResponses, smallBase } from './helpers';
 
 const architecture = {
   vocabSize: 14, hiddenSize: 32, numLayers: 1, numHeads: 2, numKvHeads: 1, intermediateSize: 64, ropeTheta: 1e4, rmsNormEps: 1e-6,
   tieWordEmbeddings: true, attentionBias: true, maxPositionEmbeddings: 64,
 };
 const [rows, width] = [8, 3];
-const trajectories: Trajectory[] = Array.from({ length: rows }, (_, i) => ({
-  groupId: String(i >> 2),
-  dataSource: 'test',
-  promptIds: i < 4 ? [3, 9, 1, 10] : [5, 10],
-  responseIds: [11, i, 12].slice(0, 1 + (i % 3)),
-  rolloutLogProbs: [-1, -2, -3].slice(0, 1 + (i % 3)),
-  text: '',
-  stopReason: 'stop',
-  reward: i % 2,
-  metrics: {},
-}));
 
 interface Made {
   config: Config;
@@ -40,7 +29,7 @@ function make(overrides: readonly string[], options: ConstructorParameters<typeo
   const reference = Transformer.initialize(architecture, randomKey(2), { std: 0.3 });
   const optimizer = new AdamW(policy.parameters, { lr: 1e-3 });
   const update = new Update(config, { policy: { model: policy, optimizer }, critic: null, reference }, options);
-  const batch = new TrainingBatch(trajectories, { promptWidth: 4, responseWidth: width, padId: 13 });
+  const batch = new TrainingBatch(eightResponses(), { promptWidth: 4, responseWidth: width, padId: 13 });
   update.computeInputs(batch);
   const now = batch.oldLogProbs!;
   batch.oldLogProbs = now.map((value, i) => value + 0.1 * ((i % 7) - 3));
