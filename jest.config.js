@@ -1,5 +1,10 @@
+const { availableParallelism } = require('node:os');
+
 /** Packages that ship ES modules only: Jest's loader is CommonJS, so they are compiled like our own sources. */
 const esmOnly = ['hyparquet', 'hyparquet-writer'];
+
+/** A worker for each core but those that the native threads keep busy; two at least, as much of the tests waits for child processes. */
+const workers = Math.max(2, Math.floor(availableParallelism() / 2));
 
 /** @type {import('jest').Config} */
 module.exports = {
@@ -14,5 +19,8 @@ module.exports = {
     ],
   },
   transformIgnorePatterns: [`/node_modules/(?!(${esmOnly.join('|')})/)`],
+  maxWorkers: workers,
+  // A worker keeps what its files left behind; a heap of gigabytes makes collections slow, and tests of memory with them.
+  workerIdleMemoryLimit: '700MB',
   testTimeout: 30_000,
 };
