@@ -60,7 +60,7 @@ export class Child {
   /** The next `count` bytes. */
   async bytes(count: number): Promise<ArrayBuffer> {
     const result = new Uint8Array(count);
-    for (let filled = 0; filled < count; ) {
+    for (let filled = 0; filled < count;) {
       const chunk = this.chunks.shift();
       if (chunk === undefined) {
         await this.more();

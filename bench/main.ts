@@ -41,9 +41,17 @@ const say = (message: string) => process.stderr.write(`${message}\n`);
 function options() {
   const { values } = parseArgs({
     options: {
-      filter: { type: 'string', multiple: true }, device: { type: 'string', default: 'cpu' }, quick: { type: 'boolean', default: false },
-      native: { type: 'boolean', default: false }, 'no-peers': { type: 'boolean', default: false }, json: { type: 'string' }, svg: { type: 'string' },
-      record: { type: 'boolean', default: false }, from: { type: 'string' }, list: { type: 'boolean', default: false }, help: { type: 'boolean', default: false },
+      filter: { type: 'string', multiple: true },
+      device: { type: 'string', default: 'cpu' },
+      quick: { type: 'boolean', default: false },
+      native: { type: 'boolean', default: false },
+      'no-peers': { type: 'boolean', default: false },
+      json: { type: 'string' },
+      svg: { type: 'string' },
+      record: { type: 'boolean', default: false },
+      from: { type: 'string' },
+      list: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
     },
   });
   if (values.device !== 'cpu' && values.device !== 'cuda') throw new Error(`--device: expected cpu or cuda, got '${values.device}'`);

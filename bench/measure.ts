@@ -87,7 +87,9 @@ const DEVICE_ROUNDS = 7;
 /** Medians of the seconds a call on the device, in turns; without those whose calls are not queued in time. */
 export async function takeTurnsOnDevice(contenders: Record<string, TimedOnDevice>, rounds: number, failed: (name: string, error: Error) => void): Promise<Record<string, number>> {
   const all = Object.entries(contenders).map(([name, { timeOnDevice, rotate, seconds }]) => ({
-    name, samples: [] as number[], out: false,
+    name,
+    samples: [] as number[],
+    out: false,
     sample: () => timeOnDevice(Math.max(1, Math.min(MOST_QUEUED, Math.round(DEVICE_SAMPLE / seconds))), rotate),
   }));
   for (let round = 0; round < Math.min(rounds, DEVICE_ROUNDS); round++) {

@@ -25,9 +25,15 @@ function ours(threads) {
   const runs = join(folder, `run-${threads}`);
   rmSync(runs, { recursive: true, force: true });
   const settings = {
-    'data.train_data': `[${join(folder, 'data/train.parquet')}]`, 'data.val_data': `[${join(folder, 'data/validation.parquet')}]`,
-    'trainer.max_training_steps': steps, 'trainer.stop_when': 'null', 'trainer.eval_interval': -1, 'trainer.eval_before_train': false,
-    'trainer.ckpt_interval': -1, 'trainer.ckpt_path': join(runs, 'checkpoints'), 'trainer.logger': '[jsonl]',
+    'data.train_data': `[${join(folder, 'data/train.parquet')}]`,
+    'data.val_data': `[${join(folder, 'data/validation.parquet')}]`,
+    'trainer.max_training_steps': steps,
+    'trainer.stop_when': 'null',
+    'trainer.eval_interval': -1,
+    'trainer.eval_before_train': false,
+    'trainer.ckpt_interval': -1,
+    'trainer.ckpt_path': join(runs, 'checkpoints'),
+    'trainer.logger': '[jsonl]',
   };
   const overrides = Object.entries(settings).map(([key, value]) => `${key}=${value}`);
   run('npx', ['tsx', 'examples/custom-advantage-estimator/main.ts', ...overrides], { VANTAGE_NUM_THREADS: String(threads) });

@@ -99,8 +99,7 @@ async function passing(workload: Workload, entrants: Entrant[], expected: Result
   return kept;
 }
 
-const bytesOf = (workload: Workload, arrays: HostArrays) =>
-  [...Object.values(arrays), ...Object.values(workload.outputs)].reduce((sum, array) => sum + byteSize(array), 0);
+const bytesOf = (workload: Workload, arrays: HostArrays) => [...Object.values(arrays), ...Object.values(workload.outputs)].reduce((sum, array) => sum + byteSize(array), 0);
 
 /** Sets of arrays that together are twice the cache: the first has left it when it comes again. */
 function setsFor(bytes: number, cache: number): number {
@@ -188,9 +187,21 @@ async function timeRow(workload: Workload, entrants: Entrant[], { cache, bytes, 
   // Half of the cache: it is shared, and the interpreter lives there, too.
   const hot = bytes <= cache / 2 ? { hot: await timeHot(entrants, moved, arena, failed) } : {};
   return {
-    workload: workload.name, device: arena.device, shape: workload.shape, dtype: workload.dtype, tokens: workload.tokens,
-    seconds, floorSeconds, floorRatio: rounded(seconds.median / floorSeconds), peers: medians(entrants, 'peer', times), checked: true, call: times.call!,
-    ...variantsOf(entrants, times), ...(times.native && { native: times.native }), ...onDevice, ...hot,
+    workload: workload.name,
+    device: arena.device,
+    shape: workload.shape,
+    dtype: workload.dtype,
+    tokens: workload.tokens,
+    seconds,
+    floorSeconds,
+    floorRatio: rounded(seconds.median / floorSeconds),
+    peers: medians(entrants, 'peer', times),
+    checked: true,
+    call: times.call!,
+    ...variantsOf(entrants, times),
+    ...(times.native && { native: times.native }),
+    ...onDevice,
+    ...hot,
   };
 }
 
@@ -206,8 +217,10 @@ async function timeOnDevice(entrants: Entrant[], times: Record<string, Times>, r
   const of = (kind: Kind) => Object.fromEntries(entrants.filter((one) => one.kind === kind && found[one.name] !== undefined).map(({ name }) => [name, found[name]!]));
   return {
     onDevice: {
-      ...(found.vantage !== undefined && { seconds: found.vantage }), ...(found.native !== undefined && { native: found.native }),
-      variants: of('variant'), peers: of('peer'),
+      ...(found.vantage !== undefined && { seconds: found.vantage }),
+      ...(found.native !== undefined && { native: found.native }),
+      variants: of('variant'),
+      peers: of('peer'),
     },
   };
 }
@@ -218,7 +231,12 @@ async function timeHot(entrants: Entrant[], moved: number, arena: Arena, failed:
   const [seconds, floorSeconds] = [times.vantage!.median, times.copy!.median];
   const onDevice = await timeOnDevice(entrants, times, false, arena, failed);
   return {
-    seconds, floorSeconds, floorRatio: rounded(seconds / floorSeconds), peers: medians(entrants, 'peer', times),
-    ...variantsOf(entrants, times), ...(times.native && { native: times.native.median }), ...onDevice,
+    seconds,
+    floorSeconds,
+    floorRatio: rounded(seconds / floorSeconds),
+    peers: medians(entrants, 'peer', times),
+    ...variantsOf(entrants, times),
+    ...(times.native && { native: times.native.median }),
+    ...onDevice,
   };
 }

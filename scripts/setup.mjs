@@ -132,8 +132,8 @@ export async function requireToolchain() {
   return compiler;
 }
 
-/** Brings the clone up to date. Throws an error whose message is meant for the reader. */
-export async function setup() {
+/** Brings the clone up to date, as far as it is not; without `build` its dependencies alone. Throws an error whose message is meant for the reader. */
+export async function setup({ build = true } = {}) {
   if (compareVersions(process.versions.node, MINIMUM_NODE) < 0)
     throw new Error(`Node ${MINIMUM_NODE} or newer is needed, found ${process.versions.node}. See https://nodejs.org`);
   const onWait = (pid) => console.log(`another setup is running (process ${pid}); waiting for it`);
@@ -141,6 +141,7 @@ export async function setup() {
     at('.setup.lock'),
     async () => {
       const { dependencies, native, typescript } = stages();
+      if (!build) return await runStage(dependencies);
       const compiler = isCurrent(native) ? null : await requireToolchain();
       await runStage(dependencies);
       await runStage({ ...native, build: () => buildNative(compiler, wantsCuda()) });

@@ -1,6 +1,7 @@
 // `npm test`: set-up, then every suite. `npm test -- SUITE [arguments]` runs one; further arguments go to Jest or CTest. The last line sums all suites.
 //   native    the C++ tests, those of the CUDA code under emulation    types     TypeScript
-//   jest      everything else, on the CPU                              emulated  the tests of tensors and estimators on the emulated GPU
+//   style     linter and formatter (`npm run format` mends)            jest      everything else, on the CPU
+//   emulated  the tests of tensors and estimators on the emulated GPU
 //   cuda      the tests that touch a device on the GPU, if there is one
 // Not among them, for their time:
 //   sanitize  the C++ tests of the CPU under address and undefined-behaviour sanitizers
@@ -52,6 +53,20 @@ async function types() {
     if (output !== '') console.log(output);
   }
   return { code: failed, passed: projects.length - failed, failed, skipped: 0 };
+}
+
+/** What `npm run lint` says: the linter's rules are in biome.json, the formatter's in dprint.json. */
+async function style() {
+  const checks = { linter: [tool('@biomejs/biome/bin/biome'), 'lint', '--error-on-warnings', '.'], formatter: ['scripts/format.mjs', '--check'] };
+  let failed = 0;
+  for (const [name, command] of Object.entries(checks)) {
+    const { code, output } = await timed(name, () => capture(process.execPath, command, { cwd: root }));
+    if (code === 0) continue;
+    failed += 1;
+    console.log(output);
+  }
+  if (failed > 0) console.log('`npm run format` formats, and mends what the linter can mend safely');
+  return { code: failed, passed: 2 - failed, failed, skipped: 0 };
 }
 
 /** No change to the environment: on the CPU, unless the caller's says otherwise. */
@@ -126,8 +141,10 @@ async function memory(args) {
   return { code, passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: 0 };
 }
 
-const SUITES = { native, types, jest, emulated, cuda, sanitize, compile, memory, gpu: () => testGpu({ root, native, jest }) };
-const EVERYTHING = ['native', 'types', 'jest', 'emulated', 'cuda'];
+const SUITES = { native, types, style, jest, emulated, cuda, sanitize, compile, memory, gpu: () => testGpu({ root, native, jest }) };
+/** `npm run check`: what needs no build. */
+const SOURCES = ['types', 'style'];
+const EVERYTHING = ['native', 'types', 'style', 'jest', 'emulated', 'cuda'];
 
 async function run(name, args) {
   console.log(`\n— ${name} —`);
@@ -145,10 +162,10 @@ const line = ({ passed, failed, skipped }) => `${passed} passed, ${failed} faile
 
 async function main() {
   const [name, ...args] = process.argv.slice(2);
-  if (name !== undefined && !(name in SUITES)) throw new Error(`Unknown suite '${name}'. Suites: ${Object.keys(SUITES).join(', ')}`);
-  await setup();
+  if (name !== undefined && name !== 'check' && !(name in SUITES)) throw new Error(`Unknown suite '${name}'. Suites: ${Object.keys(SUITES).join(', ')}`);
+  await setup({ build: name !== 'check' });
   const results = [];
-  for (const suite of name === undefined ? EVERYTHING : [name]) results.push([suite, await run(suite, args)]);
+  for (const suite of name === undefined ? EVERYTHING : name === 'check' ? SOURCES : [name]) results.push([suite, await run(suite, args)]);
   console.log();
   for (const [suite, result] of results) console.log(`${suite.padEnd(10)}${line(result)}`);
   const sum = (key) => results.reduce((total, [, result]) => total + result[key], 0);

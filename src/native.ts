@@ -115,7 +115,7 @@ const known = new Map<string, DeviceInfo>();
 /** What there is to know of a device. The first question about 'cuda' opens its library and the driver. */
 export function deviceInfo(device: string): DeviceInfo {
   let info = known.get(device);
-  if (!info) known.set(device, (info = callNative((addon) => addon.deviceInfo(device))));
+  if (!info) known.set(device, info = callNative((addon) => addon.deviceInfo(device)));
   return info;
 }
 

@@ -56,7 +56,8 @@ export function resolveOptions<T extends object>(who: string, defaults: T, given
   const preset = Object.entries(presets[convention as ConventionName] ?? {}).filter(([key]) => Object.hasOwn(defaults, key) && !fixed.includes(key));
   const set = Object.entries(own).filter(([, value]) => value !== undefined);
   const options = { ...defaults, ...Object.fromEntries(preset), ...Object.fromEntries(set) };
-  for (const [key, rule] of Object.entries(rules)) if (rule && options[key as keyof T] !== undefined && Object.hasOwn(options, key)) checkValue(`${who}: option '${key}'`, options[key as keyof T], rule);
+  for (const [key, rule] of Object.entries(rules))
+    if (rule && options[key as keyof T] !== undefined && Object.hasOwn(options, key)) checkValue(`${who}: option '${key}'`, options[key as keyof T], rule);
   return options;
 }
 

@@ -18,7 +18,15 @@ export interface Recording {
 }
 
 export function recordingOf(rows: Row[], device: Device, load: number, date = new Date()): Recording {
-  return { date: date.toISOString().slice(0, 10), commit: commit(), machine: machine(device), device, ...(device === 'cuda' && { programs: process.env.VANTAGE_CUDA_PROGRAMS || 'auto' }), load: Number(load.toFixed(1)), rows };
+  return {
+    date: date.toISOString().slice(0, 10),
+    commit: commit(),
+    machine: machine(device),
+    device,
+    ...(device === 'cuda' && { programs: process.env.VANTAGE_CUDA_PROGRAMS || 'auto' }),
+    load: Number(load.toFixed(1)),
+    rows,
+  };
 }
 
 const processor = ({ device, machine }: Recording) => (device === 'cuda' ? (machine.gpu ?? 'gpu') : machine.cpu);

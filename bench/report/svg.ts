@@ -81,7 +81,11 @@ export function svg(rows: readonly Row[], caption: string): string {
     parts.push(mark(0, x(row.floorRatio), y, `vantage: ${times(row.floorRatio)} the floor`));
     parts.push(`<text class="end" x="${width - 24}" y="${y + 4.5}">${times(row.floorRatio)}</text>`);
   }
-  parts.push(`<text class="muted" x="24" y="${bottom + 46}">Logarithmic; further left is faster. The floor is the bytes that must move at the speed of a parallel copy. The numbers on the right are ours.</text>`);
+  parts.push(
+    `<text class="muted" x="24" y="${
+      bottom + 46
+    }">Logarithmic; further left is faster. The floor is the bytes that must move at the speed of a parallel copy. The numbers on the right are ours.</text>`,
+  );
   const open = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="Time of each workload over the memory floor">`;
   return `${open}\n<style>${STYLE}</style>\n${parts.join('\n')}\n</svg>\n`;
 }

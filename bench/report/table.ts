@@ -21,14 +21,27 @@ export function table(rows: readonly Row[]): string {
   for (const row of rows) {
     const ours = row.seconds.median;
     lines.push([
-      row.workload, duration(ours), duration(row.floorSeconds), times(row.floorRatio), duration(row.call.median), ...there(row.floorSeconds, row.onDevice),
-      ...(native ? [over(ours, row.native?.median)] : []), ...variants.map((name) => over(ours, row.variants?.[name])), ...peers.map((name) => over(ours, row.peers[name])),
+      row.workload,
+      duration(ours),
+      duration(row.floorSeconds),
+      times(row.floorRatio),
+      duration(row.call.median),
+      ...there(row.floorSeconds, row.onDevice),
+      ...(native ? [over(ours, row.native?.median)] : []),
+      ...variants.map((name) => over(ours, row.variants?.[name])),
+      ...peers.map((name) => over(ours, row.peers[name])),
     ]);
     if (!row.hot) continue;
     const { hot } = row;
     lines.push([
-      '  in the cache', duration(hot.seconds), duration(hot.floorSeconds), times(hot.floorRatio), '', ...there(hot.floorSeconds, hot.onDevice),
-      ...(native ? [over(hot.seconds, hot.native)] : []), ...variants.map((name) => over(hot.seconds, hot.variants?.[name])),
+      '  in the cache',
+      duration(hot.seconds),
+      duration(hot.floorSeconds),
+      times(hot.floorRatio),
+      '',
+      ...there(hot.floorSeconds, hot.onDevice),
+      ...(native ? [over(hot.seconds, hot.native)] : []),
+      ...variants.map((name) => over(hot.seconds, hot.variants?.[name])),
       ...peers.map((name) => over(hot.seconds, hot.peers[name])),
     ]);
   }

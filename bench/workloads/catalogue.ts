@@ -3,7 +3,20 @@
  * registered later has its row without a line here, as long as its inputs are among those below.
  */
 import {
-  computeAdvantages, computePolicyLoss, getAdvantageEstimator, getPolicyLoss, gradients, listAdvantageEstimators, listPolicyLosses, tensor, tidy, type AdvantageInputs, type DType, type PolicyLossInputs, type PolicyLossOptions, type Tensor,
+  computeAdvantages,
+  computePolicyLoss,
+  getAdvantageEstimator,
+  getPolicyLoss,
+  gradients,
+  listAdvantageEstimators,
+  listPolicyLosses,
+  tensor,
+  tidy,
+  type AdvantageInputs,
+  type DType,
+  type PolicyLossInputs,
+  type PolicyLossOptions,
+  type Tensor,
 } from 'vantage-rl';
 import { flags, integers, ragged, uniform } from '../inputs';
 import { byteSize, float32, product, rowsOf, type Data, type HostArray, type Workload } from '../workload';

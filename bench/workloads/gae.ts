@@ -29,7 +29,12 @@ export function gaeInJavaScript({ rewards, values, mask }: Data, out: Data, [row
 /** With `ends`, 1 where an episode ends behind a token. */
 function gaeWithEndsInJavaScript({ rewards, values, mask, ends }: Data, out: Data, [rows, time]: readonly number[]): void {
   const [r, v, m, e, advantages, returns]: [Float32Array, Float32Array, Uint8Array, Uint8Array, Float32Array, Float32Array] = [
-    rewards, values, mask, ends, out.advantages, out.returns,
+    rewards,
+    values,
+    mask,
+    ends,
+    out.advantages,
+    out.returns,
   ];
   for (let b = 0; b < rows!; b++) {
     let advantage = 0;

@@ -45,8 +45,11 @@ function clippedLoss(rows: number, time: number): Workload {
     bytesPerToken: 21,
     outputs: { loss: float32(1), clipRatio: float32(1), gradient: float32(...shape) },
     inputs: () => ({
-      logProbs: uniform(1, shape, -2, -1.5), oldLogProbs: uniform(2, shape, -2, -1.5), refLogProbs: uniform(3, shape, -2, -1.5),
-      advantages: uniform(4, shape, -1, 1.5), mask: ragged(shape),
+      logProbs: uniform(1, shape, -2, -1.5),
+      oldLogProbs: uniform(2, shape, -2, -1.5),
+      refLogProbs: uniform(3, shape, -2, -1.5),
+      advantages: uniform(4, shape, -1, 1.5),
+      mask: ragged(shape),
     }),
     reference: (inputs) => reference.clippedLoss(inputs, parameters),
     ours: ({ logProbs, oldLogProbs, refLogProbs, advantages, mask }) => {

@@ -41,8 +41,12 @@ function vtraceWorkload(shape: [number, number], devices?: Device[]): Workload {
     bytesPerToken: 25,
     outputs: { targets: float32(...shape), advantages: float32(...shape) },
     inputs: () => ({
-      targetLogProbs: uniform(1, shape, -3, 0), behaviourLogProbs: uniform(2, shape, -3, 0), rewards: uniform(3, shape), values: uniform(4, shape),
-      mask: ragged(shape), bootstrap: uniform(5, [shape[0]]),
+      targetLogProbs: uniform(1, shape, -3, 0),
+      behaviourLogProbs: uniform(2, shape, -3, 0),
+      rewards: uniform(3, shape),
+      values: uniform(4, shape),
+      mask: ragged(shape),
+      bootstrap: uniform(5, [shape[0]]),
     }),
     checkedRows: checkedRowsOf(shape),
     reference: (inputs, rows) => reference.vtrace(inputs, [rows, shape[1]], parameters),
@@ -55,7 +59,8 @@ function vtraceWorkload(shape: [number, number], devices?: Device[]): Workload {
     native: {
       calls: [
         {
-          kernel: 'vtrace', views: ['targetLogProbs', 'behaviourLogProbs', 'rewards', 'values', 'mask', 'bootstrap', 'targets', 'advantages'],
+          kernel: 'vtrace',
+          views: ['targetLogProbs', 'behaviourLogProbs', 'rewards', 'values', 'mask', 'bootstrap', 'targets', 'advantages'],
           scalars: Object.values(parameters),
         },
       ],

@@ -1,7 +1,15 @@
 /** Off-policy corrections. */
 import {
-  applyOffPolicyCorrection, gammaWeights, importanceWeights, offPolicySequenceMask, parseRejectionRules, rejectionSampling, rolloutCorrection,
-  type ImportanceWeightOptions, type OffPolicyCorrectionOptions, type OffPolicyInputs,
+  applyOffPolicyCorrection,
+  gammaWeights,
+  importanceWeights,
+  offPolicySequenceMask,
+  parseRejectionRules,
+  rejectionSampling,
+  rolloutCorrection,
+  type ImportanceWeightOptions,
+  type OffPolicyCorrectionOptions,
+  type OffPolicyInputs,
 } from 'vantage-rl';
 import type { Adapter, Answer, Inputs } from '../adapter';
 import type { Case } from '../case';
@@ -33,8 +41,7 @@ export function skyrlCorrection(params: Case['params']): OffPolicyCorrectionOpti
   };
 }
 
-export const spreadOfOne = ({ expected }: Case): string | null =>
-  Number.isNaN(expected.metrics?.is_ratio_std) ? 'the spread of a single number: SkyRL gives NaN, ours 0' : null;
+export const spreadOfOne = ({ expected }: Case): string | null => Number.isNaN(expected.metrics?.is_ratio_std) ? 'the spread of a single number: SkyRL gives NaN, ours 0' : null;
 
 function skyrl({ params }: Case, inputs: Inputs): Answer {
   const oldLogProbs = inputs.array('old_log_probs');

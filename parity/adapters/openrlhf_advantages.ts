@@ -35,8 +35,7 @@ function shaped(each: Case, inputs: Inputs): Answer {
 }
 
 /** With one sample a prompt OpenRLHF divides by zero. */
-const alone = ({ params }: Case): string | null =>
-  params.n_samples_per_prompt === 1 && ['rloo', 'group_norm'].includes(params.estimator) ? 'one sample a prompt: OpenRLHF gives NaN, ours 0' : null;
+const alone = ({ params }: Case): string | null => params.n_samples_per_prompt === 1 && ['rloo', 'group_norm'].includes(params.estimator) ? 'one sample a prompt: OpenRLHF gives NaN, ours 0' : null;
 
 export const adapters: Adapter[] = [
   {

@@ -1,8 +1,5 @@
 /** rlax's multistep returns. Its functions take one sequence, a row here; discounts and λ come per step. */
-import {
-  concat, discountedReturns, importanceCorrectedErrors, lambdaReturns, nStepReturns, offPolicyReturns, retraceReturns, truncatedGae, vtraceEstimates, zerosLike,
-  type Tensor,
-} from 'vantage-rl';
+import { concat, discountedReturns, importanceCorrectedErrors, lambdaReturns, nStepReturns, offPolicyReturns, retraceReturns, truncatedGae, vtraceEstimates, zerosLike, type Tensor } from 'vantage-rl';
 import type { Adapter, Answer, Inputs } from '../adapter';
 import type { Case } from '../case';
 

@@ -53,7 +53,10 @@ const losses: Adapter[] = [
     library: 'SkyRL',
     function: 'compute_policy_loss_clip_cov',
     answer: answer('clip_cov', (params) => ({
-      ...clip(params), clipCovRatio: params.clip_cov_ratio, clipCovLow: params.clip_cov_lb, clipCovHigh: params.clip_cov_ub,
+      ...clip(params),
+      clipCovRatio: params.clip_cov_ratio,
+      clipCovLow: params.clip_cov_lb,
+      clipCovHigh: params.clip_cov_ub,
     })),
   },
   {

@@ -1,7 +1,5 @@
 /** torchrl's returns and advantages. Its `done` is terminated or truncated; it keeps the value of the state after each step as an array of its own. */
-import {
-  arange, discountedReturns, lambdaReturns, td0Returns, td1Returns, truncatedGae, vtraceEstimates, where, type Tensor, type TrajectoryInputs,
-} from 'vantage-rl';
+import { arange, discountedReturns, lambdaReturns, td0Returns, td1Returns, truncatedGae, vtraceEstimates, where, type Tensor, type TrajectoryInputs } from 'vantage-rl';
 import { only, type Adapter, type Inputs } from '../adapter';
 import type { Case } from '../case';
 

@@ -41,8 +41,7 @@ function grpo(each: Case, inputs: Inputs): Answer {
     return { advantages, std_rewards: std, is_std_zero: isZero(std) };
   }
   if (!['group', 'batch', 'none'].includes(scale)) throw new Error(`scale_rewards: expected true, false, 'group', 'batch' or 'none', got ${scale}`);
-  const { advantages } =
-    scale === 'batch' ? estimate('grpo_batch_std', tokens(scores), each, inputs, {}) : estimate('grpo', tokens(scores), each, inputs, { normByStd: scale === 'group' });
+  const { advantages } = scale === 'batch' ? estimate('grpo_batch_std', tokens(scores), each, inputs, {}) : estimate('grpo', tokens(scores), each, inputs, { normByStd: scale === 'group' });
   const std = scale === 'batch' ? batchStd(scores) : groupStd(scores, each);
   return { advantages, std_rewards: std, is_std_zero: isZero(std) };
 }

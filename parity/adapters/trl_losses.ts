@@ -74,7 +74,6 @@ function answer({ params }: Case, inputs: Inputs): Answer {
 }
 
 /** TRL takes what has one column for one number a row, and counts every row of it. */
-const oneColumn = ({ inputs }: Case) =>
-  inputs.mask?.[0]?.length === 1 && inputs.mask.some(([m]: number[]) => !m) ? 'with one column TRL counts what masked positions hold in its metrics' : null;
+const oneColumn = ({ inputs }: Case) => inputs.mask?.[0]?.length === 1 && inputs.mask.some(([m]: number[]) => !m) ? 'with one column TRL counts what masked positions hold in its metrics' : null;
 
 export const adapters: Adapter[] = [{ library: 'TRL', function: 'GRPOTrainer._compute_loss', answer, leftOut: { metrics: oneColumn } }];

@@ -26,7 +26,6 @@ export const adapters: Adapter[] = [
   {
     library: 'OpenRLHF',
     function: 'ValueLoss.forward',
-    answer: ({ params }, inputs) =>
-      answer(inputs, { valueClip: params.clip_eps ?? null, ...openrlhfReduction(params) }),
+    answer: ({ params }, inputs) => answer(inputs, { valueClip: params.clip_eps ?? null, ...openrlhfReduction(params) }),
   },
 ];

@@ -6,7 +6,12 @@ import { capture } from './process.mjs';
 export const DEVICE_TESTS = ['test/tensor', 'test/advantages', 'test/losses', 'test/models', 'test/trainer'];
 
 /** Those of them that also run on the emulated GPU, whose threads take turns on a core: every operation and estimator; what the rest adds is size. */
-export const EMULATED_TESTS = ['test/tensor/(arithmetic|devices|linear|primitives|random|recurrences|reductions|rows|views)', 'test/advantages/(builtin|custom)', 'test/losses/(losses|logits_policy_loss)', 'test/bench/devices'];
+export const EMULATED_TESTS = [
+  'test/tensor/(arithmetic|devices|linear|primitives|random|recurrences|reductions|rows|views)',
+  'test/advantages/(builtin|custom)',
+  'test/losses/(losses|logits_policy_loss)',
+  'test/bench/devices',
+];
 
 /** The GPU that the built addon finds: {available, name, …}, or {available: false, reason}. */
 export async function findGpu(root, env = process.env) {

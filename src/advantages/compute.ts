@@ -300,7 +300,11 @@ function expectFinite(who: string, label: string, array: Tensor, valid: Tensor, 
     const cause = input && notFinite(input, counted);
     if (!cause) continue;
     const hint = name === 'rewards' && Number.isNaN(cause.value) ? '; a row whose reward is NaN is left out with skipNaN, where the estimator has it' : '';
-    throw new EstimatorError(`${who}: ${name}: expected finite numbers${counted ? ' on valid tokens' : ''}, got ${cause.value} at ${cause.place}, and ${cause.count} such in all (${label}: ${found.value} at ${found.place}${hint})`);
+    throw new EstimatorError(
+      `${who}: ${name}: expected finite numbers${
+        counted ? ' on valid tokens' : ''
+      }, got ${cause.value} at ${cause.place}, and ${cause.count} such in all (${label}: ${found.value} at ${found.place}${hint})`,
+    );
   }
   throw new EstimatorError(`${who}: expected finite ${label} on valid tokens, got ${found.value} at ${found.place}, and ${found.count} such in all`);
 }

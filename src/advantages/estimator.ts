@@ -6,8 +6,22 @@ import type { Groups } from './groups';
 
 /** Inputs beyond rewards and masks that an estimator can ask for by `static requires`. */
 export const advantageInputs = [
-  'values', 'groupIds', 'oldLogProbs', 'refLogProbs', 'rolloutLogProbs', 'terminated', 'truncated', 'bootstrapValues', 'baselines', 'sumSquaredProbs', 'turnIds',
-  'rewardComponents', 'teacherLogProbs', 'importanceWeights', 'anchorIds', 'policyDivergences',
+  'values',
+  'groupIds',
+  'oldLogProbs',
+  'refLogProbs',
+  'rolloutLogProbs',
+  'terminated',
+  'truncated',
+  'bootstrapValues',
+  'baselines',
+  'sumSquaredProbs',
+  'turnIds',
+  'rewardComponents',
+  'teacherLogProbs',
+  'importanceWeights',
+  'anchorIds',
+  'policyDivergences',
 ] as const;
 export type AdvantageInput = (typeof advantageInputs)[number];
 

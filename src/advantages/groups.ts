@@ -148,7 +148,7 @@ function numbered(ids: GroupIds, batch: number): { index: Int32Array; count: num
       throw new EstimatorError(`groupIds: expected strings or integers, got ${showValue(id)} in row ${row}`);
     }
     let group = numbers.get(id);
-    if (group === undefined) numbers.set(id, (group = numbers.size));
+    if (group === undefined) numbers.set(id, group = numbers.size);
     index[row] = group;
   }
   return { index, count: numbers.size, list };

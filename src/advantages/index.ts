@@ -5,9 +5,7 @@ export { AdvantageEstimator, advantageInputs, type AdvantageContext, type Advant
 export { Groups, type GroupIds } from './groups';
 export type { EstimatorOptions } from './options';
 export { combineRewards, outcomeRewards } from './outcome';
-export {
-  getAdvantageEstimator, hasAdvantageEstimator, listAdvantageEstimators, registerAdvantageEstimator, unregisterAdvantageEstimator,
-} from './registry';
+export { getAdvantageEstimator, hasAdvantageEstimator, listAdvantageEstimators, registerAdvantageEstimator, unregisterAdvantageEstimator } from './registry';
 export { maskedWhiten } from './whiten';
 export { normalize, type NormalizationLevel, type NormalizeOptions } from './normalize';
 export * from './returns';

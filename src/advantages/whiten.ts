@@ -26,7 +26,13 @@ export interface TokenWhitening extends DeviationOptions {
 
 /** The defaults of {@link TokenWhitening}: (x − μ)/√(σ² + 1e-8) over the batch, σ² with ddof 1. */
 export const tokenWhitening: TokenWhitening = {
-  whiten: 'batch', whitenByStd: true, ddof: 1, epsilon: 1e-8, epsilonPlacement: 'inside', minVariance: 0, countEpsilon: 0,
+  whiten: 'batch',
+  whitenByStd: true,
+  ddof: 1,
+  epsilon: 1e-8,
+  epsilonPlacement: 'inside',
+  minVariance: 0,
+  countEpsilon: 0,
 };
 
 export const deviationChoices = { ddof: [0, 1], epsilonPlacement: ['inside', 'outside'] } as const;

@@ -67,7 +67,7 @@ A run ends once it reaches the threshold. Evaluations are off unless the metric 
         const own = [`trainer.algorithm.advantage_estimator=${estimator}`, `trainer.seed=${seed}`, `trainer.export_path=${folder}`];
         const overrides = [...common, ...own, `trainer.ckpt_path=${join(folder, 'checkpoints')}`, `trainer.run_name=${estimator} seed ${seed}`];
         return { estimator, seed, folder, overrides };
-      }),
+      })
     );
     // Every run is checked before the first one starts.
     for (const { overrides } of plan) validate(loadConfig({ file: values.config, overrides }).config);
@@ -77,8 +77,7 @@ A run ends once it reaches the threshold. Evaluations are off unless the metric 
   },
 };
 
-const texts = <const Names extends readonly string[]>(...names: Names) =>
-  Object.fromEntries(names.map((name) => [name, { type: 'string' }])) as Record<Names[number], { type: 'string' }>;
+const texts = <const Names extends readonly string[]>(...names: Names) => Object.fromEntries(names.map((name) => [name, { type: 'string' }])) as Record<Names[number], { type: 'string' }>;
 
 function conclude(
   finished: readonly Finished[],

@@ -26,7 +26,7 @@ ${loadHelp}`,
       environments: vantage.listEnvironments(),
       tokenizers: vantage.listTokenizers(),
     };
-    if (kind === undefined) for (const each of kinds) print(`${each.padEnd(14)}${names[each].join(', ')}`);
+    if (kind === undefined) { for (const each of kinds) print(`${each.padEnd(14)}${names[each].join(', ')}`); }
     else for (const name of names[kind]) print(name);
   },
 };

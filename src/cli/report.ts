@@ -16,7 +16,7 @@ Options:
   async run(argv) {
     const options = { output: { type: 'string' }, title: { type: 'string' }, window: { type: 'string' } } as const;
     const { values, positionals } = parseCommandLine({ args: argv, options, allowPositionals: true });
-    if (positionals.length === 0) throw new UsageError("report: expected the folder of a run, or several: vantage report runs/a runs/b");
+    if (positionals.length === 0) throw new UsageError('report: expected the folder of a run, or several: vantage report runs/a runs/b');
     const window = values.window === undefined ? undefined : Number(values.window);
     if (window !== undefined && !(Number.isInteger(window) && window > 0)) {
       throw new UsageError(`--window: expected a positive integer, got '${values.window}'`);

@@ -30,8 +30,7 @@ export const positiveIntOrOff = (off: string) => {
 };
 
 /** A list of texts; one text stands for a list of one. */
-export const textList = (what: string) =>
-  z.preprocess((value) => (typeof value === 'string' ? [value] : value), z.array(text(), `a list of ${what}`));
+export const textList = (what: string) => z.preprocess((value) => (typeof value === 'string' ? [value] : value), z.array(text(), `a list of ${what}`));
 
 /** A section: unknown keys are errors. */
 export const section = <Shape extends z.core.$ZodLooseShape>(shape: Shape) => z.strictObject(shape, 'a mapping of keys');

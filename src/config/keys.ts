@@ -110,8 +110,7 @@ function nearestKey(path: string): string | null {
 
 function parentSection(path: string): string {
   let parent = path;
-  do parent = parent.slice(0, Math.max(0, parent.lastIndexOf('.')));
-  while (!sections.has(parent));
+  do parent = parent.slice(0, Math.max(0, parent.lastIndexOf('.'))); while (!sections.has(parent));
   const prefix = parent === '' ? '' : `${parent}.`;
   const names = [...sections, ...keys].filter((key) => key !== '' && key.startsWith(prefix) && !key.slice(prefix.length).includes('.'));
   return `${parent === '' ? 'the top' : parent} there are: ${names.map((key) => key.slice(prefix.length)).join(', ')}`;

@@ -47,7 +47,7 @@ export function writeSynced(file: string, text: string): void {
   const descriptor = openSync(file, 'w');
   try {
     // A disk that fills up takes a part, and refuses the next one.
-    for (let written = 0; written < bytes.length; ) written += writeSync(descriptor, bytes, written);
+    for (let written = 0; written < bytes.length;) written += writeSync(descriptor, bytes, written);
     fsyncSync(descriptor);
   } finally {
     closeSync(descriptor);

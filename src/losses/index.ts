@@ -3,11 +3,8 @@ export { klDivergence, type KlEstimator, type KlEstimatorAlias, klEstimators, ty
 export { AdaptiveEntropyCoefficient, topEntropyMask } from './entropy';
 export { AdaptiveKlController, createKlController, FixedKlController, type KlController, type KlControllerOptions } from './kl_controller';
 export { logitsPolicyLoss, type LogitsPolicyLossInputs, type LogitsPolicyLossOptions, type LogitsPolicyLossResult } from './logits_policy_loss';
-export { type PolicyLossOptions, type RatioLevel, type ResolvedOptions } from './options';
-export {
-  applyOffPolicyCorrection, rolloutCorrection,
-  type OffPolicyCorrection, type OffPolicyCorrectionOptions, type RolloutCorrection, type RolloutCorrectionOptions,
-} from './off_policy';
+export type { PolicyLossOptions, RatioLevel, ResolvedOptions } from './options';
+export { applyOffPolicyCorrection, rolloutCorrection, type OffPolicyCorrection, type OffPolicyCorrectionOptions, type RolloutCorrection, type RolloutCorrectionOptions } from './off_policy';
 export { offPolicyMetrics, type OffPolicyMetricsOptions } from './off_policy_metrics';
 export type { OffPolicyInputs } from './off_policy_ratios';
 export { rejectionMask, type Rejection, type RejectionOptions, type RejectionRule } from './off_policy_rejection';
@@ -31,8 +28,6 @@ export {
   unregisterPolicyLoss,
 } from './policy_loss';
 export { type LossReduction, lossReductions, reduceLoss, type ReductionOptions, reductionDivisors } from './reduction';
-export {
-  maskedMean, type MaskedMeanOptions, maskedStandardize, maskedVariance, type MaskedVarianceOptions, type StandardizeOptions,
-} from './statistics';
+export { maskedMean, type MaskedMeanOptions, maskedStandardize, maskedVariance, type MaskedVarianceOptions, type StandardizeOptions } from './statistics';
 export { type TokenLosses, TokenPolicyLoss, type Tokens } from './token_loss';
 export { type PackedValueLossInputs, valueLoss, type ValueLossInputs, type ValueLossOptions } from './value_loss';

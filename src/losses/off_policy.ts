@@ -42,7 +42,7 @@ export function rolloutCorrection(inputs: OffPolicyInputs, options: RolloutCorre
   const rejected = rules.length > 0 ? rejectionMask(inputs, rules, { ...counting, ...rejection }) : null;
   const prefixed = (prefix: string, metrics: Record<string, Tensor> = {}) => Object.fromEntries(Object.entries(metrics).map(([key, value]) => [`${prefix}${key}`, value]));
   return {
-    weights: weighed && weighed.weights,
+    weights: weighed?.weights ?? null,
     mask: rejected ? rejected.mask : inputs.mask,
     metrics: { ...prefixed('rollout_is_', weighed?.metrics), ...prefixed('rollout_rs_', rejected?.metrics), ...offPolicyMetrics(inputs, counting) },
   };
@@ -79,10 +79,21 @@ export type CorrectionInputs = Omit<OffPolicyInputs, 'rolloutLogProbs'> & { roll
 export type OffPolicyCorrectionOptions = Given<CorrectionSettings>;
 
 const correctionDefaults: CorrectionSettings = {
-  tisRatioType: null, tokenTisRatioClipHigh: 2, sequenceTisRatioClipHigh: 5,
-  sequenceMaskMetric: null, productMaskLow: 0.5, productMaskHigh: 2, geoMaskLow: 0.99, geoMaskHigh: 1.01,
-  outlierTokenIsThresholdLow: null, outlierTokenIsThresholdHigh: null, tokenMaskIsThresholdLow: null, tokenMaskIsThresholdHigh: null,
-  logRatioLimit: 20, countMasked: false, masked: 'zero',
+  tisRatioType: null,
+  tokenTisRatioClipHigh: 2,
+  sequenceTisRatioClipHigh: 5,
+  sequenceMaskMetric: null,
+  productMaskLow: 0.5,
+  productMaskHigh: 2,
+  geoMaskLow: 0.99,
+  geoMaskHigh: 1.01,
+  outlierTokenIsThresholdLow: null,
+  outlierTokenIsThresholdHigh: null,
+  tokenMaskIsThresholdLow: null,
+  tokenMaskIsThresholdHigh: null,
+  logRatioLimit: 20,
+  countMasked: false,
+  masked: 'zero',
 };
 
 const isBound: Rule = { like: null };

@@ -27,7 +27,14 @@ export type RejectionSamplingOptions = Given<SamplingSettings>;
 export function rejectionSampling(inputs: OffPolicyInputs, options: RejectionSamplingOptions = {}): { mask: Tensor; weights: Tensor; filteredFraction: Tensor } {
   const who = 'rejectionSampling';
   const defaults: SamplingSettings = {
-    level: 'token', metric: 'ratio', aggregate: 'mean', low: null, high: 2, action: 'mask', logRatioLimit: 20, divergence: 'rollout_from_old',
+    level: 'token',
+    metric: 'ratio',
+    aggregate: 'mean',
+    low: null,
+    high: 2,
+    action: 'mask',
+    logRatioLimit: 20,
+    divergence: 'rollout_from_old',
   };
   const settings = resolveOptions(who, defaults, options, {
     presets: { areal: { logRatioLimit: null, divergence: 'old_from_rollout' } },

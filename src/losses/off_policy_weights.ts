@@ -38,7 +38,15 @@ export interface ImportanceWeights {
 }
 
 const defaults: Settings = {
-  level: 'token', low: null, high: 2, outside: 'truncate', logRatioLimit: 20, normalize: false, masked: 'zero', epsilon: 0, countMaskedRows: false,
+  level: 'token',
+  low: null,
+  high: 2,
+  outside: 'truncate',
+  logRatioLimit: 20,
+  normalize: false,
+  masked: 'zero',
+  epsilon: 0,
+  countMaskedRows: false,
 };
 
 const rules = {

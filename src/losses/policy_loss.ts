@@ -110,7 +110,17 @@ export function listPolicyLosses(): string[] {
 }
 
 const inputNames = [
-  'logProbs', 'oldLogProbs', 'advantages', 'mask', 'rolloutLogProbs', 'refLogProbs', 'weights', 'entropy', 'correction', 'divisors', 'rowOffsets',
+  'logProbs',
+  'oldLogProbs',
+  'advantages',
+  'mask',
+  'rolloutLogProbs',
+  'refLogProbs',
+  'weights',
+  'entropy',
+  'correction',
+  'divisors',
+  'rowOffsets',
 ];
 
 /**

@@ -7,7 +7,13 @@ import { checkNumber, checkRows, checkSameShape } from './check';
 
 /** The names of `trainer.algorithm.loss_reduction`, and further ones. */
 export const lossReductions = [
-  'token_mean', 'token_mean_legacy', 'sequence_mean', 'seq_mean_token_sum', 'seq_mean_token_sum_norm', 'prompt_mean', 'token_sum',
+  'token_mean',
+  'token_mean_legacy',
+  'sequence_mean',
+  'seq_mean_token_sum',
+  'seq_mean_token_sum_norm',
+  'prompt_mean',
+  'token_sum',
 ] as const;
 export type LossReduction = (typeof lossReductions)[number];
 

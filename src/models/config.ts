@@ -53,15 +53,17 @@ export function transformerConfig(given: Sizes & Partial<TransformerConfig>): Re
     attentionBias: given.attentionBias ?? true,
     maxPositionEmbeddings: given.maxPositionEmbeddings ?? 32_768,
   };
-  for (const field of [
-    'vocabSize',
-    'hiddenSize',
-    'numLayers',
-    'numHeads',
-    'numKvHeads',
-    'intermediateSize',
-    'maxPositionEmbeddings',
-  ] as const) {
+  for (
+    const field of [
+      'vocabSize',
+      'hiddenSize',
+      'numLayers',
+      'numHeads',
+      'numKvHeads',
+      'intermediateSize',
+      'maxPositionEmbeddings',
+    ] as const
+  ) {
     check(field, config[field], Number.isInteger(config[field]) && config[field] > 0, 'a positive integer');
   }
   for (const field of ['ropeTheta', 'rmsNormEps'] as const) {
@@ -93,11 +95,13 @@ export function parameterShapes(config: ResolvedConfig): Map<string, number[]> {
   for (let i = 0; i < config.numLayers; i++) {
     const layer = `model.layers.${i}`;
     shapes.set(`${layer}.input_layernorm.weight`, [hiddenSize]);
-    for (const [name, width] of [
-      ['q_proj', queries],
-      ['k_proj', keys],
-      ['v_proj', keys],
-    ] as const) {
+    for (
+      const [name, width] of [
+        ['q_proj', queries],
+        ['k_proj', keys],
+        ['v_proj', keys],
+      ] as const
+    ) {
       shapes.set(`${layer}.self_attn.${name}.weight`, [width, hiddenSize]);
       if (config.attentionBias) shapes.set(`${layer}.self_attn.${name}.bias`, [width]);
     }

@@ -93,7 +93,7 @@ export class AdamW {
       { allowUnused: true },
     );
     this.pending = fresh.map((gradient, i) => (previous ? previous[i]!.add(gradient) : gradient).keep());
-    if (previous) for (const gradient of [...previous, ...fresh]) gradient.dispose();
+    if (previous) { for (const gradient of [...previous, ...fresh]) gradient.dispose(); }
     this.alongside = [loss, ...metrics];
   }
 

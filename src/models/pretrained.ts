@@ -241,4 +241,3 @@ function converted(x: Tensor, dtype: DType): Tensor {
   x.dispose();
   return result;
 }
-

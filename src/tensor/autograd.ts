@@ -4,10 +4,7 @@
 import { TensorError } from '../errors';
 import { isFloating } from './dtype';
 import { differentiateElementwise } from './elementwise_gradients';
-import {
-  assemble, cast, constant, elementwise, elementwiseOps, foldingConstants, Node, outputOf, permute, reduce, reshape, scan, slice, topological, windowOf,
-  type Region,
-} from './graph';
+import { assemble, cast, constant, elementwise, elementwiseOps, foldingConstants, Node, outputOf, permute, reduce, reshape, scan, slice, topological, windowOf, type Region } from './graph';
 import { kernelGradients } from './kernel_gradients';
 import * as ops from './operations';
 import { lowerScan, substitute } from './scan';
@@ -109,7 +106,7 @@ function orderTowards(roots: readonly Node[], wanted: ReadonlySet<Node>): { orde
   for (const node of [...wanted].some((target) => target.op === 'view') ? order : []) {
     const path: Node[] = [];
     for (let view: Node | undefined = node; view; view = view.origin?.from) {
-      if (view !== node && wanted.has(view)) for (const passed of path) leading.add(passed);
+      if (view !== node && wanted.has(view)) { for (const passed of path) leading.add(passed); }
       path.push(view);
     }
   }
@@ -137,7 +134,7 @@ export function backward(seeds: readonly { node: Node; gradient: Node }[], targe
   const give: Give = (node, gradient, { region, guard } = {}) => {
     if (gradient === null || !reached.has(node) || !isFloating(node.dtype)) return;
     let entry = contributions.get(node);
-    if (!entry) contributions.set(node, (entry = { whole: [], pieces: [] }));
+    if (!entry) contributions.set(node, entry = { whole: [], pieces: [] });
     if (region) entry.pieces.push({ gradient, region });
     else entry.whole.push({ gradient, guard });
   };

@@ -95,7 +95,7 @@ function numberOf(value: number, scalars: number[], shared: Map<number, number>)
   const at = pinned.indexOf(value);
   if (at >= 0) return at - pinned.length;
   let known = shared.get(value);
-  if (known === undefined) shared.set(value, (known = scalars.push(value) - 1));
+  if (known === undefined) shared.set(value, known = scalars.push(value) - 1);
   return known;
 }
 
@@ -134,13 +134,14 @@ function checkWrites(nodes: readonly Node[], writes: readonly Node[]): void {
     const others = new Set(readers.get(aliasOf(write)!)!.filter((reader) => reader !== kernel));
     if (others.size === 0) continue;
     const stack = [kernel];
-    for (const seen = new Set<Node>(); stack.length > 0; ) {
+    for (const seen = new Set<Node>(); stack.length > 0;) {
       const node = stack.pop()!;
       if (seen.has(node)) continue;
       seen.add(node);
       others.delete(node);
       stack.push(...node.inputs);
     }
-    if (others.size > 0) throw new TensorError('writeAt: the array is read by an expression that is evaluated together with the write: use the tensor that writeAt returned, or evaluate the expression first');
+    if (others.size > 0)
+      throw new TensorError('writeAt: the array is read by an expression that is evaluated together with the write: use the tensor that writeAt returned, or evaluate the expression first');
   }
 }

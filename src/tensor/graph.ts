@@ -10,6 +10,7 @@ import type { Device, DeviceBuffer } from './memory';
 import { contiguousStrides, formatShape, reshapeStrides, sameShape, sizeOf, type Shape } from './shape';
 
 /** Arithmetic on elements: the rows of the table in native/core/instructions.h. */
+// dprint-ignore
 export const elementwiseOps = [
   'add', 'sub', 'mul', 'div', 'mod', 'maximum', 'minimum', 'neg', 'abs', 'sign', 'square', 'fma', 'pow', 'exp', 'expm1', 'log', 'log1p', 'sqrt',
   'rsqrt', 'sin', 'cos', 'tanh', 'sigmoid', 'softplus', 'floor', 'ceil', 'round', 'eq', 'ne', 'lt', 'le', 'gt', 'ge', 'isnan', 'isfinite',
@@ -128,7 +129,7 @@ export class Node {
     this.attributes = { buffer, version };
     this.device = buffer.device;
     buffer.retain();
-    if (this.attached) for (const input of inputs) release(input);
+    if (this.attached) { for (const input of inputs) release(input); }
   }
 }
 
@@ -254,7 +255,11 @@ export function foldingConstants<T>(build: () => T): T {
 }
 
 const foldable: Partial<Record<ElementwiseOp, (x: number, y: number) => number>> = {
-  add: (x, y) => x + y, sub: (x, y) => x - y, mul: (x, y) => x * y, div: (x, y) => x / y, neg: (x) => -x,
+  add: (x, y) => x + y,
+  sub: (x, y) => x - y,
+  mul: (x, y) => x * y,
+  div: (x, y) => x / y,
+  neg: (x) => -x,
 };
 
 /** What the kernels would compute: rounded operands, a rounded result. */
@@ -338,7 +343,7 @@ export function expand(node: Node, shape: Shape): Node {
 export function slice(node: Node, starts: readonly number[], steps: readonly number[], shape: Shape): Node {
   return view(node, shape, ({ offset, strides }) => {
     let first = offset;
-    if (sizeOf(shape) > 0) for (let d = 0; d < starts.length; d++) first += starts[d]! * strides[d]!;
+    if (sizeOf(shape) > 0) { for (let d = 0; d < starts.length; d++) first += starts[d]! * strides[d]!; }
     return { offset: first, strides: strides.map((stride, d) => stride * steps[d]!) };
   });
 }

@@ -56,7 +56,9 @@ export class Handle extends Disposable {
   }
 
   /** Takes the tensor out of every `tidy` under way. */
-  keep(): this { return keep(this); }
+  keep(): this {
+    return keep(this);
+  }
 
   /** Lets go of the memory now. Using the tensor afterwards is an error; expressions already built on it stay valid. */
   dispose(): void {

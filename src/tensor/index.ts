@@ -4,12 +4,21 @@ export { arange, concat, full, ones, onesLike, stack, tensor, where, zeros, zero
 export type { DType } from './dtype';
 export { defaultDevice, keep, memory, setDefaultDevice, synchronize, tidy, type Device, type MemoryInfo } from './memory';
 export { deviceInfo, type DeviceInfo } from '../native';
+export { attention, evaluate, explain, sampleTokens, tokenLogProbs, UpdateList, writeAt, type AdamWScalars, type AttentionOptions, type SamplingOptions } from './primitives';
 export {
-  attention, evaluate, explain, sampleTokens, tokenLogProbs, UpdateList, writeAt, type AdamWScalars, type AttentionOptions, type SamplingOptions,
-} from './primitives';
-export {
-  affineScan, discountedReturn, generalizedAdvantage, groupMoments, rowMoments, vtrace, whiten,
-  type EpisodeEnds, type GeneralizedAdvantageOptions, type RowMoments, type VTraceInputs, type VTraceOptions, type WhitenOptions,
+  affineScan,
+  discountedReturn,
+  generalizedAdvantage,
+  groupMoments,
+  rowMoments,
+  vtrace,
+  whiten,
+  type EpisodeEnds,
+  type GeneralizedAdvantageOptions,
+  type RowMoments,
+  type VTraceInputs,
+  type VTraceOptions,
+  type WhitenOptions,
 } from './recurrences';
 export { RandomKey, randomKey, randomNormal, randomUniform, type RandomOptions } from './random';
 export { packRows, padRows, RowLayout, type PadRowsOptions, type RowLayoutOptions, type RowOffsets } from './rows';

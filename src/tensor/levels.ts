@@ -208,7 +208,7 @@ export class Levels {
       const seen = new Set<number>();
       for (const start of members ?? []) {
         const component = this.connected(start, seen, (j) => movable[j]! && this.level[j] === level);
-        if (this.gains(component, level)) for (const i of component.sort((a, b) => b - a)) this.level[i] = Math.min(...this.users[i]!.map((user) => this.useLevel(user, i)));
+        if (this.gains(component, level)) { for (const i of component.sort((a, b) => b - a)) this.level[i] = Math.min(...this.users[i]!.map((user) => this.useLevel(user, i))); }
       }
     }
   }

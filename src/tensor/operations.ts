@@ -5,8 +5,24 @@
 import { TensorError } from '../errors';
 import { isFloating, promote, type DType } from './dtype';
 import {
-  assemble, cast, constant, copy, elementwise, expand, kernel, permute, reduce, reshape, runsAlongMemory, scan, slice, windowOf,
-  type ElementwiseOp, type Node, type ReduceOp, type Region,
+  assemble,
+  cast,
+  constant,
+  copy,
+  elementwise,
+  expand,
+  kernel,
+  permute,
+  reduce,
+  reshape,
+  runsAlongMemory,
+  scan,
+  slice,
+  windowOf,
+  type ElementwiseOp,
+  type Node,
+  type ReduceOp,
+  type Region,
 } from './graph';
 import { broadcastShapes, contiguousStrides, formatShape, sameShape, sizeOf, type Shape } from './shape';
 
@@ -47,7 +63,15 @@ function resultShape(op: ElementwiseOp, operands: readonly Operand[]): Shape {
 }
 
 const publicNames: Partial<Record<ElementwiseOp, string>> = {
-  eq: 'equal', ne: 'notEqual', lt: 'less', le: 'lessEqual', gt: 'greater', ge: 'greaterEqual', and_: 'logicalAnd', or_: 'logicalOr', not_: 'logicalNot',
+  eq: 'equal',
+  ne: 'notEqual',
+  lt: 'less',
+  le: 'lessEqual',
+  gt: 'greater',
+  ge: 'greaterEqual',
+  and_: 'logicalAnd',
+  or_: 'logicalOr',
+  not_: 'logicalNot',
 };
 
 /** What users call an operation. */

@@ -106,7 +106,7 @@ export function explainNodes(nodes: readonly Node[]): string {
 function lookUp(binding: Binding, device: Device): Plan {
   const hash = key.hash();
   const alike = plans.get(hash);
-  if (alike) for (const plan of alike) if (key.equals(plan.key)) return plan;
+  if (alike) { for (const plan of alike) if (key.equals(plan.key)) return plan; }
   const writer = new PlanWriter(binding);
   const words = writer.write();
   const { leaves, roots, scalars } = binding;
@@ -223,7 +223,7 @@ class PlanWriter implements PlanContext {
 
   private slotFor(key: string, bytes: number): number {
     let slot = this.slotOfNode.get(key);
-    if (slot === undefined) this.slotOfNode.set(key, (slot = this.newSlot(bytes, false)));
+    if (slot === undefined) this.slotOfNode.set(key, slot = this.newSlot(bytes, false));
     return slot;
   }
 

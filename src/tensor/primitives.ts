@@ -164,7 +164,11 @@ export class UpdateList {
     for (const [name, value] of Object.entries({ lr, beta1, beta2, epsilon, weightDecay, step })) checkFinite('adamw', name, value);
     const outputs = targets.map(({ shape, dtype }) => ({ shape, dtype }));
     const call = {
-      name: 'adamw', outputs, attributes: [], aliases: [0, 1, 2], last: true,
+      name: 'adamw',
+      outputs,
+      attributes: [],
+      aliases: [0, 1, 2],
+      last: true,
       scalars: [lr, beta1, beta2, epsilon, weightDecay, 1 - beta1 ** step, 1 - beta2 ** step],
     };
     const factor = tensorArgument('adamw', gradScale);

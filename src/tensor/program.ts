@@ -240,7 +240,7 @@ export class ProgramWriter {
     for (let at = this.instructions.length - 1; at >= 0; at--) {
       const { name } = this.instructions[at]!;
       if (name === 'loop' || this.blockEnd.has(at)) wanted.add(at);
-      if (wanted.has(at)) for (const register of this.reads(at)) wanted.add(register);
+      if (wanted.has(at)) { for (const register of this.reads(at)) wanted.add(register); }
     }
     const kept = this.instructions.map((_, at) => at).filter((at) => wanted.has(at));
     const moved = new Map(kept.map((at, k) => [at, k]));
@@ -289,7 +289,7 @@ export class ProgramWriter {
     this.instructions.forEach((row, at) => {
       const operands = [0, 0, 0];
       row.operands.forEach((operand, k) => (operands[k] = k < row.registers ? physical[operand]! : operand));
-      if (row.name === 'state') for (const k of [0, 2]) operands[k] = physical[row.operands[k]!]!;
+      if (row.name === 'state') { for (const k of [0, 2]) operands[k] = physical[row.operands[k]!]!; }
       words.push(row.op, registerCodes[row.type], physical[at]!, ...operands);
     });
     words.push(this.outputs.length);
@@ -308,7 +308,9 @@ export class ProgramWriter {
   private text(space: { shape: number[] }): string {
     const kinds = [this.step.scan ? `scan ${this.step.scan}` : '', this.step.axes ? `reduce over ${this.step.axes.join()}` : ''].filter(Boolean);
     const loads = this.instructions.filter((row) => row.name === 'load').length;
-    const lines = [`program over [${this.step.shape.join()}]${kinds.length ? ` (${kinds.join(', ')})` : ''}, ${loads} loads, ${this.instructions.length - loads} instructions, ${this.outputs.length} outputs`];
+    const lines = [
+      `program over [${this.step.shape.join()}]${kinds.length ? ` (${kinds.join(', ')})` : ''}, ${loads} loads, ${this.instructions.length - loads} instructions, ${this.outputs.length} outputs`,
+    ];
     this.instructions.forEach((row, at) => {
       const operands = row.name === 'load' ? this.viewText(row.operands[0]!) : (row.note ?? row.operands.slice(0, row.registers).map((r) => `%${r}`).join(' '));
       lines.push(`  %${at} = ${row.name}${row.type === 'float32' ? '' : `.${row.type}`} ${operands}`.trimEnd());

@@ -51,7 +51,8 @@ export class RowLayout {
   /** x [tokens] → [batch, time], `fill` behind each row. */
   pad(x: Tensor, fill = 0): Tensor {
     const node = tensorArgument('padRows', x);
-    if (node.shape.length !== 1 || node.shape[0] !== this.tokens) throw new TensorError(`padRows: expected shape [${this.tokens}], one number a token as rowOffsets ends, got ${formatShape(node.shape)}`);
+    if (node.shape.length !== 1 || node.shape[0] !== this.tokens)
+      throw new TensorError(`padRows: expected shape [${this.tokens}], one number a token as rowOffsets ends, got ${formatShape(node.shape)}`);
     if (typeof fill !== 'number') throw new TensorError(`padRows: expected fill, a number, got ${describe(fill)}`);
     const filled = ops.concat([node, constant(fill, node.dtype, [1])], 0);
     const padded = moved(filled, this.window(0, this.positions), { offset: this.positions, strides: [1] });

@@ -7,9 +7,7 @@
  */
 import { TensorError } from '../errors';
 import { isFloating, promote, type DType } from './dtype';
-import {
-  broadcastTo, cast, constant, elementwise, elementwiseOps, expand, loop, Node, outputOf, reshape, scan as scanNode, topological, type ElementwiseOp, type LoopBody,
-} from './graph';
+import { broadcastTo, cast, constant, elementwise, elementwiseOps, expand, loop, Node, outputOf, reshape, scan as scanNode, topological, type ElementwiseOp, type LoopBody } from './graph';
 import * as ops from './operations';
 import type { Operand } from './operations';
 import { broadcastShapes, checkOptions, describe, formatShape, sameShape, type Shape } from './shape';
@@ -122,7 +120,7 @@ export function lowerScan(inputs: readonly Node[], inits: readonly Node[], body:
   const after = new Array<Node | undefined>(inits.length);
   const waiting = new Set(inits.keys());
   const steps = stepsUnder(body.next, known, shape, body.states);
-  for (let progress = true; progress; ) {
+  for (let progress = true; progress;) {
     progress = false;
     for (const k of waiting) {
       const symbol = body.states[k]!;
@@ -148,8 +146,15 @@ export function lowerScan(inputs: readonly Node[], inits: readonly Node[], body:
 }
 
 function lowerLoop(
-  inputs: readonly Node[], inits: readonly Node[], body: LoopBody, reverse: boolean, mask: Node | null, left: number[], known: Map<Node, Node>,
-  before: (Node | undefined)[], after: (Node | undefined)[],
+  inputs: readonly Node[],
+  inits: readonly Node[],
+  body: LoopBody,
+  reverse: boolean,
+  mask: Node | null,
+  left: number[],
+  known: Map<Node, Node>,
+  before: (Node | undefined)[],
+  after: (Node | undefined)[],
 ): void {
   const shape = inputs[0]!.shape;
   const states = left.map((k) => body.states[k]!);
@@ -179,7 +184,12 @@ function lowerLoop(
       entering.push(symbol);
       arrays.push(extra.get(node) ?? substitute(node, known, shape));
     } else {
-      rebuilt.set(node, node.op === 'cast' ? new Node('cast', node.dtype, row, [rebuilt.get(node.inputs[0]!)!], {}) : elementwise(node.op as ElementwiseOp, node.inputs.map((input) => rebuilt.get(input)!), row, node.dtype));
+      rebuilt.set(
+        node,
+        node.op === 'cast'
+          ? new Node('cast', node.dtype, row, [rebuilt.get(node.inputs[0]!)!], {})
+          : elementwise(node.op as ElementwiseOp, node.inputs.map((input) => rebuilt.get(input)!), row, node.dtype),
+      );
     }
   }
   const loopBody = { inputs: entering, states, next: next.map((node) => rebuilt.get(node)!) };

@@ -90,7 +90,7 @@ export class Scheduler extends Levels {
     const absorbed = new Set<number>();
     for (const list of collected.values()) this.foldAtOnce(list, absorbed);
     for (const [group, list] of collected) collected.set(group, list.filter(({ target, axes }) => axes !== undefined || !absorbed.has(target)));
-    for (const list of collected.values()) if (list.length > 0) for (const step of this.programs(list[0]!.level, list)) put(list[0]!.level, step);
+    for (const list of collected.values()) if (list.length > 0) { for (const step of this.programs(list[0]!.level, list)) put(list[0]!.level, step); }
     const order = { fill: 0, program: 1, kernel: 2 };
     for (const steps of byLevel) steps?.sort((a, b) => order[a.kind] - order[b.kind]);
     return [...byLevel.flatMap((steps) => steps ?? []), ...last];

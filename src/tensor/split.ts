@@ -24,7 +24,7 @@ export interface Numbered {
 /** The step itself where it is small enough, or its pieces in order. */
 export function split(step: ProgramStep, graph: Numbered): ProgramStep[] {
   if (fits(step, graph, step.scan || step.axes ? MAX_NODES_OF_PASS : MAX_NODES)) return [step];
-  for (let length = MAX_NODES; ; length = Math.ceil(length / 2)) {
+  for (let length = MAX_NODES;; length = Math.ceil(length / 2)) {
     const pieces = cut(step, graph, length);
     if (length === 1 || pieces.every((piece) => fits(piece, graph, MAX_NODES_OF_PASS))) return pieces;
   }

@@ -86,7 +86,7 @@ const kernelCodes = new Map<string, number>();
 
 function kernelCode(name: string): number {
   let code = kernelCodes.get(name);
-  if (code === undefined) kernelCodes.set(name, (code = kernelCodes.size));
+  if (code === undefined) kernelCodes.set(name, code = kernelCodes.size);
   return code;
 }
 
@@ -141,7 +141,7 @@ const none: readonly number[] = [];
 
 function writeInputNumbers(numbers: readonly (number | null)[] | undefined, into: Words): void {
   into.put(numbers?.length ?? 0);
-  if (numbers) for (const number of numbers) into.put(number ?? -1);
+  if (numbers) { for (const number of numbers) into.put(number ?? -1); }
 }
 
 function writeLoop(loop: LoopBody, into: Words): void {

@@ -71,10 +71,14 @@ export class Tensor extends Handle {
   }
 
   /** The elements in row-major order, at once. See {@link data}. */
-  dataSync(): Float32Array | Float64Array | Int32Array | Uint8Array { return readValues(this.node); }
+  dataSync(): Float32Array | Float64Array | Int32Array | Uint8Array {
+    return readValues(this.node);
+  }
 
   /** The elements as nested arrays of numbers (bool as 0 and 1). */
-  toArray(): NestedArray { return nested(this.dataSync(), this.shape); }
+  toArray(): NestedArray {
+    return nested(this.dataSync(), this.shape);
+  }
 
   /** The value of a tensor of one element. */
   item(): number {
@@ -89,84 +93,160 @@ export class Tensor extends Handle {
   }
 
   /** The fused programs and kernels that reading this tensor would run, as text. */
-  explain(): string { return explainNodes([this.node]); }
+  explain(): string {
+    return explainNodes([this.node]);
+  }
 
   // ---- arithmetic ----
 
   /** this + other. */
-  add(other: Tensor | number): Tensor { return this.with('add', other); }
+  add(other: Tensor | number): Tensor {
+    return this.with('add', other);
+  }
   /** this − other. */
-  sub(other: Tensor | number): Tensor { return this.with('sub', other); }
+  sub(other: Tensor | number): Tensor {
+    return this.with('sub', other);
+  }
   /** this · other. */
-  mul(other: Tensor | number): Tensor { return this.with('mul', other); }
+  mul(other: Tensor | number): Tensor {
+    return this.with('mul', other);
+  }
   /** True division: integers give float32. */
-  div(other: Tensor | number): Tensor { return this.with('div', other); }
+  div(other: Tensor | number): Tensor {
+    return this.with('div', other);
+  }
   /** Remainder with the sign of the divisor, as in Python. */
-  mod(other: Tensor | number): Tensor { return this.with('mod', other); }
+  mod(other: Tensor | number): Tensor {
+    return this.with('mod', other);
+  }
   /** this to the power of other; integers give float32. */
-  pow(exponent: Tensor | number): Tensor { return this.with('pow', exponent); }
+  pow(exponent: Tensor | number): Tensor {
+    return this.with('pow', exponent);
+  }
   /** The larger of the two, element by element; NaN wins. */
-  maximum(other: Tensor | number): Tensor { return this.with('maximum', other); }
+  maximum(other: Tensor | number): Tensor {
+    return this.with('maximum', other);
+  }
   /** The smaller of the two, element by element; NaN wins. */
-  minimum(other: Tensor | number): Tensor { return this.with('minimum', other); }
+  minimum(other: Tensor | number): Tensor {
+    return this.with('minimum', other);
+  }
   /** 1 where equal, else 0 (bool). */
-  equal(other: Tensor | number): Tensor { return this.with('eq', other); }
+  equal(other: Tensor | number): Tensor {
+    return this.with('eq', other);
+  }
   /** 1 where not equal (bool). */
-  notEqual(other: Tensor | number): Tensor { return this.with('ne', other); }
+  notEqual(other: Tensor | number): Tensor {
+    return this.with('ne', other);
+  }
   /** 1 where this < other (bool). */
-  less(other: Tensor | number): Tensor { return this.with('lt', other); }
+  less(other: Tensor | number): Tensor {
+    return this.with('lt', other);
+  }
   /** 1 where this ≤ other (bool). */
-  lessEqual(other: Tensor | number): Tensor { return this.with('le', other); }
+  lessEqual(other: Tensor | number): Tensor {
+    return this.with('le', other);
+  }
   /** 1 where this > other (bool). */
-  greater(other: Tensor | number): Tensor { return this.with('gt', other); }
+  greater(other: Tensor | number): Tensor {
+    return this.with('gt', other);
+  }
   /** 1 where this ≥ other (bool). */
-  greaterEqual(other: Tensor | number): Tensor { return this.with('ge', other); }
+  greaterEqual(other: Tensor | number): Tensor {
+    return this.with('ge', other);
+  }
   /** 1 where both are not 0 (bool). */
-  logicalAnd(other: Tensor): Tensor { return new Tensor(ops.logical('and_', [this.node, tensorArgument('logicalAnd', other)])); }
+  logicalAnd(other: Tensor): Tensor {
+    return new Tensor(ops.logical('and_', [this.node, tensorArgument('logicalAnd', other)]));
+  }
   /** 1 where one of both is not 0 (bool). */
-  logicalOr(other: Tensor): Tensor { return new Tensor(ops.logical('or_', [this.node, tensorArgument('logicalOr', other)])); }
+  logicalOr(other: Tensor): Tensor {
+    return new Tensor(ops.logical('or_', [this.node, tensorArgument('logicalOr', other)]));
+  }
   /** 1 where this is 0 (bool). */
-  logicalNot(): Tensor { return new Tensor(ops.logical('not_', [this.node])); }
+  logicalNot(): Tensor {
+    return new Tensor(ops.logical('not_', [this.node]));
+  }
   /** −this. */
-  neg(): Tensor { return this.unary('neg'); }
+  neg(): Tensor {
+    return this.unary('neg');
+  }
   /** |this|. */
-  abs(): Tensor { return this.unary('abs'); }
+  abs(): Tensor {
+    return this.unary('abs');
+  }
   /** −1, 0 or 1; NaN stays. */
-  sign(): Tensor { return this.unary('sign'); }
+  sign(): Tensor {
+    return this.unary('sign');
+  }
   /** this². */
-  square(): Tensor { return this.unary('square'); }
+  square(): Tensor {
+    return this.unary('square');
+  }
   /** e^this. */
-  exp(): Tensor { return this.unary('exp'); }
+  exp(): Tensor {
+    return this.unary('exp');
+  }
   /** e^this − 1, accurate near 0. */
-  expm1(): Tensor { return this.unary('expm1'); }
+  expm1(): Tensor {
+    return this.unary('expm1');
+  }
   /** Natural logarithm. */
-  log(): Tensor { return this.unary('log'); }
+  log(): Tensor {
+    return this.unary('log');
+  }
   /** log(1 + this), accurate near 0. */
-  log1p(): Tensor { return this.unary('log1p'); }
+  log1p(): Tensor {
+    return this.unary('log1p');
+  }
   /** Square root; NaN below 0. */
-  sqrt(): Tensor { return this.unary('sqrt'); }
+  sqrt(): Tensor {
+    return this.unary('sqrt');
+  }
   /** 1/√this. */
-  rsqrt(): Tensor { return this.unary('rsqrt'); }
+  rsqrt(): Tensor {
+    return this.unary('rsqrt');
+  }
   /** Sine. */
-  sin(): Tensor { return this.unary('sin'); }
+  sin(): Tensor {
+    return this.unary('sin');
+  }
   /** Cosine. */
-  cos(): Tensor { return this.unary('cos'); }
+  cos(): Tensor {
+    return this.unary('cos');
+  }
   /** Hyperbolic tangent. */
-  tanh(): Tensor { return this.unary('tanh'); }
+  tanh(): Tensor {
+    return this.unary('tanh');
+  }
   /** 1/(1 + e^−this). */
-  sigmoid(): Tensor { return this.unary('sigmoid'); }
+  sigmoid(): Tensor {
+    return this.unary('sigmoid');
+  }
   /** log(1 + e^x). */
-  softplus(): Tensor { return this.unary('softplus'); }
+  softplus(): Tensor {
+    return this.unary('softplus');
+  }
   /** To the integer below. */
-  floor(): Tensor { return this.unary('floor'); }
+  floor(): Tensor {
+    return this.unary('floor');
+  }
   /** To the integer above. */
-  ceil(): Tensor { return this.unary('ceil'); }
+  ceil(): Tensor {
+    return this.unary('ceil');
+  }
   /** To the nearest integer, halves to the even one. */
-  round(): Tensor { return this.unary('round'); }
+  round(): Tensor {
+    return this.unary('round');
+  }
   /** 1 where NaN (bool). */
-  isNaN(): Tensor { return this.unary('isnan'); }
+  isNaN(): Tensor {
+    return this.unary('isnan');
+  }
   /** 1 where neither NaN nor infinite (bool). */
-  isFinite(): Tensor { return this.unary('isfinite'); }
+  isFinite(): Tensor {
+    return this.unary('isfinite');
+  }
   /** min(max(x, low), high); null leaves a side open. NaN stays. */
   clamp(low: Tensor | number | null, high: Tensor | number | null = null): Tensor {
     let node = this.node;
@@ -196,9 +276,13 @@ export class Tensor extends Handle {
     return this.reduced('std', axis, options, (x, axes, mask, keepDims) => ops.unary('sqrt', ops.variance(x, axes, mask, ddof, keepDims)), varianceNames);
   }
   /** The largest over axes; NaN wins. −Infinity where nothing takes part. */
-  max(axis?: Axes, options?: ReduceOptions): Tensor { return this.extreme('max', 'maximum', -Infinity, axis, options); }
+  max(axis?: Axes, options?: ReduceOptions): Tensor {
+    return this.extreme('max', 'maximum', -Infinity, axis, options);
+  }
   /** The smallest over axes; NaN wins. Infinity where nothing takes part. */
-  min(axis?: Axes, options?: ReduceOptions): Tensor { return this.extreme('min', 'minimum', Infinity, axis, options); }
+  min(axis?: Axes, options?: ReduceOptions): Tensor {
+    return this.extreme('min', 'minimum', Infinity, axis, options);
+  }
   /** Running sum along an axis (the last unless told otherwise); `reverse` sums from the end. */
   cumsum(axis = -1, options?: { reverse?: boolean }): Tensor {
     const { reverse = false } = checkOptions('cumsum', options, cumsumNames);
@@ -270,7 +354,9 @@ export class Tensor extends Handle {
     return new Tensor(ops.dropAxes(window, [at], false));
   }
   /** The same elements in the opposite order along an axis. */
-  flip(axis: number): Tensor { return new Tensor(ops.flip(this.node, checkAxis('flip', axis, this.ndim))); }
+  flip(axis: number): Tensor {
+    return new Tensor(ops.flip(this.node, checkAxis('flip', axis, this.ndim)));
+  }
   /** out[..i..] = this[..index[..i..]..] along the axis: `index` has the shape of the result. */
   gather(index: Tensor, axis = -1): Tensor {
     const at = checkAxis('gather', axis, this.ndim);
@@ -291,11 +377,17 @@ export class Tensor extends Handle {
   // ---- linear algebra and rows ----
 
   /** [..,M,K] · [..,K,N] → [..,M,N]; leading dimensions broadcast. */
-  matmul(other: Tensor): Tensor { return new Tensor(ops.matmul(this.node, tensorArgument('matmul', other))); }
+  matmul(other: Tensor): Tensor {
+    return new Tensor(ops.matmul(this.node, tensorArgument('matmul', other)));
+  }
   /** e^x / Σ e^x along an axis (the last unless told otherwise). */
-  softmax(axis = -1): Tensor { return new Tensor(ops.softmax(this.node, checkAxis('softmax', axis, this.ndim), false)); }
+  softmax(axis = -1): Tensor {
+    return new Tensor(ops.softmax(this.node, checkAxis('softmax', axis, this.ndim), false));
+  }
   /** log softmax along an axis. */
-  logSoftmax(axis = -1): Tensor { return new Tensor(ops.softmax(this.node, checkAxis('logSoftmax', axis, this.ndim), true)); }
+  logSoftmax(axis = -1): Tensor {
+    return new Tensor(ops.softmax(this.node, checkAxis('logSoftmax', axis, this.ndim), true));
+  }
 
   // ---- type, device ----
 
@@ -321,10 +413,14 @@ export class Tensor extends Handle {
   /** JavaScript's own operators cannot work on tensors: `a > b` and `a + b` throw instead of giving something else. */
   [Symbol.toPrimitive](hint: string): string {
     if (hint === 'string') return this.toString();
-    throw new TensorError("a Tensor is no number: use its methods (a.add(b), a.greater(b)) and where(condition, a, b), or read it with item()");
+    throw new TensorError('a Tensor is no number: use its methods (a.add(b), a.greater(b)) and where(condition, a, b), or read it with item()');
   }
-  [Symbol.for('nodejs.util.inspect.custom')](): string { return this.toString(); }
-  toJSON(): NestedArray { return this.toArray(); }
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return this.toString();
+  }
+  toJSON(): NestedArray {
+    return this.toArray();
+  }
   override toString(): string {
     return this.isDisposed ? 'Tensor(disposed)' : `Tensor(${this.dtype} ${formatShape(this.shape)}${this.node.op === 'buffer' ? '' : ', not evaluated'})`;
   }
@@ -338,7 +434,10 @@ export class Tensor extends Handle {
   }
 
   private reduced(
-    name: string, axis: Axes | undefined, options: ReduceOptions | undefined, f: (x: Node, axes: number[], mask: Node | null, keepDims: boolean) => Node,
+    name: string,
+    axis: Axes | undefined,
+    options: ReduceOptions | undefined,
+    f: (x: Node, axes: number[], mask: Node | null, keepDims: boolean) => Node,
     names: readonly string[] = reduceNames,
   ): Tensor {
     const axes = checkAxes(name, axis, this.ndim);

@@ -22,7 +22,7 @@ export function readNumber(node: Node): number {
   if (node.op === 'constant') return readValues(node)[0]!;
   // Into an array that is used again: the addon has to move a new one out of V8's heap before it can look at it.
   let single = singles.get(node.dtype);
-  if (!single) singles.set(node.dtype, (single = new dtypes[node.dtype].stored(1)));
+  if (!single) singles.set(node.dtype, single = new dtypes[node.dtype].stored(1));
   return fromStored(readStored(node, single), node.dtype)[0]!;
 }
 

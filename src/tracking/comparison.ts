@@ -61,7 +61,9 @@ export function writeComparison(file: string, { title, subtitle, threshold, grou
   const values = lines.flatMap(({ band }) => [...(band?.low ?? []), ...(band?.high ?? [])]);
   const isShare = values.every((each) => !Number.isFinite(each) || (each >= 0 && each <= 1));
   const { html, data } = chart({ title: metric, lines, steps, main: true, unit: isShare, target: value });
-  const note = `<p class="note">Lines: the median over the seeds of the mean of ${window === 1 ? 'each value' : `the last ${window} values`}; bands: from the least to the greatest. A run that has ended counts on with its last value.</p>`;
+  const note = `<p class="note">Lines: the median over the seeds of the mean of ${
+    window === 1 ? 'each value' : `the last ${window} values`
+  }; bands: from the least to the greatest. A run that has ended counts on with its last value.</p>`;
   mkdirSync(dirname(file), { recursive: true });
   const body = `${legend(names)}\n${html}\n${note}\n<section class="block">${table(head, rows)}</section>`;
   writeFileSync(file, page({ kind: 'comparison', title, subtitle, names, body, charts: [data] }));

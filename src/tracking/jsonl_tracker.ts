@@ -94,8 +94,7 @@ export function readMetrics(file: string): MetricsRecord[] {
 /** Reads a file of samples. @throws DataError as `readMetrics` does */
 export function readSamples(file: string): Sample[] {
   const texts = (value: unknown) => typeof value === 'string';
-  const isList = (value: unknown, length: number, holds: (item: unknown) => boolean) =>
-    Array.isArray(value) && value.length === length && value.every(holds);
+  const isList = (value: unknown, length: number, holds: (item: unknown) => boolean) => Array.isArray(value) && value.length === length && value.every(holds);
   return readRecords(file, 'a sample (step, group, prompt, tokens, ids, advantages, reward, length)', (record): record is Record<string, unknown> & Sample => {
     const { step, group, prompt, tokens, ids, advantages, reward, length } = record;
     if (![step, length].every(Number.isInteger) || !texts(group) || !texts(prompt) || !Array.isArray(tokens)) return false;

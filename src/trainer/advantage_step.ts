@@ -42,7 +42,12 @@ export function usesReference({ trainer: { algorithm } }: Config): boolean {
 export function inputsOfRun(config: Config): AdvantageInput[] {
   const { algorithm, critic } = config.trainer;
   return [
-    'groupIds', 'oldLogProbs', 'rolloutLogProbs', 'turnIds', 'baselines', 'sumSquaredProbs',
+    'groupIds',
+    'oldLogProbs',
+    'rolloutLogProbs',
+    'turnIds',
+    'baselines',
+    'sumSquaredProbs',
     ...(critic.model === null ? [] : (['values'] as const)),
     ...(usesReference(config) ? (['refLogProbs'] as const) : []),
     ...(algorithm.reward_components.length > 0 ? (['rewardComponents'] as const) : []),

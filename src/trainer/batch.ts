@@ -11,8 +11,7 @@ export interface BatchShape {
   padId: number;
 }
 
-type Field =
-  'ids' | 'start' | 'masks' | 'turnIds' | 'rewards' | 'rolloutLogProbs' | 'oldLogProbs' | 'refLogProbs' | 'values' | 'advantages' | 'returns';
+type Field = 'ids' | 'start' | 'masks' | 'turnIds' | 'rewards' | 'rolloutLogProbs' | 'oldLogProbs' | 'refLogProbs' | 'values' | 'advantages' | 'returns';
 
 /**
  * One row a trajectory, row-major in host memory: prompts right-aligned in the first P columns, responses left-aligned in the R after them.

@@ -29,8 +29,7 @@ export class Coefficients {
   ) {
     const { entropy_ctrl, entropy_loss_coef } = algorithm;
     const { target: entropy, delta, min, max } = entropy_ctrl;
-    this.adaptiveEntropy =
-      entropy_ctrl.type === 'adaptive' ? new AdaptiveEntropyCoefficient({ coefficient: entropy_loss_coef, target: entropy, delta, min, max }) : null;
+    this.adaptiveEntropy = entropy_ctrl.type === 'adaptive' ? new AdaptiveEntropyCoefficient({ coefficient: entropy_loss_coef, target: entropy, delta, min, max }) : null;
     this.fixedEntropy = entropy_loss_coef;
   }
 

@@ -14,10 +14,23 @@ export function dumpBatch(folder: string, step: number, batch: TrainingBatch, tr
   const rows = trajectories.map(({ groupId, dataSource, promptIds, responseIds, text, stopReason, reward, metrics }, row) => {
     const of = (array: ArrayLike<number> | null) => array && Array.from(responseIds, (_, t) => array[row * width + t]);
     return {
-      group: groupId, data_source: dataSource, prompt: decode(promptIds), response: text, stop_reason: stopReason, reward, metrics,
-      prompt_ids: promptIds, response_ids: responseIds, mask: of(batch.masks), rewards: of(batch.rewards),
-      rollout_log_probs: of(batch.rolloutLogProbs), old_log_probs: of(batch.oldLogProbs), ref_log_probs: of(batch.refLogProbs),
-      values: of(batch.values), advantages: of(batch.advantages), returns: of(batch.returns),
+      group: groupId,
+      data_source: dataSource,
+      prompt: decode(promptIds),
+      response: text,
+      stop_reason: stopReason,
+      reward,
+      metrics,
+      prompt_ids: promptIds,
+      response_ids: responseIds,
+      mask: of(batch.masks),
+      rewards: of(batch.rewards),
+      rollout_log_probs: of(batch.rolloutLogProbs),
+      old_log_probs: of(batch.oldLogProbs),
+      ref_log_probs: of(batch.refLogProbs),
+      values: of(batch.values),
+      advantages: of(batch.advantages),
+      returns: of(batch.returns),
     };
   });
   return write(join(folder, 'dumped_data'), `global_step_${step}.jsonl`, rows);

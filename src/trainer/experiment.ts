@@ -3,14 +3,7 @@ import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { type AdvantageInput, hasAdvantageEstimator, listAdvantageEstimators } from '../advantages';
-import {
-  type Config,
-  loadConfigFromArguments,
-  type ModelConfig,
-  type OptimizerConfig,
-  validateConfig,
-  validateDatasetSize,
-} from '../config';
+import { type Config, loadConfigFromArguments, type ModelConfig, type OptimizerConfig, validateConfig, validateDatasetSize } from '../config';
 import { createTokenizer, loadTokenizer, PromptDataset, type Tokenizer, tokenizerFiles, tokenizers } from '../data';
 import { environments, type EnvironmentClass, getEnvironment } from '../environments';
 import { ConfigError, VantageError } from '../errors';
@@ -140,10 +133,12 @@ export class Experiment {
     const trainDataset = await this.trainDataset(tokenizer);
     validateDatasetSize(config, trainDataset.length, trainDataset.shortestDropped);
     const evalDataset = await this.evalDataset(tokenizer);
-    for (const [name, dataset] of [
-      ['data.train_data', trainDataset],
-      ['data.val_data', evalDataset],
-    ] as const) {
+    for (
+      const [name, dataset] of [
+        ['data.train_data', trainDataset],
+        ['data.val_data', evalDataset],
+      ] as const
+    ) {
       if (dataset && dataset.dropped > 0) {
         print(
           `${name}: ${dataset.dropped} prompts over trainer.max_prompt_length=${config.trainer.max_prompt_length} tokens were dropped, ${dataset.length} are left`,

@@ -1,4 +1,4 @@
-export { type RunContext, type TrainerCallback } from './callbacks';
+export type { RunContext, TrainerCallback } from './callbacks';
 export { TrainingBatch, type BatchShape } from './batch';
 export { type CheckpointModels, latestCheckpoint, loadCheckpoint, saveCheckpoint, type TrainerState } from './checkpoint';
 export { Coefficients, type CoefficientsState, type Measured } from './coefficients';

@@ -59,7 +59,10 @@ export function lossSettings({ trainer }: Config): LossSettings {
     inForce: resolved,
     reduction: algorithm.loss_reduction ?? (itsOwn === 'token_sum' ? 'token_mean' : itsOwn),
     reductionOptions: {
-      emptyRows, countEpsilon, incompleteMicroBatch, scale,
+      emptyRows,
+      countEpsilon,
+      incompleteMicroBatch,
+      scale,
       maxSeqLen: algorithm.max_seq_len,
       microBatchSize: trainer.micro_train_batch_size_per_gpu,
     },

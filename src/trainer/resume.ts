@@ -59,8 +59,7 @@ function givenCheckpoint(path: string | null): string {
 export function checkSameRun(folder: string, state: TrainerState, config: Config): ConfigChanges['effective'] {
   const { refused, effective } = configChanges(state.config, config);
   if (refused.length === 0) return effective;
-  const choices =
-    'set them back, start afresh in the same place with trainer.resume_mode=null (what is there is kept aside), or take another place: trainer.ckpt_path=OTHER/checkpoints';
+  const choices = 'set them back, start afresh in the same place with trainer.resume_mode=null (what is there is kept aside), or take another place: trainer.ckpt_path=OTHER/checkpoints';
   throw new ConfigError(`${folder}: the checkpoint is of another run:\n${refused.map((line) => `  - ${line}`).join('\n')}\n  ${choices}`);
 }
 
@@ -69,7 +68,9 @@ export function describeResumption({ folder, state, changed, passed }: Resumptio
   const { globalStep, seconds, data, evaluationPending } = state;
   return [
     ...passed,
-    `Resuming after step ${globalStep}${globalStep > totalSteps ? `, beyond the ${totalSteps} of this run` : ` of ${totalSteps}`} (epoch ${data.epoch}, ${data.batch} of ${batchesPerEpoch} batches taken; ${seconds.toFixed(1)} s so far): ${folder}`,
+    `Resuming after step ${globalStep}${
+      globalStep > totalSteps ? `, beyond the ${totalSteps} of this run` : ` of ${totalSteps}`
+    } (epoch ${data.epoch}, ${data.batch} of ${batchesPerEpoch} batches taken; ${seconds.toFixed(1)} s so far): ${folder}`,
     ...(evaluationPending ? [`  the evaluation after step ${globalStep}, which was interrupted, comes first`] : []),
     ...changed.map((line) => `  from here on with another value of ${line}`),
     ...(globalStep >= totalSteps

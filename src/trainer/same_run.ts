@@ -82,7 +82,7 @@ function missing(key: string, values: ReadonlyMap<string, string>): string {
 /** The values of a plain tree by their dotted key, as JSON; an estimator's alias is its name. */
 function leaves(value: unknown, key = '', found = new Map<string, string>()): Map<string, string> {
   const isTree = typeof value === 'object' && value !== null && !Array.isArray(value);
-  if (isTree) for (const [name, child] of Object.entries(value)) leaves(child, key === '' ? name : `${key}.${name}`, found);
+  if (isTree) { for (const [name, child] of Object.entries(value)) leaves(child, key === '' ? name : `${key}.${name}`, found); }
   else if (value !== undefined) found.set(key, JSON.stringify(isEstimator(key, value) ? canonicalName(value) : value));
   return found;
 }

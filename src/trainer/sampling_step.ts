@@ -93,7 +93,9 @@ class Seen {
     if (limit === -1 || this.batches < limit) return;
     throw new TrainingError(
       `step ${step + 1}: trainer.algorithm.dynamic_sampling: expected responses that differ in reward for ${wanted}, and did not find them in ` +
-        `max_sample_batches=${limit} batches (mean reward ${(this.reward / this.responses).toFixed(3)}); raise it (-1: no limit) or generator.n_samples_per_prompt, or take prompts of another difficulty`,
+        `max_sample_batches=${limit} batches (mean reward ${
+          (this.reward / this.responses).toFixed(3)
+        }); raise it (-1: no limit) or generator.n_samples_per_prompt, or take prompts of another difficulty`,
     );
   }
 

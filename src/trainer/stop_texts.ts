@@ -9,7 +9,7 @@ export function stopTest(tokenizer: Tokenizer, texts: readonly string[] | null):
   // A character that the tail begins in the middle of may be spoilt, to as many as three.
   const enough = texts.reduce((length, text) => Math.max(length, text.length), 0) + 3;
   return (response) => {
-    for (let count = enough; ; count *= 2) {
+    for (let count = enough;; count *= 2) {
       const tail = tokenizer.decode(response.slice(-count));
       if (texts.some((text) => tail.includes(text))) return true;
       if (count >= response.length || tail.length >= enough) return false;

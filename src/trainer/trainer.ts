@@ -181,7 +181,7 @@ export class Trainer extends TrainingSteps {
         globalStep: this.step,
         seconds: this.progress.seconds,
         data: this.loader.state(),
-        dataset: (this.dataset ??= datasetFingerprint(this.parts.trainDataset)),
+        dataset: this.dataset ??= datasetFingerprint(this.parts.trainDataset),
         seed,
         coefficients: this.coefficients.state(),
         evaluationPending,

@@ -213,8 +213,7 @@ export class Update {
           const { loss, metrics } = compute(from, to);
           optimizer.accumulate(loss, Object.values(metrics));
           return metrics;
-        }),
-      );
+        }));
       const { gradNorm } = optimizer.step({ lr });
       const micro = parts.map((metrics) => Object.fromEntries(Object.entries(metrics).map(([name, value]) => [name, value.item()])));
       return { lr, gradNorm, micro };

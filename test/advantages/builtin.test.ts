@@ -70,7 +70,10 @@ describe.each(names)('%s', (name) => {
       expectClose(advantages, wanted.advantages, 1e-5);
     }
     const empty = computeAdvantages(name, {
-      rewards: tensor([], { shape: [0, 4] }), values: tensor([], { shape: [0, 4] }), masks: tensor([], { shape: [0, 4] }), groupIds: [],
+      rewards: tensor([], { shape: [0, 4] }),
+      values: tensor([], { shape: [0, 4] }),
+      masks: tensor([], { shape: [0, 4] }),
+      groupIds: [],
     });
     expect(empty.advantages.shape).toEqual([0, 4]);
   });
@@ -89,7 +92,9 @@ describe.each(names)('%s', (name) => {
     const batch = randomBatch(11, { holes: true });
     const order = batch.rewards.map((_, b) => b).reverse();
     const shuffled: Batch = {
-      rewards: order.map((b) => batch.rewards[b]!), values: order.map((b) => batch.values[b]!), masks: order.map((b) => batch.masks[b]!),
+      rewards: order.map((b) => batch.rewards[b]!),
+      values: order.map((b) => batch.values[b]!),
+      masks: order.map((b) => batch.masks[b]!),
       groups: order.map((b) => `group ${batch.groups[b]}`),
     };
     const straight = run(name, batch);

@@ -1,7 +1,21 @@
 /** Returns and advantages of classical reinforcement learning against sums over what lies ahead. */
 import {
-  computeAdvantages, discountedReturns, gradients, importanceCorrectedErrors, lambdaReturns, nStepReturns, offPolicyReturns, qLambdaReturns, retraceReturns, td0Returns, td1Returns,
-  tensor, truncatedGae, vtraceEstimates, type AdvantageOptions, type Tensor,
+  computeAdvantages,
+  discountedReturns,
+  gradients,
+  importanceCorrectedErrors,
+  lambdaReturns,
+  nStepReturns,
+  offPolicyReturns,
+  qLambdaReturns,
+  retraceReturns,
+  td0Returns,
+  td1Returns,
+  tensor,
+  truncatedGae,
+  vtraceEstimates,
+  type AdvantageOptions,
+  type Tensor,
 } from 'vantage-rl';
 import * as reference from './classical_reference';
 import { randomSteps, type Steps } from './classical_reference';
@@ -67,7 +81,7 @@ function expectClose(got: Tensor, wanted: number[][], tolerance: number, mask?: 
     row.forEach((x, t) => {
       if (mask && !mask[b]![t]) return;
       if (!(Math.abs(rows[b]![t]! - x) <= tolerance * scale)) throw new Error(`row ${b}, position ${t}: expected ${x}, got ${rows[b]![t]}`);
-    }),
+    })
   );
 }
 
@@ -110,7 +124,7 @@ describe.each(Object.keys(functions))('%s', (name) => {
           return wanted({ ...steps, rewards: moved }).flat().reduce((sum, v) => sum + v * v, 0);
         };
         return (squares(1e-3) - squares(-1e-3)) / 2e-3;
-      }),
+      })
     );
     expectClose(gradient!, differences, 1e-7);
   });
@@ -120,8 +134,12 @@ describe.each(Object.keys(functions))('%s', (name) => {
       const empty = (dtype: DType | 'uint8' = 'float64') => tensor([], { shape, dtype });
       const common = { rewards: empty(), mask: empty('uint8'), terminated: empty('uint8'), truncated: empty('uint8') };
       const x = {
-        inputs: { ...common, values: empty(), bootstrapValues: empty() }, offPolicy: { ...common, nextValues: empty(), actionValues: empty() },
-        ratios: empty(), traces: empty(), gamma: empty(), lambda: empty(),
+        inputs: { ...common, values: empty(), bootstrapValues: empty() },
+        offPolicy: { ...common, nextValues: empty(), actionValues: empty() },
+        ratios: empty(),
+        traces: empty(),
+        gamma: empty(),
+        lambda: empty(),
       };
       expect(run(x).shape).toEqual(shape);
       expect(run(x).toArray()).toEqual(shape[0] === 0 ? [] : [[], [], []]);
@@ -199,8 +217,14 @@ describe('estimators', () => {
     return computeAdvantages(
       name,
       {
-        rewards: of('rewards'), values: of('values'), masks: tensor(steps.masks, { dtype: 'uint8' }), terminated: of('terminated'), truncated: of('truncated'),
-        bootstrapValues: of('bootstrap'), oldLogProbs: of('ratios').log(), rolloutLogProbs: of('ratios').mul(0),
+        rewards: of('rewards'),
+        values: of('values'),
+        masks: tensor(steps.masks, { dtype: 'uint8' }),
+        terminated: of('terminated'),
+        truncated: of('truncated'),
+        bootstrapValues: of('bootstrap'),
+        oldLogProbs: of('ratios').log(),
+        rolloutLogProbs: of('ratios').mul(0),
       },
       { gamma, lambda, ...options },
     );

@@ -78,7 +78,7 @@ function rows(all: Steps, answer: (steps: Step[], t: number) => number): number[
 /** Σ_k x_{t+k}·Π_{i<k} factor(step i, step i+1), to the end of the episode. */
 function ahead(steps: Step[], t: number, x: (s: Step) => number, factor: (s: Step, after: Step) => number): number {
   let [sum, weight] = [0, 1];
-  for (let k = t; ; k++) {
+  for (let k = t;; k++) {
     sum += weight * x(steps[k]!);
     if (!steps[k]!.goesOn) return sum;
     weight *= factor(steps[k]!, steps[k + 1]!);
@@ -92,14 +92,13 @@ export const td0 = (all: Steps) => rows(all, (steps, t) => steps[t]!.r + steps[t
 /** Rewards to the end of the episode, and the value behind it. */
 export const td1 = (all: Steps) => rows(all, (steps, t) => ahead(steps, t, (s) => s.r + (s.goesOn ? 0 : s.gamma * s.next), (s) => s.gamma));
 
-export const lambdaReturn = (all: Steps) =>
-  rows(all, (steps, t) => ahead(steps, t, (s) => s.r + s.gamma * s.next * (s.goesOn ? 1 - s.lambda : 1), (s) => s.gamma * s.lambda));
+export const lambdaReturn = (all: Steps) => rows(all, (steps, t) => ahead(steps, t, (s) => s.r + s.gamma * s.next * (s.goesOn ? 1 - s.lambda : 1), (s) => s.gamma * s.lambda));
 
 /** With λ = 1: n rewards, then the value. */
 export const nStep = (all: Steps, n: number) =>
   rows(all, (steps, t) => {
     let [sum, weight] = [0, 1];
-    for (let k = t; ; k++) {
+    for (let k = t;; k++) {
       const s = steps[k]!;
       sum += weight * s.r;
       weight *= s.gamma;
@@ -109,14 +108,11 @@ export const nStep = (all: Steps, n: number) =>
 
 export const gae = (all: Steps) => rows(all, (steps, t) => ahead(steps, t, delta, (s) => s.gamma * s.lambda));
 
-export const offPolicy = (all: Steps) =>
-  rows(all, (steps, t) => steps[t]!.q + ahead(steps, t, (s) => s.r + s.gamma * s.next - s.q, (s, after) => s.gamma * after.c));
+export const offPolicy = (all: Steps) => rows(all, (steps, t) => steps[t]!.q + ahead(steps, t, (s) => s.r + s.gamma * s.next - s.q, (s, after) => s.gamma * after.c));
 
-export const retrace = (all: Steps) =>
-  rows(all, (steps, t) => steps[t]!.q + ahead(steps, t, (s) => s.r + s.gamma * s.next - s.q, (s, after) => s.gamma * after.lambda * Math.min(1, after.rho)));
+export const retrace = (all: Steps) => rows(all, (steps, t) => steps[t]!.q + ahead(steps, t, (s) => s.r + s.gamma * s.next - s.q, (s, after) => s.gamma * after.lambda * Math.min(1, after.rho)));
 
-export const importanceCorrected = (all: Steps) =>
-  rows(all, (steps, t) => steps[t]!.rho * ahead(steps, t, delta, (s, after) => s.gamma * s.lambda * after.rho));
+export const importanceCorrected = (all: Steps) => rows(all, (steps, t) => steps[t]!.rho * ahead(steps, t, delta, (s, after) => s.gamma * s.lambda * after.rho));
 
 export interface Clips {
   clipRho: number;

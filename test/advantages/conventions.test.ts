@@ -1,5 +1,16 @@
 /** Options of estimators: their checks, the presets of libraries, and the habits that they stand for. */
-import { AdvantageEstimator, combineRewards, computeAdvantages, createAdvantageEstimator, outcomeRewards, registerAdvantageEstimator, tensor, unregisterAdvantageEstimator, type AdvantageOptions, type Tensor } from 'vantage-rl';
+import {
+  AdvantageEstimator,
+  combineRewards,
+  computeAdvantages,
+  createAdvantageEstimator,
+  outcomeRewards,
+  registerAdvantageEstimator,
+  tensor,
+  unregisterAdvantageEstimator,
+  type AdvantageOptions,
+  type Tensor,
+} from 'vantage-rl';
 
 const f64 = (data: number[][] | number[]) => tensor(data, { dtype: 'float64' });
 const outcomes = (scores: number[]) => ({ rewards: f64(scores.map((score) => [score])), masks: scores.map(() => [1]) });
@@ -50,8 +61,11 @@ test('the worked numbers of the libraries', () => {
   near(rows('grpo_passk', [1, 3, 6], [0, 0, 0], { normByStd: false }), [0, 0, 3]);
   near(rows('gpg', [1, 0, 0, 0], [0, 0, 0, 0]), [3, -1, -1, -1]);
   const baseline = computeAdvantages('tir_optimal_token_baseline', {
-    rewards: f64([[0, 0, 1], [0, 0, 0]]), masks: [[1, 1, 1], [1, 1, 1]], groupIds: ['a', 'a'],
-    oldLogProbs: f64([[0.5, 0.25, 0.8].map(Math.log), [0.9, 0.5, 0.5].map(Math.log)]), sumSquaredProbs: f64([[0.4, 0.3, 0.7], [0.82, 0.4, 0.5]]),
+    rewards: f64([[0, 0, 1], [0, 0, 0]]),
+    masks: [[1, 1, 1], [1, 1, 1]],
+    groupIds: ['a', 'a'],
+    oldLogProbs: f64([[0.5, 0.25, 0.8].map(Math.log), [0.9, 0.5, 0.5].map(Math.log)]),
+    sumSquaredProbs: f64([[0.4, 0.3, 0.7], [0.82, 0.4, 0.5]]),
   });
   near((baseline.advantages.toArray() as number[][])[0]!, [0.0476, 0.2593, 0.4144], 4);
   const decoupled = computeAdvantages('vapo_gae', { rewards: [[0, 0, 5]], values: [[1, 2, 3]], masks: [[1, 1, 1]] }, { lambda: 0, whiten: 'none' });
@@ -99,7 +113,8 @@ test('NaN is no reward where NaN is skipped, and an error elsewhere', () => {
   near(rows('gpg', scores, groups, { skipNaN: true }), [-1, 0, 1, 0, 0]);
   near(rows('grpo_passk', scores, groups, { skipNaN: true, normByStd: false }), [0, 0, 2, 0, 0]);
   near(rows('raw_reward', scores, groups, { skipNaN: true }), [1, 0, 3, 0, 7]);
-  for (const name of ['grpo', 'dr_grpo', 'rloo', 'opo', 'gpg', 'maxrl', 'grpo_passk']) expect(() => rows(name, scores, groups)).toThrow(/rewards: expected finite numbers on valid tokens, got NaN at row 1, position 0, and 2 such in all \(advantages: NaN at row/);
+  for (const name of ['grpo', 'dr_grpo', 'rloo', 'opo', 'gpg', 'maxrl', 'grpo_passk'])
+    expect(() => rows(name, scores, groups)).toThrow(/rewards: expected finite numbers on valid tokens, got NaN at row 1, position 0, and 2 such in all \(advantages: NaN at row/);
 });
 
 test('a component that is NaN is left out of its statistics; a row without any gets 0', () => {
@@ -112,12 +127,14 @@ describe('what a recurrence leaves at masked positions', () => {
   const inputs = { rewards: f64([[0, 0, 7, 0, 1]]), values: f64([[0.1, 0.2, 99, 0.4, 0.5]]), masks: [[1, 1, 0, 1, 1]] };
   const gae = (options: AdvantageOptions) => computeAdvantages('gae', inputs, { gamma: 0.9, lambda: 0.8, whiten: 'none', ...options });
 
-  test.each([
-    ['vantage', [0.4077, 0.4552, 0, 0.41, 0.5]],
-    ['verl', [0.4077, 0.4552, 0.41, 0.41, 0.5]],
-    ['openrlhf', [0.2757, 0.2717, 0.6552, 0.41, 0.5].map((x, t) => (t === 2 ? 0.9 * 0.4 + 0.72 * 0.41 : x))],
-    ['nemo', [0.4077, 0.4552, 0, 0.41, 0.5]],
-  ] as const)('gae of %s', (convention, wanted) => {
+  test.each(
+    [
+      ['vantage', [0.4077, 0.4552, 0, 0.41, 0.5]],
+      ['verl', [0.4077, 0.4552, 0.41, 0.41, 0.5]],
+      ['openrlhf', [0.2757, 0.2717, 0.6552, 0.41, 0.5].map((x, t) => (t === 2 ? 0.9 * 0.4 + 0.72 * 0.41 : x))],
+      ['nemo', [0.4077, 0.4552, 0, 0.41, 0.5]],
+    ] as const,
+  )('gae of %s', (convention, wanted) => {
     near((gae({ convention }).advantages.toArray() as number[][])[0]!, [...wanted], 4);
   });
 

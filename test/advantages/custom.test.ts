@@ -1,7 +1,18 @@
 /** Custom estimators as users write them: the registry, both forms of a recurrence, and every mistake with its message. */
 import {
-  AdvantageEstimator, computeAdvantages, EstimatorError, getAdvantageEstimator, listAdvantageEstimators, registerAdvantageEstimator, RegistryError,
-  scan, stack, Tensor, tensor, unregisterAdvantageEstimator, type AdvantageContext,
+  AdvantageEstimator,
+  computeAdvantages,
+  EstimatorError,
+  getAdvantageEstimator,
+  listAdvantageEstimators,
+  registerAdvantageEstimator,
+  RegistryError,
+  scan,
+  stack,
+  Tensor,
+  tensor,
+  unregisterAdvantageEstimator,
+  type AdvantageContext,
 } from 'vantage-rl';
 
 class ScanForm extends AdvantageEstimator {
@@ -204,11 +215,12 @@ describe('masks of bytes', () => {
   });
 
   test('finiteIf: what it may be, and that it is believed', () => {
-    const giving = (finiteIf: unknown) => class extends AdvantageEstimator {
-      computeAdvantages(rewards: Tensor) {
-        return { advantages: rewards.mul(NaN), finiteIf: finiteIf as Tensor };
-      }
-    };
+    const giving = (finiteIf: unknown) =>
+      class extends AdvantageEstimator {
+        computeAdvantages(rewards: Tensor) {
+          return { advantages: rewards.mul(NaN), finiteIf: finiteIf as Tensor };
+        }
+      };
     const batch = { rewards: [[1, 2]], masks: [[1, 1]] };
     const compute = (finiteIf: unknown) => {
       registerAdvantageEstimator('test_witness', giving(finiteIf), { override: true });

@@ -1,8 +1,6 @@
 /** Estimators of groups, turns and critics under several options, in plain float64 loops. */
 import type { AdvantageOptions } from 'vantage-rl';
-import {
-  gaeOf, groupOf, mean, onTokens, optimalTokenBaseline, outcome, std, toGo, totals, turnReturns, variance, whitened, type FullBatch,
-} from './group_reference';
+import { gaeOf, groupOf, mean, onTokens, optimalTokenBaseline, outcome, std, toGo, totals, turnReturns, variance, whitened, type FullBatch } from './group_reference';
 
 const singleton = (group: number[], other: number, alone = 0) => (group.length === 1 ? alone : other);
 
@@ -13,7 +11,7 @@ function decoupledRows(batch: FullBatch, weights: number[], scale: (x: number[])
       const group = groupOf(batch, row).map((other) => batch.rewardComponents[other]![k]!);
       const own = batch.rewardComponents[row]![k]!;
       return sum + w * singleton(group, (own - mean(group)) / (scale(group) || 1));
-    }, 0),
+    }, 0)
   );
 }
 
@@ -32,7 +30,7 @@ function turnLevel(batch: FullBatch, discount: number, trajectoryWeight: number)
       const id = batch.turnIds[row]![t]!;
       const group = groupOf(batch, row).flatMap((other) => (placeOf(other, id) >= 0 ? [returns[other]![placeOf(other, id)]!] : []));
       return singleton(group, (returns[row]![t]! - mean(group)) / (std(group) + 1e-6)) + trajectoryWeight * whole[row]![t]!;
-    }),
+    })
   );
 }
 

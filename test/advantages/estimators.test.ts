@@ -9,8 +9,12 @@ function inputsOf(batch: FullBatch, dtype: 'float32' | 'float64'): AdvantageInpu
   const floats = Object.fromEntries(tokenInputs.map((name) => [name, tensor(batch[name], { dtype })]));
   return {
     ...floats,
-    rewards: tensor(batch.rewards, { dtype }), masks: tensor(batch.masks, { dtype: 'uint8' }), groupIds: batch.groups,
-    baselines: tensor(batch.baselines, { dtype }), rewardComponents: tensor(batch.rewardComponents, { dtype }), turnIds: tensor(batch.turnIds, { dtype: 'int32' }),
+    rewards: tensor(batch.rewards, { dtype }),
+    masks: tensor(batch.masks, { dtype: 'uint8' }),
+    groupIds: batch.groups,
+    baselines: tensor(batch.baselines, { dtype }),
+    rewardComponents: tensor(batch.rewardComponents, { dtype }),
+    turnIds: tensor(batch.turnIds, { dtype: 'int32' }),
   };
 }
 
@@ -58,7 +62,13 @@ describe.each(names)('%s', (name) => {
     const empty = (columns: number) => tensor([], { shape: [0, columns] });
     const inputs = Object.fromEntries(tokenInputs.map((each) => [each, empty(4)]));
     const { advantages } = computeAdvantages(name, {
-      ...inputs, rewards: empty(4), masks: empty(4), groupIds: [], baselines: tensor([], { shape: [0] }), rewardComponents: empty(2), turnIds: tensor([], { shape: [0, 4], dtype: 'int32' }),
+      ...inputs,
+      rewards: empty(4),
+      masks: empty(4),
+      groupIds: [],
+      baselines: tensor([], { shape: [0] }),
+      rewardComponents: empty(2),
+      turnIds: tensor([], { shape: [0, 4], dtype: 'int32' }),
     });
     expect(advantages.shape).toEqual([0, 4]);
   });

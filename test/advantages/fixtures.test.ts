@@ -45,7 +45,7 @@ function difference({ params, inputs, expected }: Case, name: string, dtype: 'fl
     inputs.mask.forEach((row, b) =>
       row.forEach((m, t) => {
         if (m) worst = Math.max(worst, Math.abs(rows[b]![t]! - wanted[b]![t]!) / Math.max(1, Math.abs(wanted[b]![t]!)));
-      }),
+      })
     );
   }
   return worst;

@@ -20,7 +20,9 @@ export function fullBatch(seed: number, { holes }: { holes: boolean }): FullBatc
   const logs = () => tokens(() => -2 * random());
   return {
     ...batch,
-    oldLogProbs: logs(), refLogProbs: logs(), teacherLogProbs: logs(),
+    oldLogProbs: logs(),
+    refLogProbs: logs(),
+    teacherLogProbs: logs(),
     sumSquaredProbs: tokens(() => 0.25 + random() / 2),
     importanceWeights: tokens(() => 0.5 + random()),
     turnIds: batch.masks.map((row) => {
@@ -109,7 +111,7 @@ export function optimalTokenBaseline(batch: FullBatch, { byRank, zeroTail = true
         });
       }
       return own - above / below;
-    }),
+    })
   );
 }
 

@@ -5,9 +5,7 @@ import { generator } from './reference';
 
 const levels = ['batch', 'group', 'none'] as const;
 const combinations = levels.flatMap((meanLevel) =>
-  levels.flatMap((stdLevel) =>
-    [false, true].flatMap((leaveOneOut) => ([0, 1] as const).map((ddof): Normalization => ({ meanLevel, stdLevel, leaveOneOut, ddof, epsilon: 1e-5 }))),
-  ),
+  levels.flatMap((stdLevel) => [false, true].flatMap((leaveOneOut) => ([0, 1] as const).map((ddof): Normalization => ({ meanLevel, stdLevel, leaveOneOut, ddof, epsilon: 1e-5 }))))
 );
 
 function expectClose(got: unknown, wanted: number[][], tolerance: number): void {
@@ -52,7 +50,7 @@ test('zero variance, one number, nothing valid, an empty batch', () => {
 test('errors name what was given', () => {
   const x = tensor([1, 2]);
   expect(() => normalize(x, { level: 'batch' } as never)).toThrow("normalize: unknown option 'level'");
-  expect(() => normalize(x, { meanLevel: 'row' as never })).toThrow("normalize: option 'meanLevel': expected one of batch, group, none, got \"row\"");
+  expect(() => normalize(x, { meanLevel: 'row' as never })).toThrow('normalize: option \'meanLevel\': expected one of batch, group, none, got "row"');
   expect(() => normalize(x, { stdLevel: 'group' })).toThrow("normalize: stdLevel is 'group': expected groups, one id a row");
   expect(() => normalize(x, { mask: tensor([1]) })).toThrow('normalize: expected mask of shape [2], as x, got [1]');
   expect(() => normalize(x, { ddof: 2 as never })).toThrow("normalize: option 'ddof': expected 0 or 1, got 2");

@@ -33,11 +33,13 @@ function batchOf(rows = ROWS, time = TIME): Batch {
 /** Tensors, as nested lists do not say what shape an empty array has. */
 function shaped(batch: Batch, rows: number, time: number, dtype: DType = 'float32'): Batch {
   const widths: Record<string, number[]> = { baselines: [rows], bootstrapValues: [rows], policyDivergences: [rows], rewardComponents: [rows, 2] };
-  return Object.fromEntries(Object.entries(batch).map(([key, value]) => {
-    if (key === 'groupIds') return [key, value];
-    const as = key === 'masks' ? 'bool' : integers.includes(key) ? 'int32' : dtype;
-    return [key, tensor(Float64Array.from(value.flat()), { shape: widths[key] ?? [rows, time] }).cast(as)];
-  }));
+  return Object.fromEntries(
+    Object.entries(batch).map(([key, value]) => {
+      if (key === 'groupIds') return [key, value];
+      const as = key === 'masks' ? 'bool' : integers.includes(key) ? 'int32' : dtype;
+      return [key, tensor(Float64Array.from(value.flat()), { shape: widths[key] ?? [rows, time] }).cast(as)];
+    }),
+  );
 }
 
 /** What an estimator has to be told of these batches. */
@@ -71,7 +73,16 @@ const has = (name: string, option: string) => Object.hasOwn(getAdvantageEstimato
 const rewardFree = ['distillation'];
 /** Equal rewards have no advantage over one another, and an offset of all rewards changes nothing. */
 const comparing = [
-  'dr_grpo', 'gdpo', 'grpo', 'grpo_batch_std', 'grpo_passk', 'opo', 'reinforce++', 'reinforce++_baseline', 'rloo', 'turn_level',
+  'dr_grpo',
+  'gdpo',
+  'grpo',
+  'grpo_batch_std',
+  'grpo_passk',
+  'opo',
+  'reinforce++',
+  'reinforce++_baseline',
+  'rloo',
+  'turn_level',
 ];
 /** The same, but for ε in the divisor of the baseline: the advantage of equal rewards c is c·ε/(ΣW + ε). */
 const nearlyComparing = ['optimal_token_baseline', 'tir_optimal_token_baseline'];

@@ -1,7 +1,18 @@
 /** Packed rows give what padded ones give, to the bit: every estimator that is registered. */
 import {
-  AdvantageEstimator, computeAdvantages, createAdvantageEstimator, getAdvantageEstimator, listAdvantageEstimators, registerAdvantageEstimator, scan, tensor,
-  unregisterAdvantageEstimator, type AdvantageContext, type AdvantageInputs, type AdvantageOptions, type Tensor,
+  AdvantageEstimator,
+  computeAdvantages,
+  createAdvantageEstimator,
+  getAdvantageEstimator,
+  listAdvantageEstimators,
+  registerAdvantageEstimator,
+  scan,
+  tensor,
+  unregisterAdvantageEstimator,
+  type AdvantageContext,
+  type AdvantageInputs,
+  type AdvantageOptions,
+  type Tensor,
 } from 'vantage-rl';
 import { Random } from '../tensor/helpers';
 
@@ -50,7 +61,13 @@ function made(name: string, values: number[] | number[][], dtype: DType): Tensor
 }
 
 function rowInputs({ rows }: Batch, dtype: DType) {
-  return { ...rows, baselines: tensor(rows.baselines, { dtype }), bootstrapValues: tensor(rows.bootstrapValues, { dtype }), policyDivergences: tensor(rows.policyDivergences, { dtype }), rewardComponents: tensor(rows.rewardComponents, { dtype }) };
+  return {
+    ...rows,
+    baselines: tensor(rows.baselines, { dtype }),
+    bootstrapValues: tensor(rows.bootstrapValues, { dtype }),
+    policyDivergences: tensor(rows.policyDivergences, { dtype }),
+    rewardComponents: tensor(rows.rewardComponents, { dtype }),
+  };
 }
 
 function packedInputs(batch: Batch, dtype: DType) {
@@ -111,7 +128,7 @@ describe.each(listAdvantageEstimators())('%s', (name) => {
   });
 });
 
-test('an estimator of one\'s own, by name and as an instance', () => {
+test("an estimator of one's own, by name and as an instance", () => {
   class Discounted extends AdvantageEstimator {
     static override readonly requires = ['groupIds'] as const;
 

@@ -15,7 +15,10 @@ function batchOf(seed: number, { size = 6, groups = 3, reward }: { size?: number
   const turnIds = pick(base.turnIds);
   const states = turnIds.map(() => Array.from({ length: 40 }, () => Math.floor(random() * 5) - 1));
   return {
-    ...base, masks, turnIds, groups: ids,
+    ...base,
+    masks,
+    turnIds,
+    groups: ids,
     rewards: masks.map((mask, row) => {
       const score = reward(random, ids[row]!);
       return mask.map((_, t) => (t === mask.lastIndexOf(1) ? score : 0));
@@ -26,7 +29,13 @@ function batchOf(seed: number, { size = 6, groups = 3, reward }: { size?: number
 
 function inputsOf(batch: Anchored, dtype: 'float32' | 'float64' = 'float32'): AdvantageInputs {
   const ids = { dtype: 'int32' } as const;
-  return { rewards: tensor(batch.rewards, { dtype }), masks: tensor(batch.masks, { dtype: 'uint8' }), groupIds: batch.groups, turnIds: tensor(batch.turnIds, ids), anchorIds: tensor(batch.anchorIds, ids) };
+  return {
+    rewards: tensor(batch.rewards, { dtype }),
+    masks: tensor(batch.masks, { dtype: 'uint8' }),
+    groupIds: batch.groups,
+    turnIds: tensor(batch.turnIds, ids),
+    anchorIds: tensor(batch.anchorIds, ids),
+  };
 }
 
 const own: Record<string, (inputs: AdvantageInputs) => AdvantageInputs> = {
@@ -34,7 +43,8 @@ const own: Record<string, (inputs: AdvantageInputs) => AdvantageInputs> = {
   other: ({ rewards, masks, groupIds }) => ({ rewards, masks, groupIds }),
 };
 const take = (name: string, batch: Anchored, dtype?: 'float32' | 'float64') => (own[name] ?? own.other!)(inputsOf(batch, dtype));
-const run = (name: string, batch: Anchored, options: AdvantageOptions = {}, dtype?: 'float32' | 'float64') => computeAdvantages(name, take(name, batch, dtype), options).advantages.toArray() as number[][];
+const run = (name: string, batch: Anchored, options: AdvantageOptions = {}, dtype?: 'float32' | 'float64') =>
+  computeAdvantages(name, take(name, batch, dtype), options).advantages.toArray() as number[][];
 
 function expectClose(got: number[][], wanted: number[][], tolerance: number): void {
   const differences = wanted.flatMap((row, b) => row.map((x, t) => Math.abs(got[b]![t]! - x) / Math.max(1, Math.abs(x))));
@@ -59,13 +69,19 @@ const table: [string, AdvantageOptions, (seed: number) => Anchored, (batch: Anch
   ['bnpo', {}, gradedBatch, (b) => betaNormalized(b)],
   ['bnpo', { alpha: 2.5, beta: 1.25 }, binaryBatch, (b) => betaNormalized(b, { alpha: 2.5, beta: 1.25 })],
   ...(['s', 'sloo', 'sloo_minus_one'] as const).flatMap((method) =>
-    [2, 3, 5].map((k): (typeof table)[number] => ['pass_at_k', { method, k }, anyBatch, (b) => ofGroups(b, (rewards) => passAtK[method]!(rewards, k))]),
+    [2, 3, 5].map((k): (typeof table)[number] => ['pass_at_k', { method, k }, anyBatch, (b) => ofGroups(b, (rewards) => passAtK[method]!(rewards, k))])
   ),
   ['pass_at_k', { method: 'sloo', k: 1 }, anyBatch, (b) => ofGroups(b, (rewards) => passAtK.sloo!(rewards, 1))],
   ['pass_at_k', {}, binaryBatch, (b) => ofGroups(b, (rewards) => passAtK.sloo_minus_one!(rewards, 4))],
   ...[1, 2, 4, 6].map((k): (typeof table)[number] => ['pass_at_k', { method: 'analytic', k }, binaryBatch, (b) => ofGroups(b, (rewards) => passAtK.analytic!(rewards, k))]),
-  ['spo', { whiten: 'none' }, binaryBatch, (b) => { const a = new BetaTracker().step(b.groups, totals(b), () => 0.9); return onTokens(b, (row) => a[row]!); }],
-  ['spo', {}, binaryBatch, (b) => { const a = new BetaTracker().step(b.groups, totals(b), () => 0.9); return onTokens(b, (row) => (a[row]! - mean(a)) / (std(a) + 1e-8)); }],
+  ['spo', { whiten: 'none' }, binaryBatch, (b) => {
+    const a = new BetaTracker().step(b.groups, totals(b), () => 0.9);
+    return onTokens(b, (row) => a[row]!);
+  }],
+  ['spo', {}, binaryBatch, (b) => {
+    const a = new BetaTracker().step(b.groups, totals(b), () => 0.9);
+    return onTokens(b, (row) => (a[row]! - mean(a)) / (std(a) + 1e-8));
+  }],
 ];
 
 test.each(table)('%s %j agrees with its reference', (name, options, make, reference) => {
@@ -78,7 +94,9 @@ test.each(table)('%s %j agrees with its reference', (name, options, make, refere
 });
 
 const typical: [string, AdvantageOptions, (seed: number) => Anchored][] = [
-  ['gigpo', {}, anyBatch], ['bnpo', {}, binaryBatch], ['spo', {}, binaryBatch],
+  ['gigpo', {}, anyBatch],
+  ['bnpo', {}, binaryBatch],
+  ['spo', {}, binaryBatch],
   ...(['s', 'sloo', 'sloo_minus_one', 'analytic'] as const).map((method): [string, AdvantageOptions, (seed: number) => Anchored] => ['pass_at_k', { method, k: 2, smallGroups: 'zero' }, binaryBatch]),
 ];
 
@@ -137,8 +155,11 @@ describe('gigpo', () => {
 
   test('two rows that part in one state: the step is told from the episode', () => {
     const inputs = {
-      rewards: [[0, 0, 1], [0, 0, 0]], masks: [[1, 1, 1], [1, 1, 1]], groupIds: ['a', 'a'],
-      turnIds: [[0, 1, 2], [0, 1, 2]], anchorIds: [[7, 8, 9], [7, 8, 5]],
+      rewards: [[0, 0, 1], [0, 0, 0]],
+      masks: [[1, 1, 1], [1, 1, 1]],
+      groupIds: ['a', 'a'],
+      turnIds: [[0, 1, 2], [0, 1, 2]],
+      anchorIds: [[7, 8, 9], [7, 8, 5]],
     };
     const { advantages, returns } = computeAdvantages('gigpo', inputs, { gamma: 0.5, normByStd: false });
     expect(advantages.toArray()).toEqual([[0.625, 0.75, 0.5], [-0.625, -0.75, -0.5]]);
@@ -237,7 +258,10 @@ describe('pass_at_k', () => {
 
 describe('spo', () => {
   const inputs = (groupIds: (string | number)[], rewards: number[], divergences?: number[]) => ({
-    rewards: rewards.map((r) => [0, r]), masks: rewards.map(() => [1, 1]), groupIds, ...(divergences && { policyDivergences: divergences }),
+    rewards: rewards.map((r) => [0, r]),
+    masks: rewards.map(() => [1, 1]),
+    groupIds,
+    ...(divergences && { policyDivergences: divergences }),
   });
 
   test('values are kept from batch to batch, and D sets how fast they are forgotten', () => {

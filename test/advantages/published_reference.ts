@@ -17,7 +17,7 @@ export function groupInGroup(batch: Anchored, { gamma, stepWeight = 1, byStd = t
     mask.forEach((m, t) => {
       if (!m) return;
       const id = batch.turnIds[row]![t]!;
-      if (last === null || last.id !== id) turns.push((last = { row, places: [], anchor: batch.anchorIds[row]![t]!, id }));
+      if (last === null || last.id !== id) turns.push(last = { row, places: [], anchor: batch.anchorIds[row]![t]!, id });
       last.places.push(t);
     });
   });

@@ -1,5 +1,16 @@
 /** The numbers that options of estimators may be: each of the others is refused when the estimator is made, and those that are not give finite advantages. */
-import { AdvantageEstimator, computeAdvantages, createAdvantageEstimator, EstimatorError, getAdvantageEstimator, listAdvantageEstimators, registerAdvantageEstimator, tensor, unregisterAdvantageEstimator, type Tensor } from 'vantage-rl';
+import {
+  AdvantageEstimator,
+  computeAdvantages,
+  createAdvantageEstimator,
+  EstimatorError,
+  getAdvantageEstimator,
+  listAdvantageEstimators,
+  registerAdvantageEstimator,
+  tensor,
+  unregisterAdvantageEstimator,
+  type Tensor,
+} from 'vantage-rl';
 
 const probes = [-1, 0, 1.5, Infinity, -Infinity, NaN];
 const [finite, notNegative, share, positive] = [[-1, 0, 1.5], [0, 1.5], [0], [1.5]];
@@ -7,13 +18,38 @@ const open = [0, 1.5, Infinity];
 
 /** What is taken of the probes, by option; `name.option` where the name means something else for one estimator. */
 const taken: Record<string, readonly number[]> = {
-  epsilon: notNegative, whitenEpsilon: notNegative, minVariance: notNegative, countEpsilon: notNegative,
-  klCoef: finite, weights: finite, turnWeight: finite, trajectoryWeight: finite, stepWeight: finite,
-  lambdaValue: share, lambdaPolicy: share, lengthAdaptiveAlpha: notNegative, turnDiscount: share,
-  minComponents: [], k: [], n: [], fNorm: positive,
-  clipRho: open, clipC: open, clipPgRho: open, 'vtrace.alpha': share,
-  'bnpo.alpha': positive, 'bnpo.beta': positive, maxWeight: [1.5, Infinity], minReward: finite, maxReward: finite,
-  initialValue: finite, initialWeight: notNegative, forgetting: share, minForgetting: share, maxForgetting: share, halfDivergence: positive,
+  epsilon: notNegative,
+  whitenEpsilon: notNegative,
+  minVariance: notNegative,
+  countEpsilon: notNegative,
+  klCoef: finite,
+  weights: finite,
+  turnWeight: finite,
+  trajectoryWeight: finite,
+  stepWeight: finite,
+  lambdaValue: share,
+  lambdaPolicy: share,
+  lengthAdaptiveAlpha: notNegative,
+  turnDiscount: share,
+  minComponents: [],
+  k: [],
+  n: [],
+  fNorm: positive,
+  clipRho: open,
+  clipC: open,
+  clipPgRho: open,
+  'vtrace.alpha': share,
+  'bnpo.alpha': positive,
+  'bnpo.beta': positive,
+  maxWeight: [1.5, Infinity],
+  minReward: finite,
+  maxReward: finite,
+  initialValue: finite,
+  initialWeight: notNegative,
+  forgetting: share,
+  minForgetting: share,
+  maxForgetting: share,
+  halfDivergence: positive,
 };
 /** Taken by themselves, but not beside the defaults of others. */
 const related = [['bnpo', 'minReward', 1.5], ['bnpo', 'maxReward', -1], ['bnpo', 'maxReward', 0], ['spo', 'maxForgetting', 0]] as const;
@@ -22,14 +58,29 @@ const rows = [[0, 1], [1, 0], [0, 0], [0, 1]];
 const numbers = rows.map((row, b) => row.map((_, t) => -0.25 - 0.5 * b - 0.125 * t));
 const ids = tensor([[0, 1], [0, 1], [0, 1], [0, 0]], { dtype: 'int32' });
 const inputs = {
-  rewards: rows, masks: [[1, 1], [1, 1], [1, 1], [1, 0]], values: numbers, groupIds: [0, 0, 0, 0], oldLogProbs: numbers, refLogProbs: rows.map((row) => row.map(() => -0.5)),
-  rolloutLogProbs: numbers.map((row) => row.map((x) => x + 0.125)), teacherLogProbs: numbers, sumSquaredProbs: rows.map((row) => row.map(() => 0.5)),
-  baselines: [0, 1, 0, 0], turnIds: ids, anchorIds: ids, rewardComponents: rows, terminated: rows.map(() => [0, 0]),
+  rewards: rows,
+  masks: [[1, 1], [1, 1], [1, 1], [1, 0]],
+  values: numbers,
+  groupIds: [0, 0, 0, 0],
+  oldLogProbs: numbers,
+  refLogProbs: rows.map((row) => row.map(() => -0.5)),
+  rolloutLogProbs: numbers.map((row) => row.map((x) => x + 0.125)),
+  teacherLogProbs: numbers,
+  sumSquaredProbs: rows.map((row) => row.map(() => 0.5)),
+  baselines: [0, 1, 0, 0],
+  turnIds: ids,
+  anchorIds: ids,
+  rewardComponents: rows,
+  terminated: rows.map(() => [0, 0]),
 };
 
 const cases = listAdvantageEstimators().flatMap((name) => {
   const { options, choices = {} } = getAdvantageEstimator(name);
-  return Object.entries(options).filter(([option, standard]) => !(option in choices) && (typeof standard === 'number' || standard === null || Array.isArray(standard))).map(([option, standard]) => ({ name, option, standard }));
+  return Object.entries(options).filter(([option, standard]) => !(option in choices) && (typeof standard === 'number' || standard === null || Array.isArray(standard))).map(([option, standard]) => ({
+    name,
+    option,
+    standard,
+  }));
 });
 
 test.each(cases)('$name, $option', ({ name, option, standard }) => {
@@ -76,7 +127,14 @@ describe('a custom estimator', () => {
     registerAdvantageEstimator('test_scaled', Scaled);
     expect(computeAdvantages('test_scaled', inputs, { epsilon: -2 }).advantages.toArray()).toEqual([[-2, -1.5], [-1.5, -2], [-2, -2], [-2, 0]]);
     expect(() => computeAdvantages('test_scaled', inputs, { factor: 2 })).toThrow("advantage estimator 'test_scaled': option 'factor': expected a number from 0 to 1, got 2");
-    expect(() => registerAdvantageEstimator('test_wrong', class extends Scaled { static override readonly ranges = { factor: 3 } as never; })).toThrow("static ranges: factor: expected { low, high?, … }, got 3");
+    expect(() =>
+      registerAdvantageEstimator(
+        'test_wrong',
+        class extends Scaled {
+          static override readonly ranges = { factor: 3 } as never;
+        },
+      )
+    ).toThrow('static ranges: factor: expected { low, high?, … }, got 3');
   });
 
   test('that extends a built-in one has the ranges of what it extends', () => {
@@ -94,13 +152,17 @@ describe('an input that is not finite is named with its place, before the advant
   const spoil = (name: 'rewards' | 'values', value: number) => ({ ...inputs, [name]: inputs[name].map((row, b) => row.map((x, t) => (b === 1 && t === 1 ? value : x))) });
   test.each([Infinity, -Infinity, NaN])('%p', (value) => {
     for (const [estimator, name] of [['grpo', 'rewards'], ['gae', 'rewards'], ['gae', 'values']] as const) {
-      expect(() => computeAdvantages(estimator, spoil(name, value))).toThrow(`advantage estimator '${estimator}': ${name}: expected finite numbers on valid tokens, got ${value} at row 1, position 1, and 1 such in all`);
+      expect(() => computeAdvantages(estimator, spoil(name, value))).toThrow(
+        `advantage estimator '${estimator}': ${name}: expected finite numbers on valid tokens, got ${value} at row 1, position 1, and 1 such in all`,
+      );
     }
   });
 
   test('also in inputs of rows', () => {
     expect(() => computeAdvantages('remax', { ...inputs, baselines: [0, 0, NaN, 0] })).toThrow("'remax': baselines: expected finite numbers, got NaN at row 2");
-    expect(() => computeAdvantages('gdpo', { ...inputs, rewardComponents: [[0, 1], [NaN, 2], [0, Infinity], [0, 1]] })).toThrow("'gdpo': rewardComponents: expected finite numbers, got Infinity at row 2, position 1");
+    expect(() => computeAdvantages('gdpo', { ...inputs, rewardComponents: [[0, 1], [NaN, 2], [0, Infinity], [0, 1]] })).toThrow(
+      "'gdpo': rewardComponents: expected finite numbers, got Infinity at row 2, position 1",
+    );
   });
 });
 

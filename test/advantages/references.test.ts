@@ -28,8 +28,10 @@ function inputsOf(batch: Anchored, dtype: 'float32' | 'float64'): AdvantageInput
   return {
     ...Object.fromEntries(floats.map((name) => [name, tensor(batch[name] as number[][], { dtype })])),
     rolloutLogProbs: tensor(batch.refLogProbs, { dtype }),
-    masks: tensor(batch.masks, { dtype: 'uint8' }), groupIds: batch.groups,
-    turnIds: tensor(batch.turnIds, { dtype: 'int32' }), anchorIds: tensor(batch.anchorIds, { dtype: 'int32' }),
+    masks: tensor(batch.masks, { dtype: 'uint8' }),
+    groupIds: batch.groups,
+    turnIds: tensor(batch.turnIds, { dtype: 'int32' }),
+    anchorIds: tensor(batch.anchorIds, { dtype: 'int32' }),
   } as unknown as AdvantageInputs;
 }
 
@@ -38,8 +40,17 @@ function stepsOf(batch: Anchored): classical.Steps {
   const all = (f: (b: number, t: number) => number) => batch.masks.map((row, b) => row.map((_, t) => f(b, t)));
   const zeros = all(() => 0);
   return {
-    rewards: batch.rewards, values: batch.values, masks: batch.masks, bootstrap: zeros, terminated: zeros, truncated: zeros, actionValues: zeros, traces: zeros,
-    gammas: all(() => gamma), lambdas: all(() => lambda), ratios: all((b, t) => Math.exp(batch.oldLogProbs[b]![t]! - batch.refLogProbs[b]![t]!)),
+    rewards: batch.rewards,
+    values: batch.values,
+    masks: batch.masks,
+    bootstrap: zeros,
+    terminated: zeros,
+    truncated: zeros,
+    actionValues: zeros,
+    traces: zeros,
+    gammas: all(() => gamma),
+    lambdas: all(() => lambda),
+    ratios: all((b, t) => Math.exp(batch.oldLogProbs[b]![t]! - batch.refLogProbs[b]![t]!)),
   };
 }
 const lessValues = (returns: (steps: classical.Steps) => number[][]) => (batch: Anchored) =>

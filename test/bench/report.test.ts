@@ -13,11 +13,33 @@ const same = (value: number) => ({ median: value, min: value, max: value });
 
 const rows: Row[] = [
   {
-    workload: 'gae/8x8', device: 'cpu', shape: [8, 8], dtype: 'float32', tokens: 64, seconds: same(2e-6), floorSeconds: 1e-6, floorRatio: 2, peers: { javascript: 9e-6, tfjs: 4e-3 },
-    checked: true, call: same(3e-6), variants: { estimator: 4e-6 }, native: same(1.5e-6), hot: { seconds: 1e-6, floorSeconds: 5e-7, floorRatio: 2, peers: { javascript: 8e-6 } },
+    workload: 'gae/8x8',
+    device: 'cpu',
+    shape: [8, 8],
+    dtype: 'float32',
+    tokens: 64,
+    seconds: same(2e-6),
+    floorSeconds: 1e-6,
+    floorRatio: 2,
+    peers: { javascript: 9e-6, tfjs: 4e-3 },
+    checked: true,
+    call: same(3e-6),
+    variants: { estimator: 4e-6 },
+    native: same(1.5e-6),
+    hot: { seconds: 1e-6, floorSeconds: 5e-7, floorRatio: 2, peers: { javascript: 8e-6 } },
   },
   {
-    workload: 'a<b & "c"', device: 'cpu', shape: [4], dtype: 'float32', tokens: 4, seconds: same(1e-3), floorSeconds: 5e-3, floorRatio: 0.2, peers: {}, checked: true, call: same(2e-3),
+    workload: 'a<b & "c"',
+    device: 'cpu',
+    shape: [4],
+    dtype: 'float32',
+    tokens: 4,
+    seconds: same(1e-3),
+    floorSeconds: 5e-3,
+    floorRatio: 0.2,
+    peers: {},
+    checked: true,
+    call: same(2e-3),
   },
 ];
 
@@ -82,13 +104,20 @@ describe('table', () => {
     expect(lines).toHaveLength(5);
   });
 
-  it.each([[1.234e-8, '12.3 ns'], [9.99e-7, '999 ns'], [4.56e-5, '45.6 µs'], [0.1, '100 ms'], [0.09996, '100 ms'], [12, '12.0 s']])('writes %p as %p', (seconds, text) => expect(duration(seconds)).toBe(text));
+  it.each([[1.234e-8, '12.3 ns'], [9.99e-7, '999 ns'], [4.56e-5, '45.6 µs'], [0.1, '100 ms'], [0.09996, '100 ms'], [12, '12.0 s']])(
+    'writes %p as %p',
+    (seconds, text) => expect(duration(seconds)).toBe(text),
+  );
   it('writes ratios with three digits', () => expect([0.871, 12.34, 451.2].map(times)).toEqual(['0.87×', '12.3×', '451×']));
 });
 
 describe('recordings', () => {
   const recording: Recording = {
-    date: '2026-01-02', commit: 'abc', device: 'cpu', load: 0.2, rows,
+    date: '2026-01-02',
+    commit: 'abc',
+    device: 'cpu',
+    load: 0.2,
+    rows,
     machine: { cpu: 'A CPU', cores: 2, memoryGiB: 4, gpu: null, driver: null, node: 'v20', platform: 'linux x64' },
   };
 
@@ -131,13 +160,16 @@ describe('check', () => {
 });
 
 describe('takeTurns', () => {
-  const never = (name: string, error: Error): never => { throw new Error(`${name}: ${error.message}`); };
+  const never = (name: string, error: Error): never => {
+    throw new Error(`${name}: ${error.message}`);
+  };
   const effort: Effort = { rounds: 4, sample: 0.01, budget: 30, least: 2 };
 
   it('gives everyone a sample a round, in turn', async () => {
     const order: string[] = [];
     const fake = (name: string, seconds: number[]) => ({
-      rotate: false, calls: 1,
+      rotate: false,
+      calls: 1,
       time: async () => {
         order.push(name);
         return seconds.shift() ?? 1;
@@ -164,7 +196,13 @@ describe('takeTurns', () => {
   it('goes on without who throws, and tells', async () => {
     let calls = 0;
     const failures: string[] = [];
-    const broken = { rotate: false, time: async () => { if (++calls === 4) throw new Error('out of memory'); return 1; } };
+    const broken = {
+      rotate: false,
+      time: async () => {
+        if (++calls === 4) throw new Error('out of memory');
+        return 1;
+      },
+    };
     const result = await takeTurns({ broken, fine: { rotate: false, time: async () => 1 } }, effort, (name, error) => failures.push(`${name}: ${error.message}`));
     expect([Object.keys(result), failures, calls]).toEqual([['fine'], ['broken: out of memory'], 4]);
   });
@@ -174,8 +212,16 @@ describe('takeTurns', () => {
     const fake = (index: number, seconds: number, samples: number[]) => ({ rotate: true, seconds, timeOnDevice: async (calls: number) => (asked[index]!.push(calls), samples.shift()!) });
     const failures: string[] = [];
     const timed = {
-      fine: fake(0, 1e-4, [3, NaN, 1, 2, 2]), late: fake(1, 1, [NaN, NaN, 1, 1, 1]), short: fake(2, 1e-9, [5, 5, 5, 5, 5]),
-      broken: { rotate: false, seconds: 1, timeOnDevice: async () => { throw new Error('no clock'); } },
+      fine: fake(0, 1e-4, [3, NaN, 1, 2, 2]),
+      late: fake(1, 1, [NaN, NaN, 1, 1, 1]),
+      short: fake(2, 1e-9, [5, 5, 5, 5, 5]),
+      broken: {
+        rotate: false,
+        seconds: 1,
+        timeOnDevice: async () => {
+          throw new Error('no clock');
+        },
+      },
     };
     expect(await takeTurnsOnDevice(timed, 5, (name, error) => failures.push(`${name}: ${error.message}`))).toEqual({ fine: 2, short: 5 });
     expect(asked).toEqual([[10, 10, 10, 10, 10], [1, 1], [32, 32, 32, 32, 32]]);

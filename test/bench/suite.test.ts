@@ -20,8 +20,14 @@ const arena: Arena = { device: 'cpu', effort, native: false, harness: { copy: as
 /** Rows as `--json` promises them. */
 function expectRow(row: Row): void {
   expect(row).toMatchObject({
-    workload: expect.any(String), device: 'cpu', dtype: expect.any(String), tokens: expect.any(Number), floorSeconds: expect.any(Number), floorRatio: expect.any(Number),
-    seconds: { median: expect.any(Number), min: expect.any(Number), max: expect.any(Number) }, checked: true,
+    workload: expect.any(String),
+    device: 'cpu',
+    dtype: expect.any(String),
+    tokens: expect.any(Number),
+    floorSeconds: expect.any(Number),
+    floorRatio: expect.any(Number),
+    seconds: { median: expect.any(Number), min: expect.any(Number), max: expect.any(Number) },
+    checked: true,
   });
   expect(row.shape.every(Number.isInteger)).toBe(true);
   const { median, min, max } = row.seconds;
@@ -35,7 +41,22 @@ describe('the suite', () => {
   it('has names of its own for all workloads, each of one of the families', () => {
     const names = suite.map(({ name }) => name);
     expect(new Set(names).size).toBe(names.length);
-    const families = ['gae', 'gae-whiten', 'vtrace', 'discounted-return', 'grpo', 'rloo', 'token-log-probs', 'logits-loss', 'affine-scan', 'whiten', 'clipped-loss', 'custom', 'estimator', 'policy-loss'];
+    const families = [
+      'gae',
+      'gae-whiten',
+      'vtrace',
+      'discounted-return',
+      'grpo',
+      'rloo',
+      'token-log-probs',
+      'logits-loss',
+      'affine-scan',
+      'whiten',
+      'clipped-loss',
+      'custom',
+      'estimator',
+      'policy-loss',
+    ];
     expect([...new Set(names.map((name) => name.split('/')[0]))].sort()).toEqual(families.sort());
   });
 
@@ -141,18 +162,44 @@ describe('runWorkload', () => {
   });
 
   it('goes on without a peer that ends, and reports a workload that cannot be set up', async () => {
-    const load = async () => ({ torch: { check: async () => { throw new Error('python3 ended'); }, time: async () => 1, dispose: () => undefined } });
-    const dying = { ...arena, python: { load, unload: async () => { throw new Error('python3 ended'); } } as unknown as PythonPeers };
+    const load = async () => ({
+      torch: {
+        check: async () => {
+          throw new Error('python3 ended');
+        },
+        time: async () => 1,
+        dispose: () => undefined,
+      },
+    });
+    const dying = {
+      ...arena,
+      python: {
+        load,
+        unload: async () => {
+          throw new Error('python3 ended');
+        },
+      } as unknown as PythonPeers,
+    };
     const { row, failures } = await runWorkload(small, dying);
     expect([Object.keys(row!.peers), failures, dying.python]).toEqual([['javascript'], ['gae/32768x8: torch: python3 ended'], undefined]);
-    const unable: Workload = { ...small, inputs: () => { throw new RangeError('Array buffer allocation failed'); } };
+    const unable: Workload = {
+      ...small,
+      inputs: () => {
+        throw new RangeError('Array buffer allocation failed');
+      },
+    };
     expect(await runWorkload(unable, arena)).toEqual({ failures: ['gae/32768x8: stopped: Array buffer allocation failed'] });
   });
 
   it('gives no row where ours is wrong or throws', async () => {
     const wrong: Workload = { ...small, ours: (tensors) => ({ ...small.ours(tensors, {}), advantages: tensors.rewards! }) };
     expect(await runWorkload(wrong, arena)).toEqual({ failures: [expect.stringContaining('vantage: advantages[')] });
-    const throwing: Workload = { ...small, ours: () => { throw new Error('not today'); } };
+    const throwing: Workload = {
+      ...small,
+      ours: () => {
+        throw new Error('not today');
+      },
+    };
     expect(await runWorkload(throwing, arena)).toEqual({ failures: ['gae/32768x8: vantage: not today'] });
   });
 });

@@ -26,7 +26,7 @@ async function vantage(...argv: string[]): Promise<{ code: number; out: string; 
 test('train --print-config shows what would run, and runs nothing', async () => {
   const { code, out } = await vantage('train', '-c', join(__dirname, '../../examples/max4/config.yaml'), '--print-config', 'trainer.seed=7');
   expect(code).toBe(0);
-  expect(out).toContain("seed: 7 # command line");
+  expect(out).toContain('seed: 7 # command line');
 });
 
 test('--help, --version and the help of a command', async () => {
@@ -85,10 +85,12 @@ test('prepare gmax writes both formats with the same rows', async () => {
   const { code, out } = await vantage('prepare', 'gmax', '--output_dir', directory, '--train_size', '30', '--validation_size', '7');
   expect(code).toBe(0);
   expect(out).toContain(`train: 30 rows → ${join(directory, 'train.parquet')}, ${join(directory, 'train.jsonl')}\n`);
-  for (const [split, size] of [
-    ['train', 30],
-    ['validation', 7],
-  ] as const) {
+  for (
+    const [split, size] of [
+      ['train', 30],
+      ['validation', 7],
+    ] as const
+  ) {
     const rows = await readParquet(join(directory, `${split}.parquet`));
     expect(rows).toHaveLength(size);
     expect(readJsonl(join(directory, `${split}.jsonl`)).map(({ value }) => value)).toEqual(rows);
@@ -129,10 +131,12 @@ if (!present) console.warn('skipped: ../shared/data/gsm8k is not here');
   expect(code).toBe(0);
   expect(out).toContain('train: 7473 rows, 79 truths carried commas (removed)');
   expect(out).toContain('validation: 1319 rows, 14 truths carried commas (removed)');
-  for (const [split, size] of [
-    ['train', 7473],
-    ['validation', 1319],
-  ] as const) {
+  for (
+    const [split, size] of [
+      ['train', 7473],
+      ['validation', 1319],
+    ] as const
+  ) {
     const rows = await readParquet(join(directory, `${split}.parquet`));
     expect(rows).toHaveLength(size);
     expect(readJsonl(join(directory, `${split}.jsonl`)).map(({ value }) => value)).toEqual(rows);

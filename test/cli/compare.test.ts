@@ -48,9 +48,7 @@ describe('vantage compare', () => {
     expect([threshold, seeds]).toEqual([{ metric: 'trainer/global_step', window: 2, value: 1.5 }, [0, 1]]);
     for (const [i, result] of results.entries()) {
       expect(result).toMatchObject({ estimator: estimators[i], reached: 2, steps: { median: 2, min: 2, max: 2 } });
-      const seconds = result.runs.map(({ folder: run }: { folder: string }) =>
-        readMetrics(join(folder, run, 'metrics.jsonl')).reduce((sum, record) => sum + Number(record['timing/step']), 0),
-      );
+      const seconds = result.runs.map(({ folder: run }: { folder: string }) => readMetrics(join(folder, run, 'metrics.jsonl')).reduce((sum, record) => sum + Number(record['timing/step']), 0));
       expect(result.runs.map(({ seconds }: { seconds: number }) => seconds)).toEqual(seconds);
       expect(result.seconds).toEqual(spreadOf(seconds));
     }

@@ -345,10 +345,12 @@ describe('mappings of options', () => {
 describe('loadConfigFromArguments', () => {
   test('reads -c, --config and overrides in any order', () => {
     const file = yamlFile('trainer: {seed: 5}');
-    for (const argv of [
-      ['-c', file, 'trainer.epochs=2'],
-      ['trainer.epochs=2', `--config=${file}`],
-    ]) {
+    for (
+      const argv of [
+        ['-c', file, 'trainer.epochs=2'],
+        ['trainer.epochs=2', `--config=${file}`],
+      ]
+    ) {
       const { trainer } = loadConfigFromArguments(argv).config;
       expect([trainer.seed, trainer.epochs]).toEqual([5, 2]);
     }

@@ -114,8 +114,7 @@ describe('SmallRandom', () => {
       Array.from(
         { length: 4 },
         (
-          (random) => () =>
-            random.next()
+          (random) => () => random.next()
         )(new SmallRandom(seed, stream)),
       );
     expect(draw(42)).toEqual(draw(42, 0));
@@ -275,8 +274,7 @@ describe('generated tasks', () => {
 
 describe('PromptDataset', () => {
   const { train } = generateTask('gmax', { trainSize: 4 });
-  const load = (file: string, options = {}) =>
-    PromptDataset.load({ files: [file], tokenizer: new WordTokenizer(), maxPromptLength: 5, envClass: 'gsm8k', ...options });
+  const load = (file: string, options = {}) => PromptDataset.load({ files: [file], tokenizer: new WordTokenizer(), maxPromptLength: 5, envClass: 'gsm8k', ...options });
 
   test('Parquet, JSON Lines and JSON give the same examples', async () => {
     const [parquet, jsonl, json] = ['parquet', 'jsonl', 'json'].map((extension) => join(folder, `same.${extension}`));

@@ -25,7 +25,19 @@ if (!isThere) console.warn(`skipped: ${python} has no numpy and safetensors`);
     const shape = { vocabSize: 14, hiddenSize: 8, numLayers: 1, numHeads: 2, numKvHeads: 2, intermediateSize: 8, ropeTheta: 1e4, rmsNormEps: 1e-6 };
     const model = Transformer.initialize({ ...shape, tieWordEmbeddings: true, attentionBias: true, maxPositionEmbeddings: 64 }, randomKey(1));
     const data = { epoch: 0, batch: 0, seed: 0, batchSize: 1, size: 1 };
-    const state = { version: 2, globalStep: 2, seconds: 0, data, dataset: '', seed: 0, coefficients: { kl: { value: 0.001 }, entropy: null }, evaluationPending: false, estimator: null, history: [], config: {} } as const;
+    const state = {
+      version: 2,
+      globalStep: 2,
+      seconds: 0,
+      data,
+      dataset: '',
+      seed: 0,
+      coefficients: { kl: { value: 0.001 }, entropy: null },
+      evaluationPending: false,
+      estimator: null,
+      history: [],
+      config: {},
+    } as const;
     saveCheckpoint(join(folder, 'checkpoints'), { policy: { model, optimizer: new AdamW(model.parameters, { lr: 1 }) } }, state);
     expect(latestCheckpoint(join(folder, 'checkpoints'))).toBe(join(folder, 'checkpoints/global_step_2'));
     const values = '\nimport json\nprint(json.dumps({name: value.ravel().tolist() for name, value in weights.items()}))\n';

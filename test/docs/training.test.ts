@@ -4,7 +4,10 @@ import { configKeys, loadConfig } from 'vantage-rl';
 import { parse } from 'yaml';
 import { read, root } from './markdown';
 
-const rows = [...read(join(root, 'docs/training.md')).matchAll(/^\| `((?:data|trainer|generator|environment)\.[\w.]+)` \| (.*?) \| (.*?) ?\|$/gm)].map(([, key, standard]) => ({ key: key!, standard: standard! }));
+const rows = [...read(join(root, 'docs/training.md')).matchAll(/^\| `((?:data|trainer|generator|environment)\.[\w.]+)` \| (.*?) \| (.*?) ?\|$/gm)].map(([, key, standard]) => ({
+  key: key!,
+  standard: standard!,
+}));
 
 test('each key has one row', () => {
   expect(rows.map(({ key }) => key).sort()).toEqual(configKeys().sort());

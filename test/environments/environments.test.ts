@@ -1,16 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import {
-  checkStep,
-  Environment,
-  type EnvironmentStep,
-  getEnvironment,
-  gsm8kAnswer,
-  gsm8kReward,
-  listEnvironments,
-  registerEnvironment,
-  unregisterEnvironment,
-} from '../../src/environments';
+import { checkStep, Environment, type EnvironmentStep, getEnvironment, gsm8kAnswer, gsm8kReward, listEnvironments, registerEnvironment, unregisterEnvironment } from '../../src/environments';
 import { EnvironmentError, RegistryError } from '../../src/errors';
 
 const row = (ground_truth: unknown) => ({ prompt: [{ role: 'user', content: '?' }], reward_spec: { method: 'rule', ground_truth } });

@@ -1,16 +1,7 @@
 /** The example learns its task: the estimator of its file, its configuration, the standard entry point. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import {
-  generateTask,
-  main,
-  readMetrics,
-  registerAdvantageEstimator,
-  tensor,
-  unregisterAdvantageEstimator,
-  writeParquet,
-  computeAdvantages,
-} from 'vantage-rl';
+import { generateTask, main, readMetrics, registerAdvantageEstimator, tensor, unregisterAdvantageEstimator, writeParquet, computeAdvantages } from 'vantage-rl';
 import { MyCustomAdvantageEstimator } from '../../examples/custom-advantage-estimator/my_estimator';
 import { temporaryFolder } from '../trainer/helpers';
 

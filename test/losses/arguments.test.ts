@@ -1,6 +1,17 @@
 /** Typos, values out of range and things of another kind are refused under the name of the function, the argument and what was expected. */
 import * as losses from '../../src/losses';
-import { AdaptiveEntropyCoefficient, computePolicyLoss, createKlController, klDivergence, listPolicyLosses, reduceLoss, reductionDivisors, TokenPolicyLoss, topEntropyMask, valueLoss } from '../../src/losses';
+import {
+  AdaptiveEntropyCoefficient,
+  computePolicyLoss,
+  createKlController,
+  klDivergence,
+  listPolicyLosses,
+  reduceLoss,
+  reductionDivisors,
+  TokenPolicyLoss,
+  topEntropyMask,
+  valueLoss,
+} from '../../src/losses';
 import { lossRules } from '../../src/losses/options';
 import { combineRewards, EstimatorError, getPolicyLoss, outcomeRewards, overlongPenalty, tensor, transformRewards, klShapedRewards, type Tensor } from 'vantage-rl';
 
@@ -65,8 +76,16 @@ const cases: [string, () => unknown, string][] = [
   ['ε of rollout_is', () => loss('rollout_is', { epsClipLow: 1.5 }, { rolloutLogProbs: x() }), 'rollout_is: epsClipLow: expected a number from 0 to 1, got 1.5'],
   ['bounds of the log-ratio', () => loss('regular', { logRatioMin: 3, logRatioMax: 2 }), "policy loss 'regular': option 'logRatioMin': expected at most logRatioMax, 2, got 3"],
   ['bounds of the covariance', () => loss('clip_cov', { clipCovLow: 6 }), "policy loss 'clip_cov': option 'clipCovLow': expected at most clipCovHigh, 5, got 6"],
-  ['rows of a micro-batch', () => loss('regular', { reduction: 'token_mean_legacy', microBatchSize: 1.5 }), "policy loss 'regular': option 'microBatchSize': expected a whole number, 1 or more, or null, got 1.5"],
-  ['the same of reductionDivisors', () => reductionDivisors(mask(), 'token_mean_legacy', { microBatchSize: 1.5 }), 'token_mean_legacy: microBatchSize: expected a whole number, 1 or more, or null, got 1.5'],
+  [
+    'rows of a micro-batch',
+    () => loss('regular', { reduction: 'token_mean_legacy', microBatchSize: 1.5 }),
+    "policy loss 'regular': option 'microBatchSize': expected a whole number, 1 or more, or null, got 1.5",
+  ],
+  [
+    'the same of reductionDivisors',
+    () => reductionDivisors(mask(), 'token_mean_legacy', { microBatchSize: 1.5 }),
+    'token_mean_legacy: microBatchSize: expected a whole number, 1 or more, or null, got 1.5',
+  ],
   ['no anchor of cispo', () => loss('cispo', { anchor: null }), 'cispo: anchor: expected one of old, rollout, got null'],
   ['a temperature of sapo', () => loss('sapo', { tauPos: 1e-320 }), "policy loss 'sapo': option 'tauPos': expected a number, 0.000001 or more, got 1e-320"],
   ['an estimator of the divergence that is not used', () => loss('regular', { klEstimator: 'k9' }), "policy loss 'regular': option 'klEstimator': expected one of k1, abs, k2, k3,"],
@@ -74,7 +93,11 @@ const cases: [string, () => unknown, string][] = [
   ['a seed', () => loss('clip_cov', { seed: 1.5 }), "policy loss 'clip_cov': option 'seed': expected a whole number, got 1.5"],
   ['bounds of rewards', () => transformRewards(x(), { low: 2, high: 1 }), "transformRewards: option 'low': expected at most high, 1, got 2"],
   ['bounds of scores', () => klShapedRewards(tensor([1, 2]), x(), mask(), { low: 2, high: 1 }), "klShapedRewards: option 'low': expected at most high, 1, got 2"],
-  ['a state of the entropy coefficient', () => new AdaptiveEntropyCoefficient({ target: 1 }).restore({ coefficient: NaN, isLow: true }), 'AdaptiveEntropyCoefficient: state: expected { coefficient, isLow }'],
+  [
+    'a state of the entropy coefficient',
+    () => new AdaptiveEntropyCoefficient({ target: 1 }).restore({ coefficient: NaN, isLow: true }),
+    'AdaptiveEntropyCoefficient: state: expected { coefficient, isLow }',
+  ],
   ['entropy that is NaN', () => topEntropyMask(float([[1, 2], [NaN, 3]]), mask()), 'topEntropyMask: entropy: expected numbers on valid tokens, got NaN at row 1, position 0, and 1 such in all'],
   ['a length that is NaN', () => overlongPenalty([3, NaN], { maxLength: 4, bufferLength: 1 }), 'overlongPenalty: lengths: expected finite numbers, 0 or more, got NaN in row 1'],
   ['a negative length', () => overlongPenalty([-3, 1], { maxLength: 4, bufferLength: 1 }), 'overlongPenalty: lengths: expected finite numbers, 0 or more, got -3 in row 0'],

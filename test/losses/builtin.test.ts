@@ -74,13 +74,15 @@ it('has a reference for every loss but those that are another one by another nam
   expect(listPolicyLosses().filter((name) => !named.has(name))).toEqual(['bnpo', 'dapo', 'dr_grpo', 'grpo', 'luspo']);
 });
 
-it.each([
-  ['grpo', 'sequence_mean', {}],
-  ['bnpo', 'token_mean', {}],
-  ['dapo', 'token_mean', { epsClipHigh: 0.28 }],
-  ['dr_grpo', 'seq_mean_token_sum_norm', { maxSeqLen: 9 }],
-  ['luspo', 'seq_mean_token_sum', { ratioLevel: 'sequence' }],
-] as const)('%s is the clipped surrogate with reduction %s', (name, reduction, options) => {
+it.each(
+  [
+    ['grpo', 'sequence_mean', {}],
+    ['bnpo', 'token_mean', {}],
+    ['dapo', 'token_mean', { epsClipHigh: 0.28 }],
+    ['dr_grpo', 'seq_mean_token_sum_norm', { maxSeqLen: 9 }],
+    ['luspo', 'seq_mean_token_sum', { ratioLevel: 'sequence' }],
+  ] as const,
+)('%s is the clipped surrogate with reduction %s', (name, reduction, options) => {
   const run = (loss: string, more: PolicyLossOptions) => {
     const inputs = tensorsOf(batchOf(5, 5, 9, 1), 'float64', NaN, false);
     const result = computePolicyLoss(loss, inputs, { ...options, ...more });
@@ -104,7 +106,7 @@ describe('what comes after the tokens', () => {
         row.forEach((m, t) => {
           const x = batch.rolloutLogProbs[b][t] - batch.logProbs[b][t];
           if (m) sum += (Math.exp(x) - x - 1) * (weigh ? Math.exp(batch.logProbs[b][t] - batch.oldLogProbs[b][t]) : 1);
-        }),
+        })
       );
       return sum;
     };
@@ -135,7 +137,7 @@ describe('what comes after the tokens', () => {
     batch.mask.forEach((row, b) =>
       row.forEach((m, t) => {
         if (m && (batch.advantages[b][t] >= 0 || gap(b) <= 0.02)) expected -= batch.advantages[b][t] * batch.logProbs[b][t];
-      }),
+      })
     );
     expect(value('gpg', { offPolicyThreshold: 0.02 })).toBeCloseTo(expected, 10);
     expect(expected).not.toBeCloseTo(value('gpg', {}), 3);
@@ -190,7 +192,9 @@ describe('what comes after the tokens', () => {
   it('options are known by name, and conventions are bundles of them', () => {
     expect(() => value('regular', { epsClipHihg: 0.2 } as never)).toThrow("policy loss 'regular': unknown option 'epsClipHihg'. Did you mean 'epsClipHigh'?");
     expect(() => value('gpg', { epsClipLow: 0.2 })).toThrow("policy loss 'gpg': unknown option 'epsClipLow'");
-    expect(() => value('regular', { convention: 'tlr' as never })).toThrow("policy loss 'regular': option 'convention': expected one of vantage, skyrl, verl, trl, openrlhf, nemo, areal, got \"tlr\". Did you mean 'trl'?");
+    expect(() => value('regular', { convention: 'tlr' as never })).toThrow(
+      "policy loss 'regular': option 'convention': expected one of vantage, skyrl, verl, trl, openrlhf, nemo, areal, got \"tlr\". Did you mean 'trl'?",
+    );
     expect(() => value('dppo', { divergence: 'tv' as never })).toThrow("policy loss 'dppo': option 'divergence': expected one of binary_tv, binary_kl, got \"tv\"");
     expect(() => value('sapo', { tauPos: 0 })).toThrow("policy loss 'sapo': option 'tauPos': expected a number, 0.000001 or more, got 0");
     const { rolloutLogProbs: _, ...without } = tensorsOf(batch, 'float64', NaN, false);

@@ -1,16 +1,7 @@
 /** The losses against SkyRL's own numbers (../shared/fixtures). */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import {
-  computePolicyLoss,
-  klDivergence,
-  type KlEstimator,
-  lossReductions,
-  type LossReduction,
-  reduceLoss,
-  reductionDivisors,
-  valueLoss,
-} from '../../src/losses';
+import { computePolicyLoss, klDivergence, type KlEstimator, lossReductions, type LossReduction, reduceLoss, reductionDivisors, valueLoss } from '../../src/losses';
 import { gradients, onesLike, type Tensor, tensor, type TensorData } from '../../src/tensor';
 
 const folder = join(__dirname, '../../../shared/fixtures');
@@ -45,8 +36,7 @@ function numbers(value: unknown): unknown {
 
 const input = (value: unknown) => tensor(numbers(value) as TensorData, { dtype: 'float64' });
 /** No mask is one of ones. */
-const mask = (value: unknown, like: unknown = value) =>
-  value === null ? onesLike(input(like)) : tensor(numbers(value) as TensorData, { dtype: 'uint8' });
+const mask = (value: unknown, like: unknown = value) => value === null ? onesLike(input(like)) : tensor(numbers(value) as TensorData, { dtype: 'uint8' });
 const flat = (value: unknown): number[] => (numbers([value]) as unknown[]).flat(Infinity) as number[];
 
 function expectClose(got: Tensor, expected: unknown, { precision }: Pick<Case, 'precision'>): void {

@@ -73,9 +73,7 @@ describe.each([NaN, Infinity, -Infinity, 1e30])('%p at masked positions', (garba
     const [gradient] = gradients(kl.sum(), [logProbs]);
     const expected = list(klDivergence(float(rows), float(oldRows), type)).map((value, i) => (maskRows.flat()[i] ? value : 0));
     expect(list(kl)).toEqual(expected);
-    list(gradient).forEach((value, i) =>
-      maskRows.flat()[i] ? expect(Number.isFinite(value)).toBe(true) : expect(Math.abs(value)).toBe(0),
-    );
+    list(gradient).forEach((value, i) => maskRows.flat()[i] ? expect(Number.isFinite(value)).toBe(true) : expect(Math.abs(value)).toBe(0));
   });
 
   it('has no effect on the value loss and the reductions', () => {

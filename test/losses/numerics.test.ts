@@ -1,7 +1,24 @@
 /** What losses, divergences and reductions answer to awkward batches: docs/numerics.md says it, this holds them to that. */
 import {
-  applyOffPolicyCorrection, computePolicyLoss, gradients, importanceWeights, klDivergence, klEstimators, listPolicyLosses, lossReductions, maskedMean, maskedStandardize, maskedVariance,
-  offPolicyMetrics, reduceLoss, rejectionMask, tensor, valueLoss, type DType, type PolicyLossInputs, type PolicyLossOptions,
+  applyOffPolicyCorrection,
+  computePolicyLoss,
+  gradients,
+  importanceWeights,
+  klDivergence,
+  klEstimators,
+  listPolicyLosses,
+  lossReductions,
+  maskedMean,
+  maskedStandardize,
+  maskedVariance,
+  offPolicyMetrics,
+  reduceLoss,
+  rejectionMask,
+  tensor,
+  valueLoss,
+  type DType,
+  type PolicyLossInputs,
+  type PolicyLossOptions,
 } from 'vantage-rl';
 
 const [ROWS, TIME] = [3, 3];
@@ -22,7 +39,11 @@ function batchOf(rows = ROWS, time = TIME): Record<string, Numbers> {
 const make = (x: Numbers, rows: number, time: number, dtype: DType) => tensor(Float64Array.from(x.flat()), { shape: [rows, time] }).cast(dtype);
 
 /** Loss, gradient and metrics, with every option that a reduction may need. */
-function run(name: string, batch: Record<string, Numbers>, { rows = ROWS, time = TIME, dtype = 'float32' as DType, ...options }: PolicyLossOptions & { rows?: number; time?: number; dtype?: DType } = {}) {
+function run(
+  name: string,
+  batch: Record<string, Numbers>,
+  { rows = ROWS, time = TIME, dtype = 'float32' as DType, ...options }: PolicyLossOptions & { rows?: number; time?: number; dtype?: DType } = {},
+) {
   const inputs = Object.fromEntries(Object.entries(batch).map(([key, x]) => [key, make(x, rows, time, key === 'mask' ? 'uint8' : dtype)])) as unknown as PolicyLossInputs;
   const { loss, metrics } = computePolicyLoss(name, inputs, { klCoef: 0.1, maxSeqLen: 5, ...options });
   const [gradient] = gradients(loss, [inputs.logProbs], { allowUnused: true });
@@ -57,7 +78,10 @@ describe.each(names)('policy loss %s', (name) => {
 
   test('NaN and infinities at masked positions reach nothing', () => {
     const mask = [[1, 0, 1], [0, 1, 1], [0, 0, 0]];
-    const holding = (what: (i: number) => number) => ({ ...Object.fromEntries(Object.entries(plain).map(([key, x]) => [key, x.map((row, b) => row.map((v, t) => (mask[b]![t] ? v : what(b + t))))])), mask });
+    const holding = (what: (i: number) => number) => ({
+      ...Object.fromEntries(Object.entries(plain).map(([key, x]) => [key, x.map((row, b) => row.map((v, t) => (mask[b]![t] ? v : what(b + t))))])),
+      mask,
+    });
     const result = run(name, holding((i) => [NaN, Infinity, -Infinity][i % 3]!));
     expect(finite(result)).toBe(true);
     expect(result).toEqual(run(name, holding(() => 0)));
@@ -121,7 +145,8 @@ describe.each(klEstimators)('divergence %s', (type) => {
   test('NaN on a valid token is NaN', () => expect(of(NaN, -1)[0]).toBeNaN());
 
   test('no rows, no time', () => {
-    for (const shape of [[0, 3], [2, 0]] as const) expect(klDivergence(tensor([], { shape: [...shape], dtype: 'float32' }), tensor([], { shape: [...shape], dtype: 'float32' }), type).shape).toEqual(shape);
+    for (const shape of [[0, 3], [2, 0]] as const)
+      expect(klDivergence(tensor([], { shape: [...shape], dtype: 'float32' }), tensor([], { shape: [...shape], dtype: 'float32' }), type).shape).toEqual(shape);
   });
 });
 

@@ -1,7 +1,19 @@
 /** Off-policy corrections against plain loops; what masked positions may not do; options by name. */
 import {
-  applyOffPolicyCorrection, gammaWeights, gradients, importanceWeights, offPolicyMetrics, offPolicySequenceMask, parseRejectionRules, rejectionMask, rejectionSampling,
-  rolloutCorrection, tensor, zeros, type OffPolicyInputs, type Tensor,
+  applyOffPolicyCorrection,
+  gammaWeights,
+  gradients,
+  importanceWeights,
+  offPolicyMetrics,
+  offPolicySequenceMask,
+  parseRejectionRules,
+  rejectionMask,
+  rejectionSampling,
+  rolloutCorrection,
+  tensor,
+  zeros,
+  type OffPolicyInputs,
+  type Tensor,
 } from 'vantage-rl';
 import { kept, meanOf, offPolicyBatch, ratios, sumOf, validLogRatios, weights, type OffPolicyBatch } from './off_policy_reference';
 
@@ -155,8 +167,14 @@ test('rejectionSampling: weights of what is left, and how much was filtered', ()
 
 describe('applyOffPolicyCorrection', () => {
   const options = {
-    tisRatioType: 'token', tokenTisRatioClipHigh: 1.05, sequenceMaskMetric: 'geometric', geoMaskLow: 0.95, geoMaskHigh: 1.05,
-    outlierTokenIsThresholdHigh: 1.24, tokenMaskIsThresholdLow: 0.85, tokenMaskIsThresholdHigh: 1.2,
+    tisRatioType: 'token',
+    tokenTisRatioClipHigh: 1.05,
+    sequenceMaskMetric: 'geometric',
+    geoMaskLow: 0.95,
+    geoMaskHigh: 1.05,
+    outlierTokenIsThresholdHigh: 1.24,
+    tokenMaskIsThresholdLow: 0.85,
+    tokenMaskIsThresholdHigh: 1.2,
   } as const;
 
   test('outliers, tokens, weights, sequences: each over what is left', () => {
@@ -290,13 +308,13 @@ test.each([[[0, 3]], [[2, 0]]])('batches of shape %j give batches of that shape'
 test('errors name what was expected', () => {
   const inputs = inputsOf(offPolicyBatch(0));
   expect(() => importanceWeights(inputs, { levle: 'token' } as never)).toThrow("importanceWeights: unknown option 'levle'. Did you mean 'level'?");
-  expect(() => importanceWeights(inputs, { level: 'tokn' as never })).toThrow("expected one of token, sequence, geometric, got \"tokn\". Did you mean 'token'?");
+  expect(() => importanceWeights(inputs, { level: 'tokn' as never })).toThrow('expected one of token, sequence, geometric, got "tokn". Did you mean \'token\'?');
   expect(() => importanceWeights(inputs, { low: 3, high: 2 })).toThrow('low: expected a number from 0 to 2, got 3');
   expect(() => importanceWeights(inputs, { convention: 'skyrll' as never })).toThrow("Did you mean 'skyrl'?");
   expect(() => importanceWeights({ ...inputs, mask: tensor([[1]]) })).toThrow('importanceWeights: mask: expected shape');
-  expect(() => rejectionMask(inputs, [{ level: 'token', metric: 'k4' as never }])).toThrow("rule: 'metric': expected one of ratio, k1, k2, k3, binary_kl, got \"k4\"");
+  expect(() => rejectionMask(inputs, [{ level: 'token', metric: 'k4' as never }])).toThrow('rule: \'metric\': expected one of ratio, k1, k2, k3, binary_kl, got "k4"');
   expect(() => parseRejectionRules('token_k4', 1)).toThrow('parseRejectionRules: names: expected one of');
-  expect(() => parseRejectionRules('seq_mean_k3', '0.1_0.2')).toThrow("bounds of seq_mean_k3: expected one positive number, got \"0.1_0.2\"");
+  expect(() => parseRejectionRules('seq_mean_k3', '0.1_0.2')).toThrow('bounds of seq_mean_k3: expected one positive number, got "0.1_0.2"');
   expect(() => parseRejectionRules('token_k1,token_k2', '1,2,3')).toThrow('expected one bound, or one for each of 2 rules');
   expect(() => applyOffPolicyCorrection(inputs.oldLogProbs, inputs, { tisRatioType: 'batch' as never })).toThrow("option 'tisRatioType': expected one of token, sequence");
   expect(() => offPolicySequenceMask({ ...inputs, logProbs: inputs.oldLogProbs, advantages: tensor([1, 2, 3, 4, 5, 6, 7, 8, 9]) }, { threshold: 0 })).toThrow('advantages: expected shape');

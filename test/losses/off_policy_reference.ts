@@ -51,7 +51,7 @@ export function weights(batch: OffPolicyBatch, level: Level, low: number | null,
       if (!batch.masks[b]![t]) return 0;
       if (outside === 'truncate') return Math.min(most, Math.max(least, r));
       return r >= least && r <= most ? r : 0;
-    }),
+    })
   );
 }
 

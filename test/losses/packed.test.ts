@@ -1,7 +1,19 @@
 /** Packed rows give what padded ones give, to the bit: every policy loss that is registered, and the losses and corrections beside them. */
 import {
-  computePolicyLoss, getPolicyLoss, importanceWeights, klDivergence, listPolicyLosses, PolicyLoss, type PolicyLossInputs, type PolicyLossOptions, reduceLoss, registerPolicyLoss,
-  rejectionMask, topEntropyMask, unregisterPolicyLoss, valueLoss,
+  computePolicyLoss,
+  getPolicyLoss,
+  importanceWeights,
+  klDivergence,
+  listPolicyLosses,
+  PolicyLoss,
+  type PolicyLossInputs,
+  type PolicyLossOptions,
+  reduceLoss,
+  registerPolicyLoss,
+  rejectionMask,
+  topEntropyMask,
+  unregisterPolicyLoss,
+  valueLoss,
 } from '../../src/losses';
 import { evaluate, gradients, packRows, padRows, type Tensor, tensor } from '../../src/tensor';
 import { Random } from '../tensor/helpers';
@@ -70,7 +82,16 @@ describe.each(listPolicyLosses())('%s', (name) => {
       const batch = raggedBatch(holes ? 31 : 32, holes);
       expectSame(name, paddedInputs(batch, dtype), packedInputs(batch, dtype), known(name, { maxSeqLen: 20 }));
       const options: PolicyLossOptions = {
-        reduction: 'prompt_mean', groupIds, klCoef: 0.1, rowMetrics: true, driftMetrics: true, topEntropyQuantile: 0.6, offPolicyThreshold: 0.5, clipCovRatio: 0.2, klCovRatio: 0.2, clipCovLow: -1,
+        reduction: 'prompt_mean',
+        groupIds,
+        klCoef: 0.1,
+        rowMetrics: true,
+        driftMetrics: true,
+        topEntropyQuantile: 0.6,
+        offPolicyThreshold: 0.5,
+        clipCovRatio: 0.2,
+        klCovRatio: 0.2,
+        clipCovLow: -1,
       };
       expectSame(name, paddedInputs(batch, dtype), packedInputs(batch, dtype), known(name, options));
     }
@@ -82,7 +103,7 @@ describe.each(listPolicyLosses())('%s', (name) => {
   });
 });
 
-test('a loss of one\'s own, weights of rows, a correction', () => {
+test("a loss of one's own, weights of rows, a correction", () => {
   class Squared extends PolicyLoss {
     computeLoss({ logProbs, advantages, mask, weights }: PolicyLossInputs) {
       const losses = logProbs.square().mul(advantages).mul(weights!);
@@ -160,14 +181,16 @@ test.each([
 
 test('inputs and options that are none', () => {
   const x = tensor([-1, -2, -3]);
-  expect(() => computePolicyLoss('regular', null as never)).toThrow("policy loss 'regular': expected inputs {logProbs, oldLogProbs, advantages, mask, rolloutLogProbs, refLogProbs, weights, entropy, correction, divisors, rowOffsets}, got null");
+  expect(() => computePolicyLoss('regular', null as never)).toThrow(
+    "policy loss 'regular': expected inputs {logProbs, oldLogProbs, advantages, mask, rolloutLogProbs, refLogProbs, weights, entropy, correction, divisors, rowOffsets}, got null",
+  );
   expect(() => computePolicyLoss('regular', { logProbs: x, oldLogProbs: x, advantages: x, rowOffsets: [0, 3] }, null as never)).toThrow("policy loss 'regular': expected options, got null");
   expect(() => valueLoss({ values: x, oldValues: x, returns: x, rowOffsets: [0, 2] })).toThrow('valueLoss: rowOffsets: expected 3 at the end, the number of tokens in values, got 2');
 });
 
 test('tokens without rowOffsets are refused, where rows would be taken for what they are not', () => {
   const x = tensor([-0.5, -1.2]);
-  const message = "expected shape [batch, time], got [2] ([tokens] come with rowOffsets, see padRows)";
+  const message = 'expected shape [batch, time], got [2] ([tokens] come with rowOffsets, see padRows)';
   expect(() => computePolicyLoss('regular', { logProbs: x, oldLogProbs: x, advantages: x, mask: x })).toThrow(`policy loss 'regular': logProbs: ${message}`);
   expect(() => valueLoss({ values: x, oldValues: x, returns: x, mask: x })).toThrow(`valueLoss: values: ${message}`);
   expect(() => reduceLoss(x, x, 'token_mean')).toThrow(`token_mean: mask: ${message}`);

@@ -56,8 +56,7 @@ function rowwise(f: (mean: number, batch: Batch, b: number, at: number[]) => Poi
     });
 }
 
-const gspo: Reference = (batch, options) =>
-  rowwise((mean, { advantages }, b, at) => at.map((t) => surrogate(Math.exp(Math.min(mean, 10)), advantages[b][t], options)))(batch, options);
+const gspo: Reference = (batch, options) => rowwise((mean, { advantages }, b, at) => at.map((t) => surrogate(Math.exp(Math.min(mean, 10)), advantages[b][t], options)))(batch, options);
 
 /** The ratio of a sequence with the gradient through its mean: each token's slope is the mean of the row's. */
 const sequence: Reference = (batch, options) =>
@@ -139,7 +138,7 @@ const klCov: Reference = (batch, { klCovRatio = 0.0002, ppoKlCoef = 1 }) => {
       const d = batch.logProbs[b][t] - batch.oldLogProbs[b][t];
       const [plain, penalty] = [-Math.exp(d) * batch.advantages[b][t], chosen.has(`${b},${t}`) ? ppoKlCoef : 0];
       return { loss: plain + penalty * Math.abs(d), slope: plain + penalty * Math.sign(d) };
-    }),
+    })
   );
 };
 
@@ -150,7 +149,7 @@ const clipCov: Reference = (batch, { clipCovLow = 1, clipCovHigh = 5, ...options
     row.map((point, t) => {
       const clips = point.slope === 0 && batch.advantages[b][t] !== 0;
       return !clips && covariance[b][t] > clipCovLow && covariance[b][t] < clipCovHigh ? zero : point;
-    }),
+    })
   );
 };
 

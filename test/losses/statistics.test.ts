@@ -1,7 +1,5 @@
 /** Divergences, reductions, statistics and selections against plain loops. */
-import {
-  klDivergence, klEstimators, type KlOptions, maskedMean, maskedStandardize, maskedVariance, reduceLoss, reductionDivisors, valueLoss,
-} from '../../src/losses';
+import { klDivergence, klEstimators, type KlOptions, maskedMean, maskedStandardize, maskedVariance, reduceLoss, reductionDivisors, valueLoss } from '../../src/losses';
 import { topTokens } from '../../src/losses/select';
 import { gradients, type Tensor, tensor } from '../../src/tensor';
 
@@ -48,7 +46,13 @@ describe('klDivergence', () => {
     };
     expectClose(list(kl), differences.map((d) => clamp(one(d, value, plain).x, options.outputClamp)));
     const through = type.endsWith('+') ? 'k2' : type;
-    expectClose(list(gradient), differences.map((d) => { const { x, open } = one(d, slope, through); return open ? x : 0; }));
+    expectClose(
+      list(gradient),
+      differences.map((d) => {
+        const { x, open } = one(d, slope, through);
+        return open ? x : 0;
+      }),
+    );
   });
 
   it('weights are factors before the last bound, and the names of other libraries are known', () => {
@@ -68,19 +72,21 @@ describe('reductions', () => {
   const of = (mode: Parameters<typeof reduceLoss>[2], options = {}) => reduceLoss(spoilt(rows), mask(), mode, options).item();
   const ids = ['p', 'q', 'p', 'r', 'r'];
 
-  it.each([
-    ['token_mean', { totalTokens: 20, scale: 2 }, (2 * sum(sums)) / 20],
-    ['sequence_mean', { emptyRows: 'leave_out' }, sum(sums.map((s, b) => s / Math.max(1, lengths[b]))) / 4],
-    ['sequence_mean', { totalRows: 8 }, sum(sums.map((s, b) => s / Math.max(1, lengths[b]))) / 8],
-    ['sequence_mean', { countEpsilon: 0.5 }, sum(sums.map((s, b) => s / (lengths[b] + 0.5))) / 5],
-    ['seq_mean_token_sum', { emptyRows: 'leave_out' }, sum(sums) / 4],
-    ['seq_mean_token_sum_norm', { maxSeqLen: 7, scale: 3 }, (3 * sum(sums)) / (5 * 7)],
-    ['prompt_mean', { groupIds: ids }, ((sums[0] + sums[2]) / 5 + sums[1] + (sums[3] + sums[4]) / 5) / 3],
-    ['prompt_mean', { groupIds: ids, emptyRows: 'leave_out' }, ((sums[0] + sums[2]) / 5 + (sums[3] + sums[4]) / 5) / 2],
-    ['token_mean_legacy', { microBatchSize: 2 }, ((sums[0] + sums[1]) / 3 + (sums[2] + sums[3]) / 3 + sums[4] / 4) / 3],
-    ['token_mean_legacy', { microBatchSize: 2, incompleteMicroBatch: 'leave_out' }, ((sums[0] + sums[1]) / 3 + (sums[2] + sums[3]) / 3) / 2],
-    ['token_sum', {}, sum(sums)],
-  ] as const)('%s with %j', (mode, options, expected) => expect(of(mode, options)).toBeCloseTo(expected, 10));
+  it.each(
+    [
+      ['token_mean', { totalTokens: 20, scale: 2 }, (2 * sum(sums)) / 20],
+      ['sequence_mean', { emptyRows: 'leave_out' }, sum(sums.map((s, b) => s / Math.max(1, lengths[b]))) / 4],
+      ['sequence_mean', { totalRows: 8 }, sum(sums.map((s, b) => s / Math.max(1, lengths[b]))) / 8],
+      ['sequence_mean', { countEpsilon: 0.5 }, sum(sums.map((s, b) => s / (lengths[b] + 0.5))) / 5],
+      ['seq_mean_token_sum', { emptyRows: 'leave_out' }, sum(sums) / 4],
+      ['seq_mean_token_sum_norm', { maxSeqLen: 7, scale: 3 }, (3 * sum(sums)) / (5 * 7)],
+      ['prompt_mean', { groupIds: ids }, ((sums[0] + sums[2]) / 5 + sums[1] + (sums[3] + sums[4]) / 5) / 3],
+      ['prompt_mean', { groupIds: ids, emptyRows: 'leave_out' }, ((sums[0] + sums[2]) / 5 + (sums[3] + sums[4]) / 5) / 2],
+      ['token_mean_legacy', { microBatchSize: 2 }, ((sums[0] + sums[1]) / 3 + (sums[2] + sums[3]) / 3 + sums[4] / 4) / 3],
+      ['token_mean_legacy', { microBatchSize: 2, incompleteMicroBatch: 'leave_out' }, ((sums[0] + sums[1]) / 3 + (sums[2] + sums[3]) / 3) / 2],
+      ['token_sum', {}, sum(sums)],
+    ] as const,
+  )('%s with %j', (mode, options, expected) => expect(of(mode, options)).toBeCloseTo(expected, 10));
 
   it('name what they need', () => {
     expect(() => of('prompt_mean')).toThrow('prompt_mean: groupIds: expected the prompt of each row, got null');

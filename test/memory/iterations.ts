@@ -7,8 +7,23 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import {
-  AdamW, AdvantageEstimator, computeAdvantages, computePolicyLoss, defaultDevice, deviceInfo, klDivergence, memory, randomKey, registerAdvantageEstimator, scan, tensor,
-  tidy, Transformer, transformerConfig, type MemoryInfo, type Tensor,
+  AdamW,
+  AdvantageEstimator,
+  computeAdvantages,
+  computePolicyLoss,
+  defaultDevice,
+  deviceInfo,
+  klDivergence,
+  memory,
+  randomKey,
+  registerAdvantageEstimator,
+  scan,
+  tensor,
+  tidy,
+  Transformer,
+  transformerConfig,
+  type MemoryInfo,
+  type Tensor,
 } from 'vantage-rl';
 
 const STRETCHES = 20;

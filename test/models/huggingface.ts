@@ -57,7 +57,7 @@ export function writeTensors(file: string, weights: Weights, format: StoredForma
   const header: Record<string, unknown> = { __metadata__: { format: 'pt' } };
   for (const [name, { shape, data }] of weights) {
     const bytes = encode(data, format);
-    header[name] = { dtype: format, shape, data_offsets: [offset, (offset += bytes.length)] };
+    header[name] = { dtype: format, shape, data_offsets: [offset, offset += bytes.length] };
     parts.push(bytes);
   }
   const text = Buffer.from(JSON.stringify(header));
@@ -117,8 +117,7 @@ export function writeModelFolder(folder: string, config: ResolvedConfig, weights
 }
 
 /** How Qwen2 cuts text before it merges bytes. */
-export const qwenPattern =
-  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+export const qwenPattern = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
 /** GPT-2's letters for bytes: what prints stands for itself, the others follow from U+0100 on. */
 export const byteLetters: string[] = (() => {
@@ -161,11 +160,11 @@ export function joined(word: readonly string[], [first, second]: readonly [strin
   return result;
 }
 
-export const chatMl =
-  "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}{% endif %}" +
+export const chatMl = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}{% endif %}" +
   "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
-const corpus = 'The quick brown fox jumps over the lazy dog. The answer is the largest of the digits; the answer to the question: #### 9\n'.repeat(3) + 'user assistant system helpful You are a helpful assistant.\n Über Größe größer übrig 日本語 日本 naïve café'.repeat(2);
+const corpus = 'The quick brown fox jumps over the lazy dog. The answer is the largest of the digits; the answer to the question: #### 9\n'.repeat(3) +
+  'user assistant system helpful You are a helpful assistant.\n Über Größe größer übrig 日本語 日本 naïve café'.repeat(2);
 
 /** A tokenizer of Qwen2's kind with merges from a few sentences. Returns its merges, vocabulary and special tokens. */
 export function writeTokenizer(folder: string, { mergeCount = 60, settings = {} }: { mergeCount?: number; settings?: object } = {}) {
@@ -188,8 +187,16 @@ export function writeTokenizer(folder: string, { mergeCount = 60, settings = {} 
     post_processor: byteLevel,
     decoder: byteLevel,
     model: {
-      type: 'BPE', dropout: null, unk_token: null, continuing_subword_prefix: '', end_of_word_suffix: '', fuse_unk: false, byte_fallback: false,
-      ignore_merges: false, vocab, merges: merges.map((pair) => pair.join(' ')),
+      type: 'BPE',
+      dropout: null,
+      unk_token: null,
+      continuing_subword_prefix: '',
+      end_of_word_suffix: '',
+      fuse_unk: false,
+      byte_fallback: false,
+      ignore_merges: false,
+      vocab,
+      merges: merges.map((pair) => pair.join(' ')),
     },
   });
   write('tokenizer_config.json', {

@@ -210,8 +210,7 @@ describe('learningRate', () => {
   });
 
   test('falls along a line or half a cosine', () => {
-    const at = (schedule: 'linear' | 'cosine', step: number) =>
-      learningRate(step, { lr: 3, schedule, warmupSteps: 2, totalSteps: 10, minLr: 1 });
+    const at = (schedule: 'linear' | 'cosine', step: number) => learningRate(step, { lr: 3, schedule, warmupSteps: 2, totalSteps: 10, minLr: 1 });
     expect([2, 6, 10, 12].map((step) => at('linear', step))).toEqual([3, 2, 1, 1]);
     expectClose(
       [2, 4, 6, 10, 12].map((step) => at('cosine', step)),

@@ -241,7 +241,7 @@ describe('errors', () => {
     writeModelFolder(folder, config, given);
   };
   test.each<[string, () => void, string]>([
-    ['no config.json', () => undefined, ': expected a model\'s folder with config.json'],
+    ['no config.json', () => undefined, ": expected a model's folder with config.json"],
     ['another model type', change({ model_type: 'llama' }), 'config.json: model_type: expected "qwen2" (Qwen2 and Qwen2.5: the models that this decoder computes), got "llama"'],
     ['a sliding window', change({ use_sliding_window: true }), 'use_sliding_window: expected false: attention windows are not supported, got true'],
     ['layers with windows', change({ layer_types: ['full_attention', 'sliding_attention'] }), 'layer_types: expected full_attention in every layer'],
@@ -254,8 +254,16 @@ describe('errors', () => {
     ['heads that do not divide', change({ num_key_value_heads: 3 }), 'config.json: TransformerConfig.numKvHeads: expected a divisor of numHeads = 4'],
     ['no weights', () => (change({})(), rmSync(join(folder, 'model.safetensors'))), ': expected weights in model.safetensors or model.safetensors.index.json with its shards, got neither'],
     ['a missing tensor', weights((given) => given.delete('model.norm.weight')), "model.safetensors: tensor 'model.norm.weight': expected shape [16], got no such tensor"],
-    ['an unknown tensor', weights((given) => given.set('model.extra', { shape: [1], data: [1] })), "model.safetensors: tensor 'model.extra': expected only tensors of the model that config.json describes, got F32 [1]"],
-    ['another shape', weights((given) => given.set('model.norm.weight', { shape: [4], data: [1, 2, 3, 4] })), "model.safetensors: tensor 'model.norm.weight': expected shape [16] (by config.json), got [4]"],
+    [
+      'an unknown tensor',
+      weights((given) => given.set('model.extra', { shape: [1], data: [1] })),
+      "model.safetensors: tensor 'model.extra': expected only tensors of the model that config.json describes, got F32 [1]",
+    ],
+    [
+      'another shape',
+      weights((given) => given.set('model.norm.weight', { shape: [4], data: [1, 2, 3, 4] })),
+      "model.safetensors: tensor 'model.norm.weight': expected shape [16] (by config.json), got [4]",
+    ],
   ])('%s', (_, make, message) => {
     make();
     const failure = (() => {

@@ -28,8 +28,7 @@ function rotated(head: number[], position: number, theta: number): number[] {
   });
 }
 
-const heads = (x: number[], width: number): number[][] =>
-  Array.from({ length: x.length / width }, (_, h) => x.slice(h * width, (h + 1) * width));
+const heads = (x: number[], width: number): number[][] => Array.from({ length: x.length / width }, (_, h) => x.slice(h * width, (h + 1) * width));
 const dot = (a: number[], b: number[]): number => a.reduce((sum, value, i) => sum + value * b[i]!, 0);
 
 /** Hidden states after the last norm for one sequence without padding: [T][D]. */

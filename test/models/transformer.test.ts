@@ -38,11 +38,13 @@ describe.each(Object.entries(configs))('Transformer: %s', (_, config) => {
   test('log-probs and entropies equal plain loops, for any first position', () => {
     const model = randomModel(config);
     const weights = weightsOf(model);
-    for (const [from, temperature] of [
-      [5, 1],
-      [6, 0.7],
-      [1, 1.3],
-    ] as const) {
+    for (
+      const [from, temperature] of [
+        [5, 1],
+        [6, 0.7],
+        [1, 1.3],
+      ] as const
+    ) {
       const { logProbs, entropy } = model.logProbs(int32(batch.ids), int32(batch.start), { from, temperature });
       expect(logProbs.shape).toEqual([3, 7 - from]);
       batch.ids.forEach((row, b) => {

@@ -31,7 +31,7 @@ describe('own fixtures', () => {
     expect(new Set(references.map(({ library, function: called, name }) => `${library} ${called} ${name}`)).size).toBe(references.length);
     const ofLibraries = new Map<string, number>();
     for (const { library } of references) ofLibraries.set(library, (ofLibraries.get(library) ?? 0) + 1);
-    console.info([...ofLibraries].map(([library, functions]) => `${library}: ${functions} functions, ${functions * CASES} cases`).join("\n"));
+    console.info([...ofLibraries].map(([library, functions]) => `${library}: ${functions} functions, ${functions * CASES} cases`).join('\n'));
   });
 
   test.each(['float64', 'float32'] as const)('all pass in %s', (dtype) => {

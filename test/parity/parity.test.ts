@@ -50,7 +50,10 @@ describe('parity', () => {
     const { code, lines } = run(folder, '--verbose');
     expect(code).toBe(1);
     expect(lines.slice(1, -1).map((line) => line.trim().slice(0, 40))).toEqual([
-      'unknown: no entry for SkyRL compute_noth', "more: nothing answers to 'surprise'", 'calm: expected an error (ValueError: no)', "short: advantage estimator 'rloo': expec",
+      'unknown: no entry for SkyRL compute_noth',
+      "more: nothing answers to 'surprise'",
+      'calm: expected an error (ValueError: no)',
+      "short: advantage estimator 'rloo': expec",
     ]);
     expect(lines.at(-1)).toBe('0 passed, 4 failed');
   });

@@ -50,7 +50,7 @@ describe('responses without an end', () => {
   test('missingEosPenalty takes away, or replaces', () => {
     expectClose(missingEosPenalty(rewards, [1, 0, 1, 0], { penalty: 0.3 }), [1, -2.3, 0.5, 2.7], 1e-12);
     expectClose(missingEosPenalty(rewards, [1, 0, 1, 0], { penalty: 1, replace: true }), [1, -1, 0.5, -1], 1e-12);
-    expect(() => missingEosPenalty(rewards, [1, 0, 1, 0], {} as never)).toThrow("missingEosPenalty: penalty: expected a number, 0 or more, got NaN");
+    expect(() => missingEosPenalty(rewards, [1, 0, 1, 0], {} as never)).toThrow('missingEosPenalty: penalty: expected a number, 0 or more, got NaN');
   });
 });
 

@@ -90,18 +90,30 @@ describe('two operands', () => {
       const y = new Ref([special.length], special);
       for (const dtype of ['float64', 'float32'] as const) {
         const rounded = (ref: Ref) => (dtype === 'float32' ? ref.map(Math.fround) : ref);
-        expectMatches(x.tensor(dtype)[op](y.tensor(dtype)), rounded(x).zip(rounded(y), (a, b) => {
-          const exact = binary[op].f(a, b, false);
-          return dtype === 'float32' ? Math.fround(exact) : exact;
-        }), tolerances[dtype], `${dtype} ${op}`);
+        expectMatches(
+          x.tensor(dtype)[op](y.tensor(dtype)),
+          rounded(x).zip(rounded(y), (a, b) => {
+            const exact = binary[op].f(a, b, false);
+            return dtype === 'float32' ? Math.fround(exact) : exact;
+          }),
+          tolerances[dtype],
+          `${dtype} ${op}`,
+        );
       }
     });
   }
 
   test('a number keeps the kind of the tensor beside it', () => {
     const kinds: [DType, number, DType][] = [
-      ['float32', 0.5, 'float32'], ['bfloat16', 0.5, 'bfloat16'], ['float64', 2, 'float64'], ['int32', 3, 'int32'], ['int32', 0.5, 'float32'],
-      ['int32', 2 ** 40, 'float32'], ['uint8', 3, 'int32'], ['bool', 1, 'int32'], ['bool', 0.5, 'float32'],
+      ['float32', 0.5, 'float32'],
+      ['bfloat16', 0.5, 'bfloat16'],
+      ['float64', 2, 'float64'],
+      ['int32', 3, 'int32'],
+      ['int32', 0.5, 'float32'],
+      ['int32', 2 ** 40, 'float32'],
+      ['uint8', 3, 'int32'],
+      ['bool', 1, 'int32'],
+      ['bool', 0.5, 'float32'],
     ];
     for (const [dtype, number, expected] of kinds) {
       const result = full([2], 1, { dtype }).add(number);
@@ -151,7 +163,17 @@ describe('one operand', () => {
   }
 
   test('float32 functions keep their relative precision over wide ranges', () => {
-    const ranges: Partial<Record<Unary, [number, number]>> = { exp: [-80, 80], expm1: [-20, 20], log: [1e-6, 1e6], log1p: [-0.9, 50], sqrt: [0, 1e6], rsqrt: [1e-3, 1e6], tanh: [-9, 9], sigmoid: [-30, 30], softplus: [-30, 80] };
+    const ranges: Partial<Record<Unary, [number, number]>> = {
+      exp: [-80, 80],
+      expm1: [-20, 20],
+      log: [1e-6, 1e6],
+      log1p: [-0.9, 50],
+      sqrt: [0, 1e6],
+      rsqrt: [1e-3, 1e6],
+      tanh: [-9, 9],
+      sigmoid: [-30, 30],
+      softplus: [-30, 80],
+    };
     for (const [op, [low, high]] of Object.entries(ranges) as [Unary, [number, number]][]) {
       const x = random.smooth([1000], low, high).map(Math.fround);
       const got = x.tensor('float32')[op]().dataSync();

@@ -1,7 +1,22 @@
 /** The same input gives the same bits, run after run: on a GPU nothing may depend on the order in which threads happen to finish. */
 import { computeAdvantages, listAdvantageEstimators, type AdvantageOptions } from '../../src/advantages';
 import {
-  affineScan, attention, discountedReturn, gradients, randomKey, randomNormal, randomUniform, rowMoments, sampleTokens, scan, tensor, Tensor, tidy, tokenLogProbs, vtrace, whiten,
+  affineScan,
+  attention,
+  discountedReturn,
+  gradients,
+  randomKey,
+  randomNormal,
+  randomUniform,
+  rowMoments,
+  sampleTokens,
+  scan,
+  tensor,
+  Tensor,
+  tidy,
+  tokenLogProbs,
+  vtrace,
+  whiten,
 } from '../../src/tensor';
 
 const RUNS = 20;
@@ -32,11 +47,12 @@ const work: Record<string, () => Tensor[]> = {
   'sums over all, rows and columns': () => [x.sum(), x.sum(1), x.sum(0), x.max(), x.std(0), long.sum(), long.var()],
   'a scan along long rows': () => [scan([long], { reverse: true, mask: longMask }, (next, [r]) => r.add(next.mul(0.99)))],
   'a recurrence that is not affine': () => [scan([x], {}, (state, [v]) => state.mul(0.5).add(v).tanh())],
-  'recurrences': () => [
-    affineScan(x.tanh(), y), discountedReturn(long, longMask, { gamma: 1 }).returns,
+  recurrences: () => [
+    affineScan(x.tanh(), y),
+    discountedReturn(long, longMask, { gamma: 1 }).returns,
     ...Object.values(vtrace({ targetLogProbs: x, behaviourLogProbs: y, rewards: x, values: y, mask }, { gamma: 0.99 })),
   ],
-  'whitening': () => [whiten(x, mask), whiten(long, longMask), rowMoments(x, mask)],
+  whitening: () => [whiten(x, mask), whiten(long, longMask), rowMoments(x, mask)],
   'matrix products and their gradients': () => {
     const loss = square.matmul(square).tanh().matmul(x.slice([0, 0], [null, 96]).transpose()).sum();
     return [loss, ...gradients(loss, [square, x])];
@@ -54,7 +70,7 @@ const work: Record<string, () => Tensor[]> = {
     const taken = x.gather(repeated, 1).square().sum();
     return [taken, ...gradients(taken, [x])];
   },
-  'sampling': () => Object.values(sampleTokens(x, { key, topP: 0.9, temperature: 0.7 })),
+  sampling: () => Object.values(sampleTokens(x, { key, topP: 0.9, temperature: 0.7 })),
   ...Object.fromEntries(
     listAdvantageEstimators().map((name) => [
       `estimator ${name}`,

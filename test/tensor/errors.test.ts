@@ -1,8 +1,31 @@
 /** Wrong arguments: every public function answers with a VantageError that says what was expected, whatever it is given. */
 import * as engine from '../../src/tensor';
 import {
-  affineScan, arange, attention, concat, discountedReturn, full, generalizedAdvantage, gradients, memory, randomKey, randomNormal, randomUniform, sampleTokens, scan, stack, tensor, Tensor, tidy,
-  tokenLogProbs, UpdateList, vtrace, where, whiten, writeAt, zeros,
+  affineScan,
+  arange,
+  attention,
+  concat,
+  discountedReturn,
+  full,
+  generalizedAdvantage,
+  gradients,
+  memory,
+  randomKey,
+  randomNormal,
+  randomUniform,
+  sampleTokens,
+  scan,
+  stack,
+  tensor,
+  Tensor,
+  tidy,
+  tokenLogProbs,
+  UpdateList,
+  vtrace,
+  where,
+  whiten,
+  writeAt,
+  zeros,
 } from '../../src/tensor';
 import { TensorError, VantageError } from '../../src/errors';
 import { Random } from './helpers';
@@ -18,16 +41,84 @@ const disposed = () => {
 
 /** JavaScript values of every kind, tensors of every kind among them. */
 const garbage: (() => unknown)[] = [
-  () => undefined, () => null, () => NaN, () => Infinity, () => -1, () => 0, () => 2.5, () => 2 ** 53, () => -(2 ** 53), () => 1e308, () => 10n, () => '', () => 'float32', () => 'x'.repeat(50),
-  () => true, () => Symbol('s'), () => ({}), () => ({ shape: [1] }), () => [], () => [1, 2], () => [-1], () => [null], () => [[1], [1, 2]], () => ['a'], () => [Symbol('s')], () => [10n],
-  () => new Array(20).fill(1), () => [2 ** 40, 2 ** 40], () => () => 1, () => (v: unknown) => v, () => new Map(), () => new Date(0), () => Promise.resolve(1), () => new Float32Array(3),
-  () => new Float64Array(0), () => new BigInt64Array(2), () => new DataView(new ArrayBuffer(8)), () => new ArrayBuffer(8), () => Object.create(null), () => new Proxy({}, {}),
-  x, disposed, () => tensor(1), () => tensor([1, 0], { dtype: 'int32' }), () => tensor([true, false]), () => full([0, 3], 1), () => [x(), x()], () => [x(), 1], () => x().add(1),
-  () => ({ keepDims: 1, mask: x() }), () => ({ mask: 'm' }), () => ({ dtype: 'complex' }), () => ({ shape: [2, -1] }), () => ({ device: 'cuda' }), () => ({ device: 10n }), () => ({ key: randomKey(1) }), () => ({ key: 3 }),
-  () => ({ temperature: -1 }), () => ({ temperature: 'hot', topK: 'k', key: randomKey(1) }), () => ({ scale: 'a', keyStart: tensor([0], { dtype: 'int32' }) }), () => ({ init: [1, 'a'] }), () => ({ ddof: -1 }), () => ({ reverse: 1, init: x() }),
+  () => undefined,
+  () => null,
+  () => NaN,
+  () => Infinity,
+  () => -1,
+  () => 0,
+  () => 2.5,
+  () => 2 ** 53,
+  () => -(2 ** 53),
+  () => 1e308,
+  () => 10n,
+  () => '',
+  () => 'float32',
+  () => 'x'.repeat(50),
+  () => true,
+  () => Symbol('s'),
+  () => ({}),
+  () => ({ shape: [1] }),
+  () => [],
+  () => [1, 2],
+  () => [-1],
+  () => [null],
+  () => [[1], [1, 2]],
+  () => ['a'],
+  () => [Symbol('s')],
+  () => [10n],
+  () => new Array(20).fill(1),
+  () => [2 ** 40, 2 ** 40],
+  () => () => 1,
+  () => (v: unknown) => v,
+  () => new Map(),
+  () => new Date(0),
+  () => Promise.resolve(1),
+  () => new Float32Array(3),
+  () => new Float64Array(0),
+  () => new BigInt64Array(2),
+  () => new DataView(new ArrayBuffer(8)),
+  () => new ArrayBuffer(8),
+  () => Object.create(null),
+  () => new Proxy({}, {}),
+  x,
+  disposed,
+  () => tensor(1),
+  () => tensor([1, 0], { dtype: 'int32' }),
+  () => tensor([true, false]),
+  () => full([0, 3], 1),
+  () => [x(), x()],
+  () => [x(), 1],
+  () => x().add(1),
+  () => ({ keepDims: 1, mask: x() }),
+  () => ({ mask: 'm' }),
+  () => ({ dtype: 'complex' }),
+  () => ({ shape: [2, -1] }),
+  () => ({ device: 'cuda' }),
+  () => ({ device: 10n }),
+  () => ({ key: randomKey(1) }),
+  () => ({ key: 3 }),
+  () => ({ temperature: -1 }),
+  () => ({ temperature: 'hot', topK: 'k', key: randomKey(1) }),
+  () => ({ scale: 'a', keyStart: tensor([0], { dtype: 'int32' }) }),
+  () => ({ init: [1, 'a'] }),
+  () => ({ ddof: -1 }),
+  () => ({ reverse: 1, init: x() }),
 ];
 
-const show = (value: unknown) => (value instanceof Tensor ? String(value) : typeof value === 'symbol' ? 'symbol' : typeof value === 'function' ? 'function' : Array.isArray(value) ? `array of ${value.length}` : typeof value === 'object' ? Object.prototype.toString.call(value) : String(value));
+const show = (
+  value: unknown,
+) => (value instanceof Tensor
+  ? String(value)
+  : typeof value === 'symbol'
+  ? 'symbol'
+  : typeof value === 'function'
+  ? 'function'
+  : Array.isArray(value)
+  ? `array of ${value.length}`
+  : typeof value === 'object'
+  ? Object.prototype.toString.call(value)
+  : String(value));
 
 /** Calls `f` and evaluates what comes back: nothing but a VantageError may come out. */
 function probe(name: string, f: (...args: never[]) => unknown, args: unknown[]): void {
@@ -84,7 +175,12 @@ describe('any arguments', () => {
     randomUniform: () => [randomUniform, [2, 3], { key: randomKey(1), low: 0, high: 2, dtype: 'float32' }],
     randomNormal: () => [randomNormal, [2, 3], { key: randomKey(1), mean: 0, std: 2, dtype: 'float32' }],
     scan: () => [scan as never, [x(), x()], options(), (s: unknown, [r]: Tensor[]) => one(s).mul(0.5).add(r!)],
-    'scan of two': () => [scan as never, [x()], { ...options(), init: [0, tensor([1, 2])] }, (states: unknown, [r]: Tensor[]) => (Array.isArray(states) ? [one(states[0]).mul(one(states[1])).add(r!), one(states[0])] : states)],
+    'scan of two': () => [
+      scan as never,
+      [x()],
+      { ...options(), init: [0, tensor([1, 2])] },
+      (states: unknown, [r]: Tensor[]) => (Array.isArray(states) ? [one(states[0]).mul(one(states[1])).add(r!), one(states[0])] : states),
+    ],
     'scan that loops': () => [scan as never, [x()], options(), (s: unknown, [r]: Tensor[]) => one(s).tanh().add(r!)],
     gradients: () => {
       const at = x();
@@ -100,11 +196,19 @@ describe('any arguments', () => {
     std: () => [(...rest: []) => x().std(...rest), [0, 1], { keepDims: true, mask: x(), ddof: 1 }],
     slice: () => [(...rest: never[]) => x().slice(...(rest as unknown as [number[]])), [0, 1], [1, 3]],
     cumsum: () => [(...rest: []) => x().cumsum(...rest), 1, { reverse: true }],
-    adamw: () => [((...args: []) => {
-      const updates = new UpdateList();
-      (updates.adamw as (...a: unknown[]) => void)(...args);
-      updates.evaluate();
-    }) as never, tensor([1, 2]), tensor([0, 0]), tensor([0, 0]), tensor([1, 1]), tensor([1]), { lr: 0.1, beta1: 0.9, beta2: 0.9, epsilon: 1e-8, weightDecay: 0, step: 1 }],
+    adamw: () => [
+      ((...args: []) => {
+        const updates = new UpdateList();
+        (updates.adamw as (...a: unknown[]) => void)(...args);
+        updates.evaluate();
+      }) as never,
+      tensor([1, 2]),
+      tensor([0, 0]),
+      tensor([0, 0]),
+      tensor([1, 1]),
+      tensor([1]),
+      { lr: 0.1, beta1: 0.9, beta2: 0.9, epsilon: 1e-8, weightDecay: 0, step: 1 },
+    ],
   };
   test.each(Object.keys(valid))('%s with one argument or option wrong', (name) => {
     const [f, ...right] = valid[name]!();
@@ -114,8 +218,10 @@ describe('any arguments', () => {
         const [, ...args] = valid[name]!();
         probe(name, f, args.with(i, make()));
         const own = args[i];
-        if (Array.isArray(own)) for (const k of own.keys()) probe(name, f, valid[name]!().slice(1).with(i, own.with(k, make())));
-        else if (typeof own === 'object' && Object.getPrototypeOf(own) === Object.prototype) for (const k of Object.keys(own as object)) probe(name, f, valid[name]!().slice(1).with(i, { ...own, [k]: make() }));
+        if (Array.isArray(own)) { for (const k of own.keys()) probe(name, f, valid[name]!().slice(1).with(i, own.with(k, make()))); }
+        else if (typeof own === 'object' && Object.getPrototypeOf(own) === Object.prototype) {
+          for (const k of Object.keys(own as object)) probe(name, f, valid[name]!().slice(1).with(i, { ...own, [k]: make() }));
+        }
       }
     }
   });
@@ -211,7 +317,11 @@ describe('options that an operation does not have are refused, with the nearest'
     ['whiten', () => whiten(x, x, { eps: 1 } as never), "whiten: unknown option 'eps'"],
     ['affineScan', () => affineScan(x, x, { init: x } as never), "affineScan: unknown option 'init'"],
     ['vtrace inputs', () => vtrace({ reward: x } as never, { gamma: 1 }), "vtrace: unknown input 'reward'. Did you mean 'rewards'?"],
-    ['vtrace', () => vtrace({ targetLogProbs: x, behaviourLogProbs: x, rewards: x, values: x, mask: x }, { gamma: 1, cliprho: 2 } as never), "vtrace: unknown option 'cliprho'. Did you mean 'clipRho'?"],
+    [
+      'vtrace',
+      () => vtrace({ targetLogProbs: x, behaviourLogProbs: x, rewards: x, values: x, mask: x }, { gamma: 1, cliprho: 2 } as never),
+      "vtrace: unknown option 'cliprho'. Did you mean 'clipRho'?",
+    ],
     ['tokenLogProbs', () => tokenLogProbs(x, tensor([0], { dtype: 'int32' }), { temp: 1 } as never), "tokenLogProbs: unknown option 'temp'"],
   ])('%s', (_, call, message) => {
     expect(call).toThrow(TensorError);

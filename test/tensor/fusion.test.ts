@@ -7,7 +7,6 @@ import { Ref } from './reference';
 const random = new Random(81);
 const matrix = (dtype: 'float32' | 'bool' | 'int32' = 'float32') => random.ref([32, 48], dtype).tensor(dtype);
 
-
 test('a chain with masks, casts and broadcasts is one program', () => {
   const [a, b, mask] = [matrix(), matrix(), matrix('bool')];
   const column = random.ref([32, 1]).tensor('float32');

@@ -143,7 +143,7 @@ describe('views and joins', () => {
     checkGradients((x) => {
       const columns: Tensor[] = [];
       let running: Tensor = x.select(1, 4);
-      for (let t = 3; t >= 0; t--) columns.unshift((running = x.select(1, t).add(running.mul(0.9))));
+      for (let t = 3; t >= 0; t--) columns.unshift(running = x.select(1, t).add(running.mul(0.9)));
       return stack(columns, 1).square();
     }, [random.smooth([3, 5])]);
   });

@@ -22,26 +22,41 @@ function randomValue(random: Random, values: readonly Value[]): Value | null {
   const x = values[i]!.ref;
   const axis = random.integer(0, Math.max(0, x.shape.length - 1));
   const partner = () => {
-    const candidates = [...values.keys()].filter((j) => values[j]!.ref.shape.every((extent, d, shape) => {
-      const other = x.shape[x.shape.length - shape.length + d];
-      return other === undefined || extent === 1 || other === 1 || extent === other;
-    }));
+    const candidates = [...values.keys()].filter((j) =>
+      values[j]!.ref.shape.every((extent, d, shape) => {
+        const other = x.shape[x.shape.length - shape.length + d];
+        return other === undefined || extent === 1 || other === 1 || extent === other;
+      })
+    );
     return random.pick(candidates);
   };
   const makers: (() => Value | null)[] = [
     () => {
-      const [op, f] = random.pick([
-        ['sin', Math.sin], ['tanh', Math.tanh], ['square', (v: number) => v * v], ['neg', (v: number) => -v], ['abs', Math.abs],
-        ['sigmoid', (v: number) => 1 / (1 + Math.exp(-v))], ['softplus', (v: number) => Math.max(v, 0) + Math.log1p(Math.exp(-Math.abs(v)))],
-      ] as const);
+      const [op, f] = random.pick(
+        [
+          ['sin', Math.sin],
+          ['tanh', Math.tanh],
+          ['square', (v: number) => v * v],
+          ['neg', (v: number) => -v],
+          ['abs', Math.abs],
+          ['sigmoid', (v: number) => 1 / (1 + Math.exp(-v))],
+          ['softplus', (v: number) => Math.max(v, 0) + Math.log1p(Math.exp(-Math.abs(v)))],
+        ] as const,
+      );
       return { name: op, make: (e) => e[i]![op](), ref: x.map(f) };
     },
     () => ({ name: 'tame', make: (e) => tame.engine(e[i]!), ref: x.map(tame.reference) }),
     () => {
       const j = partner();
-      const [op, f] = random.pick([
-        ['add', (a: number, b: number) => a + b], ['sub', (a: number, b: number) => a - b], ['mul', (a: number, b: number) => a * b], ['maximum', Math.max], ['minimum', Math.min],
-      ] as const);
+      const [op, f] = random.pick(
+        [
+          ['add', (a: number, b: number) => a + b],
+          ['sub', (a: number, b: number) => a - b],
+          ['mul', (a: number, b: number) => a * b],
+          ['maximum', Math.max],
+          ['minimum', Math.min],
+        ] as const,
+      );
       return { name: `${op} ${j}`, make: (e) => e[i]![op](e[j]!), ref: x.zip(values[j]!.ref, (a, b) => f(a, b)) };
     },
     () => {
@@ -55,7 +70,9 @@ function randomValue(random: Random, values: readonly Value[]): Value | null {
     () => {
       const axes = [...x.shape.keys()].filter(() => random.next() < 0.5);
       const keepDims = random.next() < 0.5;
-      const [op, f] = random.pick([['sum', sum], ['mean', mean], ['max', (v: number[]) => Math.max(...v)], ['min', (v: number[]) => Math.min(...v)], ['var', (v: number[]) => variance(v, 0)]] as const);
+      const [op, f] = random.pick(
+        [['sum', sum], ['mean', mean], ['max', (v: number[]) => Math.max(...v)], ['min', (v: number[]) => Math.min(...v)], ['var', (v: number[]) => variance(v, 0)]] as const,
+      );
       return { name: `${op}(${axes})`, make: (e) => (op === 'var' ? e[i]!.var(axes, { keepDims, ddof: 0 }) : e[i]![op](axes, { keepDims })), ref: x.fold(axes, f, { keepDims }) };
     },
     () => {
@@ -68,7 +85,11 @@ function randomValue(random: Random, values: readonly Value[]): Value | null {
         let state = 0.1;
         return order(order(row).map((v) => (state = next(state, v))));
       };
-      return { name: `scan ${affine} ${reverse}`, make: (e) => scan([e[i]!], { reverse, init: 0.1 }, (s, [v]) => (affine ? s.mul(0.5).add(v) : s.add(v).tanh())), ref: x.rows(x.shape.length - 1, run) };
+      return {
+        name: `scan ${affine} ${reverse}`,
+        make: (e) => scan([e[i]!], { reverse, init: 0.1 }, (s, [v]) => (affine ? s.mul(0.5).add(v) : s.add(v).tanh())),
+        ref: x.rows(x.shape.length - 1, run),
+      };
     },
     () => (x.shape.length === 0 ? null : { name: `softmax(${axis})`, make: (e) => e[i]!.softmax(axis), ref: x.rows(axis, softmax) }),
     () => {

@@ -57,7 +57,8 @@ describe('plans', () => {
       expect(recur(0, false)).toEqual([[1, 2, 3]]);
       expect(recur(1, false)).toEqual([[1, 3, 6]]);
       expect([loop(0), loop(-0), loop(0.5)]).toEqual([0, -0, 0.5]);
-      for (const dtype of ['float32', 'float64', 'int32'] as const) expect(full([1, 3], 1.1, { dtype }).add(x).select(1, 0).item()).toBe({ float32: Math.fround(Math.fround(1.1) + 1), float64: 2.1, int32: 2 }[dtype]);
+      for (const dtype of ['float32', 'float64', 'int32'] as const)
+        expect(full([1, 3], 1.1, { dtype }).add(x).select(1, 0).item()).toBe({ float32: Math.fround(Math.fround(1.1) + 1), float64: 2.1, int32: 2 }[dtype]);
     }
   });
 
@@ -190,7 +191,12 @@ describe('memory', () => {
 
   test('tidy gives back on errors and refuses Promises', () => {
     const before = memory();
-    expect(() => tidy(() => { tensor([1]).add(1).realize(); throw new Error('mine'); })).toThrow('mine');
+    expect(() =>
+      tidy(() => {
+        tensor([1]).add(1).realize();
+        throw new Error('mine');
+      })
+    ).toThrow('mine');
     expect(() => tidy(async () => tensor([1]))).toThrow(/returns a Promise/);
     const { tensors, buffers } = memory();
     expect({ tensors, buffers }).toEqual({ tensors: before.tensors, buffers: before.buffers });

@@ -54,7 +54,10 @@ describe.each(cases)('%i×%i %s', (rows, time, kind) => {
     const [r, v, bootstrap] = [batch.field(), batch.field(), batch.field()];
     for (const withEnds of [false, true]) {
       const { advantages, returns, moments: taken } = generalizedAdvantage(r.tensor(dtype), v.tensor(dtype), batch.mask.tensor('uint8'), {
-        gamma: 0.97, lambda: 0.9, moments: true, ...(withEnds && { ends: batch.ends.tensor('uint8'), bootstrap: bootstrap.tensor(dtype) }),
+        gamma: 0.97,
+        lambda: 0.9,
+        moments: true,
+        ...(withEnds && { ends: batch.ends.tensor('uint8'), bootstrap: bootstrap.tensor(dtype) }),
       });
       const [a, g] = [new Array<number>(rows * time).fill(0), new Array<number>(rows * time).fill(0)];
       let [next, value] = [0, 0];
@@ -88,8 +91,12 @@ describe.each(cases)('%i×%i %s', (rows, time, kind) => {
     const [target, behaviour, r, v, after] = [batch.field(), batch.field(), batch.field(), batch.field(), random.smooth([rows])];
     const options = { gamma: 0.95, lambda: 0.9, clipRho: 1.5, clipC: 1.1, clipPgRho: 2 };
     const result = vtrace({
-      targetLogProbs: target.tensor(dtype), behaviourLogProbs: behaviour.tensor(dtype), rewards: r.tensor(dtype), values: v.tensor(dtype),
-      mask: batch.mask.tensor('uint8'), bootstrap: after.tensor(dtype),
+      targetLogProbs: target.tensor(dtype),
+      behaviourLogProbs: behaviour.tensor(dtype),
+      rewards: r.tensor(dtype),
+      values: v.tensor(dtype),
+      mask: batch.mask.tensor('uint8'),
+      bootstrap: after.tensor(dtype),
     }, options);
     const [targets, advantages] = [new Array<number>(rows * time).fill(0), new Array<number>(rows * time).fill(0)];
     let [value, goal] = [0, 0];

@@ -72,7 +72,7 @@ export class Ref {
     return Ref.build(this.shape, (index) => {
       const key = index.with(axis, 0).join();
       let row = results.get(key);
-      if (!row) results.set(key, (row = f(Array.from({ length: this.shape[axis]! }, (_, i) => this.at(index.with(axis, i))))));
+      if (!row) results.set(key, row = f(Array.from({ length: this.shape[axis]! }, (_, i) => this.at(index.with(axis, i)))));
       return row[index[axis]!]!;
     });
   }

@@ -85,7 +85,11 @@ describe.each([{ reverse: false }, { reverse: true }])('%p', ({ reverse }) => {
       const mask = random.ref(shape, 'bool');
       const [r, v] = [random.smooth(shape), random.smooth(shape)];
       const gae = recurrence([r, v], [scalar(0), scalar(0)], ([a, next], [x, y]) => [x! + 0.99 * next! - y! + 0.95 * a!, y!], { reverse, mask });
-      const pair = scan([dirty(r, mask).tensor(), dirty(v, mask).tensor()], { reverse, mask: mask.tensor('bool'), init: [0, 0] }, ([a, next], [x, y]) => [x.add(next.mul(0.99)).sub(y).add(a.mul(0.95)), y]);
+      const pair = scan(
+        [dirty(r, mask).tensor(), dirty(v, mask).tensor()],
+        { reverse, mask: mask.tensor('bool'), init: [0, 0] },
+        ([a, next], [x, y]) => [x.add(next.mul(0.99)).sub(y).add(a.mul(0.95)), y],
+      );
       expect(pair.map(isLoop)).toEqual([false, false]);
       pair.forEach((state, k) => expectMatches(state, gae[k]!, 1e-11));
 
@@ -194,7 +198,9 @@ describe('errors', () => {
     expect(attempt((outer: Tensor) => scan([x], { init: [0, 0] }, ([s, q]) => [s.mul(s).add(outer), q]))).toThrow(foreign);
     expect(attempt((s: Tensor) => s.add(leaked!))).toThrow(foreign);
     const thrown = new Error('mine');
-    expect(attempt(() => { throw thrown; })).toThrow(thrown);
+    expect(attempt(() => {
+      throw thrown;
+    })).toThrow(thrown);
   });
 
   test('what scan is given', () => {

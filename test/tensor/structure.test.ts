@@ -44,17 +44,39 @@ describe('words', () => {
 test('what a node computes is told by all that it is made of', () => {
   const kernel = { name: 'matmul', outputs: [{ shape: [2, 3], dtype: 'float32' as const }], scalars: [], attributes: [1] };
   const all = [
-    structure('add', {}), structure('sub', {}), structure('add', {}, 'float64'), structure('add', {}, 'float32', [3, 2]), structure('add', {}, 'float32', [6]),
-    structure('view', { region: { offset: 0, strides: [3, 1] } }), structure('view', { region: { offset: 1, strides: [3, 1] } }), structure('view', { region: { offset: 0, strides: [1, 2] } }),
+    structure('add', {}),
+    structure('sub', {}),
+    structure('add', {}, 'float64'),
+    structure('add', {}, 'float32', [3, 2]),
+    structure('add', {}, 'float32', [6]),
+    structure('view', { region: { offset: 0, strides: [3, 1] } }),
+    structure('view', { region: { offset: 1, strides: [3, 1] } }),
+    structure('view', { region: { offset: 0, strides: [1, 2] } }),
     structure('view', { region: { offset: 2 ** 32, strides: [3, 1] } }),
-    structure('reduce', { reduction: 'sum', axes: [0] }), structure('reduce', { reduction: 'sum', axes: [1] }), structure('reduce', { reduction: 'sum', axes: [0, 1] }),
+    structure('reduce', { reduction: 'sum', axes: [0] }),
+    structure('reduce', { reduction: 'sum', axes: [1] }),
+    structure('reduce', { reduction: 'sum', axes: [0, 1] }),
     structure('reduce', { reduction: 'maximum', axes: [0] }),
-    structure('scan', { reverse: false }), structure('scan', { reverse: true }), structure('scan_prev', { reverse: false }),
-    structure('output', { index: 0 }), structure('output', { index: 1 }),
-    structure('assemble', { regions: [], fill: true }), structure('assemble', { regions: [], fill: false }),
+    structure('scan', { reverse: false }),
+    structure('scan', { reverse: true }),
+    structure('scan_prev', { reverse: false }),
+    structure('output', { index: 0 }),
+    structure('output', { index: 1 }),
+    structure('assemble', { regions: [], fill: true }),
+    structure('assemble', { regions: [], fill: false }),
     ...[
-      {}, { name: 'softmax' }, { attributes: [0] }, { attributes: [] }, { outputs: [] }, { outputs: [{ shape: [3, 2], dtype: 'float32' as const }] },
-      { outputs: [{ shape: [2, 3], dtype: 'float64' as const }] }, { aliases: [0] }, { reuses: [0] }, { reuses: [null] }, { optional: [0] }, { last: true },
+      {},
+      { name: 'softmax' },
+      { attributes: [0] },
+      { attributes: [] },
+      { outputs: [] },
+      { outputs: [{ shape: [3, 2], dtype: 'float32' as const }] },
+      { outputs: [{ shape: [2, 3], dtype: 'float64' as const }] },
+      { aliases: [0] },
+      { reuses: [0] },
+      { reuses: [null] },
+      { optional: [0] },
+      { last: true },
     ].map((change) => structure('kernel', { kernel: { ...kernel, ...change } })),
   ];
   expect(new Set(all).size).toBe(all.length);
@@ -67,8 +89,13 @@ test('loops differ in their arithmetic, the numbers in it, and what it reads', (
   const node = (op: Op, ...inputs: Node[]) => new Node(op, 'float32', [2], inputs, {});
   const number = (value: number) => constant(value, 'float32', [2]);
   const all = [
-    of(node('mul', state, input)), of(node('mul', input, state)), of(node('mul', state, other)), of(node('mul', state, state)), of(node('add', state, input)),
-    of(node('mul', state, input), true), ...[0, -0, 1, 1.5].map((value) => of(node('mul', state, number(value)))),
+    of(node('mul', state, input)),
+    of(node('mul', input, state)),
+    of(node('mul', state, other)),
+    of(node('mul', state, state)),
+    of(node('add', state, input)),
+    of(node('mul', state, input), true),
+    ...[0, -0, 1, 1.5].map((value) => of(node('mul', state, number(value)))),
   ];
   expect(new Set(all).size).toBe(all.length);
   expect(of(node('mul', state, number(1.5)))).toBe(all.at(-1));

@@ -64,7 +64,7 @@ export function randomView(random: Random, shape: readonly number[]): View {
 /** A chain of views that stays within five dimensions and some hundreds of elements. */
 export function randomChain(random: Random, sample: Ref, length: number): View {
   const views: View[] = [];
-  for (let current = sample; views.length < length; ) {
+  for (let current = sample; views.length < length;) {
     const view = randomView(random, current.shape);
     const next = view.ref(current);
     if (next.shape.length > 5 || next.data.length > 400) continue;

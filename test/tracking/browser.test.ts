@@ -45,20 +45,25 @@ function inBrowser(page: string, actions: string, width = 1200): { result: Recor
   const page = reportPage({ title: 'two', runs: [runOf('one', 1), runOf('two', 0.5)] });
 
   it('pointing at a chart shows the step and the values of all runs', () => {
-    const { result, errors } = inBrowser(page, `
+    const { result, errors } = inBrowser(
+      page,
+      `
       const plot = document.querySelector('.main .plot');
       const box = plot.getBoundingClientRect();
       at(plot, 'pointermove', box.left + box.width / 2, box.top + 20);
       const tip = document.querySelector('.tip').innerText;
       const dots = [...document.querySelectorAll('.main .dot')].map((dot) => [getComputedStyle(dot).display, dot.style.left]);
       at(plot, 'pointerleave');
-      return { tip, dots, left: document.querySelectorAll('.tip').length };`);
+      return { tip, dots, left: document.querySelectorAll('.tip').length };`,
+    );
     expect(errors).toEqual([]);
     expect(result).toEqual({ tip: 'step 11\none   0.524   mean 0.310\ntwo   0.262   mean 0.155', dots: [['block', '50%'], ['block', '50%']], left: 0 });
   }, 90_000);
 
   it('the legend takes a run off, log changes the axis, the slider the step, a token shows its advantage', () => {
-    const { result, errors } = inBrowser(page, `
+    const { result, errors } = inBrowser(
+      page,
+      `
       const shown = () => [...document.querySelectorAll('.main .linear .line')].map((line) => getComputedStyle(line).display);
       document.querySelectorAll('.legend button')[1].click();
       const lines = shown();
@@ -76,11 +81,17 @@ function inBrowser(page: string, actions: string, width = 1200): { result: Recor
       const token = section.querySelectorAll('.step')[1].querySelectorAll('.t')[1];
       at(token, 'pointerover');
       const colour = getComputedStyle(token).backgroundColor;
-      return { lines, again: shown(), drawn, first, second: visible(), value: section.querySelector('.value').textContent, colour };`);
+      return { lines, again: shown(), drawn, first, second: visible(), value: section.querySelector('.value').textContent, colour };`,
+    );
     expect(errors).toEqual([]);
     expect(result).toEqual({
-      lines: ['inline', 'none'], again: ['inline', 'inline'], drawn: ['none', 'block'], first: ['5'], second: ['2'],
-      value: 'token 2: advantage −0.200', colour: expect.stringMatching(/^rgba\(2(24, 106, 0|40, 130, 40), 0\.37/),
+      lines: ['inline', 'none'],
+      again: ['inline', 'inline'],
+      drawn: ['none', 'block'],
+      first: ['5'],
+      second: ['2'],
+      value: 'token 2: advantage −0.200',
+      colour: expect.stringMatching(/^rgba\(2(24, 106, 0|40, 130, 40), 0\.37/),
     });
   }, 90_000);
 
@@ -88,9 +99,12 @@ function inBrowser(page: string, actions: string, width = 1200): { result: Recor
     // A window cannot be that narrow, a frame can.
     const inner = page.replace(/&/g, '&amp;').replace(/"/g, '&quot;');
     const frame = `<!doctype html><head><style></style></head><body><iframe style="width:360px;height:800px;border:0" srcdoc="${inner}"></iframe></body>`;
-    const { result } = inBrowser(frame, `
+    const { result } = inBrowser(
+      frame,
+      `
       const { contentDocument } = document.querySelector('iframe');
-      return { wide: contentDocument.documentElement.scrollWidth, title: contentDocument.title };`);
+      return { wide: contentDocument.documentElement.scrollWidth, title: contentDocument.title };`,
+    );
     expect(result.wide).toBeLessThanOrEqual(360);
   }, 90_000);
 });

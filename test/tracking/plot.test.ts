@@ -17,7 +17,8 @@ describe('plotting', () => {
   });
 
   it.each([[[0.03, 0.97]], [[-0.045, 0.005]], [[1e-9, 3e-9]], [[1e12, 1.5e12]], [[7, 7]], [[0, 0]], [[-3, -3]], [[]], [[NaN]]])(
-    'an axis of %j contains the values and ends on evenly spaced marks', (values: number[]) => {
+    'an axis of %j contains the values and ends on evenly spaced marks',
+    (values: number[]) => {
       const { low, high, ticks } = valueAxis(values, { ticks: 3 });
       const finite = values.filter(Number.isFinite);
       expect(low).toBeLessThan(high);
@@ -26,7 +27,8 @@ describe('plotting', () => {
       expect(ticks.length).toBeGreaterThanOrEqual(3);
       expect(ticks.length).toBeLessThanOrEqual(7);
       for (let i = 1; i < ticks.length; i++) expect((ticks[i] - ticks[i - 1]) / (ticks[1] - ticks[0])).toBeCloseTo(1, 6);
-    });
+    },
+  );
 
   it('takes values that differ by rounding for one value', () => {
     const { ticks } = valueAxis([0.35355, 0.35355 + 1e-16, 0.35355 - 1e-16], { ticks: 3 });
@@ -35,7 +37,13 @@ describe('plotting', () => {
   });
 
   it.each<[number[], boolean]>([
-    [[1, 19], false], [[1, 20], true], [[0, 20], false], [[-1, 20], false], [[NaN, 1e-6, 1], true], [[], false], [[NaN], false],
+    [[1, 19], false],
+    [[1, 20], true],
+    [[0, 20], false],
+    [[-1, 20], false],
+    [[NaN, 1e-6, 1], true],
+    [[], false],
+    [[NaN], false],
   ])('%j suit a logarithmic axis: %s', (values, expected) => expect(suitsLog(values)).toBe(expected));
 
   it('a logarithmic axis goes from a power of ten to a power of ten', () => {
@@ -70,10 +78,20 @@ describe('plotting', () => {
 
 describe('numbers for readers', () => {
   it.each([
-    [0, '0'], [0.5, '0.500'], [-12.345, '−12.3'], [1234.5, '1235'], [2e7, '2.0e+7'], [1.2e-5, '1.2e-5'], [NaN, 'NaN'], [-Infinity, '−∞'],
+    [0, '0'],
+    [0.5, '0.500'],
+    [-12.345, '−12.3'],
+    [1234.5, '1235'],
+    [2e7, '2.0e+7'],
+    [1.2e-5, '1.2e-5'],
+    [NaN, 'NaN'],
+    [-Infinity, '−∞'],
   ])('%d is %s', (value, text) => expect(formatNumber(value)).toBe(text));
 
   it.each([
-    [0, '0:00'], [59.6, '1:00'], [754, '12:34'], [3723, '1:02:03'],
+    [0, '0:00'],
+    [59.6, '1:00'],
+    [754, '12:34'],
+    [3723, '1:02:03'],
   ])('%d seconds are %s', (value, text) => expect(formatDuration(value)).toBe(text));
 });

@@ -6,7 +6,7 @@ export function parseMessage(bytes: Buffer): Fields {
   let at = 0;
   const varint = (): bigint => {
     let value = 0n;
-    for (let shift = 0n; ; shift += 7n) {
+    for (let shift = 0n;; shift += 7n) {
       const byte = bytes[at++];
       if (byte === undefined) throw new Error('a varint is cut off');
       value |= BigInt(byte & 0x7f) << shift;
@@ -15,7 +15,7 @@ export function parseMessage(bytes: Buffer): Fields {
   };
   const take = (length: number): Buffer => {
     if (at + length > bytes.length) throw new Error('a field is cut off');
-    return bytes.subarray(at, (at += length));
+    return bytes.subarray(at, at += length);
   };
   while (at < bytes.length) {
     const key = Number(varint());

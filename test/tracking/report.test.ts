@@ -41,7 +41,10 @@ describe('the report of one run', () => {
     expect(panelsOf(html)).toEqual(['Reward', 'Loss', 'step']);
     expect(html).toContain('<summary>timing<small>1</small></summary>');
     expect(pairsOf(html).slice(0, 4)).toEqual([
-      ['mean reward of the last 10 steps', '0.863'], ['best mean of 10', '0.863'], ['at the first step', '0'], ['steps', '40'],
+      ['mean reward of the last 10 steps', '0.863'],
+      ['best mean of 10', '0.863'],
+      ['at the first step', '0'],
+      ['steps', '40'],
     ]);
     expect(html).toContain('target 0.9');
     expect(html).not.toContain('class="legend"');
@@ -62,7 +65,10 @@ describe('the report of one run', () => {
 
   it('shows the configuration as dotted keys', () => {
     expect(pairsOf(html).slice(4, 8)).toEqual([
-      ['trainer.seed', '3'], ['trainer.policy.lr', '0.001'], ['trainer.path', 'null'], ['trainer.betas', '[0.9,0.999]'],
+      ['trainer.seed', '3'],
+      ['trainer.policy.lr', '0.001'],
+      ['trainer.path', 'null'],
+      ['trainer.betas', '[0.9,0.999]'],
     ]);
   });
 
@@ -120,8 +126,12 @@ describe('samples', () => {
     const samples = [sampleOf({ tokens: ['<b>', '\n', ''], advantages: [1, -4, null] }), sampleOf({ advantages: [0, 2, 4], reward: 0.25 })];
     const html = reportPage({ title: 'samples', runs: [runOf({ samples })] });
     expect(tokensOf(html)).toEqual([
-      ['u', 0.277, '+1.00', '&lt;b&gt;'], ['d', 0.75, '−4.00', '<em>↵</em>\n'], ['off', NaN, 'left out of the loss', '<em>end</em>'],
-      ['', NaN, '0', '####'], ['u', 0.435, '+2.00', ' 9'], ['u', 0.75, '+4.00', '<em>end</em>'],
+      ['u', 0.277, '+1.00', '&lt;b&gt;'],
+      ['d', 0.75, '−4.00', '<em>↵</em>\n'],
+      ['off', NaN, 'left out of the loss', '<em>end</em>'],
+      ['', NaN, '0', '####'],
+      ['u', 0.435, '+2.00', ' 9'],
+      ['u', 0.75, '+4.00', '<em>end</em>'],
     ]);
     expect(html).toContain('<b>0.250</b>reward');
     expect(html).toContain('<b>prompt</b>3 9 =');

@@ -28,7 +28,7 @@ const unmask = (masked: number): number => {
 function readEvents(file: string): Fields[] {
   const bytes = readFileSync(file);
   const events: Fields[] = [];
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const length = Number(bytes.readBigUInt64LE(at));
     expect(unmask(bytes.readUInt32LE(at + 8))).toBe(crc32c(bytes.subarray(at, at + 8)));
     const message = bytes.subarray(at + 12, at + 12 + length);

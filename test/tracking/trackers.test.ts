@@ -77,7 +77,11 @@ describe('JsonlTracker', () => {
   });
 
   it.each([
-    [{ advantages: [1] }], [{ tokens: [1, 2] }], [{ reward: null }], [{ step: '1' }], [{ ids: undefined }],
+    [{ advantages: [1] }],
+    [{ tokens: [1, 2] }],
+    [{ reward: null }],
+    [{ step: '1' }],
+    [{ ids: undefined }],
   ])('refuses a sample with %j', (wrong) => {
     writeFileSync(join(folder, 'samples.jsonl'), `${JSON.stringify({ ...sample(1), ...wrong })}\n`);
     expect(() => readSamples(join(folder, 'samples.jsonl'))).toThrow(/samples\.jsonl:1: expected a sample/);

@@ -23,7 +23,7 @@ function readRecords(file: string): Fields[] {
   expect([bytes.toString('latin1', 0, 4), bytes.readUInt16LE(4), bytes[6]]).toEqual([':W&B', 0xbee1, 0]);
   const records: Fields[] = [];
   let open: Buffer[] = [];
-  for (let at = 7; at < bytes.length; ) {
+  for (let at = 7; at < bytes.length;) {
     const left = 32_768 - (at % 32_768);
     if (left < 7) {
       expect([...bytes.subarray(at, at + left)].every((byte) => byte === 0)).toBe(true);

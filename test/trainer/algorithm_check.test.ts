@@ -21,7 +21,7 @@ describe('an estimator', () => {
   test.each([
     [['advantage_options.epsilom=1'], "trainer.algorithm.advantage_options: advantage estimator 'grpo': unknown option 'epsilom'. Did you mean 'epsilon'?"],
     [['advantage_options.constructor=1'], "unknown option 'constructor'"],
-    [['advantage_options.epsilon=x'], "option 'epsilon': expected a number, 0 or more, got \"x\""],
+    [['advantage_options.epsilon=x'], 'option \'epsilon\': expected a number, 0 or more, got "x"'],
     [['advantage_options.convention=ver'], "option 'convention': expected "],
     [['advantage_options.gamma=0.5'], 'trainer.algorithm.advantage_options: expected no gamma, which is trainer.algorithm.gamma'],
     [['advantage_options.rewardOnMasked=x'], 'trainer.algorithm.advantage_options.rewardOnMasked: expected one of drop, keep, carry, error, got "x"'],
@@ -132,8 +132,18 @@ describe('a policy loss', () => {
   test('the keys of off_policy_correction are those of applyOffPolicyCorrection', () => {
     expect(settings().correction).toBeNull();
     const all = {
-      tis_ratio_type: 'sequence', token_tis_ratio_clip_high: 3, sequence_tis_ratio_clip_high: 4, sequence_mask_metric: 'geometric', product_mask_low: 0.1, product_mask_high: 5,
-      geo_mask_low: 0.9, geo_mask_high: 1.1, outlier_token_is_threshold_low: 1e-4, outlier_token_is_threshold_high: 100, token_mask_is_threshold_low: 0.2, token_mask_is_threshold_high: 6,
+      tis_ratio_type: 'sequence',
+      token_tis_ratio_clip_high: 3,
+      sequence_tis_ratio_clip_high: 4,
+      sequence_mask_metric: 'geometric',
+      product_mask_low: 0.1,
+      product_mask_high: 5,
+      geo_mask_low: 0.9,
+      geo_mask_high: 1.1,
+      outlier_token_is_threshold_low: 1e-4,
+      outlier_token_is_threshold_high: 100,
+      token_mask_is_threshold_low: 0.2,
+      token_mask_is_threshold_high: 6,
     };
     const camel = (name: string) => name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
     const expected = Object.fromEntries(Object.entries(all).map(([name, value]) => [camel(name), value]));

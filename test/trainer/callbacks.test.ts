@@ -58,10 +58,25 @@ describe('callbacks', () => {
     const recorder = new Recorder();
     await run([recorder], ['trainer.train_batch_size=32', 'trainer.ckpt_interval=2', 'trainer.max_training_steps=3', 'trainer.epochs=2']);
     expect(recorder.events).toEqual([
-      'begin 0 0 of 3 seed 0', 'evaluate 0 0', 'log 0 0',
-      'epoch 0 0', 'step 0 0', 'stepEnd 1 0', 'log 1 0',
-      'step 1 0', 'stepEnd 2 1', 'epochEnd 2 1', 'evaluate 2 1', 'save 2 1', 'log 2 1',
-      'epoch 2 1', 'step 2 1', 'stepEnd 3 1', 'evaluate 3 1', 'save 3 1', 'log 3 1',
+      'begin 0 0 of 3 seed 0',
+      'evaluate 0 0',
+      'log 0 0',
+      'epoch 0 0',
+      'step 0 0',
+      'stepEnd 1 0',
+      'log 1 0',
+      'step 1 0',
+      'stepEnd 2 1',
+      'epochEnd 2 1',
+      'evaluate 2 1',
+      'save 2 1',
+      'log 2 1',
+      'epoch 2 1',
+      'step 2 1',
+      'stepEnd 3 1',
+      'evaluate 3 1',
+      'save 3 1',
+      'log 3 1',
       'end 3 1 max_training_steps',
     ]);
   });
@@ -175,7 +190,9 @@ describe('--print-config', () => {
     const of = (env: Record<string, string>) => describeConfig(config, provenance, env).split('\n').filter((line) => line.includes('device:') || line.startsWith('# environment'));
     expect(of({})).toEqual(['  device: null # default']);
     expect(of({ VANTAGE_DEVICE: 'cpu', VANTAGE_NUM_THREADS: '2' })).toEqual([
-      '# environment: VANTAGE_DEVICE=cpu', '# environment: VANTAGE_NUM_THREADS=2', '  device: null # default; environment: VANTAGE_DEVICE=cpu',
+      '# environment: VANTAGE_DEVICE=cpu',
+      '# environment: VANTAGE_NUM_THREADS=2',
+      '  device: null # default; environment: VANTAGE_DEVICE=cpu',
     ]);
   });
 

@@ -42,7 +42,12 @@ async function run(estimator: string, folder: string, steps: number, from: strin
     }
   }
   const overrides = [
-    `trainer.algorithm.advantage_estimator=${estimator}`, `trainer.max_training_steps=${steps}`, 'trainer.epochs=3', 'trainer.ckpt_interval=5', 'trainer.eval_interval=-1', 'trainer.eval_before_train=false',
+    `trainer.algorithm.advantage_estimator=${estimator}`,
+    `trainer.max_training_steps=${steps}`,
+    'trainer.epochs=3',
+    'trainer.ckpt_interval=5',
+    'trainer.eval_interval=-1',
+    'trainer.eval_before_train=false',
     ...also,
   ];
   const result = await new Resumed(smallConfig(overrides, folder)).run();
@@ -80,13 +85,15 @@ it('refuses what is no state of the estimator', async () => {
   await expect(run('spo', temporaryFolder(), 4, checkpoint)).rejects.toThrow('trainer.algorithm.advantage_estimator: "test_moving_baseline" there, "spo" here');
   const broken = join(temporaryFolder(), 'global_step_2');
   cpSync(checkpoint!, broken, { recursive: true });
-  for (const [text, message] of [
-    ['{', 'cannot be read'],
-    ['[]', 'expected {name, state} of an advantage estimator, got []'],
-    ['{"name": "test_moving_baseline"}', 'expected {name, state}'],
-    ['{"name": "spo", "state": 1}', "expected the state of advantage estimator 'test_moving_baseline', got that of 'spo'"],
-    ['{"name": "test_moving_baseline", "state": {"mean": 1}}', "advantage estimator 'test_moving_baseline': restoreState: expected {baseline}"],
-  ] as const) {
+  for (
+    const [text, message] of [
+      ['{', 'cannot be read'],
+      ['[]', 'expected {name, state} of an advantage estimator, got []'],
+      ['{"name": "test_moving_baseline"}', 'expected {name, state}'],
+      ['{"name": "spo", "state": 1}', "expected the state of advantage estimator 'test_moving_baseline', got that of 'spo'"],
+      ['{"name": "test_moving_baseline", "state": {"mean": 1}}', "advantage estimator 'test_moving_baseline': restoreState: expected {baseline}"],
+    ] as const
+  ) {
     writeFileSync(file(broken), text);
     await expect(run('test_moving_baseline', temporaryFolder(), 4, broken)).rejects.toThrow(`${file(broken)}: ${message}`);
   }
@@ -106,15 +113,24 @@ it('saves only what JSON gives back', () => {
   }
   const good = { a: [1, 'x', true, null, { b: -0.25 }], c: Object.create(null) as object };
   expect(saveEstimator('x', new Anything(good))).toEqual({ name: 'x', state: good });
-  for (const [bad, place] of [
-    [{ a: [1, NaN] }, 'saveState.a[1]'], [{ a: Infinity }, 'saveState.a'], [{ a: undefined }, 'saveState.a'], [{ a: 5n }, 'saveState.a'],
-    [new Map(), 'saveState'], [{ a: new Float32Array(1) }, 'saveState.a'], [() => 1, 'saveState'],
-  ] as const) {
+  for (
+    const [bad, place] of [
+      [{ a: [1, NaN] }, 'saveState.a[1]'],
+      [{ a: Infinity }, 'saveState.a'],
+      [{ a: undefined }, 'saveState.a'],
+      [{ a: 5n }, 'saveState.a'],
+      [new Map(), 'saveState'],
+      [{ a: new Float32Array(1) }, 'saveState.a'],
+      [() => 1, 'saveState'],
+    ] as const
+  ) {
     expect(() => saveEstimator('x', new Anything(bad))).toThrow(`advantage estimator 'x': ${place}: expected plain JSON (finite numbers, text, booleans, null, arrays, objects), got`);
   }
   const stateless = createAdvantageEstimator('grpo');
   expect(saveEstimator('grpo', stateless)).toBeNull();
-  expect(() => restoreEstimator('grpo', stateless, { name: 'grpo', state: { a: 1 } }, 'file')).toThrow("file: advantage estimator 'grpo': restoreState: expected no state, as GroupRelative has no restoreState, got {\"a\":1}");
+  expect(() => restoreEstimator('grpo', stateless, { name: 'grpo', state: { a: 1 } }, 'file')).toThrow(
+    'file: advantage estimator \'grpo\': restoreState: expected no state, as GroupRelative has no restoreState, got {"a":1}',
+  );
   // A class of another copy of the package need not know of states.
   const old = { computeAdvantages: () => null } as unknown as AdvantageEstimator;
   expect(saveEstimator('old', old)).toBeNull();

@@ -23,9 +23,7 @@ const always = [
 ];
 const withReference = ['loss/avg_kl', 'loss/avg_kl_max', 'policy/policy_kl'];
 const withCritic = ['critic_loss', 'values_mean', 'values_clipfrac', 'critic_lr', 'grad_norm'].map((name) => `critic/${name}`);
-const evaluated = ['vantage_gmax', 'all'].flatMap((source) =>
-  ['avg_score', 'pass_at_1', 'mean_positive_reward'].map((name) => `eval/${source}/${name}`),
-);
+const evaluated = ['vantage_gmax', 'all'].flatMap((source) => ['avg_score', 'pass_at_1', 'mean_positive_reward'].map((name) => `eval/${source}/${name}`));
 
 describe.each([
   { estimator: 'grpo', overrides: [], metrics: [] },
@@ -52,8 +50,7 @@ describe.each([
 
 describe('a run', () => {
   it('gives the same metrics bit for bit for the same seed, and others for another', async () => {
-    const run = async (seed: number) =>
-      (await history([`trainer.seed=${seed}`, 'trainer.algorithm.advantage_estimator=gae', 'trainer.critic.model={}'])).map(withoutClock);
+    const run = async (seed: number) => (await history([`trainer.seed=${seed}`, 'trainer.algorithm.advantage_estimator=gae', 'trainer.critic.model={}'])).map(withoutClock);
     const first = await run(7);
     expect(await run(7)).toEqual(first);
     expect(await run(8)).not.toEqual(first);

@@ -74,7 +74,6 @@ function expectSame(a: Decoder, b: Decoder, names = [...a.parameters.keys()]): v
   for (const name of names) expect(b.parameters.get(name)!.dataSync()).toEqual(a.parameters.get(name)!.dataSync());
 }
 
-
 test('vantage train from a folder: its weights, its tokenizer, its chat template, its ends; the checkpoint is such a folder', async () => {
   const { folder, file, model, config, endIds } = setting();
   const path = `trainer.policy.model.path=${model}`;
@@ -153,12 +152,14 @@ test('vantage export takes a run, a step or a folder', async () => {
   for (const [name, x] of loadTransformer(halves).parameters) expect(x.dataSync()).toEqual(trained.parameters.get(name)!.cast('bfloat16').dataSync());
   expect(loadTokenizer(halves).encode('#### 9')).toEqual(loadTokenizer(model).encode('#### 9'));
 
-  for (const [argv, code, message] of [
-    [['export', whole], 2, 'export: expected CHECKPOINT FOLDER'],
-    [['export', whole, 'x', '--dtype', 'bfloat'], 2, "Unknown dtype 'bfloat'. Did you mean 'bfloat16'? There are: float32, bfloat16"],
-    [['export', whole, 'x', '--max_shard_gb', 'five'], 2, "--max_shard_gb: expected a positive number, got 'five'"],
-    [['export', join(folder, 'none'), 'x'], 1, 'none: expected a checkpoint (global_step_N, the folder above it, or the run\'s folder) or a model\'s folder'],
-  ] as const) {
+  for (
+    const [argv, code, message] of [
+      [['export', whole], 2, 'export: expected CHECKPOINT FOLDER'],
+      [['export', whole, 'x', '--dtype', 'bfloat'], 2, "Unknown dtype 'bfloat'. Did you mean 'bfloat16'? There are: float32, bfloat16"],
+      [['export', whole, 'x', '--max_shard_gb', 'five'], 2, "--max_shard_gb: expected a positive number, got 'five'"],
+      [['export', join(folder, 'none'), 'x'], 1, "none: expected a checkpoint (global_step_N, the folder above it, or the run's folder) or a model's folder"],
+    ] as const
+  ) {
     errors = '';
     expect([await run(argv), errors]).toEqual([code, expect.stringContaining(message)]);
   }
@@ -185,13 +186,18 @@ test('a tokenizer of another folder, and vocabularies that are too small', async
   const small = join(folder, 'small');
   const less = tiny({ ...config, vocabSize: 9 });
   writeModelFolder(small, less, weightsOf(randomModel(less, 'float32')));
-  for (const [overrides, message] of [
-    [[`trainer.policy.model.path=${small}`, `trainer.tokenizer=${model}`], `trainer.policy.model.path: expected a vocabulary of at least ${tokenizer.vocabSize} tokens`],
-    [[`trainer.policy.model.path=${small}`], `${small}: expected tokenizer.json`],
-    [[`trainer.policy.model.path=${model}`, `trainer.ref.model.path=${small}`, 'trainer.algorithm.use_kl_loss=true'], `trainer.ref.model.path: expected a vocabulary of at least ${config.vocabSize} tokens`],
-    [['trainer.tokenizer=nowhere'], "trainer.tokenizer: Unknown tokenizer 'nowhere'"],
-    [[`trainer.policy.model.path=${folder}`], `trainer.policy.model.path: expected a model's folder with config.json`],
-  ] as const) {
+  for (
+    const [overrides, message] of [
+      [[`trainer.policy.model.path=${small}`, `trainer.tokenizer=${model}`], `trainer.policy.model.path: expected a vocabulary of at least ${tokenizer.vocabSize} tokens`],
+      [[`trainer.policy.model.path=${small}`], `${small}: expected tokenizer.json`],
+      [
+        [`trainer.policy.model.path=${model}`, `trainer.ref.model.path=${small}`, 'trainer.algorithm.use_kl_loss=true'],
+        `trainer.ref.model.path: expected a vocabulary of at least ${config.vocabSize} tokens`,
+      ],
+      [['trainer.tokenizer=nowhere'], "trainer.tokenizer: Unknown tokenizer 'nowhere'"],
+      [[`trainer.policy.model.path=${folder}`], `trainer.policy.model.path: expected a model's folder with config.json`],
+    ] as const
+  ) {
     errors = '';
     process.exitCode = undefined;
     await run(['train', '-c', file, ...overrides]);

@@ -39,9 +39,13 @@ describe('pieces', () => {
 
 describe('samplesOf', () => {
   const rows = [
-    { group: 'a', response: [9, word.eosId], advantage: 0 }, { group: 'a', response: [9, 9, 9], advantage: 0 },
-    { group: 'b', response: [9, word.eosId], advantage: 1 / 3 }, { group: 'b', response: [8], advantage: -1 }, { group: 'b', response: [7], advantage: -1 },
-    { group: 'c', response: [1], advantage: 2 }, { group: 'c', response: [9], advantage: -2 },
+    { group: 'a', response: [9, word.eosId], advantage: 0 },
+    { group: 'a', response: [9, 9, 9], advantage: 0 },
+    { group: 'b', response: [9, word.eosId], advantage: 1 / 3 },
+    { group: 'b', response: [8], advantage: -1 },
+    { group: 'b', response: [7], advantage: -1 },
+    { group: 'c', response: [1], advantage: 2 },
+    { group: 'c', response: [9], advantage: -2 },
   ];
 
   it('gives responses to one prompt with their tokens and advantages, without padding', () => {

@@ -106,7 +106,13 @@ describe('dynamic sampling', () => {
 
   it('goes on from a checkpoint with the same prompts and the same numbers', async () => {
     const folder = temporaryFolder();
-    const keys = [...filter, 'trainer.epochs=2', 'trainer.max_training_steps=4', 'trainer.ckpt_interval=2', ...algorithm('use_kl_loss=true', 'kl_ctrl={type: adaptive, kl_target: 1e-9, horizon: 100}')];
+    const keys = [
+      ...filter,
+      'trainer.epochs=2',
+      'trainer.max_training_steps=4',
+      'trainer.ckpt_interval=2',
+      ...algorithm('use_kl_loss=true', 'kl_ctrl={type: adaptive, kl_target: 1e-9, horizon: 100}'),
+    ];
     const whole = (await new JudgedExperiment(smallConfig(keys, folder)).run()).history;
     const calls = Judged.calls;
     const done = whole.slice(0, 2).reduce((sum, record) => sum + record['dynamic_sampling/batches']!, 0);
@@ -128,7 +134,17 @@ describe('dynamic sampling', () => {
 describe('coefficients', () => {
   it('of an adaptive KL control grow while the divergence is above its target, and are in the checkpoint', async () => {
     const folder = temporaryFolder();
-    const keys = [...algorithm('use_kl_loss=true', 'kl_loss_coef=0.1', 'kl_ctrl={type: adaptive, kl_target: 1e-12, horizon: 320}', 'use_entropy_loss=true', 'entropy_ctrl={type: adaptive, target: 100, delta: 0.1}'), ...quiet, 'trainer.ckpt_interval=3'];
+    const keys = [
+      ...algorithm(
+        'use_kl_loss=true',
+        'kl_loss_coef=0.1',
+        'kl_ctrl={type: adaptive, kl_target: 1e-12, horizon: 320}',
+        'use_entropy_loss=true',
+        'entropy_ctrl={type: adaptive, target: 100, delta: 0.1}',
+      ),
+      ...quiet,
+      'trainer.ckpt_interval=3',
+    ];
     const records = (await new Experiment(smallConfig(keys, folder)).run()).history;
     // At the first step the policy is the reference: its divergence of 0 is under the target. 32 sequences of 320.
     const expected = [0.1, 0.1 * 0.98, 0.1 * 0.98 * 1.02];
@@ -155,7 +171,7 @@ describe('inputs of estimators', () => {
     await history([...algorithm('advantage_estimator=remax'), ...quiet], Run);
     const { batch, inputs } = Watching.batches[0]!;
     expect(Array.from(inputs.baselines as Float32Array)).toEqual(batch.groupIds.map((id) => id.length));
-    const first = batch.masks.findIndex((m) => m === 1);
+    const first = batch.masks.indexOf(1);
     const reward = batch.rewards.subarray(0, 3).reduce((a, b) => a + b, 0);
     expect(batch.advantages![first]).toBe(reward - batch.groupIds[0]!.length);
   });
@@ -166,7 +182,9 @@ describe('inputs of estimators', () => {
     expect(records[0]).toHaveProperty(['advantages/std']);
     const { batch, inputs } = Watching.batches[0]!;
     expect((inputs.rewardComponents as number[][]).map((row) => row[1])).toEqual(batch.groupIds.map((_, i) => (i % 4 === 0 ? 1 : 0)));
-    const expected = computeAdvantages('gdpo', { rewards: batch.tensor('rewards'), masks: batch.tensor('masks'), groupIds: batch.groupIds, rewardComponents: inputs.rewardComponents }, { weights: [2, 1] });
+    const expected = computeAdvantages('gdpo', { rewards: batch.tensor('rewards'), masks: batch.tensor('masks'), groupIds: batch.groupIds, rewardComponents: inputs.rewardComponents }, {
+      weights: [2, 1],
+    });
     expect(Array.from(batch.advantages!)).toEqual(Array.from(expected.advantages.dataSync()));
     await expect(history([...algorithm('advantage_estimator=gdpo', 'reward_components=[hal]'), ...quiet], JudgedExperiment)).rejects.toThrow(
       "trainer.algorithm.reward_components: expected metrics of the environments, got 'hal'. Did you mean 'half'?",
@@ -193,7 +211,15 @@ describe('inputs of estimators', () => {
 describe('the reference', () => {
   it('becomes the policy of the moment at each epoch, and is in the checkpoint', async () => {
     const folder = temporaryFolder();
-    const keys = [...algorithm('use_kl_loss=true'), ...quiet, 'trainer.update_ref_every_epoch=true', 'trainer.epochs=2', 'trainer.train_batch_size=32', 'trainer.max_training_steps=4', 'trainer.ckpt_interval=1'];
+    const keys = [
+      ...algorithm('use_kl_loss=true'),
+      ...quiet,
+      'trainer.update_ref_every_epoch=true',
+      'trainer.epochs=2',
+      'trainer.train_batch_size=32',
+      'trainer.max_training_steps=4',
+      'trainer.ckpt_interval=1',
+    ];
     const run = (Class: typeof Experiment, ...more: string[]) => new Class(smallConfig([...keys, ...more], folder)).run();
     const { history: records } = await run(Experiment);
     const kl = records.map((record) => record['loss/avg_kl']!);
@@ -214,7 +240,8 @@ describe('the reference', () => {
 describe('files', () => {
   it('dump_data_batch and dump_eval_results write what was trained on and evaluated', async () => {
     const folder = temporaryFolder();
-    const { history: records } = await new Experiment(smallConfig(['trainer.dump_data_batch=true', 'generator.eval_n_samples_per_prompt=3', 'generator.eval_sampling_params.temperature=1'], folder)).run();
+    const { history: records } = await new Experiment(smallConfig(['trainer.dump_data_batch=true', 'generator.eval_n_samples_per_prompt=3', 'generator.eval_sampling_params.temperature=1'], folder))
+      .run();
     const lines = (file: string) => readFileSync(join(folder, file), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
     expect(readdirSync(join(folder, 'dumped_data')).sort()).toEqual([1, 2, 3].map((step) => `global_step_${step}.jsonl`));
     const rows = lines('dumped_data/global_step_2.jsonl') as { response_ids: number[]; advantages: number[]; reward: number; old_log_probs: number[]; values: null }[];

@@ -7,10 +7,12 @@ it('there is nothing to ask where there are no texts', () => {
   expect(stopTest(new ByteTokenizer(), [])).toBeUndefined();
 });
 
-it.each([
-  ['bytes', new ByteTokenizer(), ['aba', '€b', 'b'.repeat(6)], [97, 98, 0xe2, 0x82, 0xac, 256, 257]],
-  ['words', new WordTokenizer(), ['3 3 =', '####'], [3, 3, 3, 10, 12, 13, 5]],
-] as const)('asked after each token it is true first where the whole text holds a stop text: %s', (_, tokenizer, texts, ids) => {
+it.each(
+  [
+    ['bytes', new ByteTokenizer(), ['aba', '€b', 'b'.repeat(6)], [97, 98, 0xe2, 0x82, 0xac, 256, 257]],
+    ['words', new WordTokenizer(), ['3 3 =', '####'], [3, 3, 3, 10, 12, 13, 5]],
+  ] as const,
+)('asked after each token it is true first where the whole text holds a stop text: %s', (_, tokenizer, texts, ids) => {
   const isComplete = stopTest(tokenizer, texts)!;
   const random = new SmallRandom(1);
   let ended = 0;

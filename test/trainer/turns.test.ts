@@ -206,7 +206,8 @@ describe('the loop', () => {
     for (const { batch, metrics } of steps) {
       const failed = batch.stopReasons.flatMap((reason, row) => (reason === 'error' ? [row] : []));
       expect(metrics['generate/num_environment_errors']).toBe(failed.length);
-      for (const row of failed) expect([batch.tokens(row, row + 1), Array.from(batch.advantages!.subarray(row * batch.shape.responseWidth, (row + 1) * batch.shape.responseWidth)).some(Boolean)]).toEqual([0, false]);
+      for (const row of failed)
+        expect([batch.tokens(row, row + 1), Array.from(batch.advantages!.subarray(row * batch.shape.responseWidth, (row + 1) * batch.shape.responseWidth)).some(Boolean)]).toEqual([0, false]);
       failures += failed.length;
     }
     expect(failures).toBeGreaterThan(4);

@@ -52,7 +52,7 @@ function step(micro: number, reduction: string) {
   const moments = Object.values(optimizers).flatMap((optimizer) =>
     [...optimizer.state().tensors]
       .filter(([name]) => name.endsWith('.exp_avg'))
-      .map(([name, value]) => [name, Array.from(value.dataSync())] as const),
+      .map(([name, value]) => [name, Array.from(value.dataSync())] as const)
   );
   for (const part of [policy, reference, critic, ...Object.values(optimizers)]) part.dispose();
   return { metrics, moments };
@@ -72,14 +72,16 @@ describe.each(lossReductions.filter((name) => name !== 'token_mean_legacy'))('wi
       const differences = values.map((value, j) => Math.abs(value - whole.moments[i][1][j]));
       expect(Math.max(...differences)).toBeLessThanOrEqual(1e-6 * largest);
     });
-    for (const name of [
-      'policy/final_loss',
-      'policy/policy_loss',
-      'policy/policy_kl',
-      'policy/policy_entropy',
-      'policy/grad_norm',
-      'critic/grad_norm',
-    ]) {
+    for (
+      const name of [
+        'policy/final_loss',
+        'policy/policy_loss',
+        'policy/policy_kl',
+        'policy/policy_entropy',
+        'policy/grad_norm',
+        'critic/grad_norm',
+      ]
+    ) {
       expect([name, Math.abs(metrics[name] - whole.metrics[name])]).toEqual([name, expect.closeTo(0, 5)]);
     }
     expect(whole.metrics['policy/loss_metrics/clip_ratio']).toBeGreaterThan(0);

@@ -6,8 +6,17 @@ import { Coefficients, TrainingBatch, Update } from '../../src/trainer';
 import { eightResponses, smallBase } from './helpers';
 
 const architecture = {
-  vocabSize: 14, hiddenSize: 32, numLayers: 1, numHeads: 2, numKvHeads: 1, intermediateSize: 64, ropeTheta: 1e4, rmsNormEps: 1e-6,
-  tieWordEmbeddings: true, attentionBias: true, maxPositionEmbeddings: 64,
+  vocabSize: 14,
+  hiddenSize: 32,
+  numLayers: 1,
+  numHeads: 2,
+  numKvHeads: 1,
+  intermediateSize: 64,
+  ropeTheta: 1e4,
+  rmsNormEps: 1e-6,
+  tieWordEmbeddings: true,
+  attentionBias: true,
+  maxPositionEmbeddings: 64,
 };
 const [rows, width] = [8, 3];
 
@@ -58,7 +67,9 @@ const clipped = ({ batch, now }: Made, i: number) => {
 test('truncated importance sampling and masks weigh the tokens, under the reduction of the whole minibatch', () => {
   const overrides = [
     'trainer.algorithm.loss_reduction=prompt_mean',
-    ...['tis_ratio_type=token', 'token_tis_ratio_clip_high=1.2', 'token_mask_is_threshold_low=0.6', 'sequence_mask_metric=product', 'product_mask_high=1.5', 'product_mask_low=0.1'].map((key) => `trainer.algorithm.off_policy_correction.${key}`),
+    ...['tis_ratio_type=token', 'token_tis_ratio_clip_high=1.2', 'token_mask_is_threshold_low=0.6', 'sequence_mask_metric=product', 'product_mask_high=1.5', 'product_mask_low=0.1'].map((key) =>
+      `trainer.algorithm.off_policy_correction.${key}`
+    ),
   ];
   using(make(overrides), (made) => {
     const { batch, update } = made;
@@ -83,7 +94,13 @@ test('truncated importance sampling and masks weigh the tokens, under the reduct
 });
 
 test('clip_cov goes by the advantages, whatever the reduction divides by', () => {
-  const overrides = ['trainer.algorithm.policy_loss_type=clip_cov', 'trainer.algorithm.clip_cov.clip_ratio=1', 'trainer.algorithm.clip_cov.clip_cov_lb=0.5', 'trainer.algorithm.loss_reduction=seq_mean_token_sum_norm', 'trainer.algorithm.max_seq_len=1000'];
+  const overrides = [
+    'trainer.algorithm.policy_loss_type=clip_cov',
+    'trainer.algorithm.clip_cov.clip_ratio=1',
+    'trainer.algorithm.clip_cov.clip_cov_lb=0.5',
+    'trainer.algorithm.loss_reduction=seq_mean_token_sum_norm',
+    'trainer.algorithm.max_seq_len=1000',
+  ];
   using(make(overrides), (made) => {
     const { batch, now, update } = made;
     const valid = positions.filter((i) => batch.masks[i]);
@@ -139,7 +156,13 @@ test('klRatioWeighted and the clamps reach the KL term of a run', () => {
 });
 
 test('coefficients that were moved are in force', () => {
-  const overrides = ['trainer.algorithm.use_kl_loss=true', 'trainer.algorithm.use_entropy_loss=true', 'trainer.algorithm.entropy_ctrl={type: adaptive, target: 100, delta: 0.2}', 'trainer.algorithm.kl_ctrl={type: adaptive, horizon: 10}', 'trainer.algorithm.kl_loss_coef=0.5'];
+  const overrides = [
+    'trainer.algorithm.use_kl_loss=true',
+    'trainer.algorithm.use_entropy_loss=true',
+    'trainer.algorithm.entropy_ctrl={type: adaptive, target: 100, delta: 0.2}',
+    'trainer.algorithm.kl_ctrl={type: adaptive, horizon: 10}',
+    'trainer.algorithm.kl_loss_coef=0.5',
+  ];
   const { config } = loadConfig({ base: smallBase(), overrides });
   const coefficients = new Coefficients(config);
   coefficients.update({ kl: 10, sequences: 10, entropy: 1 });
@@ -179,11 +202,13 @@ describe('schedules', () => {
   const rates = (overrides: readonly string[], totalSteps: number) =>
     using(make(overrides, { totalSteps }), ({ update, batch }) => Array.from({ length: totalSteps }, () => update.optimize(batch)['policy/policy_lr']!));
 
-  test.each([
-    ['linear', (p: number) => 1 - p],
-    ['cosine', (p: number) => 0.5 * (1 + Math.cos(Math.PI * p))],
-    ['constant_with_warmup', () => 1],
-  ] as const)('%s over the optimizer steps of the run, behind the warm-up', (scheduler, left) => {
+  test.each(
+    [
+      ['linear', (p: number) => 1 - p],
+      ['cosine', (p: number) => 0.5 * (1 + Math.cos(Math.PI * p))],
+      ['constant_with_warmup', () => 1],
+    ] as const,
+  )('%s over the optimizer steps of the run, behind the warm-up', (scheduler, left) => {
     const settings = ['trainer.policy.optimizer_config.lr=0.01', `trainer.policy.optimizer_config.scheduler=${scheduler}`, 'trainer.policy.optimizer_config.num_warmup_steps=2'];
     const expected = [1 / 3, 2 / 3, left(0), left(1 / 3), left(2 / 3)].map((share) => 0.01 * share);
     rates(settings, 5).forEach((rate, i) => expect(rate).toBeCloseTo(expected[i]!, 8));

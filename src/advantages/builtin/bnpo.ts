@@ -43,7 +43,8 @@ export class BetaNormalization extends AdvantageEstimator {
 
   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, { groups, remask }: AdvantageContext): AdvantageResult {
     const { singleton, alpha, beta, maxWeight, minReward, maxReward } = this.options as unknown as BetaOptions;
-    if (!(maxReward > minReward && Number.isFinite(maxReward - minReward))) throw new EstimatorError(`option 'maxReward': expected a finite number above minReward, ${minReward}, got ${showValue(maxReward)}`);
+    if (!(maxReward > minReward && Number.isFinite(maxReward - minReward)))
+      throw new EstimatorError(`option 'maxReward': expected a finite number above minReward, ${minReward}, got ${showValue(maxReward)}`);
     const totals = rewards.sum(1);
     checkRange(totals, minReward, maxReward);
     const scores = totals.cast('float64').sub(minReward).div(maxReward - minReward);

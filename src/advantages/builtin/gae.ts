@@ -61,9 +61,8 @@ export function recurrence(
   const [r, v] = holes === 'decay' ? [where(masks, rewards, 0), where(masks, values, 0)] : [rewards, values];
   const options = { reverse: true, init: [0, 0], ...(holes === 'carry' && { mask: masks }) } as const;
   const delta = (reward: Tensor, value: Tensor, nextValue: Tensor) => reward.add(nextValue.mul(gamma)).sub(value);
-  const [advantages] =
-    typeof lambda === 'number'
-      ? scan([r, v], options, ([next, nextValue], [reward, value]) => [delta(reward, value, nextValue).add(next.mul(gamma * lambda)), value])
-      : scan([r, v, lambda], options, ([next, nextValue], [reward, value, l]) => [delta(reward, value, nextValue).add(next.mul(l.mul(gamma))), value]);
+  const [advantages] = typeof lambda === 'number'
+    ? scan([r, v], options, ([next, nextValue], [reward, value]) => [delta(reward, value, nextValue).add(next.mul(gamma * lambda)), value])
+    : scan([r, v, lambda], options, ([next, nextValue], [reward, value, l]) => [delta(reward, value, nextValue).add(next.mul(l.mul(gamma))), value]);
   return { advantages, returns: advantages.add(v) };
 }

@@ -11,10 +11,9 @@ export class ReMax extends AdvantageEstimator {
   override readonly takesRawInputs = true;
 
   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, { baselines, remask }: AdvantageContext): AdvantageResult {
-    const returns =
-      remask === true
-        ? discountedReturn(rewards, masks, { gamma: 1 }).returns
-        : scan([rewards], { reverse: true, mask: masks }, (next, [r]) => r.add(next));
+    const returns = remask === true
+      ? discountedReturn(rewards, masks, { gamma: 1 }).returns
+      : scan([rewards], { reverse: true, mask: masks }, (next, [r]) => r.add(next));
     return { advantages: returns.sub(baselines!.cast(returns.dtype).expandDims(1).mul(masks)), returns };
   }
 }

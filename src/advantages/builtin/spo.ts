@@ -66,7 +66,8 @@ export class SingleStream extends AdvantageEstimator {
       const divergence = rows.divergence ? rows.divergence[row]! : NaN;
       const prompt = observed.get(group);
       if (!prompt) observed.set(group, { scores: [score], divergence });
-      else if (!Object.is(prompt.divergence, divergence)) throw new EstimatorError(`policyDivergences: expected one number a prompt, got ${prompt.divergence} and ${divergence} for ${showValue(groups!.ids[group])}`);
+      else if (!Object.is(prompt.divergence, divergence))
+        throw new EstimatorError(`policyDivergences: expected one number a prompt, got ${prompt.divergence} and ${divergence} for ${showValue(groups!.ids[group])}`);
       else prompt.scores.push(score);
     }
     const factors = [...observed].map(([group, { scores, divergence }]) => this.update(keyOf(groups!.ids[group]!), scores, divergence));

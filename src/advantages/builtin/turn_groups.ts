@@ -50,7 +50,8 @@ export function findTurns(masks: Tensor, turnIds: Tensor, anchorIds: Tensor | nu
   const place = (at: number) => `row ${Math.floor(at / time)}, position ${at % time}`;
   const checkedAnchor = (id: number, at: number): number => {
     // float32 does not hold every integer beyond 2^24: two states could seem one.
-    if (!Number.isInteger(id) || (dtype !== 'int32' && Math.abs(id) > 2 ** 24)) throw new EstimatorError(`${anchorIds ? 'anchorIds' : 'turnIds'}: expected integers (as int32 beyond 2^24), got ${id} at ${place(at)}`);
+    if (!Number.isInteger(id) || (dtype !== 'int32' && Math.abs(id) > 2 ** 24))
+      throw new EstimatorError(`${anchorIds ? 'anchorIds' : 'turnIds'}: expected integers (as int32 beyond 2^24), got ${id} at ${place(at)}`);
     if (!anchorIds && id < 0) throw new EstimatorError(`turnIds: expected integers of at least 0 on valid tokens, got ${id} at ${place(at)}`);
     return id;
   };

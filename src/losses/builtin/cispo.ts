@@ -17,7 +17,12 @@ import { logRatioOf, meanOfRows, ratioMetrics, rolloutOf, rowMean, type TokenLos
 export class ClippedWeightPolicyLoss extends TokenPolicyLoss {
   static override readonly lossName = 'cispo';
   static override readonly options: PolicyLossOptions = {
-    ...commonOptions, cispoEpsClipLow: 1, cispoEpsClipHigh: 4, anchor: 'old', logRatioMin: -20, logRatioMax: 20,
+    ...commonOptions,
+    cispoEpsClipLow: 1,
+    cispoEpsClipHigh: 4,
+    anchor: 'old',
+    logRatioMin: -20,
+    logRatioMax: 20,
     ratioLevel: 'token',
   };
 

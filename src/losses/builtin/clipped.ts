@@ -24,7 +24,13 @@ const bounded = { logRatioMin: -20, logRatioMax: 20 } as const;
 export class RegularPolicyLoss extends TokenPolicyLoss {
   static override readonly lossName: string = 'regular';
   static override readonly options: PolicyLossOptions = {
-    ...commonOptions, ...bounded, epsClipLow: 0.2, epsClipHigh: 0.2, clipRatioC: null, delta: null, ratioLevel: 'token',
+    ...commonOptions,
+    ...bounded,
+    epsClipLow: 0.2,
+    epsClipHigh: 0.2,
+    clipRatioC: null,
+    delta: null,
+    ratioLevel: 'token',
   };
 
   protected tokenLosses(tokens: Tokens, options: ResolvedOptions): TokenLosses {

@@ -21,8 +21,15 @@ function covariances({ advantages, logProbs, mean }: Tokens): Tensor {
 export class ClipCovariancePolicyLoss extends TokenPolicyLoss {
   static override readonly lossName = 'clip_cov';
   static override readonly options: PolicyLossOptions = {
-    ...commonOptions, epsClipLow: 0.2, epsClipHigh: 0.2, clipCovRatio: 0.0002, clipCovLow: 1, clipCovHigh: 5, seed: 0,
-    logRatioMin: null, logRatioMax: null,
+    ...commonOptions,
+    epsClipLow: 0.2,
+    epsClipHigh: 0.2,
+    clipCovRatio: 0.0002,
+    clipCovLow: 1,
+    clipCovHigh: 5,
+    seed: 0,
+    logRatioMin: null,
+    logRatioMax: null,
   };
 
   protected tokenLosses(tokens: Tokens, options: ResolvedOptions): TokenLosses {
@@ -57,7 +64,11 @@ export class ClipCovariancePolicyLoss extends TokenPolicyLoss {
 export class KlCovariancePolicyLoss extends TokenPolicyLoss {
   static override readonly lossName = 'kl_cov';
   static override readonly options: PolicyLossOptions = {
-    ...commonOptions, klCovRatio: 0.0002, ppoKlCoef: 1, logRatioMin: null, logRatioMax: null,
+    ...commonOptions,
+    klCovRatio: 0.0002,
+    ppoKlCoef: 1,
+    logRatioMin: null,
+    logRatioMax: null,
   };
 
   protected tokenLosses(tokens: Tokens, options: ResolvedOptions): TokenLosses {

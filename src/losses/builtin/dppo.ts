@@ -16,8 +16,13 @@ import { logRatioOf, ratioMetrics, rolloutOf, type TokenLosses, TokenPolicyLoss,
 export class DivergencePolicyLoss extends TokenPolicyLoss {
   static override readonly lossName: string = 'dppo';
   static override readonly options: PolicyLossOptions = {
-    ...commonOptions, divergence: 'binary_tv', deltaLow: 0.2, deltaHigh: 0.2, anchor: null,
-    logRatioMin: -20, logRatioMax: 20,
+    ...commonOptions,
+    divergence: 'binary_tv',
+    deltaLow: 0.2,
+    deltaHigh: 0.2,
+    anchor: null,
+    logRatioMin: -20,
+    logRatioMax: 20,
   };
 
   protected tokenLosses(tokens: Tokens, options: ResolvedOptions): TokenLosses {

@@ -5,9 +5,7 @@ import { DualClipPolicyLoss, RegularPolicyLoss } from './clipped';
 import { ClipCovariancePolicyLoss, KlCovariancePolicyLoss } from './covariance';
 import { DivergencePolicyLoss } from './dppo';
 import { GeometricMeanPolicyLoss } from './geo_mean';
-import {
-  BatchNormalizedPolicyLoss, DecoupledClipPolicyLoss, GroupRelativePolicyLoss, LengthUnbiasedPolicyLoss, UnbiasedLengthPolicyLoss,
-} from './grpo_family';
+import { BatchNormalizedPolicyLoss, DecoupledClipPolicyLoss, GroupRelativePolicyLoss, LengthUnbiasedPolicyLoss, UnbiasedLengthPolicyLoss } from './grpo_family';
 import { SequencePolicyLoss } from './gspo';
 import { CrossEntropyLoss, ImportanceSamplingLoss, PolicyGradientLoss, ReinforceLoss } from './reinforce';
 import { RolloutWeightPolicyLoss } from './rollout_is';
@@ -40,7 +38,24 @@ const losses: readonly (readonly [name: string, loss: PolicyLossClass, aliases?:
 for (const [name, loss, aliases = []] of losses) registerPolicyLoss(name, loss, { aliases, keepExisting: true });
 
 export {
-  BatchNormalizedPolicyLoss, ClipCovariancePolicyLoss, ClippedWeightPolicyLoss, CrossEntropyLoss, DecoupledClipPolicyLoss, DivergencePolicyLoss, DualClipPolicyLoss,
-  GeometricMeanPolicyLoss, GroupRelativePolicyLoss, ImportanceSamplingLoss, KlCovariancePolicyLoss, LengthUnbiasedPolicyLoss, PolicyGradientLoss, RegularPolicyLoss,
-  ReinforceLoss, RolloutWeightPolicyLoss, SequencePolicyLoss, SoftAdaptivePolicyLoss, UnbiasedLengthPolicyLoss, VariationalSequencePolicyLoss,
+  BatchNormalizedPolicyLoss,
+  ClipCovariancePolicyLoss,
+  ClippedWeightPolicyLoss,
+  CrossEntropyLoss,
+  DecoupledClipPolicyLoss,
+  DivergencePolicyLoss,
+  DualClipPolicyLoss,
+  GeometricMeanPolicyLoss,
+  GroupRelativePolicyLoss,
+  ImportanceSamplingLoss,
+  KlCovariancePolicyLoss,
+  LengthUnbiasedPolicyLoss,
+  PolicyGradientLoss,
+  RegularPolicyLoss,
+  ReinforceLoss,
+  RolloutWeightPolicyLoss,
+  SequencePolicyLoss,
+  SoftAdaptivePolicyLoss,
+  UnbiasedLengthPolicyLoss,
+  VariationalSequencePolicyLoss,
 };

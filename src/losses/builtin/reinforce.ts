@@ -39,7 +39,10 @@ export class ReinforceLoss extends PolicyGradientLoss {
 export class ImportanceSamplingLoss extends TokenPolicyLoss {
   static override readonly lossName = 'importance_sampling';
   static override readonly options: PolicyLossOptions = {
-    ...commonOptions, logRatioMin: null, logRatioMax: null, ratioLevel: 'token',
+    ...commonOptions,
+    logRatioMin: null,
+    logRatioMax: null,
+    ratioLevel: 'token',
   };
 
   protected tokenLosses(tokens: Tokens, options: ResolvedOptions): TokenLosses {

@@ -12,7 +12,12 @@ import { logRatioOf, ratioMetrics, type TokenLosses, TokenPolicyLoss, type Token
 export class SoftAdaptivePolicyLoss extends TokenPolicyLoss {
   static override readonly lossName = 'sapo';
   static override readonly options: PolicyLossOptions = {
-    ...commonOptions, tauPos: 1, tauNeg: 1.05, logRatioMin: -20, logRatioMax: 20, ratioLevel: 'token',
+    ...commonOptions,
+    tauPos: 1,
+    tauNeg: 1.05,
+    logRatioMin: -20,
+    logRatioMax: 20,
+    ratioLevel: 'token',
   };
 
   protected tokenLosses(tokens: Tokens, options: ResolvedOptions): TokenLosses {

@@ -32,8 +32,11 @@ function drawRlax({ states = false, params = () => ({}), more = () => ({}), mixe
     return {
       params: { ...(mixed && { lambd: arrays ? null : random.discount() }), ...params(random) },
       inputs: {
-        rewards: random.numbers(-2, 2), discounts: random.table(() => random.pick([0, 0.5, 0.9, 0.99, 1, 1])),
-        ...(states ? { values: values(random.time + 1) } : { next_values: values(random.time) }), ...(arrays && { lambda: random.numbers(0, 1) }), ...more(random),
+        rewards: random.numbers(-2, 2),
+        discounts: random.table(() => random.pick([0, 0.5, 0.9, 0.99, 1, 1])),
+        ...(states ? { values: values(random.time + 1) } : { next_values: values(random.time) }),
+        ...(arrays && { lambda: random.numbers(0, 1) }),
+        ...more(random),
       },
     };
   };
@@ -50,7 +53,7 @@ function nStep(given: Given) {
         let x = v![b]![last]!;
         for (let k = last; k >= t; k--) x = r![b]![k]! + g![b]![k]! * ((1 - lambda(b, k)) * v![b]![k]! + lambda(b, k) * x);
         return x;
-      }),
+      })
     ),
   };
 }
@@ -82,8 +85,14 @@ function drawRetrace(random: Random): Given {
   return {
     params: { lambd: random.discount(), eps: 1e-8 },
     inputs: {
-      q_values: each(() => random.number(-2, 2)), next_q_values: each(() => random.number(-2, 2)), actions: actions(), next_actions: actions(), rewards: random.numbers(-2, 2),
-      discounts: random.table(() => random.pick([0, 0.5, 0.9, 1])), target_probs: each(() => random.number(0, 1)), behavior_probs: random.numbers(0.05, 1),
+      q_values: each(() => random.number(-2, 2)),
+      next_q_values: each(() => random.number(-2, 2)),
+      actions: actions(),
+      next_actions: actions(),
+      rewards: random.numbers(-2, 2),
+      discounts: random.table(() => random.pick([0, 0.5, 0.9, 1])),
+      target_probs: each(() => random.number(0, 1)),
+      behavior_probs: random.numbers(0.05, 1),
     },
   };
 }
@@ -106,7 +115,7 @@ function vtrace(given: Given) {
       const rho = rhos![b]![t]!;
       const now = mixed(rho, params.clip_rho_threshold) * (r![b]![t]! + g![b]![t]! * nv![b]![t]! - v![b]![t]!) + g![b]![t]! * lambda(b, t) * mixed(rho, 1) * next;
       return sampled(b, t) ? now : next;
-    }),
+    })
   );
   const q = map2(r!, (reward, b, t) => {
     const last = t === r![b]!.length - 1;
@@ -114,7 +123,9 @@ function vtrace(given: Given) {
     return reward + g![b]![t]! * after;
   });
   return {
-    errors: found, targets: map2(found, (x, b, t) => x + v![b]![t]!), q_estimates: q,
+    errors: found,
+    targets: map2(found, (x, b, t) => x + v![b]![t]!),
+    q_estimates: q,
     pg_advantages: map2(q, (x, b, t) => mixed(rhos![b]![t]!, params.clip_pg_rho_threshold) * (x - v![b]![t]!)),
   };
 }
@@ -126,7 +137,10 @@ function drawVtrace(leaky: boolean) {
     return drawRlax({
       params: () => ({ clip_rho_threshold: random.pick([0.5, 1, 2]), clip_pg_rho_threshold: random.pick([0.75, 1, 1.5]), ...(leaky && { alpha: random.pick([0, 0.5, 0.9, 1]) }) }),
       more: () => ({
-        values, next_values: values.map((row, b) => [...row.slice(1), last[b]!]), rhos: random.numbers(0.1, 3), ...(random.chance(0.4) && { sample_mask: random.mask() }),
+        values,
+        next_values: values.map((row, b) => [...row.slice(1), last[b]!]),
+        rhos: random.numbers(0.1, 3),
+        ...(random.chance(0.4) && { sample_mask: random.mask() }),
       }),
     })(random);
   };
@@ -170,7 +184,7 @@ function torchrlLambda(given: Given, lambda: number): Table {
     back(row, 0, (next, t) => {
       if (t === row.length - 1 || inputs.done[b][t]) return row[t]!;
       return inputs.rewards[b][t] + params.gamma * ((1 - lambda) * inputs.next_values[b][t] + lambda * next);
-    }),
+    })
   );
 }
 
@@ -180,7 +194,7 @@ function torchrlVtrace(given: Given) {
   const target = one(given);
   const rho = map2(v!, (_, b, t) => Math.exp(pi![b]![t]! - mu![b]![t]!));
   const found = target.map((row, b) =>
-    back(row, 0, (next, t) => Math.min(params.rho_thresh, rho[b]![t]!) * (row[t]! - v![b]![t]!) + params.gamma * (1 - done![b]![t]!) * Math.min(params.c_thresh, rho[b]![t]!) * next),
+    back(row, 0, (next, t) => Math.min(params.rho_thresh, rho[b]![t]!) * (row[t]! - v![b]![t]!) + params.gamma * (1 - done![b]![t]!) * Math.min(params.c_thresh, rho[b]![t]!) * next)
   );
   const targets = map2(found, (x, b, t) => x + v![b]![t]!);
   const advantages = map2(targets, (_, b, t) => {
@@ -223,7 +237,10 @@ function drawRlGames(random: Random): Given {
   return {
     params: { gamma: random.discount(), lambd: random.discount() },
     inputs: {
-      rewards: byTime(() => random.number(-2, 2)), values: byTime(() => random.number(-2, 2)), dones: byTime(flag), last_dones: random.list(random.batch, flag),
+      rewards: byTime(() => random.number(-2, 2)),
+      values: byTime(() => random.number(-2, 2)),
+      dones: byTime(flag),
+      last_dones: random.list(random.batch, flag),
       last_values: random.list(random.batch, () => random.number(-2, 2)),
     },
   };
@@ -267,7 +284,11 @@ export const references: Reference[] = [
   rlax(
     'value_learning.retrace_continuous',
     'retrace_continuous',
-    drawRlax({ mixed: false, params: lambd, more: (random) => ({ q_values: random.numbers(-2, 2), next_q_values: short(random), log_rhos: random.table(() => random.number(-2, 1), random.batch, random.time - 1) }) }),
+    drawRlax({
+      mixed: false,
+      params: lambd,
+      more: (random) => ({ q_values: random.numbers(-2, 2), next_q_values: short(random), log_rhos: random.table(() => random.number(-2, 1), random.batch, random.time - 1) }),
+    }),
     retraceContinuous,
   ),
   rlax('vtrace.vtrace_td_error_and_advantage', 'vtrace', drawVtrace(false), vtrace),

@@ -31,8 +31,7 @@ const grpoVectorized = outcome((score, group, { norm_by_std: byStd, epsilon }) =
   return byStd ? (score - centre) / (scale + epsilon) : score - centre;
 });
 
-const leaveOneOut = (alone: (score: number) => number) =>
-  outcome((score, group) => (group.length === 1 ? alone(score) : ((score - mean(group)) * group.length) / (group.length - 1)));
+const leaveOneOut = (alone: (score: number) => number) => outcome((score, group) => (group.length === 1 ? alone(score) : ((score - mean(group)) * group.length) / (group.length - 1)));
 
 const maxrl = outcome((score, group, { epsilon }) => (group.length === 1 ? score : (score - mean(group)) / (mean(group) + epsilon)));
 
@@ -128,8 +127,7 @@ function drawComponents(random: Random, generations: number, missing: boolean): 
   };
 }
 
-const combined = (components: Table, weights: number[]) =>
-  components.map((row) => (known(row).length === 0 ? NaN : sum(row.map((r, k) => (Number.isNaN(r) ? 0 : r * weights[k]!)))));
+const combined = (components: Table, weights: number[]) => components.map((row) => (known(row).length === 0 ? NaN : sum(row.map((r, k) => (Number.isNaN(r) ? 0 : r * weights[k]!)))));
 /** NaN-aware, of a list: NaN where fewer than two numbers are there. */
 const knownStd = (x: readonly number[]) => (known(x).length > 1 ? std(known(x)) : NaN);
 const knownMean = (x: readonly number[]) => (known(x).length > 0 ? mean(known(x)) : NaN);
@@ -155,7 +153,7 @@ function trlNormalizeThenSum({ params, inputs }: Given) {
       const from = Math.floor(b / n) * n;
       const group = components.slice(from, from + n).map((other) => other[k]!);
       return (score - knownMean(group)) / ((n > 1 ? knownStd(group) : 0) + 1e-4);
-    }),
+    })
   );
   // A row without any reward stays without one; a part that is NaN for want of a spread adds nothing.
   const sums = normalised.map((row, b) => (known(components[b]!).length === 0 ? NaN : sum(row.map((x, k) => (Number.isNaN(x) ? 0 : x * inputs.reward_weights[k])))));

@@ -34,8 +34,13 @@ export function divergence(type: string, l: number, ref: number, { input, output
 }
 
 const both = (inputs: Given['inputs'], type: string, clamps: (type: string) => Clamps, factor: (b: number, t: number) => number = () => 1) => {
-  const found = (inputs.log_probs as Table).map((row, b) => row.map((l, t) => divergence(type, l, inputs.ref_log_probs[b][t], { ...clamps(type), weight: inputs.importance_sampling_weights?.[b][t] })));
-  return { kl: found.map((row, b) => row.map(({ kl }, t) => (factor(b, t) === 0 ? 0 : kl * factor(b, t)))), grad_log_probs: found.map((row, b) => row.map(({ slope }, t) => (factor(b, t) === 0 ? 0 : slope * factor(b, t)))) };
+  const found = (inputs.log_probs as Table).map((row, b) =>
+    row.map((l, t) => divergence(type, l, inputs.ref_log_probs[b][t], { ...clamps(type), weight: inputs.importance_sampling_weights?.[b][t] }))
+  );
+  return {
+    kl: found.map((row, b) => row.map(({ kl }, t) => (factor(b, t) === 0 ? 0 : kl * factor(b, t)))),
+    grad_log_probs: found.map((row, b) => row.map(({ slope }, t) => (factor(b, t) === 0 ? 0 : slope * factor(b, t)))),
+  };
 };
 
 const onlyK3 = (type: string): Clamps => (type === 'k3' ? { input: 20, output: 10 } : { input: null, output: null });
@@ -67,20 +72,30 @@ function drawControl(random: Random): Given {
 
 export const references: Reference[] = [
   {
-    library: 'SkyRL', function: 'compute_approx_kl', name: 'approx_kl',
+    library: 'SkyRL',
+    function: 'compute_approx_kl',
+    name: 'approx_kl',
     draw: (random) => ({ params: { kl_estimator_type: random.pick(['k1', 'abs', 'k2', 'k3', 'k3', 'k4']) }, inputs: { ...draw(random), mask: random.pick([null, random.mask()]) } }),
     answer: ({ params, inputs }) => both(inputs, params.kl_estimator_type, onlyK3, (b, t) => inputs.mask?.[b][t] ?? 1),
   },
   {
-    library: 'verl', function: 'kl_penalty', name: 'kl_penalty', draw: alone((random) => ({ kl_penalty: random.pick(['k1', 'kl', 'abs', 'k2', 'mse', 'k3', 'low_var_kl', 'full']) })),
+    library: 'verl',
+    function: 'kl_penalty',
+    name: 'kl_penalty',
+    draw: alone((random) => ({ kl_penalty: random.pick(['k1', 'kl', 'abs', 'k2', 'mse', 'k3', 'low_var_kl', 'full']) })),
     answer: ({ params, inputs }) => both(inputs, ({ kl: 'k1', mse: 'k2', low_var_kl: 'k3' } as Record<string, string>)[params.kl_penalty] ?? params.kl_penalty, onlyK3),
   },
   {
-    library: 'OpenRLHF', function: 'compute_approx_kl', name: 'approx_kl', draw: alone((random) => ({ kl_estimator: random.pick(['k1', 'k2', 'k3']) })),
+    library: 'OpenRLHF',
+    function: 'compute_approx_kl',
+    name: 'approx_kl',
+    draw: alone((random) => ({ kl_estimator: random.pick(['k1', 'k2', 'k3']) })),
     answer: ({ params, inputs }) => both(inputs, params.kl_estimator, () => ({ input: null, output: 10 })),
   },
   {
-    library: 'NeMo-RL', function: 'calculate_kl', name: 'calculate_kl',
+    library: 'NeMo-RL',
+    function: 'calculate_kl',
+    name: 'calculate_kl',
     draw: (random) => ({
       params: { kl_type: random.pick(['k1', 'k2', 'k3']), input_clamp_value: random.pick([null, 2, 20]), output_clamp_value: random.pick([null, 1, 10]) },
       inputs: { ...draw(random), ...(random.chance(0.4) && { importance_sampling_weights: random.numbers(0, 2) }) },
@@ -88,7 +103,10 @@ export const references: Reference[] = [
     answer: ({ params, inputs }) => both(inputs, params.kl_type, () => ({ input: params.input_clamp_value, output: params.output_clamp_value })),
   },
   {
-    library: 'AReaL', function: 'KLEstimator._compute_approx_kl', name: 'approx_kl', draw: alone((random) => ({ kl_estimator: random.pick(['k1', 'k2', 'k3']), apply_clamp: random.chance(0.5) })),
+    library: 'AReaL',
+    function: 'KLEstimator._compute_approx_kl',
+    name: 'approx_kl',
+    draw: alone((random) => ({ kl_estimator: random.pick(['k1', 'k2', 'k3']), apply_clamp: random.chance(0.5) })),
     answer: ({ params, inputs }) => both(inputs, params.kl_estimator, () => ({ input: null, output: params.apply_clamp ? 10 : null })),
   },
   { library: 'Liger-Kernel', function: 'k3_loss_fn', name: 'k3', draw: alone(() => ({})), answer: ({ inputs }) => both(inputs, 'k3', () => ({ input: null, output: null })) },

@@ -22,7 +22,10 @@ export function correctedBySkyrl(old: Table, rollout: Table | null | undefined, 
 
   const seen = map2(ratio, (r, b, t) => r * mask[b]![t]!).flat();
   const metrics: Record<string, number> = {
-    is_ratio_mean: sum(seen) / count(), is_ratio_std: seen.length > 1 ? std(seen) : NaN, is_ratio_max: Math.max(...seen), is_ratio_min: Math.min(...seen),
+    is_ratio_mean: sum(seen) / count(),
+    is_ratio_std: seen.length > 1 ? std(seen) : NaN,
+    is_ratio_max: Math.max(...seen),
+    is_ratio_min: Math.min(...seen),
   };
   const rowLogs = () => log.map((row, b) => row.filter((_, t) => mask[b]![t]));
   const cut = (name: string, over: boolean[], under: boolean[]) => {
@@ -66,9 +69,16 @@ export function drawCorrection(random: Random): Given['params'] {
   const metric = random.pick([null, 'product', 'geometric']);
   const none = type === null && metric === null;
   return {
-    tis_ratio_type: type, token_tis_ratio_clip_high: random.pick([2, 1.05]), sequence_tis_ratio_clip_high: random.pick([5, 1.1]),
-    sequence_mask_metric: metric, product_mask_low: random.pick([0.5, 0.3]), product_mask_high: 2, geo_mask_low: random.pick([0.99, 0.8]), geo_mask_high: random.pick([1.01, 1.2]),
-    outlier_token_is_threshold_low: random.pick([null, 0.6]), outlier_token_is_threshold_high: none ? 1.7 : random.pick([null, 1.7]),
+    tis_ratio_type: type,
+    token_tis_ratio_clip_high: random.pick([2, 1.05]),
+    sequence_tis_ratio_clip_high: random.pick([5, 1.1]),
+    sequence_mask_metric: metric,
+    product_mask_low: random.pick([0.5, 0.3]),
+    product_mask_high: 2,
+    geo_mask_low: random.pick([0.99, 0.8]),
+    geo_mask_high: random.pick([1.01, 1.2]),
+    outlier_token_is_threshold_low: random.pick([null, 0.6]),
+    outlier_token_is_threshold_high: none ? 1.7 : random.pick([null, 1.7]),
     ...(random.chance(0.3) && { token_mask_is_threshold_low: 0.7, token_mask_is_threshold_high: random.pick([1.4, null]) }),
   };
 }
@@ -79,7 +89,9 @@ function drawPolicies(random: Random, old = 'old_log_probs', rollout = 'rollout_
   const mismatch = random.pick([0.03, 0.15, 0.5, 0.9]);
   // Some rows lie exactly at a bound: k2 of 1/4 is 1/32.
   const exact = random.chance(0.4);
-  const sampled = logProbs.map((row) => (exact && random.chance(0.5) ? row.map((x) => x + 0.25) : row).map((x, t) => (x !== row[t] ? x : x + (far && random.chance(0.2) ? random.pick([-22, 22]) : random.number(-mismatch, mismatch)))));
+  const sampled = logProbs.map((row) =>
+    (exact && random.chance(0.5) ? row.map((x) => x + 0.25) : row).map((x, t) => (x !== row[t] ? x : x + (far && random.chance(0.2) ? random.pick([-22, 22]) : random.number(-mismatch, mismatch))))
+  );
   return { [old]: logProbs, [rollout]: sampled, mask: random.mask() };
 }
 
@@ -179,7 +191,13 @@ class Verl {
   }
 }
 
-const ofRows = (x: readonly number[]) => ({ mean: mean(x), std: x.length > 1 ? std(x) : 0, max: Math.max(...x), min: Math.min(...x), deviation: (from: number) => Math.max(...x.map((v) => Math.abs(v - from))) });
+const ofRows = (x: readonly number[]) => ({
+  mean: mean(x),
+  std: x.length > 1 ? std(x) : 0,
+  max: Math.max(...x),
+  min: Math.min(...x),
+  deviation: (from: number) => Math.max(...x.map((v) => Math.abs(v - from))),
+});
 const shareOf = (x: readonly boolean[]) => mean(x.map(Number));
 
 function verlWeights(log: Table, verl: Verl, params: Given['params']): { weights: Table; metrics: Record<string, number> } {
@@ -195,12 +213,20 @@ function verlWeights(log: Table, verl: Verl, params: Given['params']): { weights
   const centre = verl.mean(clipped);
   const extremes = level === 'token' ? ofRows(verl.values(at)) : { max: Math.exp(Math.min(20, Math.max(...rows))), min: Math.exp(Math.min(...rows)) };
   const metrics: Record<string, number> = {
-    mean: verl.mean(at), max: extremes.max, min: extremes.min, std: verl.std(clipped),
+    mean: verl.mean(at),
+    max: extremes.max,
+    min: extremes.min,
+    std: verl.std(clipped),
     ratio_fraction_high: level === 'token' ? verl.mean((b, t) => Number(at(b, t) > most)) : shareOf(rows.map((x) => x > Math.log(most))),
     ratio_fraction_low: level === 'token' ? verl.mean((b, t) => Number(at(b, t) < 1 / most)) : shareOf(rows.map((x) => x < Math.log(1 / most))),
     eff_sample_size: 1 / verl.mean((b, t) => (clipped(b, t) / (centre + 1e-8)) ** 2),
-    seq_mean: all.mean, seq_std: all.std, seq_max: all.max, seq_min: all.min, seq_max_deviation: all.deviation(1),
-    seq_fraction_high: shareOf(rowMeans.map((x) => x > most)), seq_fraction_low: shareOf(rowMeans.map((x) => x < 1 / most)),
+    seq_mean: all.mean,
+    seq_std: all.std,
+    seq_max: all.max,
+    seq_min: all.min,
+    seq_max_deviation: all.deviation(1),
+    seq_fraction_high: shareOf(rowMeans.map((x) => x > most)),
+    seq_fraction_low: shareOf(rowMeans.map((x) => x < 1 / most)),
   };
   let weights = map2(ratio, (r, b, t) => (verl.mask[b]![t] ? Math.min(r, most) : 0));
   if (params.rollout_is_batch_normalize) {
@@ -242,9 +268,21 @@ function verlRule(name: string, bound: string, log: Table, verl: Verl): { inside
   return {
     inside,
     metrics: {
-      mean: verl.mean(statistic), std: verl.std((b, t) => clamp(statistic(b, t), low, high)), max: Math.max(...values), min: Math.min(...values), fraction_high: share(isOver), fraction_low: share(isUnder),
-      seq_mean: all.mean, seq_std: all.std, seq_max: all.max, seq_min: all.min, seq_max_deviation: all.deviation(0), seq_fraction_high: shareOf(of.map(isOver)), ...(low !== null && { seq_fraction_low: shareOf(of.map(isUnder)) }),
-      masked_fraction: verl.mean((b, t) => Number(!inside(b, t))), seq_masked_fraction: shareOf(lost),
+      mean: verl.mean(statistic),
+      std: verl.std((b, t) => clamp(statistic(b, t), low, high)),
+      max: Math.max(...values),
+      min: Math.min(...values),
+      fraction_high: share(isOver),
+      fraction_low: share(isUnder),
+      seq_mean: all.mean,
+      seq_std: all.std,
+      seq_max: all.max,
+      seq_min: all.min,
+      seq_max_deviation: all.deviation(0),
+      seq_fraction_high: shareOf(of.map(isOver)),
+      ...(low !== null && { seq_fraction_low: shareOf(of.map(isUnder)) }),
+      masked_fraction: verl.mean((b, t) => Number(!inside(b, t))),
+      seq_masked_fraction: shareOf(lost),
     },
   };
 }
@@ -277,17 +315,42 @@ function verlCorrection({ params, inputs }: Given) {
   const difference = training.map((x, b) => sampled[b]! - x);
   const squared = (x: number) => Math.exp(clamp(x, -20, 20)) ** 2;
   keep('', {
-    training_ppl: mean(training.map((x) => Math.exp(-x))), training_log_ppl: mean(training.map((x) => -x)), rollout_ppl: mean(sampled.map((x) => Math.exp(-x))), rollout_log_ppl: mean(sampled.map((x) => -x)),
-    kl: verl.mean((b, t) => -log[b]![t]!), k3_kl: verl.mean((b, t) => Math.exp(log[b]![t]!) - log[b]![t]! - 1), log_ppl_diff: mean(difference), log_ppl_abs_diff: mean(difference.map(Math.abs)),
-    log_ppl_diff_max: Math.max(...difference), log_ppl_diff_min: Math.min(...difference), ppl_ratio: mean(difference.map(Math.exp)),
-    chi2_token: verl.mean((b, t) => squared(log[b]![t]!)) - 1, chi2_seq: mean(log.map((row, b) => squared(sum(row.filter((_, t) => mask![b]![t]))))) - 1,
+    training_ppl: mean(training.map((x) => Math.exp(-x))),
+    training_log_ppl: mean(training.map((x) => -x)),
+    rollout_ppl: mean(sampled.map((x) => Math.exp(-x))),
+    rollout_log_ppl: mean(sampled.map((x) => -x)),
+    kl: verl.mean((b, t) => -log[b]![t]!),
+    k3_kl: verl.mean((b, t) => Math.exp(log[b]![t]!) - log[b]![t]! - 1),
+    log_ppl_diff: mean(difference),
+    log_ppl_abs_diff: mean(difference.map(Math.abs)),
+    log_ppl_diff_max: Math.max(...difference),
+    log_ppl_diff_min: Math.min(...difference),
+    ppl_ratio: mean(difference.map(Math.exp)),
+    chi2_token: verl.mean((b, t) => squared(log[b]![t]!)) - 1,
+    chi2_seq: mean(log.map((row, b) => squared(sum(row.filter((_, t) => mask![b]![t]))))) - 1,
   });
   return { rollout_is_weights: weighed?.weights ?? null, mask: left, metrics };
 }
 
 function drawVerl(random: Random): Given {
   const level = random.pick([null, 'token', 'sequence']);
-  const rules = random.pick([null, ['token_k1', '1.3'], ['token_k2', '0.05'], ['token_k2', '0.03125'], ['seq_max_k2', '0.03125'], ['token_k3', '0.02'], ['seq_sum_k1', '0.5_2.0'], ['seq_mean_k1', '0.95_1.05'], ['seq_mean_k2', '0.05'], ['seq_mean_k3', '0.02'], ['seq_max_k2', '0.1'], ['seq_max_k3', '0.1'], ['seq_sum_k2', '0.2'], ['seq_sum_k3', '0.2'], ['token_k1,seq_mean_k3', '0.6_1.7,0.05']]);
+  const rules = random.pick([
+    null,
+    ['token_k1', '1.3'],
+    ['token_k2', '0.05'],
+    ['token_k2', '0.03125'],
+    ['seq_max_k2', '0.03125'],
+    ['token_k3', '0.02'],
+    ['seq_sum_k1', '0.5_2.0'],
+    ['seq_mean_k1', '0.95_1.05'],
+    ['seq_mean_k2', '0.05'],
+    ['seq_mean_k3', '0.02'],
+    ['seq_max_k2', '0.1'],
+    ['seq_max_k3', '0.1'],
+    ['seq_sum_k2', '0.2'],
+    ['seq_sum_k3', '0.2'],
+    ['token_k1,seq_mean_k3', '0.6_1.7,0.05'],
+  ]);
   return {
     params: {
       ...(level && { rollout_is: level, rollout_is_threshold: random.pick([2, 1.2, 5]), ...(random.chance(0.4) && { rollout_is_batch_normalize: true }) }),
@@ -299,7 +362,9 @@ function drawVerl(random: Random): Given {
 
 export const references: Reference[] = [
   {
-    library: 'AReaL', function: 'apply_rejection_sampling', name: 'rejection_sampling',
+    library: 'AReaL',
+    function: 'apply_rejection_sampling',
+    name: 'rejection_sampling',
     draw(random) {
       const metric = random.pick(['ratio', 'kl_k1', 'kl_k2', 'kl_k3']);
       const upper = metric === 'ratio' ? 1.2 : random.pick([0.02, 0.03125, 0.15]);
@@ -312,15 +377,22 @@ export const references: Reference[] = [
     answer: areal,
   },
   {
-    library: 'SkyRL', function: 'apply_off_policy_correction', name: 'apply_off_policy_correction',
-    draw: (random) => ({ params: random.chance(0.1) ? { tis_ratio_type: random.pick(['batch', null]) } : drawCorrection(random), inputs: { ...drawPolicies(random), loss_mat: random.numbers(-2, 2) } }),
+    library: 'SkyRL',
+    function: 'apply_off_policy_correction',
+    name: 'apply_off_policy_correction',
+    draw: (random) => ({
+      params: random.chance(0.1) ? { tis_ratio_type: random.pick(['batch', null]) } : drawCorrection(random),
+      inputs: { ...drawPolicies(random), loss_mat: random.numbers(-2, 2) },
+    }),
     answer({ params, inputs }) {
       const { factor, mask, metrics } = correctedBySkyrl(inputs.old_log_probs, inputs.rollout_log_probs, inputs.mask, params);
       return { loss: map2(inputs.loss_mat as Table, (x, b, t) => x * factor[b]![t]!), mask, metrics };
     },
   },
   {
-    library: 'TRL', function: 'GRPOTrainer._generate_and_score_completions (importance-sampling lines)', name: 'vllm_importance_sampling',
+    library: 'TRL',
+    function: 'GRPOTrainer._generate_and_score_completions (importance-sampling lines)',
+    name: 'vllm_importance_sampling',
     draw(random) {
       const inputs = drawPolicies(random, 'old_log_probs', 'sampling_log_probs');
       return {
@@ -331,15 +403,27 @@ export const references: Reference[] = [
     answer: trlWeights,
   },
   {
-    library: 'TRL', function: 'GRPOTrainer.get_off_policy_mask', name: 'off_policy_mask',
-    draw: (random) => ({ params: { off_policy_threshold: random.pick([0, 0.02, 0.25, 0.25, 0.5]) }, inputs: { ...drawPolicies(random, 'log_probs', 'sampling_log_probs'), advantages: random.list(random.batch, () => random.pick([0, random.number(-2, 2)])).map((a) => [a]) } }),
+    library: 'TRL',
+    function: 'GRPOTrainer.get_off_policy_mask',
+    name: 'off_policy_mask',
+    draw: (random) => ({
+      params: { off_policy_threshold: random.pick([0, 0.02, 0.25, 0.25, 0.5]) },
+      inputs: { ...drawPolicies(random, 'log_probs', 'sampling_log_probs'), advantages: random.list(random.batch, () => random.pick([0, random.number(-2, 2)])).map((a) => [a]) },
+    }),
     answer: ({ params, inputs }) => ({ keep: trlKeep(inputs.log_probs, inputs.sampling_log_probs, inputs.advantages.flat(), inputs.mask, params.off_policy_threshold).map((x) => [x]) }),
   },
   {
-    library: 'TRL', function: 'GRPOTrainer.get_gamma_weights', name: 'vespo_gamma_weights',
+    library: 'TRL',
+    function: 'GRPOTrainer.get_gamma_weights',
+    name: 'vespo_gamma_weights',
     draw: (random) => ({
       params: { k_pos: random.pick([2, 1]), lambda_pos: random.pick([3, 0.5]), k_neg: random.pick([3, 1]), lambda_neg: random.pick([2, 0]) },
-      inputs: { log_ratio: random.numbers(-0.5, 0.5), mask: random.mask(), advantages: random.list(random.batch, () => random.pick([0, random.number(-2, 2)])).map((a) => [a]), importance_sampling_ratio: random.pick([null, random.numbers(0.25, 2)]) },
+      inputs: {
+        log_ratio: random.numbers(-0.5, 0.5),
+        mask: random.mask(),
+        advantages: random.list(random.batch, () => random.pick([0, random.number(-2, 2)])).map((a) => [a]),
+        importance_sampling_ratio: random.pick([null, random.numbers(0.25, 2)]),
+      },
     }),
     answer: ({ params, inputs }) => ({ phi: trlGamma(inputs.log_ratio, inputs.advantages.flat(), inputs.mask, inputs.importance_sampling_ratio, params).map((x) => [x]) }),
   },

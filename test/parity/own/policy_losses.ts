@@ -27,7 +27,11 @@ function batchOf({ log_probs: logProbs, old_log_probs: old, rollout_log_probs: r
   const mask: Mask = given ?? l.map((row) => row.map(() => 1));
   const count = sum(mask.flat());
   return {
-    l, old: old ?? logProbs, rollout: rollout ?? null, mask, count,
+    l,
+    old: old ?? logProbs,
+    rollout: rollout ?? null,
+    mask,
+    count,
     a: (advantages as (number | number[])[]).map((x, b) => (Array.isArray(x) ? (x.length === 1 ? l[b]!.map(() => x[0]!) : x) : l[b]!.map(() => x))),
     each: (f) => l.map((row, b) => row.map((x, t) => f(x, b, t))),
     mean: (x, extra = 0) => sum(mask.flatMap((row, b) => row.map((m, t) => (m ? x(b, t) : 0)))) / (extra > 0 ? count + extra : Math.max(1, count)),
@@ -103,7 +107,8 @@ const skyrlCispo: Plain = (batch, { cispo_anchor: anchor = 'old', cispo_eps_clip
     losses: batch.each((l, b, t) => l.mul(-weight[b]![t]! * batch.a[b]![t]!)),
     metrics: {
       clip_ratio: batch.mean((b, t) => Number(ratio[b]![t]! < 1 - low || ratio[b]![t]! > 1 + high)),
-      'cispo/ratio_mean': batch.mean((b, t) => ratio[b]![t]!), 'cispo/ratio_clamped_mean': batch.mean((b, t) => weight[b]![t]!),
+      'cispo/ratio_mean': batch.mean((b, t) => ratio[b]![t]!),
+      'cispo/ratio_clamped_mean': batch.mean((b, t) => weight[b]![t]!),
       ...(ratios.length > 0 && { 'cispo/ratio_max': Math.max(...ratios), 'cispo/ratio_min': Math.min(...ratios) }),
     },
   };
@@ -121,7 +126,10 @@ const skyrlRolloutIs: Plain = (batch, { eps_clip_low: low, eps_clip_high: high }
   if (!batch.rollout) throw new Raised('AssertionError: rollout_logprobs are required for rollout_is');
   const ratio = batch.l.map((row, b) => row.map((l, t) => Math.exp(clamp(l.value - batch.rollout![b]![t]!, -20, 20))));
   const weight = ratio.map((row) => row.map((r) => (r > 1 - low && r < 1 + high ? r : 0)));
-  return { losses: batch.each((l, b, t) => l.mul(-weight[b]![t]! * batch.a[b]![t]!)), metrics: { clip_ratio: batch.mean((b, t) => Number(weight[b]![t] === 0)), importance_ratio: batch.mean((b, t) => ratio[b]![t]!) } };
+  return {
+    losses: batch.each((l, b, t) => l.mul(-weight[b]![t]! * batch.a[b]![t]!)),
+    metrics: { clip_ratio: batch.mean((b, t) => Number(weight[b]![t] === 0)), importance_ratio: batch.mean((b, t) => ratio[b]![t]!) },
+  };
 };
 
 const skyrlDppo: Plain = (batch, { dppo_type: type, delta_low: low, delta_high: high }) => {
@@ -133,7 +141,7 @@ const skyrlDppo: Plain = (batch, { dppo_type: type, delta_low: low, delta_high: 
       const distance = type === 'binary_tv' ? Math.abs(p - q) : q * (logQ - logP) + (1 - q) * Math.log((1 - q) / (1 - p));
       const ratio = Math.exp(clamp(logP - logQ, -20, 20));
       return (a > 0 && ratio > 1 && distance > high) || (a < 0 && ratio < 1 && distance > low);
-    }),
+    })
   );
   return {
     losses: batch.each((l, b, t) => (out[b]![t] ? new Scalar(0) : bounded(l.sub(from[b]![t]!)).exp().mul(-batch.a[b]![t]!))),
@@ -176,7 +184,10 @@ const sampled = (params: (random: Random) => Given['params'], always = false) =>
   const corrects = random.chance(0.4);
   return {
     params: { ...params(random), ...(corrects && { off_policy_correction: drawCorrection(random) }) },
-    inputs: { ...inputs, ...((corrects || always) && { rollout_log_probs: (always ? inputs.log_probs : inputs.old_log_probs).map((row: number[]) => row.map((x) => Math.min(-1 / 256, x + random.number(-0.4, 0.4)))) }) },
+    inputs: {
+      ...inputs,
+      ...((corrects || always) && { rollout_log_probs: (always ? inputs.log_probs : inputs.old_log_probs).map((row: number[]) => row.map((x) => Math.min(-1 / 256, x + random.number(-0.4, 0.4)))) }),
+    },
   };
 };
 
@@ -186,7 +197,10 @@ const skyrl = (called: string, name: string, draw: Reference['draw'], plain: Pla
 const uncertain = (draw: Reference['draw']): Reference['draw'] => (random) => {
   const { params, inputs } = draw(random);
   const below = (x: Table) => x.map((row) => row.map((l) => Math.min(-1 / 64, l)));
-  return { params, inputs: { ...inputs, log_probs: below(inputs.log_probs), old_log_probs: below(inputs.old_log_probs), ...(inputs.rollout_log_probs && { rollout_log_probs: below(inputs.rollout_log_probs) }) } };
+  return {
+    params,
+    inputs: { ...inputs, log_probs: below(inputs.log_probs), old_log_probs: below(inputs.old_log_probs), ...(inputs.rollout_log_probs && { rollout_log_probs: below(inputs.rollout_log_probs) }) },
+  };
 };
 
 /** Advantages without ties, so that the choice of tokens has one answer; two tokens have the same covariance, and are taken together. */
@@ -202,20 +216,34 @@ const distinct = (draw: Reference['draw']): Reference['draw'] => (random) => {
 const skyrlLosses: Reference[] = [
   ...['regular', 'dual_clip'].map((type) => skyrl('ppo_policy_loss', type, sampled((random) => ({ ...skyrlClip(random), clip_ratio_c: random.pick([3, 1.5]), policy_loss_type: type })), skyrlPpo)),
   skyrl('gspo_policy_loss', 'gspo', sampled((random) => ({ eps_clip_low: random.pick([0.2, 0.0003]), eps_clip_high: random.pick([0.2, 0.0004]) })), skyrlGspo),
-  skyrl('compute_policy_loss_cispo', 'cispo', sampled((random) => ({ cispo_anchor: random.pick(['old', 'rollout']), cispo_eps_clip_low: random.pick([1, 0.2]), cispo_eps_clip_high: random.pick([4, 0.2]) }), true), skyrlCispo),
+  skyrl(
+    'compute_policy_loss_cispo',
+    'cispo',
+    sampled((random) => ({ cispo_anchor: random.pick(['old', 'rollout']), cispo_eps_clip_low: random.pick([1, 0.2]), cispo_eps_clip_high: random.pick([4, 0.2]) }), true),
+    skyrlCispo,
+  ),
   skyrl('sapo_policy_loss', 'sapo', sampled((random) => ({ tau_pos: random.pick([1, 0.5]), tau_neg: random.pick([1.05, 2]) })), skyrlSapo),
   skyrl('rollout_is_policy_loss', 'rollout_is', sampled((random) => ({ eps_clip_low: random.pick([0.2, 0.5]), eps_clip_high: random.pick([0.2, 4]) }), true), skyrlRolloutIs),
-  ...['binary_tv', 'binary_kl'].map((type) => skyrl('dppo_policy_loss', `dppo_${type}`, uncertain(sampled((random) => ({ dppo_type: type, delta_low: random.pick([0.2, 0.05]), delta_high: random.pick([0.2, 0.05]) }), true)), skyrlDppo)),
+  ...['binary_tv', 'binary_kl'].map((type) =>
+    skyrl('dppo_policy_loss', `dppo_${type}`, uncertain(sampled((random) => ({ dppo_type: type, delta_low: random.pick([0.2, 0.05]), delta_high: random.pick([0.2, 0.05]) }), true)), skyrlDppo)
+  ),
   skyrl('cross_entropy_loss', 'cross_entropy', drawn(() => ({})), (batch) => ({ losses: batch.each((l) => l.neg()), metrics: { clip_ratio: 0 } })),
   skyrl('importance_sampling_loss', 'importance_sampling', drawn(() => ({})), (batch) => ({
-    losses: plainRatio(batch).map((row, b) => row.map((ratio, t) => ratio.mul(-batch.a[b]![t]!))), metrics: { clip_ratio: 0, importance_ratio: batch.mean((b, t) => Math.exp(batch.l[b]![t]!.value - batch.old[b]![t]!)) },
+    losses: plainRatio(batch).map((row, b) => row.map((ratio, t) => ratio.mul(-batch.a[b]![t]!))),
+    metrics: { clip_ratio: 0, importance_ratio: batch.mean((b, t) => Math.exp(batch.l[b]![t]!.value - batch.old[b]![t]!)) },
   })),
-  skyrl('compute_policy_loss_clip_cov', 'clip_cov', distinct(drawn((random) => ({ ...skyrlClip(random), clip_cov_ratio: 1, clip_cov_lb: random.pick([0.2, 50]), clip_cov_ub: 100 }))), (batch, params) => {
-    const { losses, share } = clipCov(batch, params.eps_clip_low, params.eps_clip_high, params.clip_cov_lb, params.clip_cov_ub);
-    return { losses, metrics: { clip_ratio: share } };
-  }),
+  skyrl(
+    'compute_policy_loss_clip_cov',
+    'clip_cov',
+    distinct(drawn((random) => ({ ...skyrlClip(random), clip_cov_ratio: 1, clip_cov_lb: random.pick([0.2, 50]), clip_cov_ub: 100 }))),
+    (batch, params) => {
+      const { losses, share } = clipCov(batch, params.eps_clip_low, params.eps_clip_high, params.clip_cov_lb, params.clip_cov_ub);
+      return { losses, metrics: { clip_ratio: share } };
+    },
+  ),
   skyrl('compute_policy_loss_kl_cov', 'kl_cov', distinct(drawn((random) => ({ kl_cov_frac: random.pick([0.0002, 0.2, 1]), ppo_kl_coef: random.pick([1, 0.5]) }))), (batch, params) => ({
-    losses: klCov(batch, params.kl_cov_frac, params.ppo_kl_coef), metrics: { clip_ratio: 0 },
+    losses: klCov(batch, params.kl_cov_frac, params.ppo_kl_coef),
+    metrics: { clip_ratio: 0 },
   })),
 ];
 
@@ -245,7 +273,11 @@ export const verlModes = ['token-mean', 'seq-mean-token-sum', 'seq-mean-token-me
 
 const verlMeans = (random: Random, modes: string[] | null = verlModes): Given['params'] => {
   const many = random.chance(0.3);
-  return { ...(modes && { loss_agg_mode: random.pick(modes) }), ...(many && { dp_size: 2, batch_num_tokens: 20 + random.below(20), global_batch_size: 6 + random.below(6) }), loss_scale_factor: random.pick([null, 20]) };
+  return {
+    ...(modes && { loss_agg_mode: random.pick(modes) }),
+    ...(many && { dp_size: 2, batch_num_tokens: 20 + random.below(20), global_batch_size: 6 + random.below(6) }),
+    loss_scale_factor: random.pick([null, 20]),
+  };
 };
 
 /** Weights of the sampler's mismatch, and a first row that holds something to take means over. */
@@ -324,20 +356,41 @@ function verlGeoMean({ params, inputs }: Given) {
 }
 
 const verl = (called: string, name: string, params: (random: Random) => Given['params'], answer: Reference['answer'], wrap = (draw: Reference['draw']) => draw): Reference => ({
-  library: 'verl', function: called, name, draw: wrap(verlDrawn(params)), answer,
+  library: 'verl',
+  function: called,
+  name,
+  draw: wrap(verlDrawn(params)),
+  answer,
 });
 const verlClip = (random: Random) => ({ clip_ratio: random.pick([0.2, 0.15]), clip_ratio_low: random.pick([null, 0.2, 0]), clip_ratio_high: random.pick([null, 0.28, 0]) });
 const rowMode = 'seq-mean-token-mean';
 
 const verlLosses: Reference[] = [
   verl('compute_policy_loss_vanilla', 'vanilla', (random) => ({ ...verlClip(random), clip_ratio_c: random.pick([3, 1.5]), ...verlMeans(random) }), verlLoss(verlVanilla)),
-  verl('compute_policy_loss_gspo', 'gspo', (random) => ({ clip_ratio: 0.2, clip_ratio_low: random.pick([0.0003, 0.2]), clip_ratio_high: random.pick([0.0004, 0.28]), ...verlMeans(random, null) }), verlLoss(verlGspo, rowMode)),
+  verl(
+    'compute_policy_loss_gspo',
+    'gspo',
+    (random) => ({ clip_ratio: 0.2, clip_ratio_low: random.pick([0.0003, 0.2]), clip_ratio_high: random.pick([0.0004, 0.28]), ...verlMeans(random, null) }),
+    verlLoss(verlGspo, rowMode),
+  ),
   verl('compute_policy_loss_sapo', 'sapo', (random) => ({ tau_pos: random.pick([1, 2]), tau_neg: random.pick([1.05, 0.5]), ...verlMeans(random, null) }), verlLoss(verlSapo, rowMode)),
-  verl('compute_policy_loss_cispo', 'cispo', (random) => ({ clip_ratio: 0.2, clip_ratio_low: random.pick([0.2, 10]), clip_ratio_high: random.pick([0.2, 0.28]), ...verlMeans(random) }), verlLoss(verlCispo)),
-  verl('compute_policy_loss_geo_mean', 'geo_mean', (random) => ({ clip_ratio: 0.2, clip_ratio_low: random.pick([null, 0.4]), clip_ratio_high: random.pick([null, 0.4]), ...verlMeans(random, null) }), verlGeoMean),
+  verl(
+    'compute_policy_loss_cispo',
+    'cispo',
+    (random) => ({ clip_ratio: 0.2, clip_ratio_low: random.pick([0.2, 10]), clip_ratio_high: random.pick([0.2, 0.28]), ...verlMeans(random) }),
+    verlLoss(verlCispo),
+  ),
+  verl(
+    'compute_policy_loss_geo_mean',
+    'geo_mean',
+    (random) => ({ clip_ratio: 0.2, clip_ratio_low: random.pick([null, 0.4]), clip_ratio_high: random.pick([null, 0.4]), ...verlMeans(random, null) }),
+    verlGeoMean,
+  ),
   verl('compute_policy_loss_gpg', 'gpg', (random) => verlMeans(random), verlLoss((batch) => ({ losses: batch.each((l, b, t) => l.mul(-batch.a[b]![t]!)), metrics: {} }))),
   {
-    library: 'verl', function: 'compute_policy_loss_reinforce', name: 'reinforce',
+    library: 'verl',
+    function: 'compute_policy_loss_reinforce',
+    name: 'reinforce',
     draw(random) {
       const { params, inputs } = verlDrawn((each) => verlMeans(each))(random);
       const { old_log_probs: rollout, ...rest } = inputs;
@@ -345,13 +398,26 @@ const verlLosses: Reference[] = [
     },
     answer: verlLoss((batch) => ({ losses: batch.each((l, b, t) => l.mul(-batch.a[b]![t]!)), metrics: {} })),
   },
-  verl('compute_policy_loss_kl_cov', 'kl_cov', (random) => ({ kl_cov_ratio: random.pick([0.0002, 0.2, 1]), ppo_kl_coef: random.pick([1, 0.5]), ...verlMeans(random) }), verlLoss((batch, params) => ({
-    losses: klCov(batch, params.kl_cov_ratio, params.ppo_kl_coef), metrics: { ppo_kl: verlMean(batch, (b, t) => Math.abs(batch.l[b]![t]!.value - batch.old[b]![t]!)) },
-  })), distinct),
-  verl('compute_policy_loss_clip_cov', 'clip_cov', (random) => ({ ...verlClip(random), clip_cov_ratio: 1, clip_cov_lb: random.pick([0.2, 50]), clip_cov_ub: 100, ...verlMeans(random) }), verlLoss((batch, params, { low, high }) => {
-    const { losses } = clipCov(batch, low, high, params.clip_cov_lb, params.clip_cov_ub);
-    return { losses, metrics: { ppo_kl: verlKl(batch) } };
-  }), distinct),
+  verl(
+    'compute_policy_loss_kl_cov',
+    'kl_cov',
+    (random) => ({ kl_cov_ratio: random.pick([0.0002, 0.2, 1]), ppo_kl_coef: random.pick([1, 0.5]), ...verlMeans(random) }),
+    verlLoss((batch, params) => ({
+      losses: klCov(batch, params.kl_cov_ratio, params.ppo_kl_coef),
+      metrics: { ppo_kl: verlMean(batch, (b, t) => Math.abs(batch.l[b]![t]!.value - batch.old[b]![t]!)) },
+    })),
+    distinct,
+  ),
+  verl(
+    'compute_policy_loss_clip_cov',
+    'clip_cov',
+    (random) => ({ ...verlClip(random), clip_cov_ratio: 1, clip_cov_lb: random.pick([0.2, 50]), clip_cov_ub: 100, ...verlMeans(random) }),
+    verlLoss((batch, params, { low, high }) => {
+      const { losses } = clipCov(batch, low, high, params.clip_cov_lb, params.clip_cov_ub);
+      return { losses, metrics: { ppo_kl: verlKl(batch) } };
+    }),
+    distinct,
+  ),
 ];
 
 // ---- OpenRLHF
@@ -370,11 +436,13 @@ function openrlhf({ params, inputs }: Given) {
   const { clip_eps_low: low, clip_eps_high: high, dual_clip: dual, policy_loss_type: type, enable_vllm_is_correction: corrects } = params;
   const d = (b: number, t: number) => batch.old[b]![t]! - batch.l[b]![t]!.value;
   const from = type === 'gspo' && corrects ? batch.rollout! : batch.old;
-  const ratio = type === 'gspo' ? batch.l.map((row, b) => {
-    const at = row.flatMap((_, t) => (batch.mask[b]![t] ? [t] : []));
-    const log = total(at.map((t) => row[t]!.sub(from[b]![t]!))).div(Math.max(1, at.length));
-    return row.map(() => log.exp());
-  }) : batch.each((l, b, t) => bounded(l.sub(batch.old[b]![t]!)).exp());
+  const ratio = type === 'gspo'
+    ? batch.l.map((row, b) => {
+      const at = row.flatMap((_, t) => (batch.mask[b]![t] ? [t] : []));
+      const log = total(at.map((t) => row[t]!.sub(from[b]![t]!))).div(Math.max(1, at.length));
+      return row.map(() => log.exp());
+    })
+    : batch.each((l, b, t) => bounded(l.sub(batch.old[b]![t]!)).exp());
   const found = ratio.map((row, b) => row.map((r, t) => surrogate(r, batch.a[b]![t]!, low, high, dual)));
   let losses = found.map((row) => row.map(({ loss }) => loss));
   const metrics: Record<string, number> = { clip_ratio: batch.mean((b, t) => Number(found[b]![t]!.clipped)), ppo_kl: batch.mean(d) };
@@ -396,15 +464,23 @@ function openrlhf({ params, inputs }: Given) {
 
 const openrlhfNames = ['ppo', 'gspo', 'tis', 'icepop', 'seq_mask_tis'];
 const openrlhfLosses: Reference[] = openrlhfNames.map((name) => ({
-  library: 'OpenRLHF', function: 'PolicyLoss.forward', name,
+  library: 'OpenRLHF',
+  function: 'PolicyLoss.forward',
+  name,
   draw(random) {
     const corrects = !['ppo', 'gspo'].includes(name);
     const inputs = drawTokens(random);
     const rollout = (inputs.old_log_probs as Table).map((row) => row.map((x) => Math.min(0, x + random.number(-0.5, 0.5))));
     return {
       params: {
-        policy_loss_type: name === 'gspo' ? 'gspo' : 'ppo', clip_eps_low: random.pick([0.2, 0]), clip_eps_high: random.pick([0.2, 0.28]), dual_clip: name === 'ppo' ? random.pick([null, 1.25, 3]) : null,
-        token_level_loss: random.chance(0.6), enable_vllm_is_correction: corrects, vllm_is_truncated_threshold: corrects ? [0.5, 1.2] : null, vllm_is_correction_type: corrects ? name.replaceAll('_', '-') : 'tis',
+        policy_loss_type: name === 'gspo' ? 'gspo' : 'ppo',
+        clip_eps_low: random.pick([0.2, 0]),
+        clip_eps_high: random.pick([0.2, 0.28]),
+        dual_clip: name === 'ppo' ? random.pick([null, 1.25, 3]) : null,
+        token_level_loss: random.chance(0.6),
+        enable_vllm_is_correction: corrects,
+        vllm_is_truncated_threshold: corrects ? [0.5, 1.2] : null,
+        vllm_is_correction_type: corrects ? name.replaceAll('_', '-') : 'tis',
       },
       inputs: { ...inputs, ...(corrects && { rollout_log_probs: rollout }), mask: inputs.mask.map((row: number[], b: number) => (b === 0 ? [1, ...row.slice(1)] : row)) },
     };

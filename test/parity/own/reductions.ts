@@ -11,7 +11,12 @@ function drawStatistics(random: Random): Given {
   const op = random.pick(['masked_mean', 'masked_var', 'masked_whiten']);
   const offset = random.chance(0.2) ? 1e4 : 0;
   return {
-    params: { op, ...(op === 'masked_mean' && { dim: random.pick([null, -1]) }), ...(op === 'masked_var' && { unbiased: random.chance(0.7) }), ...(op === 'masked_whiten' && { shift_mean: random.chance(0.6) }) },
+    params: {
+      op,
+      ...(op === 'masked_mean' && { dim: random.pick([null, -1]) }),
+      ...(op === 'masked_var' && { unbiased: random.chance(0.7) }),
+      ...(op === 'masked_whiten' && { shift_mean: random.chance(0.6) }),
+    },
     inputs: { values: random.table(() => offset + random.number(-2, 2)), mask: random.mask().map((row, b) => (b === 0 && op !== 'masked_whiten' ? [1, ...row.slice(1)] : row)) },
   };
 }
@@ -36,7 +41,7 @@ const skyrlModes = ['token_mean', 'token_mean_legacy', 'sequence_mean', 'seq_mea
 function drawReduction(random: Random): Given {
   const mode = random.pick(skyrlModes);
   const boundaries: [number, number][] = [];
-  for (let from = 0; from < random.batch; ) {
+  for (let from = 0; from < random.batch;) {
     const to = Math.min(random.batch, from + 1 + random.below(3));
     boundaries.push([from, to]);
     from = to;
@@ -79,16 +84,25 @@ function skyrlReduction({ params, inputs }: Given) {
 }
 
 const drawLosses = (params: (random: Random) => Given['params']) => (random: Random): Given => ({
-  params: params(random), inputs: { loss_mat: random.numbers(-2, 2), mask: random.mask().map((row, b) => (b === 0 ? [1, ...row.slice(1)] : row)) },
+  params: params(random),
+  inputs: { loss_mat: random.numbers(-2, 2), mask: random.mask().map((row, b) => (b === 0 ? [1, ...row.slice(1)] : row)) },
 });
 
 const many = (random: Random) => (random.chance(0.4) ? { dp_size: random.pick([2, 4]), batch_num_tokens: 10 + random.below(30), global_batch_size: random.pick([8, 10]) } : {});
 
 export const references: Reference[] = [
-  ...([['SkyRL', 0], ['verl', 1e-8]] as const).map(([library, extra]) => ({ library, function: 'masked_mean / masked_var / masked_whiten', name: 'masked_stats', draw: drawStatistics, answer: statistics(extra) })),
+  ...([['SkyRL', 0], ['verl', 1e-8]] as const).map(([library, extra]) => ({
+    library,
+    function: 'masked_mean / masked_var / masked_whiten',
+    name: 'masked_stats',
+    draw: drawStatistics,
+    answer: statistics(extra),
+  })),
   { library: 'SkyRL', function: 'apply_loss_reduction_to_advantages_minibatch', name: 'apply_loss_reduction', draw: drawReduction, answer: skyrlReduction },
   {
-    library: 'verl', function: 'agg_loss', name: 'agg_loss',
+    library: 'verl',
+    function: 'agg_loss',
+    name: 'agg_loss',
     draw: drawLosses((random) => ({ loss_agg_mode: random.pick([...verlModes, ...verlModes, 'mean']), ...many(random), loss_scale_factor: random.pick([null, 12]) })),
     answer({ params, inputs }) {
       const losses = scalars(inputs.loss_mat);
@@ -97,7 +111,10 @@ export const references: Reference[] = [
     },
   },
   {
-    library: 'OpenRLHF', function: 'aggregate_loss', name: 'aggregate_loss', draw: drawLosses((random) => ({ token_level_loss: random.chance(0.5), ...many(random) })),
+    library: 'OpenRLHF',
+    function: 'aggregate_loss',
+    name: 'aggregate_loss',
+    draw: drawLosses((random) => ({ token_level_loss: random.chance(0.5), ...many(random) })),
     answer: ({ params, inputs }) => ({ loss: openrlhfAggregated(scalars(inputs.loss_mat), inputs.mask, params, params.token_level_loss).value }),
   },
 ];

@@ -12,5 +12,14 @@ import { references as trlLosses } from './trl_losses';
 import { references as valueLosses } from './value_losses';
 
 export const references: readonly Reference[] = [
-  ...groups, ...timeEstimators, ...classical, ...kl, ...policyLosses, ...trlLosses, ...valueLosses, ...offPolicy, ...reductions, ...shaping,
+  ...groups,
+  ...timeEstimators,
+  ...classical,
+  ...kl,
+  ...policyLosses,
+  ...trlLosses,
+  ...valueLosses,
+  ...offPolicy,
+  ...reductions,
+  ...shaping,
 ];

@@ -75,7 +75,7 @@ export function slopes(of: Scalar, table: readonly (readonly Scalar[])[]): numbe
   for (const each of order.reverse()) {
     const slope = found.get(each) ?? 0;
     // 0 times a slope that is infinite is nothing.
-    if (slope !== 0) for (const [part, inner] of each.parts) found.set(part, (found.get(part) ?? 0) + slope * inner);
+    if (slope !== 0) { for (const [part, inner] of each.parts) found.set(part, (found.get(part) ?? 0) + slope * inner); }
   }
   return table.map((row) => row.map((each) => found.get(each) ?? 0));
 }

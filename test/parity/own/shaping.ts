@@ -100,7 +100,7 @@ function dynamicReplace({ params, inputs }: Given) {
   const good = groups.filter((rows) => params.n_samples_per_prompt === 1 || differs(rows, inputs.rewards));
   const rows = inputs.group_ids.map((_: string, row: number) => row) as number[];
   const keeps = good.length <= groups.length * params.min_replace_ratio;
-  if (!keeps) for (const bad of groups) if (!good.includes(bad)) bad.forEach((row, i) => (rows[row] = good[0]![i]!));
+  if (!keeps) { for (const bad of groups) if (!good.includes(bad)) bad.forEach((row, i) => (rows[row] = good[0]![i]!)); }
   const pick = (list: unknown[]) => rows.map((row) => list[row]);
   return { keep_sampling: keeps, group_ids: pick(inputs.group_ids), rewards: pick(inputs.rewards), sample_ids: pick(inputs.sample_ids) };
 }
@@ -116,7 +116,23 @@ function drawReplace(random: Random): Given {
   };
 }
 
-const answers = ['#### 42', 'So it is 7.\n#### 1,234', '####42', '#### -3.5', '#### 72.', 'nothing', 'It costs $18.50 in all.', '#### $5', 'a 3 b 4. c', '#### 5 and #### 6', '', '.', '-', '1,000 apples.', '#### .'];
+const answers = [
+  '#### 42',
+  'So it is 7.\n#### 1,234',
+  '####42',
+  '#### -3.5',
+  '#### 72.',
+  'nothing',
+  'It costs $18.50 in all.',
+  '#### $5',
+  'a 3 b 4. c',
+  '#### 5 and #### 6',
+  '',
+  '.',
+  '-',
+  '1,000 apples.',
+  '#### .',
+];
 
 /** The first marked number without commas; or the last number that is more than a full stop. */
 function gsm8k({ params, inputs }: Given) {
@@ -152,7 +168,10 @@ export const references: Reference[] = [
     'OpenRLHF',
     'compute_reward',
     'compute_reward',
-    (random) => ({ params: { kl_coef: random.pick([-0.5, 0, 0.01, 0.1]), reward_clip_range: random.pick([null, [-1, 1]]) }, inputs: { rewards: random.scores(), kl: random.numbers(-1, 1), mask: random.mask() } }),
+    (random) => ({
+      params: { kl_coef: random.pick([-0.5, 0, 0.01, 0.1]), reward_clip_range: random.pick([null, [-1, 1]]) },
+      inputs: { rewards: random.scores(), kl: random.numbers(-1, 1), mask: random.mask() },
+    }),
     ({ params, inputs }) => {
       const range = params.reward_clip_range;
       const placed = atTheEnd(inputs.rewards.map((r: number) => (range ? clamp(r, range[0], range[1]) : r)), inputs.mask);
@@ -176,7 +195,10 @@ export const references: Reference[] = [
     'soft_overlong_punishment',
     (random) => {
       const most = random.pick([10, 20, 100]);
-      return { params: { max_completion_len: most, soft_punish_cache: random.pick([0, 5, 10]) }, inputs: { completion_lengths: random.list(random.batch, () => random.pick([0, most - 1, most, most + 1, random.below(2 * most)])) } };
+      return {
+        params: { max_completion_len: most, soft_punish_cache: random.pick([0, 5, 10]) },
+        inputs: { completion_lengths: random.list(random.batch, () => random.pick([0, most - 1, most, most + 1, random.below(2 * most)])) },
+      };
     },
     ({ params: { max_completion_len: most, soft_punish_cache: cache }, inputs }) => ({
       rewards: inputs.completion_lengths.map((length: number) => (length <= most - cache ? 0 : length <= most ? (most - cache - length) / cache : -1)),
@@ -186,7 +208,10 @@ export const references: Reference[] = [
     'SkyRL',
     'apply_overlong_filtering',
     'overlong_filtering',
-    (random) => ({ params: {}, inputs: { loss_masks: random.mask(), stop_reasons: Array.from({ length: random.batch + (random.chance(0.1) ? 1 : 0) }, () => random.pick(['stop', 'length', 'abort'])) } }),
+    (random) => ({
+      params: {},
+      inputs: { loss_masks: random.mask(), stop_reasons: Array.from({ length: random.batch + (random.chance(0.1) ? 1 : 0) }, () => random.pick(['stop', 'length', 'abort'])) },
+    }),
     ({ inputs }) => {
       if (inputs.loss_masks.length !== inputs.stop_reasons.length) throw new Raised('AssertionError: loss_masks and stop_reasons must have the same length');
       return { loss_masks: map2(inputs.loss_masks as Table, (m, b) => (inputs.stop_reasons[b] === 'stop' ? m : 0)) };
@@ -205,7 +230,10 @@ export const references: Reference[] = [
     'dynamic_sampling_filter',
     (random) => {
       const [size, samples] = [1 + random.below(4), 1 + random.below(4)];
-      return { params: { type: 'filter', train_batch_size: size, n_samples_per_prompt: samples }, inputs: { batches: [0, 1, 2].map((first) => drawBatch(random, 1 + random.below(4), samples, first)) } };
+      return {
+        params: { type: 'filter', train_batch_size: size, n_samples_per_prompt: samples },
+        inputs: { batches: [0, 1, 2].map((first) => drawBatch(random, 1 + random.below(4), samples, first)) },
+      };
     },
     dynamicFilter,
   ),
@@ -214,7 +242,10 @@ export const references: Reference[] = [
     'SkyRL',
     'skyrl_gym.envs.gsm8k.utils.compute_score',
     'gsm8k',
-    (random) => ({ params: { method: random.pick(['strict', 'flexible']), format_score: random.pick([0, 0.1]), score: 1 }, inputs: { solution: random.pick(answers), ground_truth: random.pick(['42', '1234', '-3.5', '72', '5', '4.', '18.50', '1,000']) } }),
+    (random) => ({
+      params: { method: random.pick(['strict', 'flexible']), format_score: random.pick([0, 0.1]), score: 1 },
+      inputs: { solution: random.pick(answers), ground_truth: random.pick(['42', '1234', '-3.5', '72', '5', '4.', '18.50', '1,000']) },
+    }),
     gsm8k,
   ),
 ];

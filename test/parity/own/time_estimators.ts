@@ -99,11 +99,19 @@ function drawOpenrlhf(estimator: string) {
     const timed = !['rloo', 'group_norm', 'dr_grpo'].includes(estimator);
     return {
       params: {
-        estimator, n_samples_per_prompt: samples, gamma: timed ? random.discount() : 1, lambd: random.discount(), no_std_norm: random.chance(0.3), kl_coef: random.pick([0, 0.01, 0.1, -0.5]),
+        estimator,
+        n_samples_per_prompt: samples,
+        gamma: timed ? random.discount() : 1,
+        lambd: random.discount(),
+        no_std_norm: random.chance(0.3),
+        kl_coef: random.pick([0, 0.01, 0.1, -0.5]),
         reward_clip_range: random.pick([null, [-10, 10], [-0.5, 0.5]]),
       },
       inputs: {
-        rewards: random.scores(rows), mask: random.mask(rows), kl: random.table(() => random.number(-0.5, 0.5), rows), group_ids: Array.from({ length: rows }, (_, b) => `p${Math.floor(b / samples)}`),
+        rewards: random.scores(rows),
+        mask: random.mask(rows),
+        kl: random.table(() => random.number(-0.5, 0.5), rows),
+        group_ids: Array.from({ length: rows }, (_, b) => `p${Math.floor(b / samples)}`),
         ...(estimator === 'gae' && { values: random.table(() => random.number(-2, 2), rows) }),
       },
     };
@@ -124,13 +132,12 @@ function openrlhfShaped({ params, inputs }: Given) {
   const clipped = compared.map((x) => (range ? clamp(x, range[0], range[1]) : x));
   const placed = atTheEnd(clipped, inputs.mask);
   const rewards = map2(inputs.kl as Table, (kl, b, t) => placed[b]![t]! - Math.max(0, coefficient) * kl);
-  const { advantages, returns } =
-    estimator === 'gae'
-      ? openrlhfGae(rewards, inputs.values, inputs.mask, gamma, lambda)
-      : (() => {
-          const g = discounted(rewards, inputs.mask, gamma);
-          return { advantages: g, returns: g };
-        })();
+  const { advantages, returns } = estimator === 'gae'
+    ? openrlhfGae(rewards, inputs.values, inputs.mask, gamma, lambda)
+    : (() => {
+      const g = discounted(rewards, inputs.mask, gamma);
+      return { advantages: g, returns: g };
+    })();
   const whitens = ['gae', 'reinforce', 'reinforce_baseline'].includes(estimator);
   return {
     advantages: whitens ? whitenFloored(advantages, inputs.mask, { byStd: !params.no_std_norm }) : advantages,
@@ -146,17 +153,22 @@ const nemoDivergence = (random: Random): Given['inputs'] => {
   return { log_probs: logProbs, ref_log_probs: random.near(logProbs) };
 };
 
-const nemoKl = (inputs: Given['inputs'], type: string): Table =>
-  map2(inputs.log_probs as Table, (l, b, t) => divergence(type, l, inputs.ref_log_probs[b][t], { input: 20, output: 10 }).kl);
+const nemoKl = (inputs: Given['inputs'], type: string): Table => map2(inputs.log_probs as Table, (l, b, t) => divergence(type, l, inputs.ref_log_probs[b][t], { input: 20, output: 10 }).kl);
 
 function drawNemoGae(decoupled: boolean) {
   return (random: Random): Given => {
     const usesKl = !decoupled && random.chance(0.4);
     return {
       params: {
-        gamma: random.discount(), lambd: random.discount(), normalize_advantages: random.chance(0.4),
-        lambd_value: decoupled ? random.pick([null, 0.9, 1]) : null, lambd_policy: decoupled ? random.pick([null, 0.5, 0.9, 0.99]) : null,
-        length_adaptive_alpha: decoupled ? random.pick([0, 0.05, 0.5, 2]) : 0, use_kl_in_reward: usesKl, kl_coef: usesKl ? 0.05 : 0, kl_type: random.pick(['k1', 'k2', 'k3']),
+        gamma: random.discount(),
+        lambd: random.discount(),
+        normalize_advantages: random.chance(0.4),
+        lambd_value: decoupled ? random.pick([null, 0.9, 1]) : null,
+        lambd_policy: decoupled ? random.pick([null, 0.5, 0.9, 0.99]) : null,
+        length_adaptive_alpha: decoupled ? random.pick([0, 0.05, 0.5, 2]) : 0,
+        use_kl_in_reward: usesKl,
+        kl_coef: usesKl ? 0.05 : 0,
+        kl_type: random.pick(['k1', 'k2', 'k3']),
       },
       inputs: { rewards: random.scores(), mask: random.mask(), values: random.numbers(-2, 2), ...(usesKl && nemoDivergence(random)) },
     };
@@ -196,8 +208,12 @@ const rolled = (x: Table): Table => x.map((row) => [...row.slice(1), row[0]!]);
 
 function drawNorm(random: Random, size: number): Given['params'] {
   return {
-    mean_level: random.pick(['batch', 'group', null]), mean_leave1out: random.chance(0.3), std_level: random.pick(['batch', 'group', null]), std_unbiased: random.chance(0.5),
-    group_size: size, eps: random.pick([1e-5, 1e-3]),
+    mean_level: random.pick(['batch', 'group', null]),
+    mean_leave1out: random.chance(0.3),
+    std_level: random.pick(['batch', 'group', null]),
+    std_unbiased: random.chance(0.5),
+    group_size: size,
+    eps: random.pick([1e-5, 1e-3]),
   };
 }
 
@@ -244,12 +260,23 @@ function drawAreal(random: Random): Given {
   loss[0]![lengths[0]! - 1] = 1;
   return {
     params: {
-      gamma: random.discount(), lambd: random.discount(), reward_bias: random.pick([0, -0.5, 0.25]), reward_scaling: random.pick([1, 2]), reward_clip: random.pick([1, 20]), kl_coef: random.pick([0, 0.1]),
-      kl_estimator: random.pick(['k1', 'k2', 'k3']), mask_no_eos_with_zero: random.chance(0.5),
+      gamma: random.discount(),
+      lambd: random.discount(),
+      reward_bias: random.pick([0, -0.5, 0.25]),
+      reward_scaling: random.pick([1, 2]),
+      reward_clip: random.pick([1, 20]),
+      kl_coef: random.pick([0, 0.1]),
+      kl_estimator: random.pick(['k1', 'k2', 'k3']),
+      mask_no_eos_with_zero: random.chance(0.5),
       adv_norm: random.chance(0.4) ? { mean_level: 'batch', mean_leave1out: false, std_level: 'batch', std_unbiased: true, group_size: 1, eps: 1e-5 } : null,
     },
     inputs: {
-      rewards: random.scores(), values: random.table(() => random.number(-2, 2), random.batch, time), log_probs: logProbs, ref_log_probs: random.near(logProbs), loss_mask: loss, attention_mask: attention,
+      rewards: random.scores(),
+      values: random.table(() => random.number(-2, 2), random.batch, time),
+      log_probs: logProbs,
+      ref_log_probs: random.near(logProbs),
+      loss_mask: loss,
+      attention_mask: attention,
     },
   };
 }
@@ -284,7 +311,9 @@ function areal({ params, inputs }: Given) {
   return {
     advantages: params.adv_norm ? arealNormalised(advantages, lossMask, { ...params.adv_norm }) : advantages,
     returns: add(advantages, values),
-    kl_rewards: klRewards, total_rewards: rewards, shifted_loss_mask: lossMask,
+    kl_rewards: klRewards,
+    total_rewards: rewards,
+    shifted_loss_mask: lossMask,
   };
 }
 
@@ -297,7 +326,9 @@ export const references: Reference[] = [
   { library: 'verl', function: 'compute_gae_advantage_return', name: 'gae', draw: drawGae, answer: verlGae },
   { library: 'verl', function: 'compute_reinforce_plus_plus_outcome_advantage', name: 'reinforce_plus_plus', draw: drawReturns, answer: reinforcePlusPlus(1e-8) },
   {
-    library: 'verl', function: 'compute_remax_outcome_advantage', name: 'remax',
+    library: 'verl',
+    function: 'compute_remax_outcome_advantage',
+    name: 'remax',
     draw(random) {
       const { inputs } = drawTokens(random, {});
       return { params: {}, inputs: { ...inputs, reward_baselines: random.scores() } };
@@ -305,18 +336,26 @@ export const references: Reference[] = [
     answer: remax,
   },
   {
-    library: 'OpenRLHF', function: 'RemoteExperienceMaker.get_advantages_and_returns', name: 'gae', draw: drawGae,
+    library: 'OpenRLHF',
+    function: 'RemoteExperienceMaker.get_advantages_and_returns',
+    name: 'gae',
+    draw: drawGae,
     answer: ({ params, inputs }) => openrlhfGae(inputs.rewards, inputs.values, inputs.mask, params.gamma, params.lambd),
   },
   {
-    library: 'OpenRLHF', function: 'RemoteExperienceMaker.get_cumulative_returns', name: 'reinforce_returns', draw: drawReturns,
+    library: 'OpenRLHF',
+    function: 'RemoteExperienceMaker.get_cumulative_returns',
+    name: 'reinforce_returns',
+    draw: drawReturns,
     answer: ({ params, inputs }) => ({ returns: discounted(inputs.rewards, inputs.mask, params.gamma) }),
   },
   ...openrlhfEstimators.map((estimator) => ({ library: 'OpenRLHF', function: shapedFunction, name: estimator, draw: drawOpenrlhf(estimator), answer: openrlhfShaped })),
   { library: 'NeMo-RL', function: gaeFunction, name: 'gae', draw: drawNemoGae(false), answer: nemoGae },
   { library: 'NeMo-RL', function: gaeFunction, name: 'gae_decoupled_lambda', draw: drawNemoGae(true), answer: nemoGae },
   {
-    library: 'NeMo-RL', function: 'ReinforcePlusPlusAdvantageEstimator.compute_advantage', name: 'reinforce_plus_plus',
+    library: 'NeMo-RL',
+    function: 'ReinforcePlusPlusAdvantageEstimator.compute_advantage',
+    name: 'reinforce_plus_plus',
     draw(random) {
       const usesKl = random.chance(0.5);
       return {
@@ -329,7 +368,10 @@ export const references: Reference[] = [
   },
   { library: 'AReaL', function: 'PPOActor._compute_advantages', name: 'areal_gae', draw: drawAreal, answer: areal },
   {
-    library: 'AReaL', function: 'Normalization.__call__', name: 'normalization', draw: drawNormalization,
+    library: 'AReaL',
+    function: 'Normalization.__call__',
+    name: 'normalization',
+    draw: drawNormalization,
     answer({ params, inputs }) {
       const table = (x: number[] | Table): Table => x.map((row) => (Array.isArray(row) ? row : [row]));
       const x = table(inputs.x);

@@ -46,9 +46,14 @@ function familyLoss({ params, inputs }: Given, { tokens, perStep }: Habits) {
 
   const weights = inputs.importance_sampling_ratio as Table | null | undefined;
   const weightAt = (b: number, t: number) => (weights ? (weights[b]!.length === 1 ? weights[b]![0]! : weights[b]![t]!) : 1);
-  const phi = type === 'vespo' ? trlGamma(log.map((row) => row.map((x) => x.value)), a, mask, weights ?? null, {
-    k_pos: params.vespo_k_pos, lambda_pos: params.vespo_lambda_pos, k_neg: params.vespo_k_neg, lambda_neg: params.vespo_lambda_neg,
-  }) : null;
+  const phi = type === 'vespo'
+    ? trlGamma(log.map((row) => row.map((x) => x.value)), a, mask, weights ?? null, {
+      k_pos: params.vespo_k_pos,
+      lambda_pos: params.vespo_lambda_pos,
+      k_neg: params.vespo_k_neg,
+      lambda_neg: params.vespo_lambda_neg,
+    })
+    : null;
   const plain = ratio.map((row, b) =>
     row.map((r, t) => {
       const advantage = a[b]!;
@@ -66,7 +71,7 @@ function familyLoss({ params, inputs }: Given, { tokens, perStep }: Habits) {
           return capped.mul(advantage).min(r.clamp(low, high).mul(advantage)).neg();
         }
       }
-    }),
+    })
   );
   const keep = (params.off_policy_mask_threshold ?? null) === null ? null : trlKeep(inputs.log_probs, inputs.sampling_log_probs ?? old, a, mask, params.off_policy_mask_threshold);
   const entropic = (params.top_entropy_quantile ?? 1) < 1 ? highEntropy(inputs.entropies, mask, 1 - params.top_entropy_quantile) : null;
@@ -76,14 +81,14 @@ function familyLoss({ params, inputs }: Given, { tokens, perStep }: Habits) {
       const d = x.neg().add(inputs.ref_log_probs[b][t]);
       const kl = d.exp().sub(d).sub(1);
       return params.use_bias_correction_kl ? kl.mul(ratio[b]![t]!) : kl;
-    }),
+    })
   );
   const losses = plain.map((row, b) =>
     row.map((x, t) => {
       const factor = (keep?.[b] ?? 1) * (entropic?.[b]![t] ?? 1) * (type === 'vespo' ? 1 : weightAt(b, t));
       const weighed = x.mul(factor);
       return params.beta !== 0 ? weighed.add(kls[b]![t]!.mul(params.beta)) : weighed;
-    }),
+    })
   );
 
   const rows = losses.map((row, b) => total(row.filter((_, t) => mask[b]![t])));
@@ -127,8 +132,11 @@ function familyLoss({ params, inputs }: Given, { tokens, perStep }: Habits) {
   else if (type === 'vespo') metrics['vespo/phi_seq_mean'] = mean(phi!);
   else if (type !== 'sapo' && filled(n).length > 0) {
     Object.assign(metrics, {
-      'clip_ratio/low_mean': share(isLow), 'clip_ratio/high_mean': share(isHigh), 'clip_ratio/region_mean': share(region),
-      'clip_ratio/low_min': Math.min(...shares(isLow)), 'clip_ratio/high_max': Math.max(...shares(isHigh)),
+      'clip_ratio/low_mean': share(isLow),
+      'clip_ratio/high_mean': share(isHigh),
+      'clip_ratio/region_mean': share(region),
+      'clip_ratio/low_min': Math.min(...shares(isLow)),
+      'clip_ratio/high_max': Math.max(...shares(isHigh)),
     });
   }
   return { loss: loss.value, grad_log_probs: slopes(loss, l), metrics };
@@ -146,13 +154,27 @@ function drawFamily(random: Random, type: string): Given {
   const perToken = type !== 'luspo' && random.chance(0.5);
   return {
     params: {
-      loss_type: type, beta, epsilon_low: random.pick([0.2, 0.0003]), epsilon_high: type === 'cispo' ? random.pick([1.2, 5]) : random.pick([0.2, 0.28]), delta: clips(type) ? random.pick([null, 1.5, 4]) : null,
-      importance_sampling_level: type === 'luspo' ? 'sequence' : type === 'vespo' || type === 'cispo' ? 'token' : random.pick(['token', 'sequence']), use_bias_correction_kl: random.chance(0.3),
-      max_completion_length: random.time + random.below(6), num_items_in_batch: 10 + random.below(20), sapo_temperature_pos: random.pick([1, 0.5]), sapo_temperature_neg: random.pick([1.05, 2]),
-      vespo_k_pos: 2, vespo_lambda_pos: 3, vespo_k_neg: 3, vespo_lambda_neg: 2,
+      loss_type: type,
+      beta,
+      epsilon_low: random.pick([0.2, 0.0003]),
+      epsilon_high: type === 'cispo' ? random.pick([1.2, 5]) : random.pick([0.2, 0.28]),
+      delta: clips(type) ? random.pick([null, 1.5, 4]) : null,
+      importance_sampling_level: type === 'luspo' ? 'sequence' : type === 'vespo' || type === 'cispo' ? 'token' : random.pick(['token', 'sequence']),
+      use_bias_correction_kl: random.chance(0.3),
+      max_completion_length: random.time + random.below(6),
+      num_items_in_batch: 10 + random.below(20),
+      sapo_temperature_pos: random.pick([1, 0.5]),
+      sapo_temperature_neg: random.pick([1.05, 2]),
+      vespo_k_pos: 2,
+      vespo_lambda_pos: 3,
+      vespo_k_neg: 3,
+      vespo_lambda_neg: 2,
     },
     inputs: {
-      log_probs: logProbs, old_log_probs: old, advantages: random.list(random.batch, () => random.pick([0, random.number(-2, 2), random.number(-2, 2)])), mask,
+      log_probs: logProbs,
+      old_log_probs: old,
+      advantages: random.list(random.batch, () => random.pick([0, random.number(-2, 2), random.number(-2, 2)])),
+      mask,
       // Near enough that the terms of the weighted divergence's slope do not cancel each other's digits.
       ...(beta !== 0 && { ref_log_probs: logProbs.map((row) => row.map((x) => x + random.number(-0.6, 0.6))) }),
       ...(weighted && { importance_sampling_ratio: perToken || type === 'vespo' ? random.numbers(0.5, 2) : random.list(random.batch, () => random.number(0.5, 2)).map((x) => [x]) }),
@@ -168,9 +190,16 @@ function drawTrl(type: string) {
     const entropic = type !== 'luspo' && type !== 'vespo' && random.chance(0.25);
     let place = 0;
     return {
-      params: { ...params, gradient_accumulation_steps: random.pick([1, 2]), num_processes: random.pick([1, 1, 2]), off_policy_mask_threshold: drifts ? 0.05 : null, top_entropy_quantile: entropic ? random.pick([0.25, 0.75, 0.5]) : 1 },
+      params: {
+        ...params,
+        gradient_accumulation_steps: random.pick([1, 2]),
+        num_processes: random.pick([1, 1, 2]),
+        off_policy_mask_threshold: drifts ? 0.05 : null,
+        top_entropy_quantile: entropic ? random.pick([0.25, 0.75, 0.5]) : 1,
+      },
       inputs: {
-        ...inputs, ...(drifts && { sampling_log_probs: (inputs.old_log_probs as Table).map((row) => row.map((x) => x + random.number(-0.3, 0.3))) }),
+        ...inputs,
+        ...(drifts && { sampling_log_probs: (inputs.old_log_probs as Table).map((row) => row.map((x) => x + random.number(-0.3, 0.3))) }),
         ...(entropic && { entropies: random.table(() => random.number(0, 3) + ++place / 8192) }),
       },
     };
@@ -182,7 +211,9 @@ const refuses = ['cispo', 'sapo', 'vespo'];
 export const references: Reference[] = [
   ...types.map((type) => ({ library: 'TRL', function: 'GRPOTrainer._compute_loss', name: type, draw: drawTrl(type), answer: (given: Given) => familyLoss(given, { tokens: false, perStep: true }) })),
   {
-    library: 'Liger-Kernel', function: 'LigerFusedLinearGRPOFunction.ppo_loss_fn', name: 'grpo_family',
+    library: 'Liger-Kernel',
+    function: 'LigerFusedLinearGRPOFunction.ppo_loss_fn',
+    name: 'grpo_family',
     draw(random) {
       const { params, inputs } = drawFamily(random, random.pick(types.filter((type) => type !== 'vespo')));
       return { params: { ...params, num_items_in_batch: random.pick([null, params.num_items_in_batch]) }, inputs };

@@ -133,7 +133,16 @@ describe('null', () => {
     const earlier = join(folder, 'checkpoints/earlier_run_1');
     expect(output).toContain(`3 checkpoints (steps 1 to 3) of an earlier run, and its metrics are now in ${earlier}\n`);
     expect(checkpoints(folder)).toEqual(['earlier_run_1', 'global_step_2', 'latest_ckpt_global_step.txt']);
-    expect(readdirSync(earlier).sort()).toEqual(['config.json', 'global_step_1', 'global_step_2', 'global_step_3', 'latest_ckpt_global_step.txt', 'learning_curve.html', 'metrics.jsonl', 'samples.jsonl']);
+    expect(readdirSync(earlier).sort()).toEqual([
+      'config.json',
+      'global_step_1',
+      'global_step_2',
+      'global_step_3',
+      'latest_ckpt_global_step.txt',
+      'learning_curve.html',
+      'metrics.jsonl',
+      'samples.jsonl',
+    ]);
     expect(readFileSync(join(earlier, 'global_step_3/policy/model.safetensors'))).toEqual(before);
     expect(stepsIn(join(earlier, 'metrics.jsonl'))).toEqual([1, 2, 3]);
     expect((await start(folder, overrides))?.steps).toBe(2);
@@ -165,14 +174,16 @@ describe('from_path', () => {
     const [path, nowhere] = [join(folder, 'checkpoints'), join(folder, 'nowhere')];
     mkdirSync(join(folder, 'empty'));
     const expected = 'trainer.resume_path: expected the folder of a checkpoint ({ckpt_path}/global_step_N';
-    for (const [overrides, message] of [
-      [['trainer.resume_mode=from_path'], `${expected}), as trainer.resume_mode is from_path, got null`],
-      [[`trainer.resume_path=${path}`], `trainer.resume_path: expected null unless trainer.resume_mode is from_path, got '${path}' with latest`],
-      [['trainer.resume_mode=from_path', `trainer.resume_path=${nowhere}`], `${expected}, with trainer_state.json and policy/), got '${nowhere}': no such folder`],
-      [['trainer.resume_mode=from_path', `trainer.resume_path=${folder}/empty`], `${expected}, with trainer_state.json and policy/), got '${folder}/empty': there is no trainer_state.json`],
-      [['trainer.resume_mode=from_path', `trainer.resume_path=${path}`], `got '${path}', which holds checkpoints: ${path}/global_step_1 is the newest`],
-      [['trainer.resume_mode=newest'], 'trainer.resume_mode: expected latest, from_path or null, got "newest"'],
-    ] as const) {
+    for (
+      const [overrides, message] of [
+        [['trainer.resume_mode=from_path'], `${expected}), as trainer.resume_mode is from_path, got null`],
+        [[`trainer.resume_path=${path}`], `trainer.resume_path: expected null unless trainer.resume_mode is from_path, got '${path}' with latest`],
+        [['trainer.resume_mode=from_path', `trainer.resume_path=${nowhere}`], `${expected}, with trainer_state.json and policy/), got '${nowhere}': no such folder`],
+        [['trainer.resume_mode=from_path', `trainer.resume_path=${folder}/empty`], `${expected}, with trainer_state.json and policy/), got '${folder}/empty': there is no trainer_state.json`],
+        [['trainer.resume_mode=from_path', `trainer.resume_path=${path}`], `got '${path}', which holds checkpoints: ${path}/global_step_1 is the newest`],
+        [['trainer.resume_mode=newest'], 'trainer.resume_mode: expected latest, from_path or null, got "newest"'],
+      ] as const
+    ) {
       expect(await start(folder, overrides)).toBeNull();
       expect(errors).toContain(message);
       expect(errors).toMatch(/^vantage: [^\n]*\n$/);
@@ -200,7 +211,9 @@ describe('what is compared', () => {
     expect(configChanges(withEstimator('reinforce++'), withEstimator('reinforce_plus_plus'))).toEqual({ refused: [], effective: [] });
     expect(configChanges(withEstimator('reinforce++'), withEstimator('grpo')).refused).toEqual(['trainer.algorithm.advantage_estimator: "reinforce++" there, "grpo" here']);
     expect(configChanges({ trainer: { critic: { model: null } } }, { trainer: { critic: { model: { num_layers: 1 } } } }).refused).toEqual(['trainer.critic.model: null there, {…} here']);
-    expect(configChanges({ trainer: { critic: { model: { num_layers: 1, hidden_size: 8 } } } }, { trainer: { critic: { model: null } } }).refused).toEqual(['trainer.critic.model: {…} there, null here']);
+    expect(configChanges({ trainer: { critic: { model: { num_layers: 1, hidden_size: 8 } } } }, { trainer: { critic: { model: null } } }).refused).toEqual([
+      'trainer.critic.model: {…} there, null here',
+    ]);
   });
 });
 

@@ -61,13 +61,15 @@ function disturbed(body: () => void, fails: (name: string, call: number) => Erro
   let calls = 0;
   const spies = changing.map((name) => {
     const real = fs[name] as (...args: unknown[]) => unknown;
-    return jest.spyOn(fs, name).mockImplementation(((...args: unknown[]) => {
-      const error = fails(name, calls++);
-      // Descriptors are closed all the same: a dead process has none.
-      if (error !== null && name === 'closeSync') real(...args);
-      if (error !== null) throw error;
-      return real(...args);
-    }) as never);
+    return jest.spyOn(fs, name).mockImplementation(
+      ((...args: unknown[]) => {
+        const error = fails(name, calls++);
+        // Descriptors are closed all the same: a dead process has none.
+        if (error !== null && name === 'closeSync') real(...args);
+        if (error !== null) throw error;
+        return real(...args);
+      }) as never,
+    );
   });
   try {
     body();
@@ -126,7 +128,12 @@ describe.each([[4, 'of the next step'], [3, 'of the same step']])('a save of ste
         });
         expect(wasHit).toBe(false);
       } catch (error) {
-        if (error !== full) expect((error as Error).message).toMatch(new RegExp(`^${path}/global_step_${step}: the checkpoint cannot be written \\(the disk is full: ENOSPC.*\\)\\. ${path}/global_step_\\d is whole: once this is mended, trainer\\.resume_mode=latest goes on from there$`));
+        if (error !== full)
+          expect((error as Error).message).toMatch(
+            new RegExp(
+              `^${path}/global_step_${step}: the checkpoint cannot be written \\(the disk is full: ENOSPC.*\\)\\. ${path}/global_step_\\d is whole: once this is mended, trainer\\.resume_mode=latest goes on from there$`,
+            ),
+          );
         failures++;
       }
       expect([{ step: 3, seed: 1 }, { step, seed: 2 }]).toContainEqual(standing(path));
