@@ -175,7 +175,8 @@ function describe(issue: z.core.$ZodIssue, tree: Tree, origins: Map<string, stri
   return located(originOf(path, origins) ?? 'default', `${path}${index}: expected ${issue.message}, got ${showValue(value)}${quote}`);
 }
 
-function located(origin: string, problem: string): string {
+/** A problem with the place that it comes from. */
+export function located(origin: string, problem: string): string {
   return origin === 'base' || origin === 'default' ? problem : `${origin}: ${problem}`;
 }
 

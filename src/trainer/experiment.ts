@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { type AdvantageInput, hasAdvantageEstimator, listAdvantageEstimators } from '../advantages';
-import { type Config, loadConfigFromArguments, type ModelConfig, type OptimizerConfig, validateConfig, validateDatasetSize } from '../config';
+import { type Config, loadConfigFromArguments, type LoadedConfig, type ModelConfig, type OptimizerConfig, validateConfig, validateDatasetSize } from '../config';
 import { createTokenizer, loadTokenizer, PromptDataset, type Tokenizer, tokenizerFiles, tokenizers } from '../data';
 import { environments, type EnvironmentClass, getEnvironment } from '../environments';
 import { ConfigError, VantageError } from '../errors';
@@ -23,6 +23,7 @@ import { Rollout, type RolloutParts } from './rollout';
 import { stream } from './streams';
 import { Trainer, type TrainingResult } from './trainer';
 import { totalSteps, type TrainerParts } from './training_step';
+import { unusedKeyProblem, unusedKeys } from './unused_keys';
 import type { Models, Trained } from './update';
 
 /**
@@ -97,6 +98,11 @@ export class Experiment {
   /** The inputs that the run gives to its estimator; one that needs others is refused. */
   advantageInputs(): readonly AdvantageInput[] {
     return inputsOfRun(this.config);
+  }
+
+  /** Keys that a subclass reads, a section for all below it: they are not refused where the run without it would not read them. Those of a part that the subclass makes are not refused anyway. */
+  keysRead(): readonly string[] {
+    return [];
   }
 
   generator(parts: RolloutParts): Rollout {
@@ -234,7 +240,7 @@ export async function main(
     const { config, provenance } = loadConfigFromArguments(file === undefined ? argv : ['-c', file, ...argv]);
     const experiment = new Class(config);
     experiment.callbacks.push(...callbacks);
-    validate(config, experiment);
+    validate(config, experiment, provenance);
     if (argv.includes('--print-config')) {
       print(describeConfig(config, provenance));
       return null;
@@ -259,8 +265,16 @@ export async function main(
   }
 }
 
-/** Checks a configuration against everything that is registered in this process. @throws ConfigError */
-export function validate(config: Config, experiment = new Experiment(config)): void {
+/** The parts of `Experiment` that read keys of their own. */
+const parts = ['critic', 'evalDataset', 'generator', 'policy', 'reference', 'trackers'] as const;
+
+/**
+ * Checks a configuration against everything that is registered in this process.
+ * @param provenance of the configuration; without it no key is refused for having no effect
+ * @throws ConfigError
+ */
+export function validate(config: Config, experiment = new Experiment(config), provenance: LoadedConfig['provenance'] = new Map()): void {
+  const options = { saves: experiment.callbacks.length > 0, own: parts.filter((part) => experiment[part] !== Experiment.prototype[part]), read: experiment.keysRead() };
   validateConfig(config, {
     estimators: { has: hasAdvantageEstimator, list: listAdvantageEstimators },
     policyLosses,
@@ -269,7 +283,7 @@ export function validate(config: Config, experiment = new Experiment(config)): v
     loggers: listTrackers(),
     unusableDevice: (device) => deviceInfo(device).reason ?? null,
     needsValues: (name) => requiresInput(name, 'values'),
-    problems: () => algorithmProblems(config, experiment.advantageInputs()),
+    problems: () => [...algorithmProblems(config, experiment.advantageInputs()), ...unusedKeys(config, provenance, options).map(unusedKeyProblem)],
   });
 }
 

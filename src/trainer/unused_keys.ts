@@ -1,0 +1,80 @@
+/** Keys that a user gave and that have no effect: refused, as whoever writes one believes that it has one. */
+import { isDeepStrictEqual } from 'node:util';
+import { type Config, loadConfig, type LoadedConfig } from '../config';
+import { located } from '../config/load';
+import { showValue } from '../errors';
+import { type Idle, idleKeys, type Part } from './key_effects';
+
+/** A key without an effect. */
+export interface UnusedKey extends Pick<Idle, 'because' | 'remedy'> {
+  key: string;
+  value: unknown;
+  /** Where it was given, as in the provenance of a configuration. */
+  origin: string;
+}
+
+export interface UnusedKeysOptions {
+  /** Whether callbacks may ask for checkpoints. Default false. */
+  saves?: boolean;
+  /** Parts that a subclass makes, whatever keys it reads. Default none. */
+  own?: readonly Part[];
+  /** Keys, or sections, that a subclass reads. Default none. */
+  read?: readonly string[];
+}
+
+/** Values of SkyRL's complete file for keys whose default is another one here. */
+const skyrlDefaults: Readonly<Record<string, unknown>> = {
+  'trainer.algorithm.eps_clip_low': 0.2,
+  'trainer.algorithm.eps_clip_high': 0.2,
+  'trainer.project_name': 'skyrl',
+};
+
+/** Values that ask for nothing, whatever else is set. */
+const offValues: Readonly<Record<string, unknown>> = {
+  'trainer.algorithm.kl_loss_coef': 0,
+  'trainer.algorithm.entropy_loss_coef': 0,
+  'trainer.log_samples': 0,
+};
+
+/**
+ * The keys of a configuration that were given and have no effect. A key may have the value that it has without being given, null, or another one that asks for nothing: complete files name all keys.
+ * @param provenance of the configuration: what has the origin `default` was not given
+ */
+export function unusedKeys(config: Config, provenance: LoadedConfig['provenance'], { saves = false, own = [], read = [] }: UnusedKeysOptions = {}): UnusedKey[] {
+  const idle = idleKeys(config, saves).filter(({ part }) => part === undefined || !own.includes(part));
+  const rules = new Map(idle.flatMap(({ keys, ...why }) => keys.map((key) => [key.startsWith('.') ? `trainer.algorithm${key}` : key, why] as const)));
+  return [...provenance].flatMap(([key, origin]): UnusedKey[] => {
+    const why = origin === 'default' ? undefined : ruleOf(key, rules);
+    if (why === undefined || read.some((each) => key === each || key.startsWith(`${each}.`))) return [];
+    const value = valueOf(config, key);
+    const asksForNothing = [standardValue(config, key), undefined, null, skyrlDefaults[key], offValues[key]].some((each) => isDeepStrictEqual(value, each));
+    return asksForNothing ? [] : [{ key, value, origin, because: why.because, remedy: why.remedy }];
+  });
+}
+
+/** What is wrong with a key, and what to do. */
+export function unusedKeyProblem({ key, value, origin, because, remedy }: UnusedKey): string {
+  return located(origin, `${key}: expected not to be given, as it has no effect: ${because}; got ${showValue(value)}. Remove it, or ${remedy}`);
+}
+
+/** The value that a key has beside the others of a configuration if nobody gives it. */
+export function standardValue({ trainer, generator }: Config, key: string): unknown {
+  const [section, name] = [key.slice(0, key.lastIndexOf('.')), key.slice(key.lastIndexOf('.') + 1)];
+  if (section === 'trainer.critic.model') return trainer.policy.model[name as keyof typeof trainer.policy.model];
+  if (section === 'generator.eval_sampling_params' && (name === 'max_generate_length' || name === 'stop')) return generator.sampling_params[name];
+  if (key === 'generator.max_input_length') return trainer.max_prompt_length;
+  if (key === 'trainer.ref.model.path') return trainer.policy.model.path;
+  return valueOf((standard ??= loadConfig().config), key);
+}
+
+let standard: Config | undefined;
+
+/** The reason of a key, or of the nearest section above it. */
+function ruleOf<Why>(key: string, rules: ReadonlyMap<string, Why>): Why | undefined {
+  const cut = key.lastIndexOf('.');
+  return rules.get(key) ?? (cut < 0 ? undefined : ruleOf(key.slice(0, cut), rules));
+}
+
+function valueOf(config: object, key: string): unknown {
+  return key.split('.').reduce<unknown>((node, name) => (node as Record<string, unknown> | null | undefined)?.[name], config);
+}
