@@ -31,7 +31,9 @@ function ours(threads) {
     'trainer.stop_when': 'null',
     'trainer.eval_interval': -1,
     'trainer.eval_before_train': false,
+    'trainer.eval_batch_size': 1024,
     'trainer.ckpt_interval': -1,
+    'trainer.max_ckpts_to_keep': -1,
     'trainer.ckpt_path': join(runs, 'checkpoints'),
     'trainer.logger': '[jsonl]',
   };

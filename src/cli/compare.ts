@@ -34,7 +34,12 @@ estimators that do not read a key have its default.
 A run ends once it reaches the threshold. Evaluations are off unless the metric is one (eval/…). Seconds are those of the training steps.`,
 
   async run(argv) {
-    const options = { config: { type: 'string', short: 'c' }, for: { type: 'string', multiple: true }, ...loadOption, ...texts('estimators', 'seeds', 'metric', 'threshold', 'window', 'jobs', 'output_dir') } as const;
+    const options = {
+      config: { type: 'string', short: 'c' },
+      for: { type: 'string', multiple: true },
+      ...loadOption,
+      ...texts('estimators', 'seeds', 'metric', 'threshold', 'window', 'jobs', 'output_dir'),
+    } as const;
     const { values, positionals } = parseCommandLine({ args: argv, options, allowPositionals: true });
     if (values.config === undefined) throw new UsageError('compare: expected -c FILE');
     const estimators = [...new Set((values.estimators ?? '').split(',').map((name) => name.trim()).filter((name) => name !== ''))];
@@ -66,7 +71,14 @@ A run ends once it reaches the threshold. Evaluations are off unless the metric 
       seeds.map((seed): Planned => {
         const folder = join(directory, estimator, `seed_${seed}`);
         const given = [...evaluation, 'trainer.ckpt_interval=-1', ...positionals, ...own.get(estimator)!, 'trainer.logger=[jsonl]', stopWhen];
-        const overrides = [...given, `trainer.algorithm.advantage_estimator=${estimator}`, `trainer.seed=${seed}`, `trainer.export_path=${folder}`, `trainer.ckpt_path=${join(folder, 'checkpoints')}`, `trainer.run_name=${estimator} seed ${seed}`];
+        const overrides = [
+          ...given,
+          `trainer.algorithm.advantage_estimator=${estimator}`,
+          `trainer.seed=${seed}`,
+          `trainer.export_path=${folder}`,
+          `trainer.ckpt_path=${join(folder, 'checkpoints')}`,
+          `trainer.run_name=${estimator} seed ${seed}`,
+        ];
         return { estimator, seed, folder, overrides };
       })
     );

@@ -2,7 +2,7 @@
 import { loadConfig } from '../config';
 import { problemList } from '../config/load';
 import { ConfigError } from '../errors';
-import { standardValue, type UnusedKey, unusedKeyProblem, unusedKeys } from '../trainer/unused_keys';
+import { type UnusedKey, unusedKeyProblem, unusedKeys } from '../trainer/unused_keys';
 
 /** Overrides of the runs of one estimator. */
 export interface GivenOverrides {
@@ -37,5 +37,5 @@ export function checkKeys(file: string, given: ReadonlyMap<string, GivenOverride
 /** Overrides that give the keys without an effect in a run, which have one in others, the value that nobody gave. */
 export function standardOverrides(file: string, overrides: readonly string[]): string[] {
   const { config, provenance } = loadConfig({ file, overrides });
-  return unusedKeys(config, provenance).map(({ key }) => `${key}=${JSON.stringify(standardValue(config, key))}`);
+  return unusedKeys(config, provenance).map(({ key, standard }) => `${key}=${JSON.stringify(standard)}`);
 }

@@ -42,7 +42,11 @@ function lossProblems(config: Config): string[] {
     // Where loss_reduction says so itself, the check of related keys has said it.
     const lacksLength = reduction === 'seq_mean_token_sum_norm' && loss_reduction === null && max_seq_len === null;
     const keys = algorithm.off_policy_correction;
-    const bounds = (['product_mask', 'geo_mask', 'outlier_token_is_threshold', 'token_mask_is_threshold'] as const).map((name) => ({ name, low: keys[`${name}_low`] ?? 0, high: keys[`${name}_high`] ?? Infinity }));
+    const bounds = (['product_mask', 'geo_mask', 'outlier_token_is_threshold', 'token_mask_is_threshold'] as const).map((name) => ({
+      name,
+      low: keys[`${name}_low`] ?? 0,
+      high: keys[`${name}_high`] ?? Infinity,
+    }));
     return [
       ...bounds.flatMap(({ name, low, high }) => (low <= high ? [] : [`trainer.algorithm.off_policy_correction.${name}_low: expected at most ${name}_high=${high}, got ${low}`])),
       ...(isUncorrected ? [`trainer.algorithm.off_policy_correction: policy loss '${name}' cannot be corrected, as it is no TokenPolicyLoss; set all of it to null`] : []),

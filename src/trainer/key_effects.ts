@@ -87,7 +87,12 @@ function ofEvaluation(config: Config): Idle[] {
 function ofRun({ trainer: { logger, ckpt_interval }, generator }: Config, saves: boolean): Idle[] {
   const unread = (key: string, what: 'samples' | 'project') => {
     const readers = listTrackers().filter((name) => trackerReads(name, what));
-    return when(!logger.some((name) => trackerReads(name, what)), { keys: [key], because: `no logger of trainer.logger=[${logger.join(', ')}] shows it`, remedy: `add ${anyOf(readers)}`, part: 'trackers' });
+    return when(!logger.some((name) => trackerReads(name, what)), {
+      keys: [key],
+      because: `no logger of trainer.logger=[${logger.join(', ')}] shows it`,
+      remedy: `add ${anyOf(readers)}`,
+      part: 'trackers',
+    });
   };
   return [
     ...unread('trainer.log_samples', 'samples'),
@@ -164,7 +169,11 @@ function ofCoefficients({ trainer: { algorithm } }: Config): Idle[] {
       because: 'there is no KL term (trainer.algorithm.use_kl_loss=false, use_kl_in_reward=false)',
       remedy: 'set one of these to true',
     }),
-    ...when(!use_entropy_loss, { keys: ['.entropy_loss_coef'], because: 'there is no entropy bonus (trainer.algorithm.use_entropy_loss=false)', remedy: 'set trainer.algorithm.use_entropy_loss=true' }),
+    ...when(!use_entropy_loss, {
+      keys: ['.entropy_loss_coef'],
+      because: 'there is no entropy bonus (trainer.algorithm.use_entropy_loss=false)',
+      remedy: 'set trainer.algorithm.use_entropy_loss=true',
+    }),
     ...when(kl_ctrl.type === 'fixed', fixed('kl_ctrl', ['kl_target', 'horizon'])),
     ...when(entropy_ctrl.type === 'fixed', fixed('entropy_ctrl', ['target', 'delta', 'min', 'max'])),
   ];

@@ -9,6 +9,8 @@ import { type Idle, idleKeys, type Part } from './key_effects';
 export interface UnusedKey extends Pick<Idle, 'because' | 'remedy'> {
   key: string;
   value: unknown;
+  /** What it is if nobody gives it. */
+  standard: unknown;
   /** Where it was given, as in the provenance of a configuration. */
   origin: string;
 }
@@ -46,28 +48,28 @@ export function unusedKeys(config: Config, provenance: LoadedConfig['provenance'
   return [...provenance].flatMap(([key, origin]): UnusedKey[] => {
     const why = origin === 'default' ? undefined : ruleOf(key, rules);
     if (why === undefined || read.some((each) => key === each || key.startsWith(`${each}.`))) return [];
-    const value = valueOf(config, key);
-    const asksForNothing = [standardValue(config, key), undefined, null, skyrlDefaults[key], offValues[key]].some((each) => isDeepStrictEqual(value, each));
-    return asksForNothing ? [] : [{ key, value, origin, because: why.because, remedy: why.remedy }];
+    const [value, standard] = [valueOf(config, key), standardValue(config, key)];
+    const asksForNothing = [standard, undefined, null, skyrlDefaults[key], offValues[key]].some((each) => isDeepStrictEqual(value, each));
+    return asksForNothing ? [] : [{ key, value, standard, origin, because: why.because, remedy: why.remedy }];
   });
 }
 
 /** What is wrong with a key, and what to do. */
-export function unusedKeyProblem({ key, value, origin, because, remedy }: UnusedKey): string {
-  return located(origin, `${key}: expected not to be given, as it has no effect: ${because}; got ${showValue(value)}. Remove it, or ${remedy}`);
+export function unusedKeyProblem({ key, value, standard, origin, because, remedy }: UnusedKey): string {
+  return located(origin, `${key}: expected its default, ${showValue(standard)}, as another value has no effect: ${because}; got ${showValue(value)}. Remove it, or ${remedy}`);
 }
 
 /** The value that a key has beside the others of a configuration if nobody gives it. */
-export function standardValue({ trainer, generator }: Config, key: string): unknown {
+function standardValue({ trainer, generator }: Config, key: string): unknown {
   const [section, name] = [key.slice(0, key.lastIndexOf('.')), key.slice(key.lastIndexOf('.') + 1)];
   if (section === 'trainer.critic.model') return trainer.policy.model[name as keyof typeof trainer.policy.model];
   if (section === 'generator.eval_sampling_params' && (name === 'max_generate_length' || name === 'stop')) return generator.sampling_params[name];
   if (key === 'generator.max_input_length') return trainer.max_prompt_length;
   if (key === 'trainer.ref.model.path') return trainer.policy.model.path;
-  return valueOf((standard ??= loadConfig().config), key);
+  return valueOf(defaults ??= loadConfig().config, key);
 }
 
-let standard: Config | undefined;
+let defaults: Config | undefined;
 
 /** The reason of a key, or of the nearest section above it. */
 function ruleOf<Why>(key: string, rules: ReadonlyMap<string, Why>): Why | undefined {

@@ -34,6 +34,9 @@ export function eightResponses(): Trajectory[] {
   }));
 }
 
+/** Overrides that add a critic to `smallBase`. */
+export const aCritic = ['trainer.critic.model={}', 'trainer.critic_mini_batch_size=4', 'trainer.critic.optimizer_config.lr=1e-3'];
+
 /** A run of `gmax` with a tiny model: 8 prompts × 4 samples, two optimizer steps a batch. */
 export function smallBase(folder = temporaryFolder()): object {
   const { train, validation } = generateTask('gmax', { trainSize: 64, validationSize: 16 });
@@ -47,13 +50,11 @@ export function smallBase(folder = temporaryFolder()): object {
     trainer: {
       algorithm: { use_kl_loss: false },
       policy: { model, optimizer_config: { lr: 1e-3 } },
-      critic: { optimizer_config: { lr: 1e-3 } },
       tokenizer: 'word',
       max_prompt_length: 16,
       seed: 0,
       train_batch_size: 8,
       policy_mini_batch_size: 4,
-      critic_mini_batch_size: 4,
       micro_train_batch_size_per_gpu: 16,
       micro_forward_batch_size_per_gpu: 32,
       max_training_steps: 3,
