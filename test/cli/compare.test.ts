@@ -90,14 +90,18 @@ describe('vantage compare', () => {
     const refused = (...more: string[]) => vantage(folder, ...argv, ...more);
     const ofNone = refused('--estimators', 'rloo,grpo', `${name}=0.9`);
     expect(ofNone.status).toBe(1);
-    expect(ofNone.stderr).toContain(`command line: ${name}: expected its default, 1, as another value has no effect: trainer.algorithm.advantage_estimator is rloo, which does not look at λ; trainer.algorithm.advantage_estimator is grpo,`);
+    expect(ofNone.stderr).toContain(
+      `command line: ${name}: expected its default, 1, as another value has no effect: trainer.algorithm.advantage_estimator is rloo, which does not look at λ; trainer.algorithm.advantage_estimator is grpo,`,
+    );
     expect(refused('--estimators', 'rloo,grpo', '--for', `rloo:${other}=false`).stderr).toContain(`vantage: --for rloo: ${other}: expected its default, true`);
     expect(refused('--estimators', 'rloo,grpo', '--for', `gae:${name}=0.9`)).toMatchObject({
       status: 2,
       stderr: expect.stringContaining(`--for: expected NAME:key=value with a name of --estimators (rloo, grpo), got 'gae:${name}=0.9'`),
     });
     expect(refused('--estimators', 'rloo,grpo', '--for', 'rloo:trainer.seed=1').stderr).toContain('compare: trainer.seed is given by --seeds');
-    expect(refused('--estimators', 'grpo', '--metric', 'eval/all/avg_score', 'trainer.eval_interval=-1', 'trainer.eval_before_train=false').stderr).toContain('trainer.stop_when.metric: expected its default');
+    expect(refused('--estimators', 'grpo', '--metric', 'eval/all/avg_score', 'trainer.eval_interval=-1', 'trainer.eval_before_train=false').stderr).toContain(
+      'trainer.stop_when.metric: expected its default',
+    );
   });
 
   it('a run that fails is reported, and the others go on', () => {

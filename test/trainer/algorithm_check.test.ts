@@ -167,8 +167,7 @@ describe('a policy loss', () => {
 
 describe('a warm-up', () => {
   const size = ['trainer.train_batch_size=8', 'trainer.policy_mini_batch_size=4', 'trainer.critic_mini_batch_size=2', 'trainer.update_epochs_per_batch=3', 'trainer.critic.model={}'];
-  const warm = (part: string, steps: number, ...more: string[]) =>
-    problems(...size, 'trainer.max_training_steps=2', `trainer.${part}.optimizer_config.num_warmup_steps=${steps}`, ...more);
+  const warm = (part: string, steps: number, ...more: string[]) => problems(...size, 'trainer.max_training_steps=2', `trainer.${part}.optimizer_config.num_warmup_steps=${steps}`, ...more);
 
   test.each([
     ['policy', 12, 'constant_with_warmup', 'at most the 12 optimizer steps of the run, got 13'],

@@ -96,7 +96,7 @@ describe('a run', () => {
     );
     expect(counts).toHaveLength(6);
     expect(new Set(counts.slice(1).map(String)).size).toBe(1);
-    expect(memory().bytes).toBe(before);
+    expect(memory().bytes).toBeLessThanOrEqual(before);
   });
 
   it('subtracts the KL from the rewards, once the policy has left the reference', async () => {
