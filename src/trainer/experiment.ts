@@ -287,6 +287,19 @@ export function validate(config: Config, experiment = new Experiment(config), pr
   });
 }
 
+/**
+ * Checks what `loadConfig` gave, as `main` does before it runs anything: against everything that is registered in this process, and for keys that were given and have no effect.
+ * @param experiment that is to run it; its callbacks and the parts that it makes itself count
+ * @throws ConfigError that names each key that is wrong
+ * @example
+ * const loaded = loadConfig({ base: { trainer: { seed: 3 } }, file: 'config.yaml' });
+ * checkConfig(loaded);
+ * await new Experiment(loaded.config).run();
+ */
+export function checkConfig({ config, provenance }: LoadedConfig, experiment = new Experiment(config)): void {
+  validate(config, experiment, provenance);
+}
+
 /** What a checkpoint needs beside the weights to be a model's folder. */
 function companionsOf({ companions }: Decoder, tokenizer: Tokenizer): Decoder['companions'] {
   const generation = [...companions].filter(([name]) => name === 'generation_config.json');

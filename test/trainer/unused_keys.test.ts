@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { parse } from 'yaml';
 import {
   AdvantageEstimator,
+  checkConfig,
   type Config,
   Experiment,
   PolicyLoss,
@@ -137,6 +138,12 @@ test('says where the key was given, and all keys at once', () => {
   expect(message).toContain(`  - ${file}:5: trainer.algorithm.clip_cov.clip_cov_lb: `);
   expect(message).toContain('  - command line: trainer.algorithm.max_seq_len: expected its default, null, ');
   expect(message).toContain('  - generator.eval_sampling_params.top_k: ');
+});
+
+test('a script checks its own object by checkConfig', () => {
+  const load = (algorithm: object) => loadConfig({ base: { data: { train_data: ['train.jsonl'], val_data: ['validation.jsonl'] }, trainer: { algorithm } } });
+  expect(() => checkConfig(load({ gamma: 0.5 }))).toThrow(/^trainer\.algorithm\.gamma: expected its default, 1, as another value has no effect: /);
+  expect(() => checkConfig(load({ gamma: 1 }))).not.toThrow();
 });
 
 test('without the provenance of a configuration nothing is refused', () => {
