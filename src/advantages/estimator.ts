@@ -25,6 +25,10 @@ export const advantageInputs = [
 ] as const;
 export type AdvantageInput = (typeof advantageInputs)[number];
 
+/** What an estimator looks at of γ, λ and the inputs, beside what it requires; a function where its options decide. */
+export type EstimatorReads = readonly EstimatorRead[] | ((options: Readonly<Record<string, unknown>>) => readonly EstimatorRead[]);
+type EstimatorRead = 'gamma' | 'lambda' | AdvantageInput;
+
 /** What an estimator may look at besides rewards, values and masks. Whatever it `requires` is there. */
 export interface AdvantageContext {
   /** Discount γ. */
@@ -94,6 +98,11 @@ export interface AdvantageResult {
 export abstract class AdvantageEstimator {
   /** Inputs that must be there. */
   static readonly requires: readonly AdvantageInput[] = [];
+  /**
+   * What it looks at beside what it requires: a run refuses keys that nothing reads, such as `trainer.algorithm.lambd` for an estimator without λ. It speaks for this class alone, not
+   * for those that extend it: one that does not say what it reads may read everything.
+   */
+  static readonly reads?: EstimatorReads;
   /** Options and their defaults. Whoever computes advantages may give others, by name. */
   static readonly options: Readonly<Record<string, unknown>> = {};
   /** The values that an option may have, where they are few. */
@@ -147,6 +156,7 @@ export abstract class AdvantageEstimator {
 /** A class that can be registered. */
 export type AdvantageEstimatorClass = (new (options?: Readonly<Record<string, unknown>>) => AdvantageEstimator) & {
   readonly requires: readonly AdvantageInput[];
+  readonly reads?: EstimatorReads;
   readonly options: Readonly<Record<string, unknown>>;
   readonly choices?: Readonly<Record<string, readonly unknown[]>>;
   readonly ranges?: Readonly<Record<string, NumberRange>>;

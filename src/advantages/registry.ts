@@ -27,7 +27,7 @@ import { TruncatedGae } from './builtin/truncated_gae';
 import { TurnDiscount, TurnLevel } from './builtin/turns';
 import { DecoupledAdvantageEstimation } from './builtin/vapo_gae';
 import { Vtrace } from './builtin/vtrace';
-import { AdvantageEstimator, advantageInputs, type AdvantageEstimatorClass } from './estimator';
+import { AdvantageEstimator, type AdvantageInput, advantageInputs, type AdvantageEstimatorClass } from './estimator';
 import { optionRanges } from './options';
 
 const registry = new Registry<AdvantageEstimatorClass>('advantage estimator');
@@ -81,6 +81,19 @@ export function hasAdvantageEstimator(name: string): boolean {
 /** The names, sorted, without aliases. */
 export function listAdvantageEstimators(): string[] {
   return registry.list();
+}
+
+/**
+ * Whether an estimator looks at γ, λ or an input: it requires it, or declares that it reads it, or does not say what it reads.
+ * @param options those in force
+ * @throws RegistryError for an unknown name
+ */
+export function estimatorReads(name: string, what: 'gamma' | 'lambda' | AdvantageInput, options: Readonly<Record<string, unknown>>): boolean {
+  const estimator = registry.get(name);
+  if ((estimator.requires as readonly string[] | undefined)?.includes(what)) return true;
+  // What a class declares says nothing of those that extend it, which may have methods of their own.
+  const { reads } = Object.hasOwn(estimator, 'reads') ? estimator : {};
+  return reads === undefined || (typeof reads === 'function' ? reads(options) : reads).includes(what);
 }
 
 /** A built-in estimator: its options are within the ranges that their names have, but where its class has its own. A class that extends it inherits them. */

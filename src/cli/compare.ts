@@ -11,13 +11,15 @@ const GIVEN = { 'trainer.algorithm.advantage_estimator': '--estimators', 'traine
 export const compare: Command = {
   summary: 'Runs several estimators with several seeds and says how fast each learns',
   help: `Usage:
-  vantage compare -c FILE --estimators grpo,rloo,my_custom [--seeds 5] [--load FILE …] [key=value …]
+  vantage compare -c FILE --estimators grpo,rloo,my_custom [--for NAME:key=value …] [--seeds 5] [--load FILE …] [key=value …]
       Trains with each estimator and each seed, and reports after how many steps and seconds the mean of a metric reaches a
       threshold: median, least and greatest over the seeds. Leaves comparison.json, comparison.html and each run's files.
 
 Options:
   -c, --config FILE          the configuration; its trainer.stop_when is the threshold unless the next options say another one
   --estimators A,B           names of advantage estimators
+  --for NAME:key=value       a key for the runs of one of these estimators only; may be given several times:
+                             --for gae:trainer.critic.model={} --for gae:trainer.algorithm.lambd=0.95
   --seeds N | A,B            how many seeds (0, 1, …; 3 unless given), or which ones
   --metric NAME              reward/avg_raw_reward
   --threshold X              the value that the mean has to reach
@@ -26,16 +28,25 @@ Options:
   --output_dir DIR           where the results go (runs/compare)
 ${loadHelp}
 
+A key of the configuration has to have an effect for one of the estimators at least, a key given by --for for its own; runs of
+estimators that do not read a key have its default.
+
 A run ends once it reaches the threshold. Evaluations are off unless the metric is one (eval/…). Seconds are those of the training steps.`,
 
   async run(argv) {
-    const options = { config: { type: 'string', short: 'c' }, ...loadOption, ...texts('estimators', 'seeds', 'metric', 'threshold', 'window', 'jobs', 'output_dir') } as const;
+    const options = {
+      config: { type: 'string', short: 'c' },
+      for: { type: 'string', multiple: true },
+      ...loadOption,
+      ...texts('estimators', 'seeds', 'metric', 'threshold', 'window', 'jobs', 'output_dir'),
+    } as const;
     const { values, positionals } = parseCommandLine({ args: argv, options, allowPositionals: true });
     if (values.config === undefined) throw new UsageError('compare: expected -c FILE');
     const estimators = [...new Set((values.estimators ?? '').split(',').map((name) => name.trim()).filter((name) => name !== ''))];
     if (estimators.length === 0) throw new UsageError('compare: expected --estimators A,B');
-    for (const override of positionals) {
-      const key = override.split('=')[0].trim();
+    const own = ownOverrides(values.for ?? [], estimators);
+    for (const override of [...positionals, ...[...own.values()].flat()]) {
+      const key = keyOf(override);
       if (Object.hasOwn(GIVEN, key)) throw new UsageError(`compare: ${key} is given by ${GIVEN[key as keyof typeof GIVEN]}`);
     }
     const seeds = parseSeeds(values.seeds ?? '3');
@@ -54,25 +65,31 @@ A run ends once it reaches the threshold. Evaluations are off unless the metric 
       value: value ?? stop_when?.value ?? NaN,
     };
     const directory = values.output_dir ?? join('runs', 'compare');
-    const common = [
-      ...(threshold.metric.startsWith('eval/') ? [] : ['trainer.eval_before_train=false', 'trainer.eval_interval=-1']),
-      'trainer.ckpt_interval=-1',
-      ...positionals,
-      'trainer.logger=[jsonl]',
-      `trainer.stop_when=${JSON.stringify(threshold)}`,
-    ];
+    const evaluation = threshold.metric.startsWith('eval/') ? [] : ['trainer.eval_before_train=false', 'trainer.eval_interval=-1'];
+    const stopWhen = `trainer.stop_when=${JSON.stringify(threshold)}`;
     const plan = estimators.flatMap((estimator) =>
       seeds.map((seed): Planned => {
         const folder = join(directory, estimator, `seed_${seed}`);
-        const own = [`trainer.algorithm.advantage_estimator=${estimator}`, `trainer.seed=${seed}`, `trainer.export_path=${folder}`];
-        const overrides = [...common, ...own, `trainer.ckpt_path=${join(folder, 'checkpoints')}`, `trainer.run_name=${estimator} seed ${seed}`];
+        const given = [...evaluation, 'trainer.ckpt_interval=-1', ...positionals, ...own.get(estimator)!, 'trainer.logger=[jsonl]', stopWhen];
+        const overrides = [
+          ...given,
+          `trainer.algorithm.advantage_estimator=${estimator}`,
+          `trainer.seed=${seed}`,
+          `trainer.export_path=${folder}`,
+          `trainer.ckpt_path=${join(folder, 'checkpoints')}`,
+          `trainer.run_name=${estimator} seed ${seed}`,
+        ];
         return { estimator, seed, folder, overrides };
       })
     );
     // Every run is checked before the first one starts.
     for (const { overrides } of plan) validate(loadConfig({ file: values.config, overrides }).config);
+    const { checkKeys, standardOverrides } = require('./compare_keys') as typeof import('./compare_keys');
+    const given = new Map(estimators.map((name) => [name, { common: [...positionals, stopWhen, `trainer.algorithm.advantage_estimator=${name}`], own: own.get(name)! }]));
+    checkKeys(values.config, given);
     const load = (values.load ?? []).flatMap((file) => ['--load', file]);
-    const finished = await runAll(plan, { train: ['-c', values.config, ...load], jobs, threshold });
+    const complete = plan.map((run) => ({ ...run, overrides: [...run.overrides, ...standardOverrides(values.config!, run.overrides)] }));
+    const finished = await runAll(complete, { train: ['-c', values.config, ...load], jobs, threshold });
     conclude(finished, { estimators, seeds, threshold, directory, config: values.config });
   },
 };
@@ -117,6 +134,19 @@ function conclude(
 
 const show = (spread: Spread | null, digits: number): string =>
   spread === null ? '–' : `${spread.median.toFixed(Number.isInteger(spread.median) ? digits : Math.max(1, digits))} (${spread.min.toFixed(digits)} … ${spread.max.toFixed(digits)})`;
+
+const keyOf = (override: string): string => override.split('=')[0]!.trim();
+
+/** What `--for NAME:key=value` says, by the estimator's name. */
+function ownOverrides(texts: readonly string[], estimators: readonly string[]): Map<string, string[]> {
+  const own = new Map(estimators.map((name): [string, string[]] => [name, []]));
+  for (const text of texts) {
+    const name = estimators.find((each) => text.startsWith(`${each}:`));
+    if (name === undefined) throw new UsageError(`--for: expected NAME:key=value with a name of --estimators (${estimators.join(', ')}), got '${text}'`);
+    own.get(name)!.push(text.slice(name.length + 1));
+  }
+  return own;
+}
 
 /** `5`: 0 … 4; `1,7`: these two. */
 function parseSeeds(text: string): number[] {

@@ -20,6 +20,8 @@ export interface LoadedConfig {
   config: Config;
   /** Where each key's value came from: `default`, `base`, `FILE:LINE` or `command line`; each name in a mapping of options is a key too. */
   provenance: ReadonlyMap<string, string>;
+  /** The configuration without its overrides; null where there are none. */
+  beneath: Config | null;
 }
 
 interface Assignment {
@@ -51,7 +53,17 @@ export function loadConfig(options: LoadConfigOptions = {}): LoadedConfig {
   if (problems.length > 0) throw new ConfigError(problemList(problems));
   const named = [...origins.keys()].filter((path) => openSectionOf(path) !== null);
   const provenance = new Map([...configKeys(), ...named].map((key) => [key, originOf(key, origins) ?? 'default']));
-  return { config: parsed.data as Config, provenance };
+  return { config: parsed.data as Config, provenance, beneath: (options.overrides ?? []).length === 0 ? null : withoutOverrides(options) };
+}
+
+/** Null where a value below is wrong that an override puts right. */
+function withoutOverrides({ base, file }: LoadConfigOptions): Config | null {
+  try {
+    return loadConfig({ base, file }).config;
+  } catch (error) {
+    if (error instanceof ConfigError) return null;
+    throw error;
+  }
 }
 
 /** Reads `-c FILE` (`--config FILE`) and dotted overrides off a command line, and loads them; `--print-config` is left to the caller. @throws ConfigError */
@@ -175,7 +187,8 @@ function describe(issue: z.core.$ZodIssue, tree: Tree, origins: Map<string, stri
   return located(originOf(path, origins) ?? 'default', `${path}${index}: expected ${issue.message}, got ${showValue(value)}${quote}`);
 }
 
-function located(origin: string, problem: string): string {
+/** A problem with the place that it comes from. */
+export function located(origin: string, problem: string): string {
   return origin === 'base' || origin === 'default' ? problem : `${origin}: ${problem}`;
 }
 

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { ConsoleTracker } from './console_tracker';
 import { JsonlTracker, RUN_FILES } from './jsonl_tracker';
 import { TensorBoardTracker } from './tensorboard_tracker';
-import { registerTracker, type TrackerFactory } from './tracker';
+import { registerTracker, type Tracker, type TrackerFactory, type TrackerOptions } from './tracker';
 import { wandbTracker } from './wandb_tracker';
 
 /** What of a configuration is read here. */
@@ -10,11 +10,13 @@ interface PartialConfig {
   trainer?: { eval_interval?: number };
 }
 
+const reading = (reads: NonNullable<TrackerFactory['reads']>, make: (options: TrackerOptions) => Tracker): TrackerFactory => Object.assign((options: TrackerOptions) => make(options), { reads });
+
 const builtin: Record<string, TrackerFactory> = {
-  console: ({ totalSteps, stream, config }) => new ConsoleTracker({ totalSteps, stream, evaluates: (config as PartialConfig | undefined)?.trainer?.eval_interval !== -1 }),
-  jsonl: ({ directory, resumedFrom, config }) => new JsonlTracker(join(directory, RUN_FILES.metrics), { resumedFrom, config }),
-  tensorboard: ({ directory, resumedFrom }) => new TensorBoardTracker(join(directory, 'tensorboard'), { resumedFrom }),
-  wandb: wandbTracker,
+  console: reading([], ({ totalSteps, stream, config }) => new ConsoleTracker({ totalSteps, stream, evaluates: (config as PartialConfig | undefined)?.trainer?.eval_interval !== -1 })),
+  jsonl: reading(['samples'], ({ directory, resumedFrom, config }) => new JsonlTracker(join(directory, RUN_FILES.metrics), { resumedFrom, config })),
+  tensorboard: reading([], ({ directory, resumedFrom }) => new TensorBoardTracker(join(directory, 'tensorboard'), { resumedFrom })),
+  wandb: reading(['project'], wandbTracker),
 };
 for (const [name, factory] of Object.entries(builtin)) registerTracker(name, factory, { keepExisting: true });
 

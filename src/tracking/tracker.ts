@@ -47,8 +47,11 @@ export interface TrackerOptions {
   stream?: NodeJS.WriteStream;
 }
 
-/** Makes a tracker for one run. */
-export type TrackerFactory = (options: TrackerOptions) => Tracker;
+/** Makes a tracker for one run. `reads`: which of these its trackers look at, all of them where nothing is said; a run refuses `trainer.log_samples` and `trainer.project_name` where no tracker does. */
+export interface TrackerFactory {
+  (options: TrackerOptions): Tracker;
+  readonly reads?: readonly ('samples' | 'project')[];
+}
 
 const trackers = new Registry<TrackerFactory>('logger');
 
@@ -60,6 +63,11 @@ export function registerTracker(name: string, factory: TrackerFactory, options: 
 /** The names that `trainer.logger` may hold, sorted. */
 export function listTrackers(): string[] {
   return trackers.list();
+}
+
+/** Whether trackers of a name look at samples, or at the project; an unknown name may. */
+export function trackerReads(name: string, what: 'samples' | 'project'): boolean {
+  return !trackers.has(name) || (trackers.get(name).reads?.includes(what) ?? true);
 }
 
 /**

@@ -24,8 +24,12 @@ export function makeEstimator({ trainer: { algorithm } }: Config): AdvantageEsti
     const choices = commonChoices.get(option);
     if (choices && !choices.includes(value)) throw new ConfigError(`${place}.${option}: expected one of ${choices.join(', ')}, got ${JSON.stringify(value)}`);
   }
-  const takesNormByStd = 'normByStd' in (getAdvantageEstimator(name).options ?? {});
-  return createAdvantageEstimator(name, { ...(takesNormByStd && { normByStd: grpo_norm_by_std }), ...options });
+  return createAdvantageEstimator(name, { ...(takesNormByStd(name) && { normByStd: grpo_norm_by_std }), ...options });
+}
+
+/** Whether `grpo_norm_by_std` is an option of an estimator. */
+export function takesNormByStd(estimator: string): boolean {
+  return 'normByStd' in (getAdvantageEstimator(estimator).options ?? {});
 }
 
 /** Whether the estimator of a name asks for an input. */

@@ -6,6 +6,7 @@ import { policyLosses } from '../losses';
 import { makeEstimator, usesReference } from './advantage_step';
 import { Coefficients } from './coefficients';
 import { lossSettings } from './loss_settings';
+import { warmupProblem } from './schedule';
 
 /** How a run comes by an input. */
 const sources: { readonly [I in AdvantageInput]?: string } = {
@@ -15,7 +16,7 @@ const sources: { readonly [I in AdvantageInput]?: string } = {
 
 /** @param provided the inputs that the run gives to its estimator */
 export function algorithmProblems(config: Config, provided: readonly AdvantageInput[]): string[] {
-  return [...estimatorProblems(config, provided), ...lossProblems(config), ...coefficientProblems(config)];
+  return [...estimatorProblems(config, provided), ...lossProblems(config), ...coefficientProblems(config), ...warmupProblems(config)];
 }
 
 function estimatorProblems(config: Config, provided: readonly AdvantageInput[]): string[] {
@@ -40,10 +41,14 @@ function lossProblems(config: Config): string[] {
     const isUncorrected = correction !== null && !perToken;
     // Where loss_reduction says so itself, the check of related keys has said it.
     const lacksLength = reduction === 'seq_mean_token_sum_norm' && loss_reduction === null && max_seq_len === null;
-    const { product_mask_low, product_mask_high, geo_mask_low, geo_mask_high } = algorithm.off_policy_correction;
-    const bounds = [['product', product_mask_low, product_mask_high], ['geo', geo_mask_low, geo_mask_high]] as const;
+    const keys = algorithm.off_policy_correction;
+    const bounds = (['product_mask', 'geo_mask', 'outlier_token_is_threshold', 'token_mask_is_threshold'] as const).map((name) => ({
+      name,
+      low: keys[`${name}_low`] ?? 0,
+      high: keys[`${name}_high`] ?? Infinity,
+    }));
     return [
-      ...bounds.flatMap(([mask, low, high]) => (low <= high ? [] : [`trainer.algorithm.off_policy_correction.${mask}_mask_low: expected at most ${mask}_mask_high=${high}, got ${low}`])),
+      ...bounds.flatMap(({ name, low, high }) => (low <= high ? [] : [`trainer.algorithm.off_policy_correction.${name}_low: expected at most ${name}_high=${high}, got ${low}`])),
       ...(isUncorrected ? [`trainer.algorithm.off_policy_correction: policy loss '${name}' cannot be corrected, as it is no TokenPolicyLoss; set all of it to null`] : []),
       ...(lacksLength ? [`trainer.algorithm.max_seq_len: expected a positive integer (policy loss '${name}' divides by it), got null`] : []),
     ];
@@ -66,6 +71,13 @@ function coefficientProblems(config: Config): string[] {
     problems.push('trainer.update_ref_every_epoch: expected false, as nothing uses a reference policy (use_kl_loss, use_kl_in_reward), got true');
   }
   return problems;
+}
+
+/** The length of a run is known for sure once its data are; before that it has at most `max_training_steps`. */
+function warmupProblems(config: Config): string[] {
+  const { max_training_steps: steps, critic } = config.trainer;
+  if (steps === null) return [];
+  return (['policy', ...(critic.model === null ? [] : ['critic' as const])] as const).flatMap((part) => warmupProblem(config, part, steps) ?? []);
 }
 
 /** What `find` finds, or what it throws on purpose, under the key that it is about. */

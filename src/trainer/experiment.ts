@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { type AdvantageInput, hasAdvantageEstimator, listAdvantageEstimators } from '../advantages';
-import { type Config, loadConfigFromArguments, type ModelConfig, type OptimizerConfig, validateConfig, validateDatasetSize } from '../config';
+import { type Config, loadConfigFromArguments, type LoadedConfig, type ModelConfig, type OptimizerConfig, validateConfig, validateDatasetSize } from '../config';
 import { createTokenizer, loadTokenizer, PromptDataset, type Tokenizer, tokenizerFiles, tokenizers } from '../data';
 import { environments, type EnvironmentClass, getEnvironment } from '../environments';
 import { ConfigError, VantageError } from '../errors';
@@ -23,6 +23,7 @@ import { Rollout, type RolloutParts } from './rollout';
 import { stream } from './streams';
 import { Trainer, type TrainingResult } from './trainer';
 import { totalSteps, type TrainerParts } from './training_step';
+import { overriddenKeyNote, unusedKeyProblem, unusedKeys, type UnusedKeysOptions } from './unused_keys';
 import type { Models, Trained } from './update';
 
 /**
@@ -97,6 +98,11 @@ export class Experiment {
   /** The inputs that the run gives to its estimator; one that needs others is refused. */
   advantageInputs(): readonly AdvantageInput[] {
     return inputsOfRun(this.config);
+  }
+
+  /** Keys that a subclass reads, a section for all below it: they are not refused where the run without it would not read them. Those of a part that the subclass makes are not refused anyway. */
+  keysRead(): readonly string[] {
+    return [];
   }
 
   generator(parts: RolloutParts): Rollout {
@@ -231,14 +237,16 @@ export async function main(
   { experiment: Class = Experiment, config: file, callbacks = [] }: MainOptions = {},
 ): Promise<TrainingResult | null> {
   try {
-    const { config, provenance } = loadConfigFromArguments(file === undefined ? argv : ['-c', file, ...argv]);
+    const loaded = loadConfigFromArguments(file === undefined ? argv : ['-c', file, ...argv]);
+    const { config, provenance } = loaded;
     const experiment = new Class(config);
     experiment.callbacks.push(...callbacks);
-    validate(config, experiment);
+    checkConfig(loaded, experiment);
     if (argv.includes('--print-config')) {
       print(describeConfig(config, provenance));
       return null;
     }
+    for (const key of unusedKeys(loaded, readBy(experiment)).overridden) print(overriddenKeyNote(key));
     const folders = [
       { key: config.trainer.export_path === null ? 'trainer.ckpt_path (metrics are kept beside it)' : 'trainer.export_path', folder: exportFolder(config) },
       { key: 'trainer.ckpt_path', folder: config.trainer.ckpt_path },
@@ -259,8 +267,16 @@ export async function main(
   }
 }
 
-/** Checks a configuration against everything that is registered in this process. @throws ConfigError */
-export function validate(config: Config, experiment = new Experiment(config)): void {
+/** The parts of `Experiment` that read keys of their own. */
+const parts = ['critic', 'evalDataset', 'generator', 'policy', 'reference', 'trackers'] as const;
+
+/** What an experiment's callbacks and its own parts read. */
+function readBy(experiment: Experiment): UnusedKeysOptions {
+  return { saves: experiment.callbacks.length > 0, own: parts.filter((part) => experiment[part] !== Experiment.prototype[part]), read: experiment.keysRead() };
+}
+
+/** Checks a configuration against everything that is registered in this process. @throws ConfigError that names each key that is wrong */
+export function validate(config: Config, experiment = new Experiment(config), problems: () => readonly string[] = () => []): void {
   validateConfig(config, {
     estimators: { has: hasAdvantageEstimator, list: listAdvantageEstimators },
     policyLosses,
@@ -269,8 +285,21 @@ export function validate(config: Config, experiment = new Experiment(config)): v
     loggers: listTrackers(),
     unusableDevice: (device) => deviceInfo(device).reason ?? null,
     needsValues: (name) => requiresInput(name, 'values'),
-    problems: () => algorithmProblems(config, experiment.advantageInputs()),
+    problems: () => [...algorithmProblems(config, experiment.advantageInputs()), ...problems()],
   });
+}
+
+/**
+ * Checks what `loadConfig` gave, as `main` does before it runs anything: against everything that is registered in this process, and for keys that were given and have no effect.
+ * @param experiment that is to run it; its callbacks and the parts that it makes itself count
+ * @throws ConfigError that names each key that is wrong
+ * @example
+ * const loaded = loadConfig({ base: { trainer: { seed: 3 } }, file: 'config.yaml' });
+ * checkConfig(loaded);
+ * await new Experiment(loaded.config).run();
+ */
+export function checkConfig(loaded: LoadedConfig, experiment = new Experiment(loaded.config)): void {
+  validate(loaded.config, experiment, () => unusedKeys(loaded, readBy(experiment)).refused.map(unusedKeyProblem));
 }
 
 /** What a checkpoint needs beside the weights to be a model's folder. */

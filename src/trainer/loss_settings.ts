@@ -73,36 +73,52 @@ export function lossSettings({ trainer }: Config): LossSettings {
   };
 }
 
-function givenOptions(algorithm: Algorithm, { options: own }: PolicyLossClass): PolicyLossOptions {
-  const { eps_clip_low, eps_clip_high, clip_ratio_c, policy_loss_options } = algorithm;
-  const clip: PolicyLossOptions = {
-    epsClipLow: eps_clip_low ?? undefined,
-    epsClipHigh: eps_clip_high ?? undefined,
-    // Of losses that are dual-clipped by themselves.
-    clipRatioC: typeof own?.clipRatioC === 'number' ? clip_ratio_c : undefined,
-  };
-  // One that lists no options has no defaults either.
-  if (!own) return { ...defined({ ...clip, epsClipLow: eps_clip_low ?? 0.2, epsClipHigh: eps_clip_high ?? 0.2 }), ...policy_loss_options };
-  const general = Object.fromEntries(Object.entries(defined(clip)).filter(([name]) => name in own));
-  return { ...general, ...sectionOptions(algorithm), ...policy_loss_options };
+/** Sections of options that one loss reads, the one of their name: key → option. */
+const sections = {
+  sapo: { tau_pos: 'tauPos', tau_neg: 'tauNeg' },
+  clip_cov: { clip_ratio: 'clipCovRatio', clip_cov_lb: 'clipCovLow', clip_cov_ub: 'clipCovHigh' },
+  kl_cov: { kl_cov_frac: 'klCovRatio', ppo_kl_coef: 'ppoKlCoef' },
+  cispo: { cispo_eps_clip_low: 'cispoEpsClipLow', cispo_eps_clip_high: 'cispoEpsClipHigh', anchor: 'anchor' },
+  dppo: { dppo_type: 'divergence', delta_low: 'deltaLow', delta_high: 'deltaHigh' },
+} as const satisfies { readonly [Name in keyof Algorithm]?: Readonly<Record<string, keyof PolicyLossOptions>> };
+
+/** Keys that are options of every loss that has the option. */
+const general = { eps_clip_low: 'epsClipLow', eps_clip_high: 'epsClipHigh', clip_ratio_c: 'clipRatioC' } as const satisfies { readonly [Name in keyof Algorithm]?: keyof PolicyLossOptions };
+
+/** Which option of the loss a key is, `option`, and whether a loss of a name reads it. */
+export interface LossKey {
+  option: keyof PolicyLossOptions;
+  isReadBy: (loss: string) => boolean;
 }
 
-/** The section that has the name of the loss. */
-function sectionOptions({ policy_loss_type, sapo, clip_cov, kl_cov, cispo, dppo }: Algorithm): PolicyLossOptions {
-  switch (policyLosses.nameOf(policy_loss_type)) {
-    case 'sapo':
-      return { tauPos: sapo.tau_pos, tauNeg: sapo.tau_neg };
-    case 'clip_cov':
-      return { clipCovRatio: clip_cov.clip_ratio, clipCovLow: clip_cov.clip_cov_lb, clipCovHigh: clip_cov.clip_cov_ub };
-    case 'kl_cov':
-      return { klCovRatio: kl_cov.kl_cov_frac, ppoKlCoef: kl_cov.ppo_kl_coef };
-    case 'cispo':
-      return { cispoEpsClipLow: cispo.cispo_eps_clip_low, cispoEpsClipHigh: cispo.cispo_eps_clip_high, anchor: cispo.anchor };
-    case 'dppo':
-      return { divergence: dppo.dppo_type, deltaLow: dppo.delta_low, deltaHigh: dppo.delta_high };
-    default:
-      return {};
-  }
+/** The keys below `trainer.algorithm` that are options of policy losses. */
+export const lossKeys: ReadonlyMap<string, LossKey> = new Map([
+  ...Object.entries(general).map(([key, option]): [string, LossKey] => [key, { option, isReadBy: (loss) => takes(getPolicyLoss(loss), option) }]),
+  ...Object.entries(sections).flatMap(([section, names]) =>
+    Object.entries(names).map(([name, option]): [string, LossKey] => [`${section}.${name}`, { option, isReadBy: (loss) => policyLosses.nameOf(loss) === section }])
+  ),
+]);
+
+/** Whether a loss has an option of `general`; of `clipRatioC` only those that are dual-clipped by themselves take the key. One that lists no options takes ε alone. */
+function takes({ options: own }: PolicyLossClass, option: keyof PolicyLossOptions): boolean {
+  if (option === 'clipRatioC') return typeof own?.clipRatioC === 'number';
+  return own === undefined || option in own;
+}
+
+function givenOptions(algorithm: Algorithm, loss: PolicyLossClass): PolicyLossOptions {
+  const { policy_loss_type, policy_loss_options } = algorithm;
+  const taken = Object.entries(general).filter(([, option]) => takes(loss, option)).map(([key, option]) => [option, algorithm[key as keyof typeof general]]);
+  const clip = Object.fromEntries(taken.filter(([, value]) => value !== null)) as PolicyLossOptions;
+  // One that lists no options has no defaults either.
+  if (!loss.options) return { epsClipLow: 0.2, epsClipHigh: 0.2, ...clip, ...policy_loss_options };
+  const section = policyLosses.nameOf(policy_loss_type);
+  const own = Object.hasOwn(sections, section) ? sectionOptions(algorithm, section as keyof typeof sections) : {};
+  return { ...clip, ...own, ...policy_loss_options };
+}
+
+function sectionOptions(algorithm: Algorithm, section: keyof typeof sections): PolicyLossOptions {
+  const values: Readonly<Record<string, unknown>> = algorithm[section];
+  return Object.fromEntries(Object.entries(sections[section]).map(([name, option]) => [option, values[name]]));
 }
 
 function correctionOptions(keys: Algorithm['off_policy_correction']): OffPolicyCorrectionOptions | null {
@@ -123,8 +139,4 @@ function correctionOptions(keys: Algorithm['off_policy_correction']): OffPolicyC
     tokenMaskIsThresholdLow: token_mask_is_threshold_low,
     tokenMaskIsThresholdHigh: token_mask_is_threshold_high,
   };
-}
-
-function defined<T extends object>(entries: T): Partial<T> {
-  return Object.fromEntries(Object.entries(entries).filter(([, value]) => value !== undefined)) as Partial<T>;
 }

@@ -9,6 +9,7 @@ import { Averages } from './averages';
 import type { TrainingBatch } from './batch';
 import { Coefficients } from './coefficients';
 import { type LossSettings, lossSettings } from './loss_settings';
+import { optimizerSteps, type TrainedPart, warmupProblem } from './schedule';
 
 /** A model and what trains it. */
 export interface Trained<Model> {
@@ -42,7 +43,7 @@ export class Update {
   private readonly coefficients: Coefficients;
   private readonly correction: LossCorrection | undefined;
 
-  /** @throws ConfigError, EstimatorError for options of the loss that are none, and a warm-up that is as long as a run whose rate falls */
+  /** @throws ConfigError, EstimatorError for options of the loss that are none, and a warm-up that is longer than the run */
   constructor(
     protected readonly config: Config,
     protected readonly models: Models,
@@ -201,7 +202,7 @@ export class Update {
 
   /** One optimizer step whose gradients are the sum over micro-batches; `micro` holds the metrics of each. */
   private optimizerStep(
-    part: 'policy' | 'critic',
+    part: TrainedPart,
     ranges: Iterable<[from: number, to: number]>,
     compute: (from: number, to: number) => LossAndMetrics,
   ): { lr: number; gradNorm: number; micro: Metrics[] } {
@@ -221,26 +222,21 @@ export class Update {
   }
 
   /** The rate of an optimizer step, counted from 0. */
-  protected learningRate(part: 'policy' | 'critic', step: number): number {
+  protected learningRate(part: TrainedPart, step: number): number {
     const { lr, scheduler, num_warmup_steps }: OptimizerConfig = this.config.trainer[part].optimizer_config;
     return learningRate(step, { lr, schedule: scheduler, warmupSteps: num_warmup_steps, totalSteps: this.optimizerSteps(part) });
   }
 
   /** Optimizer steps of the whole run; undefined where nobody said how long it is. */
-  private optimizerSteps(part: 'policy' | 'critic'): number | undefined {
-    const { train_batch_size, update_epochs_per_batch, policy_mini_batch_size, critic_mini_batch_size } = this.config.trainer;
+  private optimizerSteps(part: TrainedPart): number | undefined {
     const { totalSteps } = this.options;
-    const mini = part === 'policy' ? policy_mini_batch_size : critic_mini_batch_size;
-    return totalSteps && totalSteps * update_epochs_per_batch * Math.ceil(train_batch_size / mini);
+    return totalSteps && optimizerSteps(this.config, part, totalSteps);
   }
 
-  private checkSchedule(part: 'policy' | 'critic'): void {
-    const { scheduler, num_warmup_steps } = this.config.trainer[part].optimizer_config;
-    const total = this.optimizerSteps(part);
-    if (this.models[part] === null || scheduler === 'constant_with_warmup' || total === undefined || num_warmup_steps < total) return;
-    throw new ConfigError(
-      `trainer.${part}.optimizer_config.num_warmup_steps: expected fewer than the ${total} optimizer steps of the run (the rate falls behind them: ${scheduler}), got ${num_warmup_steps}`,
-    );
+  private checkSchedule(part: TrainedPart): void {
+    const { totalSteps } = this.options;
+    const problem = this.models[part] && totalSteps ? warmupProblem(this.config, part, totalSteps) : null;
+    if (problem !== null) throw new ConfigError(problem);
   }
 
   private get microSize(): number {

@@ -74,6 +74,36 @@ describe('vantage compare', () => {
     expect(custom.stderr).toContain("Unknown advantage estimator 'batch_baseline'");
   });
 
+  it('a key has an effect for one of the estimators at least; --for gives one to the runs of one only', () => {
+    const [name, other] = ['trainer.algorithm.lambd', 'trainer.algorithm.grpo_norm_by_std'];
+    const critic = ['--for', 'gae:trainer.critic.model={}', '--for', 'gae:trainer.critic_mini_batch_size=4', '--for', `gae:${name}=0.9`];
+    const argv = ['compare', '-c', 'config.yaml', '--seeds', '1', ...rule, '--output_dir', 'own'];
+    // No evaluation, no critic but gae's, and what rloo does not read.
+    const { status, stderr } = vantage(folder, ...argv, '--estimators', 'rloo,gae,grpo', ...critic, `${other}=false`, 'trainer.eval_batch_size=8');
+    expect([stderr, status]).toEqual(['', 0]);
+    const of = (estimator: string) => (readRun(join(folder, 'own', estimator, 'seed_0')).config as { trainer: { critic: { model: unknown }; algorithm: object } }).trainer;
+    expect(of('gae').critic.model).not.toBeNull();
+    expect(of('gae').algorithm).toMatchObject({ lambd: 0.9 });
+    expect(of('grpo').algorithm).toMatchObject({ lambd: 1, grpo_norm_by_std: false });
+    expect(of('rloo')).toMatchObject({ critic: { model: null }, algorithm: { lambd: 1, grpo_norm_by_std: true } });
+
+    const refused = (...more: string[]) => vantage(folder, ...argv, ...more);
+    const ofNone = refused('--estimators', 'rloo,grpo', `${name}=0.9`);
+    expect(ofNone.status).toBe(1);
+    expect(ofNone.stderr).toContain(
+      `command line: ${name}: expected its default, 1, as another value has no effect: trainer.algorithm.advantage_estimator is rloo, which does not look at λ; trainer.algorithm.advantage_estimator is grpo,`,
+    );
+    expect(refused('--estimators', 'rloo,grpo', '--for', `rloo:${other}=false`).stderr).toContain(`vantage: --for rloo: ${other}: expected its default, true`);
+    expect(refused('--estimators', 'rloo,grpo', '--for', `gae:${name}=0.9`)).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining(`--for: expected NAME:key=value with a name of --estimators (rloo, grpo), got 'gae:${name}=0.9'`),
+    });
+    expect(refused('--estimators', 'rloo,grpo', '--for', 'rloo:trainer.seed=1').stderr).toContain('compare: trainer.seed is given by --seeds');
+    expect(refused('--estimators', 'grpo', '--metric', 'eval/all/avg_score', 'trainer.eval_interval=-1', 'trainer.eval_before_train=false').stderr).toContain(
+      'trainer.stop_when.metric: expected its default',
+    );
+  });
+
   it('a run that fails is reported, and the others go on', () => {
     writeFileSync(
       join(folder, 'failing.mjs'),

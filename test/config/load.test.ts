@@ -325,6 +325,11 @@ describe('values of the wrong type or range', () => {
   });
 });
 
+test.each(configKeys())('%s: what no key takes is refused by its name', (key) => {
+  const base = key.split('.').reduceRight<unknown>((value, name) => ({ [name]: value }), 1n) as object;
+  expect(errorOf(() => loadConfig({ base }))).toMatch(new RegExp(`^${key.replaceAll('.', '\\.')}(\\[0\\])?: expected .+, got `));
+});
+
 describe('mappings of options', () => {
   const key = 'trainer.algorithm.advantage_options';
 

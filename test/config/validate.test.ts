@@ -8,6 +8,7 @@ const context: ValidationContext = {
   environments: ['gsm8k', 'gmax'],
   tokenizers: ['byte', 'word'],
   loggers: ['console', 'jsonl', 'wandb'],
+  unusableDevice: () => 'no driver',
   env: {},
 };
 const files = ['data.train_data=[train.parquet]', 'data.val_data=[validation.parquet]'];
@@ -70,6 +71,9 @@ test.each([
   ['generator.max_input_length=511', 'generator.max_input_length: expected at least trainer.max_prompt_length=512 (a longer prompt would get no answer), got 511'],
   ['data.train_data=[]', 'data.train_data: expected at least one file, got none'],
   ['data.val_data=[]', 'data.val_data: expected at least one file, or trainer.eval_interval=-1'],
+  ['trainer.device=cuda', "trainer.device: 'cuda' cannot be used here: no driver"],
+  ['trainer.resume_mode=from_path', 'trainer.resume_path: expected the folder of a checkpoint ({ckpt_path}/global_step_N), as trainer.resume_mode is from_path, got null'],
+  ['trainer.resume_path=there', "trainer.resume_path: expected null unless trainer.resume_mode is from_path, got 'there' with latest"],
 ])('%s', (override, message) => {
   expect(problem(override)).toContain(message);
 });
@@ -100,4 +104,5 @@ test('the dataset holds at least one batch', () => {
   const { config } = loadConfig();
   expect(() => validateDatasetSize(config, 1024)).not.toThrow();
   expect(() => validateDatasetSize(config, 1023)).toThrow('trainer.train_batch_size: expected at most the 1023 prompts');
+  expect(() => validateDatasetSize(config, 0, 600)).toThrow('trainer.max_prompt_length: expected at least 600, the tokens of the shortest prompt of data.train_data, got 512');
 });

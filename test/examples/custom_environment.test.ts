@@ -43,7 +43,13 @@ it('the policy finds out that it should halve what is left', async () => {
 }, 300_000);
 
 it('the policy asks the tool, and learns', async () => {
-  const { result, records } = await train('lookup.yaml', generateTask('lookup'), ['trainer.stop_when=null', 'trainer.max_training_steps=25', 'trainer.ckpt_interval=-1', 'trainer.eval_interval=-1']);
+  const { result, records } = await train('lookup.yaml', generateTask('lookup'), [
+    'trainer.stop_when=null',
+    'trainer.max_training_steps=25',
+    'trainer.ckpt_interval=-1',
+    'trainer.max_ckpts_to_keep=-1',
+    'trainer.eval_interval=-1',
+  ]);
   expect(result.steps).toBe(25);
   // The whole way takes a minute (docs/custom-environments.md); this is how it begins.
   const rows = records.filter(({ step }) => step > 0);

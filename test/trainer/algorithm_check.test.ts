@@ -23,6 +23,8 @@ describe('an estimator', () => {
     [['advantage_options.constructor=1'], "unknown option 'constructor'"],
     [['advantage_options.epsilon=x'], 'option \'epsilon\': expected a number, 0 or more, got "x"'],
     [['advantage_options.convention=ver'], "option 'convention': expected "],
+    [['advantage_options.lambda=0.5'], 'trainer.algorithm.advantage_options: expected no lambda, which is trainer.algorithm.lambd'],
+    [['advantage_options.remask=1'], 'trainer.algorithm.advantage_options.remask: expected one of true, false, advantages, got 1'],
     [['advantage_options.gamma=0.5'], 'trainer.algorithm.advantage_options: expected no gamma, which is trainer.algorithm.gamma'],
     [['advantage_options.rewardOnMasked=x'], 'trainer.algorithm.advantage_options.rewardOnMasked: expected one of drop, keep, carry, error, got "x"'],
     [['advantage_estimator=gdpo'], "'gdpo' needs rewardComponents, which this run does not have (set trainer.algorithm.reward_components to metrics of the environment)"],
@@ -101,6 +103,9 @@ describe('a policy loss', () => {
   test.each([
     [['policy_loss_options.epsCliphigh=1'], "unknown option 'epsCliphigh'. Did you mean 'epsClipHigh'?"],
     [['policy_loss_options.constructor=1'], "unknown option 'constructor'"],
+    [['policy_loss_type=clip_cov', 'clip_cov={clip_cov_lb: 9, clip_cov_ub: 5}'], "policy loss 'clip_cov': option 'clipCovLow': expected at most clipCovHigh, 5, got 9"],
+    [['policy_loss_options={logRatioMin: 1, logRatioMax: 0}'], "option 'logRatioMin': expected at most logRatioMax, 0, got 1"],
+    [['policy_loss_options.microBatchSize=3'], 'expected no microBatchSize, which is trainer.micro_train_batch_size_per_gpu'],
     [['policy_loss_options.delta=-1'], "option 'delta': expected a number, 0 or more, or null, got -1"],
     [['policy_loss_options.reduction=token_mean'], 'expected no reduction, which is trainer.algorithm.loss_reduction'],
     [['policy_loss_options.totalTokens=3'], 'expected no totalTokens, which a run takes from its batches'],
@@ -109,8 +114,15 @@ describe('a policy loss', () => {
     expect(problems(...keys)).toEqual([expect.stringContaining(message)]);
   });
 
-  test('is corrected within bounds', () => {
-    expect(problems('off_policy_correction.geo_mask_low=2')).toEqual(['trainer.algorithm.off_policy_correction.geo_mask_low: expected at most geo_mask_high=1.01, got 2']);
+  test.each([
+    ['geo_mask_low=2', 'geo_mask_low: expected at most geo_mask_high=1.01, got 2'],
+    ['product_mask_high=0.1', 'product_mask_low: expected at most product_mask_high=0.1, got 0.5'],
+    ['outlier_token_is_threshold_low=3', null],
+    ['{outlier_token_is_threshold_low: 3, outlier_token_is_threshold_high: 2}', 'outlier_token_is_threshold_low: expected at most outlier_token_is_threshold_high=2, got 3'],
+    ['{token_mask_is_threshold_low: 3, token_mask_is_threshold_high: 2}', 'token_mask_is_threshold_low: expected at most token_mask_is_threshold_high=2, got 3'],
+  ])('is corrected within bounds: %s', (keys, message) => {
+    const found = problems(keys.startsWith('{') ? `off_policy_correction=${keys}` : `off_policy_correction.${keys}`);
+    expect(found).toEqual(message === null ? [] : [`trainer.algorithm.off_policy_correction.${message}`]);
   });
 
   test('that is no TokenPolicyLoss cannot be corrected', () => {
@@ -153,11 +165,33 @@ describe('a policy loss', () => {
   });
 });
 
+describe('a warm-up', () => {
+  const size = ['trainer.train_batch_size=8', 'trainer.policy_mini_batch_size=4', 'trainer.critic_mini_batch_size=2', 'trainer.update_epochs_per_batch=3', 'trainer.critic.model={}'];
+  const warm = (part: string, steps: number, ...more: string[]) => problems(...size, 'trainer.max_training_steps=2', `trainer.${part}.optimizer_config.num_warmup_steps=${steps}`, ...more);
+
+  test.each([
+    ['policy', 12, 'constant_with_warmup', 'at most the 12 optimizer steps of the run, got 13'],
+    ['critic', 24, 'constant_with_warmup', 'at most the 24 optimizer steps of the run, got 25'],
+    ['policy', 11, 'cosine', 'fewer than the 12 optimizer steps of the run (the rate falls behind them: cosine), got 12'],
+    ['critic', 23, 'linear', 'fewer than the 24 optimizer steps of the run (the rate falls behind them: linear), got 24'],
+  ])('of %s is over within the run: %i steps, %s', (part, steps, scheduler, message) => {
+    const schedule = `trainer.${part}.optimizer_config.scheduler=${scheduler}`;
+    expect(warm(part, steps, schedule)).toEqual([]);
+    expect(warm(part, steps + 1, schedule)).toEqual([`trainer.${part}.optimizer_config.num_warmup_steps: expected ${message}`]);
+  });
+
+  test('of a run whose length the data say is looked at later, and that of a critic where there is one', () => {
+    expect(warm('policy', 99, 'trainer.max_training_steps=null')).toEqual([]);
+    expect(warm('critic', 99, 'trainer.critic.model=null')).toEqual([]);
+  });
+});
+
 describe('coefficients and the reference', () => {
   test.each([
     [['kl_ctrl.type=adaptive', 'use_kl_loss=false'], "trainer.algorithm.kl_ctrl.type: 'adaptive' needs use_kl_loss or use_kl_in_reward"],
     [['kl_ctrl.type=adaptive', 'kl_loss_coef=0'], 'trainer.algorithm.kl_loss_coef: expected a number above 0 to begin with'],
     [['entropy_ctrl.type=adaptive'], "trainer.algorithm.entropy_ctrl.type: 'adaptive' needs use_entropy_loss"],
+    [['entropy_ctrl={type: adaptive, max: 0.005}', 'use_entropy_loss=true'], 'trainer.algorithm.entropy_ctrl, entropy_loss_coef: AdaptiveEntropyCoefficient: coefficient: expected a number'],
     [['entropy_ctrl={type: adaptive, min: 0.5, max: 0.1}', 'use_entropy_loss=true'], 'trainer.algorithm.entropy_ctrl, entropy_loss_coef: AdaptiveEntropyCoefficient: min: expected a number'],
     [['trainer.update_ref_every_epoch=true', 'use_kl_loss=false'], 'trainer.update_ref_every_epoch: expected false, as nothing uses a reference policy'],
   ])('%j is refused', (keys, message) => {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { AdamW, Transformer, ValueModel } from '../../src/models';
 import { randomKey, tidy, type Tensor } from '../../src/tensor';
 import { Experiment, latestCheckpoint, loadCheckpoint, saveCheckpoint, type TrainerState } from '../../src/trainer';
-import { smallConfig, temporaryFolder } from './helpers';
+import { aCritic, smallConfig, temporaryFolder } from './helpers';
 
 const config = {
   ...{ vocabSize: 14, hiddenSize: 16, numLayers: 1, numHeads: 2, numKvHeads: 2, intermediateSize: 32, ropeTheta: 1e4, rmsNormEps: 1e-6 },
@@ -123,7 +123,7 @@ describe('a checkpoint', () => {
       'trainer.max_training_steps=10',
       'trainer.epochs=2',
       'trainer.eval_interval=-1',
-      'trainer.critic.model={}',
+      ...aCritic,
     ];
     const result = await new Experiment(smallConfig(overrides, folder)).run();
     const path = join(folder, 'checkpoints');

@@ -34,6 +34,9 @@ export function eightResponses(): Trajectory[] {
   }));
 }
 
+/** Overrides that add a critic to `smallBase`. */
+export const aCritic = ['trainer.critic.model={}', 'trainer.critic_mini_batch_size=4', 'trainer.critic.optimizer_config.lr=1e-3'];
+
 /** {@link baseOf} a folder that goes when the tests have run. */
 export function smallBase(folder = temporaryFolder()): object {
   return baseOf(folder);

@@ -1,7 +1,7 @@
 /** Steps of the real loop: which metrics they leave, that they are finite, and that a seed gives them again. */
 import { defaultDevice, memory } from '../../src/tensor';
 import { Experiment, Trainer, type TrainerParts } from '../../src/trainer';
-import { history, smallConfig, withoutClock } from './helpers';
+import { aCritic, history, smallConfig, withoutClock } from './helpers';
 
 const always = [
   ...['avg_pass_at_4', 'avg_raw_reward', 'mean_positive_reward'].map((name) => `reward/${name}`),
@@ -33,7 +33,7 @@ describe.each([
     overrides: ['trainer.algorithm.use_kl_loss=true', 'trainer.algorithm.kl_estimator_type=k2'],
     metrics: withReference,
   },
-  { estimator: 'gae', overrides: ['trainer.critic.model={}'], metrics: withCritic },
+  { estimator: 'gae', overrides: aCritic, metrics: withCritic },
 ])('three steps of $estimator', ({ estimator, overrides, metrics }) => {
   it('leave finite metrics under all their names', async () => {
     const records = await history([`trainer.algorithm.advantage_estimator=${estimator}`, ...overrides]);
@@ -50,7 +50,7 @@ describe.each([
 
 describe('a run', () => {
   it('gives the same metrics bit for bit for the same seed, and others for another', async () => {
-    const run = async (seed: number) => (await history([`trainer.seed=${seed}`, 'trainer.algorithm.advantage_estimator=gae', 'trainer.critic.model={}'])).map(withoutClock);
+    const run = async (seed: number) => (await history([`trainer.seed=${seed}`, 'trainer.algorithm.advantage_estimator=gae', ...aCritic])).map(withoutClock);
     const first = await run(7);
     expect(await run(7)).toEqual(first);
     expect(await run(8)).not.toEqual(first);
@@ -90,13 +90,13 @@ describe('a run', () => {
         'trainer.max_training_steps=6',
         'trainer.algorithm.use_kl_loss=true',
         'trainer.algorithm.advantage_estimator=gae',
-        'trainer.critic.model={}',
+        ...aCritic,
       ],
       Counted,
     );
     expect(counts).toHaveLength(6);
     expect(new Set(counts.slice(1).map(String)).size).toBe(1);
-    expect(memory().bytes).toBe(before);
+    expect(memory().bytes).toBeLessThanOrEqual(before);
   });
 
   it('subtracts the KL from the rewards, once the policy has left the reference', async () => {

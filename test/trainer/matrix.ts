@@ -44,7 +44,6 @@ class FullExperiment extends Experiment {
 const tiny = [
   'trainer.train_batch_size=4',
   'trainer.policy_mini_batch_size=2',
-  'trainer.critic_mini_batch_size=2',
   'trainer.eval_before_train=false',
   'trainer.eval_interval=-1',
   'trainer.logger=[]',
@@ -60,7 +59,7 @@ export async function runCell({ estimator, loss, reduction }: Cell, base: object
     `trainer.algorithm.advantage_estimator=${estimator}`,
     `trainer.algorithm.policy_loss_type=${loss}`,
     `trainer.algorithm.loss_reduction=${reduction}`,
-    ...(values ? ['trainer.critic.model={hidden_size: 8, intermediate_size: 16}'] : []),
+    ...(values ? ['trainer.critic.model={hidden_size: 8, intermediate_size: 16}', 'trainer.critic_mini_batch_size=2'] : []),
     ...(reduction === 'seq_mean_token_sum_norm' ? ['trainer.algorithm.max_seq_len=3'] : []),
   ];
   const { history } = await new FullExperiment(loadConfig({ base, overrides }).config).run();

@@ -11,7 +11,7 @@ import { Experiment } from '../../src/trainer';
 import { readMetrics } from '../../src/tracking';
 import { randomModel, tiny, weightsOf } from '../models/helpers';
 import { writeModelFolder, writeTokenizer } from '../models/huggingface';
-import { smallBase, temporaryFolder, withoutClock } from './helpers';
+import { aCritic, smallBase, temporaryFolder, withoutClock } from './helpers';
 
 let [output, errors] = ['', ''];
 beforeEach(() => {
@@ -106,7 +106,7 @@ test('vantage train from a folder: its weights, its tokenizer, its chat template
 
 test('a checkpoint of ours is a model to begin from: policy, reference and critic', async () => {
   const { folder, file, model } = setting({ tieWordEmbeddings: true });
-  const gae = ['trainer.algorithm.advantage_estimator=gae', 'trainer.critic.model={}'];
+  const gae = ['trainer.algorithm.advantage_estimator=gae', ...aCritic];
   await experiment(file, `trainer.policy.model.path=${model}`, lr, ...gae).run();
   const step = join(folder, 'checkpoints/global_step_3');
   const [policy, critic] = [join(step, 'policy'), join(step, 'critic')];

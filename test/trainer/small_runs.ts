@@ -15,13 +15,11 @@ export function smallBase(folder: string): object {
     trainer: {
       algorithm: { use_kl_loss: false },
       policy: { model, optimizer_config: { lr: 1e-3 } },
-      critic: { optimizer_config: { lr: 1e-3 } },
       tokenizer: 'word',
       max_prompt_length: 16,
       seed: 0,
       train_batch_size: 8,
       policy_mini_batch_size: 4,
-      critic_mini_batch_size: 4,
       micro_train_batch_size_per_gpu: 16,
       micro_forward_batch_size_per_gpu: 32,
       max_training_steps: 3,

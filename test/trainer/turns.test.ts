@@ -6,7 +6,7 @@ import { Environment, type EnvironmentStep } from '../../src/environments';
 import { memory } from '../../src/tensor';
 import { Experiment, Trainer, type TrainerParts, TrainingBatch, type Trajectory } from '../../src/trainer';
 import type { MetricsRecord } from '../../src/tracking';
-import { history, withoutClock } from './helpers';
+import { aCritic, history, withoutClock } from './helpers';
 
 const base = { dataSource: 'test', text: '', metrics: {}, stopReason: 'stop' as const };
 const shape = { promptWidth: 3, responseWidth: 9, padId: 13 };
@@ -164,7 +164,7 @@ describe('the loop', () => {
     ['grpo', []],
     ['turn_level', []],
     ['turn_discount', ['trainer.algorithm.gamma=0.9']],
-    ['gae', ['trainer.critic.model={}', 'trainer.algorithm.use_kl_loss=true']],
+    ['gae', [...aCritic, 'trainer.algorithm.use_kl_loss=true']],
   ])('trains over several turns with %s, the same for the same seed, and keeps no memory', async (estimator, overrides) => {
     const run = () => history([...several, `trainer.algorithm.advantage_estimator=${estimator}`, ...overrides], AgainExperiment);
     const before = memory().bytes;

@@ -1,6 +1,6 @@
 import { EstimatorError, showValue } from '../../errors';
 import { where, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult } from '../estimator';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
 import { centreInGroups, singletonChoices, toEveryToken } from '../outcome';
 
 interface BetaOptions {
@@ -27,6 +27,7 @@ interface BetaOptions {
  */
 export class BetaNormalization extends AdvantageEstimator {
   static override readonly requires = ['groupIds'] as const;
+  static override readonly reads: EstimatorReads = [];
   static override readonly options: Readonly<Record<string, unknown>> = {
     singleton: 'zero',
     /** Of the density. null: from the moments of the batch. */

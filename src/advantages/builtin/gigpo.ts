@@ -1,5 +1,5 @@
 import { where, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult } from '../estimator';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
 import { GroupRelative } from './grpo';
 import { findTurns, relativeInGroups, relativeInStepGroups, turnReturns, withoutUnscored, type GroupRelativeOptions } from './turn_groups';
 
@@ -19,6 +19,7 @@ interface GroupInGroupOptions {
  */
 export class GroupInGroup extends AdvantageEstimator {
   static override readonly requires = ['groupIds', 'turnIds', 'anchorIds'] as const;
+  static override readonly reads: EstimatorReads = ({ turnDiscount }) => (turnDiscount === null ? ['gamma'] : []);
   static override readonly options: Readonly<Record<string, unknown>> = {
     ...GroupRelative.options,
     /** ω. */

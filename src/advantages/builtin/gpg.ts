@@ -1,5 +1,5 @@
 import type { Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult } from '../estimator';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
 import { centreInGroups, singletonChoices, toEveryToken } from '../outcome';
 
 /**
@@ -8,6 +8,7 @@ import { centreInGroups, singletonChoices, toEveryToken } from '../outcome';
  */
 export class GroupPolicyGradient extends AdvantageEstimator {
   static override readonly requires = ['groupIds'] as const;
+  static override readonly reads: EstimatorReads = [];
   static override readonly options = {
     singleton: 'zero' as 'zero' | 'raw' | 'error',
     skipNaN: false,

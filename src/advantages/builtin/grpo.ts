@@ -1,5 +1,5 @@
 import { where, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult } from '../estimator';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
 import { baselineOptions, centreInGroups, singletonChoices, toEveryToken, type BaselineOptions, type Centred } from '../outcome';
 import { deviation, deviationChoices, type DeviationOptions } from '../whiten';
 
@@ -14,6 +14,7 @@ interface GroupRelativeOptions extends BaselineOptions, DeviationOptions {
  */
 export class GroupRelative extends AdvantageEstimator {
   static override readonly requires = ['groupIds'] as const;
+  static override readonly reads: EstimatorReads = [];
   static override readonly options: Readonly<Record<string, unknown>> = {
     ...baselineOptions,
     /** Divide by the standard deviation. */
@@ -69,6 +70,7 @@ function varianceOfBatch(scores: Tensor, { scored }: Centred, ddof: number): Ten
  * GRPO without the division by the standard deviation.
  */
 export class DrGroupRelative extends GroupRelative {
+  static override readonly reads: EstimatorReads = [];
   static override readonly options: Readonly<Record<string, unknown>> = { ...baselineOptions };
   static override readonly choices: Readonly<Record<string, readonly unknown[]>> = { singleton: singletonChoices };
 
@@ -82,6 +84,7 @@ export class DrGroupRelative extends GroupRelative {
  * σ the standard deviation of the rewards of all rows.
  */
 export class GroupRelativeBatchScale extends GroupRelative {
+  static override readonly reads: EstimatorReads = [];
   static override readonly options: Readonly<Record<string, unknown>> = { ...baselineOptions, ddof: 1, epsilon: 1e-4, epsilonPlacement: 'outside', minVariance: 0 };
   static override readonly choices: Readonly<Record<string, readonly unknown[]>> = { ...deviationChoices, singleton: singletonChoices };
 

@@ -1,5 +1,5 @@
 import { discountedReturn, scan, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult } from '../estimator';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
 
 /**
  * ReMax (Li et al., ReMax: A Simple, Effective, and Efficient Reinforcement Learning Method for Aligning Large Language Models, 2024): G_t = Σ_{s≥t} r_s over the valid tokens, undiscounted;
@@ -7,6 +7,7 @@ import { AdvantageEstimator, type AdvantageContext, type AdvantageResult } from 
  */
 export class ReMax extends AdvantageEstimator {
   static override readonly requires = ['baselines'] as const;
+  static override readonly reads: EstimatorReads = [];
 
   override readonly takesRawInputs = true;
 

@@ -1,5 +1,5 @@
 import { where, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult } from '../estimator';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
 import { centreInGroups, singletonChoices, toEveryToken } from '../outcome';
 import { whitenRows, rowWhiteningChoices, type RowWhitening } from '../whiten';
 
@@ -9,6 +9,7 @@ import { whitenRows, rowWhiteningChoices, type RowWhitening } from '../whiten';
  */
 export class LeaveOneOut extends AdvantageEstimator {
   static override readonly requires = ['groupIds'] as const;
+  static override readonly reads: EstimatorReads = [];
   static override readonly options = {
     singleton: 'zero' as 'zero' | 'raw' | 'error',
     skipNaN: false,

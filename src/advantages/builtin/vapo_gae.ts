@@ -1,5 +1,5 @@
 import { generalizedAdvantage, where, type RowMoments, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult } from '../estimator';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
 import { tokenWhitening, tokenWhiteningChoices, whitenTokens, type TokenWhitening } from '../whiten';
 import { holesChoices, recurrence, type Holes } from './gae';
 
@@ -10,6 +10,10 @@ import { holesChoices, recurrence, type Holes } from './gae';
  */
 export class DecoupledAdvantageEstimation extends AdvantageEstimator {
   static override readonly requires = ['values'] as const;
+  static override readonly reads: EstimatorReads = ({ lambdaValue, lambdaPolicy, lengthAdaptiveAlpha }) => {
+    const isAdaptive = (lengthAdaptiveAlpha as number) > 0;
+    return ['gamma', 'groupIds', ...(lambdaValue === null || (lambdaPolicy === null && !isAdaptive) ? (['lambda'] as const) : [])];
+  };
   static override readonly options = {
     ...tokenWhitening,
     /** λ of the returns (1 in the paper). null: λ of the run. */

@@ -22,7 +22,8 @@ afterEach(() => {
 
 const halve = (file: string) => writeFileSync(file, readFileSync(file).subarray(0, readFileSync(file).length / 2));
 
-const always = [...kinds.grpo!, 'trainer.eval_interval=-1', 'trainer.eval_before_train=false'];
+// No evaluation, nor what the file says of it.
+const always = [...kinds.grpo!, 'trainer.eval_interval=-1', 'trainer.eval_before_train=false', 'trainer.eval_batch_size=1024', 'generator.eval_sampling_params.temperature=0'];
 
 function start(folder: string, overrides: readonly string[] = [], Class: typeof Experiment = recording(folder)) {
   [output, errors] = ['', ''];

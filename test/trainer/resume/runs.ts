@@ -12,7 +12,14 @@ export const kinds: Record<string, string[]> = {
   grpo: ['trainer.algorithm.use_kl_loss=false'],
   'grpo, KL in the loss, two update epochs': ['trainer.update_epochs_per_batch=2', 'trainer.algorithm.kl_loss_coef=0.1', 'trainer.micro_train_batch_size_per_gpu=3'],
   'grpo, KL in the reward, warm-up': ['trainer.algorithm.use_kl_loss=false', 'trainer.algorithm.use_kl_in_reward=true', 'trainer.policy.optimizer_config.num_warmup_steps=9'],
-  'gae with a critic': ['trainer.algorithm.advantage_estimator=gae', 'trainer.critic.model={}', 'trainer.algorithm.use_kl_loss=false', 'trainer.update_epochs_per_batch=2'],
+  'gae with a critic': [
+    'trainer.algorithm.advantage_estimator=gae',
+    'trainer.critic.model={}',
+    'trainer.critic.optimizer_config.lr=1e-2',
+    'trainer.critic_mini_batch_size=2',
+    'trainer.algorithm.use_kl_loss=false',
+    'trainer.update_epochs_per_batch=2',
+  ],
   spo: ['trainer.algorithm.advantage_estimator=spo', 'generator.n_samples_per_prompt=2', 'trainer.micro_train_batch_size_per_gpu=4', 'trainer.algorithm.use_kl_loss=false'],
 };
 
@@ -28,13 +35,11 @@ export function tinyBase(folder: string): object {
     generator: { n_samples_per_prompt: 3, sampling_params: { max_generate_length: 3 }, eval_sampling_params: { temperature: 1 } },
     trainer: {
       policy: { model, optimizer_config: { lr: 1e-2 } },
-      critic: { optimizer_config: { lr: 1e-2 } },
       tokenizer: 'word',
       max_prompt_length: 16,
       seed: 3,
       train_batch_size: 4,
       policy_mini_batch_size: 2,
-      critic_mini_batch_size: 2,
       micro_train_batch_size_per_gpu: 6,
       micro_forward_batch_size_per_gpu: 12,
       epochs: 9,
