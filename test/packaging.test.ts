@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 const root = join(__dirname, '..');
-const module = (name: string) => JSON.stringify(pathToFileURL(join(root, 'scripts/lib/pack', name)).href);
+const moduleUrl = (name: string) => JSON.stringify(pathToFileURL(join(root, 'scripts/lib/pack', name)).href);
 /** What an expression over a module's exports gives, or the message that it throws. */
 function evaluate(name: string, expression: string): string {
-  const source = `import * as m from ${module(name)};\ntry { console.log(await (${expression})); } catch (error) { console.log('error:', error.message); }`;
+  const source = `import * as m from ${moduleUrl(name)};\ntry { console.log(await (${expression})); } catch (error) { console.log('error:', error.message); }`;
   return execFileSync(process.execPath, ['--input-type=module', '-e', source], { encoding: 'utf8' }).trim();
 }
 
@@ -74,7 +74,7 @@ function library(name: string, source: string, ...flags: string[]): string {
 });
 
 test('the limits stand in docs/packaging.md', () => {
-  const [glibc, gcc, megabytes] = evaluate('binaries.mjs', `[m.FLOOR.GLIBC, m.FLOOR.GCC, (await import(${module('tarball.mjs')})).MOST_BYTES / 1e6].join(' ')`).split(' ');
+  const [glibc, gcc, megabytes] = evaluate('binaries.mjs', `[m.FLOOR.GLIBC, m.FLOOR.GCC, (await import(${moduleUrl('tarball.mjs')})).MOST_BYTES / 1e6].join(' ')`).split(' ');
   const milliseconds = /MOST_STARTUP_MS = (\d+)/.exec(readFileSync(join(root, 'scripts/pack_check.mjs'), 'utf8'))![1];
   const page = readFileSync(join(root, 'docs/packaging.md'), 'utf8');
   for (const limit of [`${megabytes} MB`, `GLIBC_${glibc}`, `GCC_${Number.parseInt(gcc!, 10)}`, `${milliseconds} ms`]) expect(page).toContain(limit);
