@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { capture } from '../process.mjs';
 
 export const VERSIONS = ['20.20.2', '22.23.3', '24.21.0'];
-const LIMIT_S = 60;
+const LIMIT_S = 40;
 
 const major = (version) => version.split('.')[0];
 
