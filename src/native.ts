@@ -1,7 +1,7 @@
 /**
  * Loads the native addon and types its surface. Everything native goes through here; its failures become `NativeError`.
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import nodeGypBuild from 'node-gyp-build';
 import { NativeError } from './errors';
@@ -89,12 +89,16 @@ function load(): NativeAddon {
   try {
     return nodeGypBuild(root) as NativeAddon;
   } catch (error) {
-    const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
-    throw new NativeError(
-      `vantage-rl ${version}: no native addon for ${process.platform}-${process.arch} (Node ${process.version}). ` +
-        `In a clone run: npm run setup. (${(error as Error).message.split('\n')[0]})`,
-    );
+    throw new NativeError(whyNot(error as Error));
   }
+}
+
+/** What is missing, and the command that mends it: prebuilt addons come for some systems only (docs/installation.md). */
+function whyNot(error: Error): string {
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+  const mend = existsSync(join(root, 'src')) ? 'In a clone run: npm run setup' : 'Build it, with a C++20 compiler, CMake and make, by: npx vantage build';
+  const reason = error.message.split('\n')[0].trim();
+  return `vantage-rl ${version}: no native addon for ${process.platform}-${process.arch} (Node ${process.version}) loads. ${mend}. (${reason})`;
 }
 
 let loaded: NativeAddon | undefined;

@@ -6,8 +6,6 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
-#include <iterator>
 #include <unordered_map>
 #include <vector>
 
@@ -115,20 +113,27 @@ std::string cached_path(const std::string& text) {
   return folder + name;
 }
 
+// Not streams, which bring locales and newer symbols of glibc into the library.
 std::vector<char> read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  std::vector<char> bytes;
+  std::FILE* file = std::fopen(path.c_str(), "rb");
+  if (!file) return bytes;
+  char piece[1 << 16];
+  while (const size_t read = std::fread(piece, 1, sizeof piece, file)) bytes.insert(bytes.end(), piece, piece + read);
+  if (std::ferror(file)) bytes.clear();
+  std::fclose(file);
+  return bytes;
 }
 
 // Whole or not at all: written beside and renamed. A place that cannot be written is no failure.
 void write_file(const std::string& path, const std::vector<char>& bytes) {
   const std::string draft = path + "." + std::to_string(getpid());
-  {
-    std::ofstream file(draft, std::ios::binary);
-    if (!file.write(bytes.data(), static_cast<std::streamsize>(bytes.size())).flush()) {
-      unlink(draft.c_str());
-      return;
-    }
+  std::FILE* file = std::fopen(draft.c_str(), "wb");
+  if (!file) return;
+  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
+  if (std::fclose(file) != 0 || !written) {
+    unlink(draft.c_str());
+    return;
   }
   if (rename(draft.c_str(), path.c_str()) != 0) unlink(draft.c_str());
 }

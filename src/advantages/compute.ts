@@ -1,6 +1,6 @@
 /** Runs an estimator: prepares and checks its inputs, calls it, checks what it returns. */
 import { commonDefaults, commonRules, presetsOf, type CommonOptions, type Convention } from './conventions';
-import { EstimatorError, showValue, VantageError } from '../errors';
+import { EstimatorError, NativeError, showValue, VantageError } from '../errors';
 import { checkTensor } from '../losses/check';
 import { checkNames, checkObject, resolveOptions, type Rule } from '../options';
 import { evaluate, scan, tensor, Tensor, tidy, where, type RowOffsets, type TensorData } from '../tensor';
@@ -343,6 +343,7 @@ function asTensor(who: string, label: string, value: unknown): Tensor {
   try {
     return tensor(value as TensorData);
   } catch (error) {
+    if (error instanceof NativeError) throw error; // no addon: not the input's fault
     throw new EstimatorError(`${who}: ${label}: ${(error as Error).message}`);
   }
 }

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { VantageError } from '../errors';
+import { build } from './build';
 import { type Command, print, unknownWord, UsageError } from './command';
 import { compare } from './compare';
 import { exportModel } from './export';
@@ -11,7 +12,7 @@ import { prepare } from './prepare';
 import { report } from './report';
 import { train } from './train';
 
-const commands: Record<string, Command> = { prepare, train, compare, report, export: exportModel, list };
+const commands: Record<string, Command> = { prepare, train, compare, report, export: exportModel, list, build };
 
 /** @returns the exit code */
 export async function run(argv: readonly string[]): Promise<number> {

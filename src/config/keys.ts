@@ -1,40 +1,8 @@
 /** Which dotted keys exist, read off the schema; which are known from SkyRL and not supported yet; and what to say about any other. */
-import { z } from 'zod';
 import { didYouMean } from '../errors';
-import { configSchema } from './schema';
 
-type ZodType = z.core.$ZodType;
-
-/** Strips defaults, nullability and transforms: the object with the keys, or the schema of the value. */
-function inner(schema: ZodType): ZodType {
-  if (
-    schema instanceof z.ZodPrefault ||
-    schema instanceof z.ZodDefault ||
-    schema instanceof z.ZodNullable ||
-    schema instanceof z.ZodOptional
-  ) {
-    return inner(schema.def.innerType);
-  }
-  if (schema instanceof z.ZodPipe) return inner(schema.def.in instanceof z.ZodTransform ? schema.def.out : schema.def.in);
-  return schema;
-}
-
-function collect(schema: ZodType, prefix: string, sections: Set<string>, keys: Set<string>): void {
-  const value = inner(schema);
-  if (value instanceof z.ZodRecord) open.add(prefix);
-  if (!(value instanceof z.ZodObject)) {
-    keys.add(prefix);
-    return;
-  }
-  sections.add(prefix);
-  for (const [name, child] of Object.entries(value.shape)) collect(child, prefix === '' ? name : `${prefix}.${name}`, sections, keys);
-}
-
-const sections = new Set<string>();
-const keys = new Set<string>();
-/** Keys whose value is a mapping of names that the schema does not know. */
-const open = new Set<string>();
-collect(configSchema, '', sections, keys);
+/** Reading the schema takes a while: put off until a configuration is looked at. */
+const schemaKeys = () => (require('./schema_keys') as typeof import('./schema_keys')).schemaKeys;
 
 /** Keys of SkyRL's tree (a section stands for all below it) that nothing here honours yet: refused, rather than accepted without effect. */
 const unsupported = [
@@ -70,16 +38,18 @@ const replaced = new Map([
 
 /** Every key that takes a value, dotted, in the order of the schema. */
 export function configKeys(): string[] {
-  return [...keys];
+  return [...schemaKeys().keys];
 }
 
 /** Whether the dotted path is a section: a mapping of further keys, each of which can be set by itself. */
 export function isSection(path: string): boolean {
+  const { sections, open } = schemaKeys();
   return sections.has(path) || open.has(path);
 }
 
 /** The open mapping that a dotted path lies in, such as `trainer.algorithm.advantage_options`, or null. */
 export function openSectionOf(path: string): string | null {
+  const { open } = schemaKeys();
   const cut = path.lastIndexOf('.');
   const name = path.slice(cut + 1);
   return cut > 0 && open.has(path.slice(0, cut)) && name !== '' && name !== '__proto__' ? path.slice(0, cut) : null;
@@ -87,6 +57,7 @@ export function openSectionOf(path: string): string | null {
 
 /** What is wrong with a dotted key, or null where it exists. */
 export function keyProblem(path: string): string | null {
+  const { sections, keys } = schemaKeys();
   if (keys.has(path) || sections.has(path) || openSectionOf(path) !== null) return null;
   if (unsupported.some((known) => path === known || path.startsWith(`${known}.`))) return `${path} is known but not supported yet`;
   if (replaced.has(path)) return `${path} has made room for ${replaced.get(path)}`;
@@ -96,6 +67,7 @@ export function keyProblem(path: string): string | null {
 
 /** The nearest path by spelling; else the nearest among its siblings; else a key of that very name elsewhere in the tree. */
 function nearestKey(path: string): string | null {
+  const { sections, keys } = schemaKeys();
   const all = [...keys, ...sections].filter((key) => key !== '');
   const cut = path.lastIndexOf('.');
   const name = path.slice(cut + 1);
@@ -109,6 +81,7 @@ function nearestKey(path: string): string | null {
 }
 
 function parentSection(path: string): string {
+  const { sections, keys } = schemaKeys();
   let parent = path;
   do parent = parent.slice(0, Math.max(0, parent.lastIndexOf('.'))); while (!sections.has(parent));
   const prefix = parent === '' ? '' : `${parent}.`;

@@ -1,11 +1,15 @@
 /** From a YAML file and dotted overrides to a complete, typed configuration, with the origin of every value. */
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { isMap, isScalar, LineCounter, parseDocument, type ParsedNode } from 'yaml';
-import { type z } from 'zod';
+import type { ParsedNode } from 'yaml';
+import type { z } from 'zod';
 import { ConfigError, showValue } from '../errors';
 import { configKeys, isSection, keyProblem, openSectionOf } from './keys';
-import { type Config, configSchema } from './schema';
+import type { Config } from './schema';
+
+/** Both take long to load, and estimators and losses need neither. */
+const yaml = () => require('yaml') as typeof import('yaml');
+const schema = () => require('./schema') as typeof import('./schema');
 
 export interface LoadConfigOptions {
   /** A YAML file. */
@@ -48,7 +52,7 @@ export function loadConfig(options: LoadConfigOptions = {}): LoadedConfig {
     if (problem !== null) problems.push(located(origin, problem));
     else assign(tree, path, value, origin, origins);
   }
-  const parsed = configSchema.safeParse(tree);
+  const parsed = schema().configSchema.safeParse(tree);
   if (!parsed.success) problems.push(...parsed.error.issues.map((issue) => describe(issue, tree, origins)));
   if (problems.length > 0) throw new ConfigError(problemList(problems));
   const named = [...origins.keys()].filter((path) => openSectionOf(path) !== null);
@@ -89,6 +93,7 @@ export function problemList(problems: readonly string[]): string {
 }
 
 function readYaml(file: string): Assignment[] {
+  const { isMap, isScalar, LineCounter, parseDocument } = yaml();
   let source: string;
   try {
     source = readFileSync(file, 'utf8');
@@ -125,7 +130,7 @@ function parseOverride(override: string): Assignment[] {
   const cut = override.indexOf('=');
   if (cut <= 0) throw new ConfigError(`command line: expected key=value, got '${override}'`);
   const path = override.slice(0, cut).trim();
-  const document = parseDocument(override.slice(cut + 1), { prettyErrors: false });
+  const document = yaml().parseDocument(override.slice(cut + 1), { prettyErrors: false });
   const [error] = document.errors;
   if (error) throw new ConfigError(`command line: ${path}: ${error.message}`, { cause: error });
   let value: unknown;

@@ -1,14 +1,18 @@
 /** Tokenizers of Hugging Face's folders: `tokenizer.json`, `tokenizer_config.json` and the chat template. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { Template } from '@huggingface/jinja';
-import { Tokenizer as Engine } from '@huggingface/tokenizers';
+import type { Template } from '@huggingface/jinja';
+import type { Tokenizer as Engine } from '@huggingface/tokenizers';
 import { DataError, showValue } from '../errors';
 import { readBytes, readJsonObject } from './files';
 import type { ChatMessage } from './rows';
 import { createTokenizer, nameKey, type Tokenizer } from './tokenizer';
 
 type Json = Record<string, unknown>;
+
+/** Loaded with the first tokenizer: most that use this package have none. */
+const loadEngine = () => (require('@huggingface/tokenizers') as typeof import('@huggingface/tokenizers')).Tokenizer;
+const loadTemplate = () => (require('@huggingface/jinja') as typeof import('@huggingface/jinja')).Template;
 
 /** What a tokenizer's folder can hold; all of it is saved with a model again. */
 export const tokenizerFileNames = [
@@ -43,7 +47,7 @@ export class HuggingFaceTokenizer implements Tokenizer {
     this.files = new Map(present.map((name) => [name, readBytes(join(folder, name))]));
     this.settings = this.files.has('tokenizer_config.json') ? readJsonObject(join(folder, 'tokenizer_config.json')) : {};
     try {
-      this.engine = new Engine(model, this.settings);
+      this.engine = new (loadEngine())(model, this.settings);
     } catch (error) {
       throw new DataError(`${file}: no tokenizer that is known here (${(error as Error).message})`, { cause: error });
     }
@@ -79,7 +83,7 @@ export class HuggingFaceTokenizer implements Tokenizer {
    * @throws DataError as {@link encodeChat}
    */
   renderChat(messages: readonly ChatMessage[], { addGenerationPrompt = true }: { addGenerationPrompt?: boolean } = {}): string {
-    this.template ??= new Template(this.chatTemplate());
+    this.template ??= new (loadTemplate())(this.chatTemplate());
     try {
       return this.template.render({ messages, add_generation_prompt: addGenerationPrompt, tools: null, documents: null, ...this.special });
     } catch (error) {

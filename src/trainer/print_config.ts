@@ -1,5 +1,4 @@
 /** A configuration as YAML that can be run again, with the origin of every value, below what it comes to. */
-import { stringify } from 'yaml';
 import { getAdvantageEstimator } from '../advantages';
 import { canonicalName } from '../advantages/registry';
 import type { Config, LoadedConfig } from '../config';
@@ -51,6 +50,7 @@ function originOf(key: string, value: unknown, provenance: LoadedConfig['provena
 
 /** The lines of a mapping. */
 function tree(node: object, path: string, origin: (key: string, value: unknown) => string, isLeaf: (key: string) => boolean, indent = ''): string[] {
+  const { stringify } = require('yaml') as typeof import('yaml'); // takes long to load
   return Object.entries(node).flatMap(([name, value]: [string, unknown]) => {
     const key = path === '' ? name : `${path}.${name}`;
     const label = stringify(name).trim();
