@@ -92,7 +92,7 @@ function load(): NativeAddon {
     const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
     throw new NativeError(
       `vantage-rl ${version}: no native addon for ${process.platform}-${process.arch} (Node ${process.version}). ` +
-        `In a clone run: npm run setup. (${(error as Error).message.split('\n')[0]})`,
+        `In a clone run: npm run setup. (${(error as Error).message.split('\n')[0]}) \`npx vantage doctor\` says what was looked for.`,
     );
   }
 }
