@@ -40,7 +40,7 @@ export function render(findings: Findings, { coloured }: { coloured: boolean }):
   row('model', cpu.model ?? 'unknown');
   row('features', cpu.features.join(' ') || 'unknown');
   if (cpu.isa !== null) {
-    row('instruction set', `${cpu.isa}, ${cpu.isaFrom === 'VANTAGE_ISA' ? 'from VANTAGE_ISA' : `the best of those this CPU has: ${cpu.usableIsas.join(', ')}`}`);
+    row('instruction set', `${cpu.isa}, ${cpu.isaFrom === 'VANTAGE_ISA' ? 'from VANTAGE_ISA' : `the best that CPU and addon have: ${cpu.usableIsas.join(', ')}`}`);
     if (cpu.usableIsas.length > 1) more(`VANTAGE_ISA=${cpu.usableIsas.slice(0, -1).join('|')} limits it`);
     const { threads, threadsFrom, cores, affinity, cgroupLimit } = cpu;
     const why = {
