@@ -16,7 +16,7 @@ import { countTests, DEVICE_TESTS, EMULATED_TESTS, findGpu, nvccVersion } from '
 import { testGpu } from './lib/gpu.mjs';
 import { attach, capture } from './lib/process.mjs';
 import { timed } from './lib/stage.mjs';
-import { jobs, mustRun, prepareBuildFolder, requireToolchain, root, runMain, setup } from './setup.mjs';
+import { jobs, mustRun, oneInstructionSet, prepareBuildFolder, requireToolchain, root, runMain, setup } from './setup.mjs';
 
 const tool = (path) => join(root, 'node_modules', path);
 
@@ -35,11 +35,8 @@ async function native(args, { folder = 'build-cmake', options = [] } = {}) {
   return { code, ...countCtest(output) };
 }
 
-/** The CPU's code once, with AVX2 where this machine has it: instrumented code takes long to compile, and the instruction sets share their sources. */
 function sanitize(args) {
-  const avx2 = existsSync('/proc/cpuinfo') && /\bavx2\b.*\bbmi2\b|\bbmi2\b.*\bavx2\b/.test(readFileSync('/proc/cpuinfo', 'utf8'));
-  const code = ['-DVANTAGE_ISAS=baseline', ...(avx2 ? ['-DVANTAGE_BASELINE=x86-64-v3'] : [])];
-  return native(args, { folder: 'build-sanitize', options: ['-DVANTAGE_SANITIZE=address,undefined', '-DVANTAGE_TEST_CUDA=none', ...code] });
+  return native(args, { folder: 'build-sanitize', options: ['-DVANTAGE_SANITIZE=address,undefined', '-DVANTAGE_TEST_CUDA=none', ...oneInstructionSet()] });
 }
 
 /** Each TypeScript project that is only checked: the sources with examples and benchmarks, and the tests. */

@@ -98,7 +98,7 @@ function whyNot(error: Error): string {
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
   const mend = existsSync(join(root, 'src')) ? 'In a clone run: npm run setup' : 'Build it, with a C++20 compiler, CMake and make, by: npx vantage build';
   const reason = error.message.split('\n')[0].trim();
-  return `vantage-rl ${version}: no native addon for ${process.platform}-${process.arch} (Node ${process.version}) loads. ${mend}. (${reason})`;
+  return `vantage-rl ${version}: no native addon for ${process.platform}-${process.arch} (Node ${process.version}) loads. ${mend}. (${reason}) \`npx vantage doctor\` says what was looked for.`;
 }
 
 let loaded: NativeAddon | undefined;

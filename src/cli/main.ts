@@ -6,13 +6,14 @@ import { VantageError } from '../errors';
 import { build } from './build';
 import { type Command, print, unknownWord, UsageError } from './command';
 import { compare } from './compare';
+import { doctor } from './doctor';
 import { exportModel } from './export';
 import { list } from './list';
 import { prepare } from './prepare';
 import { report } from './report';
 import { train } from './train';
 
-const commands: Record<string, Command> = { prepare, train, compare, report, export: exportModel, list, build };
+const commands: Record<string, Command> = { prepare, train, compare, report, export: exportModel, list, build, doctor };
 
 /** @returns the exit code */
 export async function run(argv: readonly string[]): Promise<number> {
@@ -61,5 +62,12 @@ function messageOf(error: unknown): string {
   return process.env.VANTAGE_DEBUG ? (error.stack ?? String(error)) : String(error);
 }
 
-// Training sets an exit code of its own.
-if (require.main === module) void run(process.argv.slice(2)).then((code) => (process.exitCode ||= code));
+if (require.main === module) {
+  // `vantage list | head -1`: who reads has had enough.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit();
+  });
+  // Training sets an exit code of its own, and so does doctor.
+  void run(process.argv.slice(2)).then((code) => (process.exitCode ||= code));
+}
