@@ -6,12 +6,13 @@ import { VantageError } from '../errors';
 import { type Command, print, unknownWord, UsageError } from './command';
 import { compare } from './compare';
 import { exportModel } from './export';
+import { lab } from './lab';
 import { list } from './list';
 import { prepare } from './prepare';
 import { report } from './report';
 import { train } from './train';
 
-const commands: Record<string, Command> = { prepare, train, compare, report, export: exportModel, list };
+const commands: Record<string, Command> = { prepare, train, compare, report, export: exportModel, list, lab };
 
 /** @returns the exit code */
 export async function run(argv: readonly string[]): Promise<number> {

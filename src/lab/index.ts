@@ -2,5 +2,6 @@
 export { checkExactGradient, type ExactGradientCheck } from './check';
 export type { LabEnvironmentName, LabEnvironmentOptions } from './environments';
 export { estimatorLab, type EstimatorLabOptions, type LabReport, type LabResult, type LabSweepKey, type LabTruth } from './lab';
+export { labPage, writeLabPage } from './page';
 export type { Estimated, GradientQuality, Verdict } from './statistics';
 export type { LabObjective } from './tree';

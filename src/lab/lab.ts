@@ -5,7 +5,7 @@ import { checkName, checkNames, checkObject, checkValue, conventionNames, type C
 import { LabSampler } from './batches';
 import { labEnvironment, labEnvironmentNames, type LabEnvironment, type LabEnvironmentName, type LabEnvironmentOptions } from './environments';
 import { gradientEstimates, type LabEstimator } from './gradients';
-import { dot, gradientQuality, type GradientQuality } from './statistics';
+import { dot, gradientQuality, resampleCounts, type GradientQuality } from './statistics';
 import { exactGradient, exactReturn, labObjectives, type LabObjective } from './tree';
 
 /** What a lab can be repeated over, each with its least and greatest value. */
@@ -34,7 +34,7 @@ export interface EstimatorLabOptions extends LabEnvironmentOptions {
   /** Whose gradient is exact: of `discounted` returns E[Σγ^t r_t] (default), of `undiscounted` ones, or `to_go`, the discounted policy gradient E[Σ_t ∇log π_t Σ_{s≥t} γ^{s−t} r_s]. With γ = 1 they are one. */
   objective?: LabObjective;
   convention?: ConventionName;
-  /** Independent batches that are measured, 20 or more. Default 400. */
+  /** Independent batches that are measured, 20 to 20,000. Default 400. */
   batches?: number;
   /** Batches that estimators with state see before. Default 20. */
   warmup?: number;
@@ -113,12 +113,12 @@ const rules: Readonly<Record<string, Rule>> = {
   ...sweepRanges,
   environment: { choices: labEnvironmentNames },
   objective: { choices: labObjectives },
-  batches: { low: 20, high: 1e6, integer: true },
+  batches: { low: 20, high: 20_000, integer: true },
   warmup: { low: 0, high: 1e4, integer: true },
   cosine: { low: 0.01, high: 0.9999 },
   confidence: { low: 0.5, high: 0.9999 },
   significance: { low: 1e-12, high: 0.5 },
-  resamples: { low: 50, high: 1e5, integer: true },
+  resamples: { low: 50, high: 5000, integer: true },
   seed: { low: 0, high: Number.MAX_SAFE_INTEGER, integer: true },
 };
 
@@ -167,6 +167,8 @@ export function estimatorLab(options: EstimatorLabOptions = {}): LabReport {
 
   const points: (number | null)[] = sweep === null ? [null] : [...sweep.values];
   const total = points.length * estimators.length;
+  // All that is measured is resampled alike, so that what differs between estimators is not the bootstrap.
+  const counts = resampleCounts(batches, { resamples, seed });
   const truth: LabTruth[] = [];
   const results: LabResult[] = [];
   let sequences = 0;
@@ -178,12 +180,12 @@ export function estimatorLab(options: EstimatorLabOptions = {}): LabReport {
     truth.push({ at, ...exact, gradient: Array.from(exact.gradient), rows: sampler.rows });
     for (const estimator of estimators) {
       report({ done: results.length, total, label: estimator.label });
-      results.push(measured(sampler, estimator, exact.gradient, here, at));
+      results.push(measured(sampler, estimator, { exact: exact.gradient, counts, at }, here));
     }
   }
   report({ done: total, total, label: '' });
-  const { ends: _, ...sizes } = { name, prompts: environment.prompts, vocabulary: environment.vocabulary, length: environment.length, sequences, seed: environmentSeed, ends: environment.ends };
-  return { environment: sizes, settings, sweep, truth, results };
+  const sizes = { prompts: environment.prompts, vocabulary: environment.vocabulary, length: environment.length };
+  return { environment: { name, ...sizes, sequences, seed: environmentSeed }, settings, sweep, truth, results };
 }
 
 type Settings = LabReport['settings'];
@@ -193,13 +195,13 @@ function exactOf({ tree, policy }: LabSampler, { prompts }: LabEnvironment, { ga
   return { expectedReturn: exactReturn(tree, policy, objective === 'undiscounted' ? 1 : gamma, prompts), gradient, norm: Math.sqrt(dot(gradient, gradient)) };
 }
 
-function measured(sampler: LabSampler, estimator: LabEstimator, exact: Float64Array, settings: Settings, at: number | null): LabResult {
+function measured(sampler: LabSampler, estimator: LabEstimator, { exact, counts, at }: { exact: Float64Array; counts: Uint16Array; at: number | null }, settings: Settings): LabResult {
   const { gamma, lambda, batches, warmup, convention } = settings;
   const { name, label, options } = estimator;
   const given = { gamma, lambda, convention, ...options };
   try {
     const gradients = gradientEstimates(sampler, { name, label, options: given }, { batches, warmup });
-    return { label, estimator: name, options, at, error: null, quality: gradientQuality(gradients, exact, { ...settings, rows: sampler.rows }) };
+    return { label, estimator: name, options, at, error: null, quality: gradientQuality(gradients, exact, counts, { ...settings, rows: sampler.rows }) };
   } catch (error) {
     if (!(error instanceof VantageError)) throw error;
     return { label, estimator: name, options, at, error: error.message, quality: null };

@@ -47,85 +47,97 @@ export interface QualitySettings {
   confidence: number;
   /** Below which p-value a bias counts as found. */
   significance: number;
-  resamples: number;
+  /** Of the subsets that a cosine is checked by. */
   seed: number;
 }
 
 /** Means over subsets of batches that a cosine is checked by, at least. */
 const SUBSETS = 200;
 
+/** [resamples · batches]: how often each resample of the bootstrap has each batch. */
+export function resampleCounts(batches: number, { resamples, seed }: { resamples: number; seed: number }): Uint16Array {
+  const random = new SmallRandom(seed, STREAMS.resampling);
+  const counts = new Uint16Array(resamples * batches);
+  for (let first = 0; first < counts.length; first += batches) for (let i = 0; i < batches; i++) counts[first + random.below(batches)]++;
+  return counts;
+}
+
+/** Scalars of a (re)sampled mean ḡ: ⟨ḡ, ∇J⟩/‖∇J‖², ‖ḡ‖², ⟨ḡ, ḡ of all⟩, and tr Σ. */
+interface Moments {
+  scale: number;
+  mean2: number;
+  withMean: number;
+  variance: number;
+}
+
+/** What is estimated by moments, each with an interval by the bootstrap. */
+type Measured = Record<'bias' | 'turn' | 'cosine' | 'variance' | 'signalToNoise' | 'samplesToCosine', number>;
+
 /**
  * @param gradients [batches · size], independent and equally distributed
  * @param exact [size]
+ * @param counts of {@link resampleCounts}, the same for all that is compared
  */
-export function gradientQuality(gradients: Float64Array, exact: Float64Array, settings: QualitySettings): GradientQuality {
-  const { rows, confidence, significance, resamples, seed } = settings;
+export function gradientQuality(gradients: Float64Array, exact: Float64Array, counts: Uint16Array, settings: QualitySettings): GradientQuality {
+  const { rows, confidence, significance, seed } = settings;
   const size = exact.length;
   const batches = gradients.length / size;
   const all = Array.from({ length: batches }, (_, b) => gradients.subarray(b * size, (b + 1) * size));
-  const mean = meanOf(all, Int32Array.from({ length: batches }, () => 1));
+  const once = new Uint16Array(batches).fill(1);
+  const mean = meanOf(all, once);
   const length2 = dot(exact, exact);
-  // Along ∇J in units of it; squared lengths; along the mean.
-  const along = Float64Array.from(all, (g) => dot(g, exact) / length2);
-  const squares = Float64Array.from(all, (g) => dot(g, g));
-  const withMean = Float64Array.from(all, (g) => dot(g, mean));
-  const moments = (count: (b: number) => number, mean2: number) => {
-    let [scale, square] = [0, 0];
-    for (let b = 0; b < batches; b++) {
-      scale += (count(b) * along[b]) / batches;
-      square += (count(b) * squares[b]) / batches;
-    }
-    return { scale, mean2, variance: Math.max(0, square - mean2) * (batches / (batches - 1)) };
+  const ofBatch = {
+    along: Float64Array.from(all, (g) => dot(g, exact) / length2),
+    squares: Float64Array.from(all, (g) => dot(g, g)),
+    withMean: Float64Array.from(all, (g) => dot(g, mean)),
   };
-  const mean2 = dot(mean, mean);
-  const { scale, variance } = moments(() => 1, mean2);
-  const varianceAlong = along.reduce((sum, x) => sum + (x - scale) ** 2, 0) / (batches - 1);
+  const momentsOf = (weights: Uint16Array): Moments => {
+    const sampled = meanOf(all, weights);
+    const mean2 = dot(sampled, sampled);
+    const [scale, square, withMean] = [dot(weights, ofBatch.along) / batches, dot(weights, ofBatch.squares) / batches, dot(weights, ofBatch.withMean) / batches];
+    return { scale, mean2, withMean, variance: Math.max(0, square - mean2) * (batches / (batches - 1)) };
+  };
+  const moments = momentsOf(once);
+  const { scale, mean2, variance } = moments;
+  const varianceAlong = ofBatch.along.reduce((sum, x) => sum + (x - scale) ** 2, 0) / (batches - 1);
   // The squared length of a mean is too large by the variance of the mean: once for what was measured, once more for each resample of it.
   const noise = variance / batches;
   const noiseAcross = Math.max(0, variance - varianceAlong * length2) / batches;
-  const describe = (of: { scale: number; mean2: number; variance: number }, times: number) => {
+  const measure = (of: Moments, times: number): Measured => {
     const signal2 = Math.max(0, of.mean2 - times * noise);
     const across2 = Math.max(0, of.mean2 - of.scale ** 2 * length2 - times * noiseAcross);
     return {
       bias: Math.sqrt(Math.max(0, of.mean2 - 2 * of.scale * length2 + length2 - times * noise)),
       turn: Math.sqrt(across2 / length2),
-      cosine: signal2 === 0 ? NaN : Math.max(-1, Math.min(1, (of.scale * Math.sqrt(length2)) / Math.sqrt(signal2))),
+      cosine: signal2 === 0 ? NaN : Math.max(-1, Math.min(1, of.scale * Math.sqrt(length2 / signal2))),
       variance: of.variance,
       signalToNoise: Math.sqrt(signal2 / of.variance),
       samplesToCosine: rows * batchesToCosine(settings.cosine, of.scale ** 2 * length2 * Math.sign(of.scale), signal2, of.variance),
     };
   };
-  const measured = describe({ scale, mean2, variance }, 1);
+  const measured = measure(moments, 1);
 
-  const random = new SmallRandom(seed, STREAMS.resampling);
-  const keys = Object.keys(measured) as (keyof typeof measured)[];
-  const resampled = Object.fromEntries(keys.map((key) => [key, new Float64Array(resamples)])) as Record<keyof typeof measured, Float64Array>;
+  const resamples = counts.length / batches;
+  const resampled: Measured[] = [];
   // ‖ḡ* − ḡ‖², and its part across ∇J: what the squared bias would be if there were none.
   const [null2, nullAcross2] = [new Float64Array(resamples), new Float64Array(resamples)];
   for (let k = 0; k < resamples; k++) {
-    const counts = new Int32Array(batches);
-    for (let i = 0; i < batches; i++) counts[random.below(batches)]++;
-    const again = meanOf(all, counts);
-    const of = moments((b) => counts[b], dot(again, again));
-    const values = describe(of, 2);
-    for (const key of keys) resampled[key][k] = values[key];
-    const product = withMean.reduce((sum, x, b) => sum + counts[b] * x, 0) / batches;
-    null2[k] = of.mean2 - 2 * product + mean2;
+    const of = momentsOf(counts.subarray(k * batches, (k + 1) * batches));
+    resampled.push(measure(of, 2));
+    null2[k] = of.mean2 - 2 * of.withMean + mean2;
     nullAcross2[k] = null2[k] - (of.scale - scale) ** 2 * length2;
   }
-  const interval = (key: keyof typeof measured): Estimated => {
-    const known = resampled[key].filter((x) => !Number.isNaN(x)).sort();
+  const interval = (key: keyof Measured): Estimated => {
+    const known = Float64Array.from(resampled, (values) => values[key]).filter((x) => !Number.isNaN(x)).sort();
     if (known.length === 0) return { value: measured[key], low: NaN, high: NaN };
     return { value: measured[key], low: quantile(known, (1 - confidence) / 2), high: quantile(known, (1 + confidence) / 2) };
   };
   const bias = interval('bias');
-  const half = studentQuantile(confidence, batches - 1) * Math.sqrt(varianceAlong / batches);
-  const bias2 = mean2 - 2 * scale * length2 + length2;
-  // Of two questions, each with its own power: whether ‖μ − ∇J‖ is 0, and whether the factor is 1 (Bonferroni).
-  const unbiasedP = Math.min(1, 2 * Math.min(tailOf(null2, bias2, length2), tailsOfScale(scale, varianceAlong / batches)));
-  const rescaledP = tailOf(nullAcross2, mean2 - scale ** 2 * length2, length2);
-  const isZero = mean2 === 0 && variance === 0;
   const samplesToCosine = interval('samplesToCosine');
+  const half = studentQuantile(confidence, batches - 1) * Math.sqrt(varianceAlong / batches);
+  // Of two questions, each with its own power: whether ‖μ − ∇J‖ is 0, and whether the factor is 1 (Bonferroni).
+  const unbiasedP = Math.min(1, 2 * Math.min(tailOf(null2, mean2 - 2 * scale * length2 + length2, length2), tailsOfScale(scale, varianceAlong / batches)));
+  const rescaledP = tailOf(nullAcross2, mean2 - scale ** 2 * length2, length2);
   const over = ({ value, low, high }: Estimated): Estimated => ({ value: value / Math.sqrt(length2), low: low / Math.sqrt(length2), high: high / Math.sqrt(length2) });
   return {
     bias,
@@ -135,7 +147,7 @@ export function gradientQuality(gradients: Float64Array, exact: Float64Array, se
     cosine: interval('cosine'),
     unbiasedP,
     rescaledP,
-    verdict: isZero ? 'zero' : rescaledP < significance ? 'turned' : unbiasedP < significance ? 'rescaled' : 'no bias found',
+    verdict: mean2 === 0 && variance === 0 ? 'zero' : rescaledP < significance ? 'turned' : unbiasedP < significance ? 'rescaled' : 'no bias found',
     variance: interval('variance'),
     signalToNoise: interval('signalToNoise'),
     samplesToCosine,
@@ -167,7 +179,7 @@ function tailOf(resampled: Float64Array, x: number, unit: number): number {
   return gammaTail(mean ** 2 / variance, (x * mean) / variance);
 }
 
-function meanOf(all: readonly Float64Array[], counts: Int32Array): Float64Array {
+function meanOf(all: readonly Float64Array[], counts: Uint16Array): Float64Array {
   const mean = new Float64Array(all[0].length);
   let total = 0;
   for (let b = 0; b < all.length; b++) {
@@ -190,8 +202,7 @@ function meanCosine(all: readonly Float64Array[], exact: Float64Array, wanted: n
   while (subsets < SUBSETS) {
     const order = random.permutation(all.length);
     for (let first = 0; first + count <= all.length; first += count, subsets++) {
-      const counts = new Int32Array(count).fill(1);
-      const mean = meanOf(order.slice(first, first + count).map((b) => all[b]), counts);
+      const mean = meanOf(order.slice(first, first + count).map((b) => all[b]), new Uint16Array(count).fill(1));
       const size = Math.sqrt(dot(mean, mean));
       sum += size === 0 ? 0 : dot(mean, exact) / (size * length);
     }
@@ -199,7 +210,7 @@ function meanCosine(all: readonly Float64Array[], exact: Float64Array, wanted: n
   return sum / subsets;
 }
 
-export function dot(a: Float64Array, b: Float64Array): number {
+export function dot(a: Float64Array | Uint16Array, b: Float64Array): number {
   let sum = 0;
   for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
   return sum;
