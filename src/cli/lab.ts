@@ -35,7 +35,7 @@ Options:
   --sweep KEY=A,B            repeats all for each value of group_size, gamma, lambda or critic_error
   --group_size N             answers to a prompt (8)
   --gamma X, --lambda X      of the objective, the critic and the estimators (1)
-  --critic_error X           the critic's values are off by X times a standard normal number (0; in critic 0.3)
+  --critic_error X           the critic's values are off by X times a standard normal number (0; in critic 0.1)
   --objective NAME           whose gradient is exact: discounted (unless given), undiscounted, to_go
   --convention NAME          of all estimators (vantage)
   --prompts N, --vocabulary N, --length N   other sizes of the environment

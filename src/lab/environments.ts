@@ -75,7 +75,7 @@ const kinds: Readonly<Record<LabEnvironmentName, Kind>> = {
       return [own, end];
     },
   },
-  critic: { ...dense, criticError: 0.3 },
+  critic: { ...dense, criticError: 0.1 },
   ending: {
     prompts: 3,
     vocabulary: 4,

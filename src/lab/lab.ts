@@ -29,7 +29,7 @@ export interface EstimatorLabOptions extends LabEnvironmentOptions {
   /** γ of the objective, of the critic and of the estimators, and λ of the estimators. Default 1. */
   gamma?: number;
   lambda?: number;
-  /** The critic's values are exact plus this times a standard normal number for each prefix. Default: the environment's (0.3 in `critic`, else 0). */
+  /** The critic's values are exact plus this times a standard normal number for each prefix. Default: the environment's (0.1 in `critic`, else 0). */
   criticError?: number;
   /** Whose gradient is exact: of `discounted` returns E[Σγ^t r_t] (default), of `undiscounted` ones, or `to_go`, the discounted policy gradient E[Σ_t ∇log π_t Σ_{s≥t} γ^{s−t} r_s]. With γ = 1 they are one. */
   objective?: LabObjective;

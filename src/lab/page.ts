@@ -10,7 +10,7 @@ import { labSubtitle, labTable, refusals, snake, withInterval } from './table';
 
 /** Columns of intervals, and charts of a sweep. */
 const measures = (cosine: number): readonly { title: string; of(quality: GradientQuality): Estimated; target?: number }[] => [
-  { title: 'cosine to the exact gradient', of: (quality) => quality.cosine, target: 1 },
+  { title: 'cosine to the exact gradient', of: (quality) => quality.cosine },
   { title: 'scale along it', of: (quality) => quality.scale, target: 1 },
   { title: 'bias, relative', of: (quality) => quality.relativeBias },
   { title: 'variance of a batch', of: (quality) => quality.variance },
@@ -88,7 +88,7 @@ function interval(estimated: Estimated, axis: Axis, { run, target }: { run: numb
   const rule = target === undefined ? '' : `<path class="target" d="M${place(target).toFixed(1)} 0V1000"/>`;
   const whisker = Number.isNaN(low) || Number.isNaN(high) ? '' : `<path class="line r${colourOf(run)}" d="M${place(low).toFixed(1)} 500H${place(high).toFixed(1)}"/>`;
   const dot = Number.isFinite(value) ? `<i class="dot alone r${colourOf(run)}" style="left:${(place(value) / 10).toFixed(2)}%;top:50%"></i>` : '';
-  return `<div style="position:relative;height:18px;min-width:110px" title="${escape(withInterval(estimated))}"><svg viewBox="0 0 1000 1000" preserveAspectRatio="none" aria-hidden="true">${rule}${whisker}</svg>${dot}</div>`;
+  return `<div style="position:relative;height:18px;min-width:72px" title="${escape(withInterval(estimated))}"><svg viewBox="0 0 1000 1000" preserveAspectRatio="none" aria-hidden="true">${rule}${whisker}</svg>${dot}</div>`;
 }
 
 function overSweep({ results, settings, sweep }: LabReport, labels: readonly string[]): { html: string; charts: ChartData[] } {
@@ -100,7 +100,7 @@ function overSweep({ results, settings, sweep }: LabReport, labels: readonly str
       const pick = (part: keyof Estimated) => all.map((quality) => (quality === null ? NaN : of(quality)[part]));
       return { run, curve: { steps, values: pick('value') }, band: { low: pick('low'), high: pick('high') } };
     });
-    return chart({ title: `${title}, by ${snake(key)}`, lines, steps, labels: values.map(String), main: i === 0, target });
+    return chart({ title: i === 0 ? `${title}, by ${snake(key)}` : title, lines, steps, labels: values.map(String), main: i === 0, target });
   });
   const [first, ...rest] = charts.map(({ html }) => html);
   return { html: `${first}\n<div class="grid">${rest.join('\n')}</div>`, charts: charts.map(({ data }) => data) };

@@ -15,7 +15,10 @@ export const snake = (key: string): string => key.replace(/[A-Z]/g, (letter) => 
 /** A row for each estimator and value of the sweep; rows that say why there are no figures come with `error`. */
 export function labTable({ results, sweep, settings }: LabReport): { head: string[]; rows: string[][] } {
   const head = ['estimator', ...(sweep ? [snake(sweep.key)] : []), 'cosine', 'scale', 'bias', 'variance', 'signal/noise', `samples to ${settings.cosine}`, 'verdict'];
-  const rows = results.map(({ label, at, quality }) => {
+  // Of a sweep the values of an estimator stand below each other.
+  const labels = [...new Set(results.map(({ label }) => label))];
+  const sorted = labels.flatMap((label) => results.filter((result) => result.label === label));
+  const rows = sorted.map(({ label, at, quality }) => {
     const start = [label, ...(at === null ? [] : [String(at)])];
     if (quality === null) return [...start, ...Array.from({ length: 6 }, () => '–'), 'refused'];
     const { cosine, scale, relativeBias, variance, signalToNoise, samplesToCosine, verdict } = quality;
@@ -44,5 +47,5 @@ export function labSubtitle({ environment, settings, truth, sweep }: LabReport):
     ...(truth.length === 1 ? [`${truth[0].rows} sequences a batch`, `‖∇J‖ = ${formatNumber(truth[0].norm)}, ${truth[0].gradient.length} numbers`] : []),
     `${settings.batches} batches, seed ${settings.seed}`,
   ];
-  return `${name}: ${parts.join('; ')}. Intervals: ${formatNumber(100 * settings.confidence)} %, bootstrap over batches (scale: Student's t).`;
+  return `${name}: ${parts.join('; ')}. Intervals: ${Number((100 * settings.confidence).toFixed(2))} %, bootstrap over batches (scale: Student's t).`;
 }
