@@ -26,6 +26,8 @@ export class LabSampler {
   /** Rows of a batch, and columns: the policy's tokens and the tool's. */
   readonly rows: number;
   readonly time: number;
+  /** The last nodes of the sequences of least and of most reward. */
+  readonly extremes: readonly [number, number];
   private readonly reference: Policy;
   private readonly exact: Float64Array;
   private readonly critic: Float64Array;
@@ -41,6 +43,7 @@ export class LabSampler {
     this.greedy = Float64Array.from({ length: prompts }, (_, prompt) => this.greedyReturn(prompt));
     this.rows = prompts * settings.groupSize;
     this.time = length + toolTokens;
+    this.extremes = this.findExtremes();
   }
 
   /** [rows]: the last node of each sequence of a batch, prompt by prompt. Every batch has a stream of random numbers of its own, so that it is the same whatever else is drawn. */
@@ -90,7 +93,7 @@ export class LabSampler {
         refLogProbs[at] = reference.logProbs[cell];
         for (const [, { token, array }] of wanted) if (token) array[at] = token(node);
         // The critic looks at the tool's tokens too; what it says there an estimator should not heed.
-        if (tree.depth[node] === toolAfter) for (let k = 1; k <= toolTokens; k++) values[at + k] = this.critic[node];
+        if (tree.depth[node] === toolAfter) { for (let k = 1; k <= toolTokens; k++) values[at + k] = this.critic[node]; }
       });
       for (const [, { ofRow, array }] of wanted) ofRow?.(leaves[row], row, array);
     }
@@ -136,6 +139,19 @@ export class LabSampler {
     let sum = 0;
     for (let a = 0; a < vocabulary; a++) sum += probs[tree.state[parent] * vocabulary + a] * Math.exp(q(tree.firstChild[parent] + a));
     return q(node) - Math.log(sum);
+  }
+
+  private findExtremes(): [number, number] {
+    const { tree, environment: { prompts } } = this;
+    const totals = new Float64Array(tree.nodes);
+    let [least, most] = [-1, -1];
+    for (let node = prompts; node < tree.nodes; node++) {
+      totals[node] = totals[tree.parent[node]] + tree.reward[node];
+      if (tree.firstChild[node] >= 0) continue;
+      if (least < 0 || totals[node] < totals[least]) least = node;
+      if (most < 0 || totals[node] > totals[most]) most = node;
+    }
+    return [least, most];
   }
 
   private prefixAt(node: number, depth: number): number {

@@ -34,7 +34,8 @@ const STEP = 1e-4;
 export function checkExactGradient(name: LabEnvironmentName, options: LabEnvironmentOptions & { gamma?: number; samples?: number; seed?: number } = {}): ExactGradientCheck {
   const { gamma = 1, samples = 0, seed = 0, ...sizes } = options;
   if (!(gamma >= 0 && gamma <= 1)) throw new EstimatorError(`checkExactGradient: option 'gamma': expected a number from 0 to 1, got ${showValue(gamma)}`);
-  if (!(Number.isInteger(samples) && samples >= 0 && samples !== 1)) throw new EstimatorError(`checkExactGradient: option 'samples': expected a whole number, 0 or at least 2, got ${showValue(samples)}`);
+  if (!(Number.isInteger(samples) && samples >= 0 && samples !== 1))
+    throw new EstimatorError(`checkExactGradient: option 'samples': expected a whole number, 0 or at least 2, got ${showValue(samples)}`);
   const environment = labEnvironment(name, sizes);
   const { prompts, vocabulary, logits } = environment;
   const tree = enumerate(environment);

@@ -139,7 +139,9 @@ export function labEnvironment(name: LabEnvironmentName, options: LabEnvironment
   checkValue(label('environmentSeed'), seed, { low: 0, high: Number.MAX_SAFE_INTEGER, integer: true });
   const sequences = prompts * vocabulary ** length;
   if (sequences > MAXIMUM_SEQUENCES) {
-    throw new EstimatorError(`estimatorLab: expected prompts · vocabulary^length of at most ${MAXIMUM_SEQUENCES}, as every sequence is enumerated, got ${prompts} · ${vocabulary}^${length} = ${sequences}`);
+    throw new EstimatorError(
+      `estimatorLab: expected prompts · vocabulary^length of at most ${MAXIMUM_SEQUENCES}, as every sequence is enumerated, got ${prompts} · ${vocabulary}^${length} = ${sequences}`,
+    );
   }
   const ends = kind.ends ?? false;
   const random = new SmallRandom(seed, 1);

@@ -76,24 +76,19 @@ function stateAfter(sampler: LabSampler, { name, options }: LabEstimator, warmup
 
 /**
  * Whether a batch gets the same advantages, to the bit, whatever other batches stand beside it: none of its numbers is then a statistic of a batch, and many can be computed at once. The neighbours
- * are other batches, and batches of a single sequence again and again, whose statistics are as different as they can be.
+ * are other batches, and batches of nothing but the worst sequence there is, or the best one, whose statistics are as different as they can be.
  */
 function isSeparable(sampler: LabSampler, estimator: LabEstimator, drawn: readonly Int32Array[]): boolean {
-  const { tree } = sampler;
-  const leaves = drawn.flatMap((each) => Array.from(each));
-  const total = (leaf: number) => {
-    let sum = 0;
-    sampler.walk(leaf, (node) => (sum += tree.reward[node]));
-    return sum;
-  };
-  const ranked = [...new Set(leaves)].sort((a, b) => total(a) - total(b));
-  const neighbours = [ranked[0], ranked.at(-1)!].map((leaf) => new Int32Array(sampler.rows).fill(leaf));
-  const [first] = drawn;
-  const [expected] = advantagesOf(sampler, estimator, [first], null);
-  const pairs = [[first, first], ...[...drawn.slice(1), ...neighbours].flatMap((other) => [[first, other], [other, first]])];
+  const neighbours = sampler.extremes.map((leaf) => new Int32Array(sampler.rows).fill(leaf));
+  const [first, ...rest] = drawn;
+  const alone = new Map<Int32Array, Float32Array>();
+  const pairs = [[first, first], neighbours, ...[...rest, ...neighbours].flatMap((other) => [[first, other], [other, first]])];
   const keepsTo = (pair: readonly Int32Array[]): boolean => {
     const got = advantagesOf(sampler, estimator, pair, null);
-    return pair.every((each, k) => each !== first || same(got[k], expected));
+    return pair.every((each, k) => {
+      if (!alone.has(each)) alone.set(each, advantagesOf(sampler, estimator, [each], null)[0]);
+      return same(got[k], alone.get(each)!);
+    });
   };
   try {
     return pairs.every(keepsTo);

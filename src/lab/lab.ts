@@ -210,7 +210,8 @@ function measured(sampler: LabSampler, estimator: LabEstimator, { exact, counts,
 
 function checkedEstimators(given: unknown, convention: ConventionName): LabEstimator[] {
   checkName(who, "option 'convention'", convention, conventionNames);
-  if (!Array.isArray(given) || given.length === 0) throw new EstimatorError(`${who}: option 'estimators': expected names of advantage estimators, or {name, options?, label?}, got ${showValue(given)}`);
+  if (!Array.isArray(given) || given.length === 0)
+    throw new EstimatorError(`${who}: option 'estimators': expected names of advantage estimators, or {name, options?, label?}, got ${showValue(given)}`);
   return given.map((each: unknown): LabEstimator => {
     const spec = typeof each === 'string' ? { name: each } : (each as { name: string; options?: AdvantageOptions; label?: string });
     checkNames(`${who}: option 'estimators'`, 'key', spec as object, ['name', 'options', 'label']);

@@ -88,7 +88,9 @@ function interval(estimated: Estimated, axis: Axis, { run, target }: { run: numb
   const rule = target === undefined ? '' : `<path class="target" d="M${place(target).toFixed(1)} 0V1000"/>`;
   const whisker = Number.isNaN(low) || Number.isNaN(high) ? '' : `<path class="line r${colourOf(run)}" d="M${place(low).toFixed(1)} 500H${place(high).toFixed(1)}"/>`;
   const dot = Number.isFinite(value) ? `<i class="dot alone r${colourOf(run)}" style="left:${(place(value) / 10).toFixed(2)}%;top:50%"></i>` : '';
-  return `<div style="position:relative;height:18px;min-width:72px" title="${escape(withInterval(estimated))}"><svg viewBox="0 0 1000 1000" preserveAspectRatio="none" aria-hidden="true">${rule}${whisker}</svg>${dot}</div>`;
+  return `<div style="position:relative;height:18px;min-width:72px" title="${
+    escape(withInterval(estimated))
+  }"><svg viewBox="0 0 1000 1000" preserveAspectRatio="none" aria-hidden="true">${rule}${whisker}</svg>${dot}</div>`;
 }
 
 function overSweep({ results, settings, sweep }: LabReport, labels: readonly string[]): { html: string; charts: ChartData[] } {

@@ -49,7 +49,9 @@ test('rows of a batch: rewards, masks, values and log-probs stand where their to
   expect(sampler.draw(5)).toEqual(leaves);
   expect(sampler.draw(6)).not.toEqual(leaves);
   const inputs = sampler.inputs(leaves, new Int32Array(6), ['turnIds', 'anchorIds', 'rewardComponents', 'sumSquaredProbs', 'teacherLogProbs']);
-  const { rewards, masks, values, oldLogProbs, turnIds, rewardComponents } = Object.fromEntries(Object.entries(inputs).map(([key, value]) => [key, (value as { toArray?(): number[][] }).toArray?.()])) as Record<string, number[][]>;
+  const { rewards, masks, values, oldLogProbs, turnIds, rewardComponents } = Object.fromEntries(
+    Object.entries(inputs).map(([key, value]) => [key, (value as { toArray?(): number[][] }).toArray?.()]),
+  ) as Record<string, number[][]>;
   const exact = exactValues(sampler.tree, sampler.policy, 0.9);
   for (const [row, leaf] of leaves.entries()) {
     const path: number[] = [];
