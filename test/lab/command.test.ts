@@ -52,10 +52,10 @@ test.each(commands)('docs/lab.md: %s', async (command) => {
 });
 
 test('the table that docs/lab.md shows is what is printed', async () => {
-  const shown = [...page.matchAll(/^ {6}(rloo|grpo) .*$/gm)].map(([line]) => line.trim());
+  const shown = [...page.matchAll(/^ {6}(rloo|grpo|gae:\S+) .*$/gm)].map(([line]) => line.trim());
   const { out } = await vantage(...commands[0]!.split(' ').slice(2));
   const printed = out.split('\n').map((line) => line.trim());
-  expect(shown).toHaveLength(2);
+  expect(shown).toHaveLength(4);
   for (const line of shown) {
     const [start, end] = line.split('…  ').map((part) => part.trim()) as [string, string];
     const found = printed.find((each) => each.startsWith(`${line.split(' ')[0]!} `));
