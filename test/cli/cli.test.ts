@@ -31,7 +31,7 @@ test('train --print-config shows what would run, and runs nothing', async () => 
 
 test('--help, --version and the help of a command', async () => {
   const help = await vantage('--help');
-  for (const name of ['prepare', 'train', 'compare', 'report', 'export', 'list']) {
+  for (const name of ['prepare', 'train', 'compare', 'report', 'export', 'list', 'lab']) {
     expect(help.out).toContain(`  ${name} `);
     const own = await vantage(name, '--help');
     expect([own.code, own.err]).toEqual([0, '']);
