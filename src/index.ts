@@ -13,5 +13,6 @@ export * from './data';
 export * from './environments';
 export * from './tracking';
 export * from './trainer';
+export * from './lab';
 export { conventionNames, type ConventionName, type NumberRange } from './options';
 export { ConfigError, DataError, EnvironmentError, EstimatorError, NativeError, RegistryError, TensorError, TrainingError, VantageError } from './errors';

@@ -17,6 +17,8 @@ export interface ChartOptions {
   lines: readonly Line[];
   /** The span of the horizontal axis: the same place is the same step in every chart of a page. */
   steps: readonly number[];
+  /** What stands at the steps 0, 1, …, in place of numbers. */
+  labels?: readonly string[];
   /** Drawn large. */
   main?: boolean;
   /** The axis spans all of 0 … 1 where the values lie in it. */
@@ -31,6 +33,7 @@ export interface ChartData {
   y: [low: number, high: number];
   /** The span of the logarithmic axis, where there is one. */
   log: [low: number, high: number] | null;
+  labels?: readonly string[];
   lines: { run: number; steps: readonly number[]; values: readonly number[]; raw?: readonly number[]; low?: readonly number[]; high?: readonly number[] }[];
 }
 
@@ -43,7 +46,7 @@ export function meanLine(run: number, { steps, values }: Curve, window: number):
 }
 
 /** One chart as HTML; where a logarithmic axis suits its values, drawn both ways, with a button that changes between them. */
-export function chart({ title, lines, steps, main = false, unit, target }: ChartOptions): { html: string; data: ChartData } {
+export function chart({ title, lines, steps, labels, main = false, unit, target }: ChartOptions): { html: string; data: ChartData } {
   const drawn = lines.map((line) => thinned(line, main ? MAXIMUM_POINTS.main : MAXIMUM_POINTS.small));
   const values = lines.flatMap(({ curve, raw, band }) => [...curve.values, ...(raw ?? []), ...(band ? [...band.low, ...band.high] : [])]);
   if (target !== undefined) values.push(target);
@@ -59,7 +62,7 @@ export function chart({ title, lines, steps, main = false, unit, target }: Chart
 <div class="plot">
 ${picture('linear', drawn, x, y, target)}
 ${log ? picture('logarithmic', drawn, x, log, target) : ''}
-${x.ticks.map((tick) => `<span class="x" style="left:${percent(position(x, tick))}">${tickLabel(tick)}</span>`).join('')}
+${x.ticks.map((tick) => `<span class="x" style="left:${percent(position(x, tick))}">${escape(labels?.[tick] ?? tickLabel(tick))}</span>`).join('')}
 ${isEmpty ? '<span class="none">no data</span>' : '<i class="cursor"></i>'}
 ${drawn.map((line) => dot(line, x, y)).join('')}
 </div>
@@ -68,6 +71,7 @@ ${drawn.map((line) => dot(line, x, y)).join('')}
     x: [x.low, x.high],
     y: [y.low, y.high],
     log: log && [log.low, log.high],
+    labels,
     lines: drawn.map(({ run, curve, raw, band }) => {
       const numbers = (list?: readonly number[]) => list?.map((value) => Number(value.toPrecision(5)));
       return { run, steps: curve.steps, values: numbers(curve.values) ?? [], raw: numbers(raw), low: numbers(band?.low), high: numbers(band?.high) };

@@ -31,8 +31,10 @@ export const PAGE_SCRIPT = `
     return show(values[i]) + (low ? '   ' + show(low[i]) + ' … ' + show(high[i]) : '');
   };
 
+  const named = ({ labels }, step) => (labels ? labels[step] : 'step ' + step);
   const point = (step) => {
-    for (const { lines, x, y, log, element, readout, cursor, dots } of panels) {
+    for (const panel of panels) {
+      const { lines, x, y, log, element, readout, cursor, dots } = panel;
       const isLog = log && element.classList.contains('log');
       lines.forEach((line, k) => {
         if (line.steps.length === 0) return;
@@ -45,7 +47,7 @@ export const PAGE_SCRIPT = `
         dots[k].style.visibility = line.values[i] === null || isFar ? 'hidden' : '';
         if (lines.length === 1) {
           cursor.style.left = left;
-          readout.textContent = element.classList.contains('main') ? 'step ' + line.steps[i] + '   ' + words(line, i) : show((line.raw || line.values)[i]);
+          readout.textContent = element.classList.contains('main') ? named(panel, line.steps[i]) + '   ' + words(line, i) : show((line.raw || line.values)[i]);
         } else cursor.style.left = 100 * share(Math.round(step), x) + '%';
       });
       element.classList.add('pointed');
@@ -58,12 +60,13 @@ export const PAGE_SCRIPT = `
     if (className) element.className = className;
     return element;
   };
-  const describe = ({ lines, plot }, step, fraction) => {
+  const describe = (panel, step, fraction) => {
+    const { lines, plot } = panel;
     if (tip) tip.remove();
     tip = null;
     if (lines.length < 2) return;
     tip = put('div', plot, undefined, 'tip');
-    put('b', tip, 'step ' + Math.round(step));
+    put('b', tip, named(panel, Math.round(step)));
     for (const line of lines) {
       if (off.has(line.run) || line.steps.length === 0 || step > line.steps[line.steps.length - 1] + 0.5 || step < line.steps[0] - 0.5) continue;
       const row = put('div', tip);

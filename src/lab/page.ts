@@ -1,0 +1,109 @@
+/** The picture of a lab: one self-contained HTML page. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { chart, type ChartData, type Line } from '../tracking/chart';
+import { colourOf, escape, legend, page, table } from '../tracking/page';
+import { logAxis, position, suitsLog, tickLabel, valueAxis, type Axis } from '../tracking/plot';
+import type { LabReport, LabResult } from './lab';
+import type { Estimated, GradientQuality } from './statistics';
+import { labSubtitle, labTable, refusals, snake, withInterval } from './table';
+
+/** Columns of intervals, and charts of a sweep. */
+const measures = (cosine: number): readonly { title: string; of(quality: GradientQuality): Estimated; target?: number }[] => [
+  { title: 'cosine to the exact gradient', of: (quality) => quality.cosine },
+  { title: 'scale along it', of: (quality) => quality.scale, target: 1 },
+  { title: 'bias, relative', of: (quality) => quality.relativeBias },
+  { title: 'variance of a batch', of: (quality) => quality.variance },
+  { title: 'signal to noise of a batch', of: (quality) => quality.signalToNoise },
+  { title: `samples to a cosine of ${cosine}`, of: (quality) => quality.samplesToCosine },
+];
+
+/** Writes {@link labPage} into a file; its folder is made. */
+export function writeLabPage(file: string, report: LabReport): void {
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, labPage(report));
+}
+
+/**
+ * One HTML page that needs no network. Without a sweep: how the cosine to the exact gradient grows with the number of sequences, and each figure with its interval; with one: each figure over the sweep. Below, the table.
+ */
+export function labPage(report: LabReport): string {
+  const labels = [...new Set(report.results.map(({ label }) => label))];
+  const { html, charts } = report.sweep === null ? withoutSweep(report, labels) : overSweep(report, labels);
+  const { head, rows } = labTable(report);
+  const refused = refusals(report.results).map((reason) => `<p class="note">${escape(reason)}</p>`).join('\n');
+  const body = `${legend(labels)}\n${html}\n<section class="block">${table(head, rows)}${refused}</section>`;
+  return page({ kind: 'estimator lab', title: `Estimators in ‘${report.environment.name}’`, subtitle: labSubtitle(report), names: labels, body, charts });
+}
+
+/** Powers of two that the picture of cosines goes up to. */
+const DOUBLINGS = 10;
+
+function withoutSweep(report: LabReport, labels: readonly string[]): { html: string; charts: ChartData[] } {
+  const { results, settings, truth: [{ norm, rows }] } = report;
+  const steps = Array.from({ length: DOUBLINGS + 1 }, (_, k) => k);
+  const lines = results.map((result): Line => ({ run: labels.indexOf(result.label), curve: { steps, values: steps.map((k) => cosineOfMean(result, norm, 2 ** k)) } }));
+  const growth = chart({
+    title: 'cosine to the exact gradient, by sequences that are averaged over',
+    lines,
+    steps,
+    labels: steps.map((k) => String(rows * 2 ** k)),
+    main: true,
+    unit: true,
+    target: settings.cosine,
+  });
+  const note = '<p class="note">Expected from bias and variance: ⟨μ, ∇J⟩ / (‖∇J‖ · √(‖μ‖² + tr Σ / batches)). An estimator whose line ends below 1 points elsewhere, however much is sampled.</p>';
+  return { html: `${growth.html}\n${note}\n<section class="block">${intervals(report, labels)}</section>`, charts: [growth.data] };
+}
+
+/** The expected cosine of the mean over so many batches; NaN where nothing was measured. */
+function cosineOfMean({ quality }: LabResult, norm: number, batches: number): number {
+  if (quality === null) return NaN;
+  const { scale: { value: scale }, signalToNoise: { value: ratio }, variance: { value: variance } } = quality;
+  const along = scale * norm;
+  return along / Math.sqrt(Math.max(along ** 2, ratio ** 2 * variance) + variance / batches);
+}
+
+/** A table of intervals, the fewest samples first. */
+function intervals({ results, settings }: LabReport, labels: readonly string[]): string {
+  const measured = results.flatMap(({ label, quality }) => (quality === null ? [] : [{ label, quality }]));
+  const sorted = [...measured].sort((a, b) => a.quality.samplesToCosine.value - b.quality.samplesToCosine.value || b.quality.cosine.value - a.quality.cosine.value);
+  const columns = measures(settings.cosine).map((measure) => ({ ...measure, axis: axisOf(measured.map(({ quality }) => measure.of(quality)), measure.target) }));
+  const head = columns.map(({ title, axis }) => `<th scope="col">${escape(title)}<br>${tickLabel(axis.low)} … ${tickLabel(axis.high)}${axis.log ? ', log' : ''}</th>`).join('');
+  const rows = sorted.map(({ label, quality }) => {
+    const cells = columns.map(({ of, axis, target }) => `<td>${interval(of(quality), axis, { run: labels.indexOf(label), target })}</td>`);
+    return `<tr><th scope="row">${escape(label)}</th>${cells.join('')}</tr>`;
+  });
+  return `<div class="scroll"><table><thead><tr><th scope="col"></th>${head}</tr></thead><tbody>${rows.join('\n')}</tbody></table></div>`;
+}
+
+function axisOf(all: readonly Estimated[], target?: number): Axis {
+  const values = all.flatMap(({ value, low, high }) => [value, low, high]).concat(target ?? []).filter(Number.isFinite);
+  return suitsLog(values) ? logAxis(values, { ticks: 3 }) : valueAxis(values, { ticks: 3 });
+}
+
+function interval(estimated: Estimated, axis: Axis, { run, target }: { run: number; target?: number }): string {
+  const place = (value: number) => 1000 * Math.min(1, Math.max(0, value === Infinity ? 1 : position(axis, value)));
+  const { value, low, high } = estimated;
+  const rule = target === undefined ? '' : `<path class="target" d="M${place(target).toFixed(1)} 0V1000"/>`;
+  const whisker = Number.isNaN(low) || Number.isNaN(high) ? '' : `<path class="line r${colourOf(run)}" d="M${place(low).toFixed(1)} 500H${place(high).toFixed(1)}"/>`;
+  const dot = Number.isFinite(value) ? `<i class="dot alone r${colourOf(run)}" style="left:${(place(value) / 10).toFixed(2)}%;top:50%"></i>` : '';
+  return `<div style="position:relative;height:18px;min-width:72px" title="${
+    escape(withInterval(estimated))
+  }"><svg viewBox="0 0 1000 1000" preserveAspectRatio="none" aria-hidden="true">${rule}${whisker}</svg>${dot}</div>`;
+}
+
+function overSweep({ results, settings, sweep }: LabReport, labels: readonly string[]): { html: string; charts: ChartData[] } {
+  const { key, values } = sweep!;
+  const steps = values.map((_, i) => i);
+  const charts = measures(settings.cosine).map(({ title, of, target }, i) => {
+    const lines = labels.map((label, run): Line => {
+      const all = values.map((at) => results.find((result) => result.label === label && result.at === at)?.quality ?? null);
+      const pick = (part: keyof Estimated) => all.map((quality) => (quality === null ? NaN : of(quality)[part]));
+      return { run, curve: { steps, values: pick('value') }, band: { low: pick('low'), high: pick('high') } };
+    });
+    return chart({ title: i === 0 ? `${title}, by ${snake(key)}` : title, lines, steps, labels: values.map(String), main: i === 0, target });
+  });
+  const [first, ...rest] = charts.map(({ html }) => html);
+  return { html: `${first}\n<div class="grid">${rest.join('\n')}</div>`, charts: charts.map(({ data }) => data) };
+}
