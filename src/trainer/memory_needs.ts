@@ -56,7 +56,8 @@ export function checkMemory(config: Config, sizes: RunSizes, limits: MemoryLimit
   });
   const samplings = samplingsOf(config, sizes);
   const weights = models.map(({ part, model, weights }) => ({
-    what: `weights, gradients and moments of trainer.${part}.model (${weights} weights: hidden_size=${model.hidden_size}, num_layers=${model.num_layers}, intermediate_size=${model.intermediate_size})`,
+    what:
+      `weights, gradients and moments of trainer.${part}.model (${weights} weights: hidden_size=${model.hidden_size}, num_layers=${model.num_layers}, intermediate_size=${model.intermediate_size})`,
     bytes: weights * (TRAINED_BYTES + (part === 'policy' && sizes.hasReference ? 4 : 0)),
   }));
   const objects = models.map(({ part, model, tensors }) => ({ what: `the tensors of trainer.${part}.model (num_layers=${model.num_layers})`, bytes: tensors * WEIGHT_BYTES }));
@@ -100,10 +101,19 @@ interface Sampling {
 function samplingsOf({ trainer, generator }: Config, { promptWidth, evalPrompts }: RunSizes): Sampling[] {
   const training = trainer.train_batch_size * generator.n_samples_per_prompt;
   const evaluated = Math.min(trainer.eval_batch_size, evalPrompts) * generator.eval_n_samples_per_prompt;
-  const own = (rows: number, length: number, keys: string, lengthKey: string): Sampling => ({ what: `${rows} responses (${keys}) of up to ${length} tokens (${lengthKey})`, rows, columns: bucket(promptWidth + length) });
+  const own = (rows: number, length: number, keys: string, lengthKey: string): Sampling => ({
+    what: `${rows} responses (${keys}) of up to ${length} tokens (${lengthKey})`,
+    rows,
+    columns: bucket(promptWidth + length),
+  });
   const [trainLength, evalLength] = [generator.sampling_params.max_generate_length, generator.eval_sampling_params.max_generate_length];
   return [
-    own(training, trainLength, `trainer.train_batch_size=${trainer.train_batch_size} × generator.n_samples_per_prompt=${generator.n_samples_per_prompt}`, 'generator.sampling_params.max_generate_length'),
+    own(
+      training,
+      trainLength,
+      `trainer.train_batch_size=${trainer.train_batch_size} × generator.n_samples_per_prompt=${generator.n_samples_per_prompt}`,
+      'generator.sampling_params.max_generate_length',
+    ),
     own(evaluated, evalLength, `an evaluation's, generator.eval_n_samples_per_prompt=${generator.eval_n_samples_per_prompt}`, 'generator.eval_sampling_params.max_generate_length'),
   ];
 }

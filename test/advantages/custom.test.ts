@@ -182,7 +182,7 @@ test('an error thrown inside an estimator reaches the caller as it is, and leaks
   expect(memory().tensors).toBe(before);
 });
 
-test('a recursion without an end is reported under the estimator\'s name, and leaks no tensor', () => {
+test("a recursion without an end is reported under the estimator's name, and leaks no tensor", () => {
   const deeper = (rewards: Tensor): Tensor => deeper(rewards.add(1)).mul(2);
   register('test_endless', deeper);
   const { memory } = jest.requireActual<typeof import('vantage-rl')>('vantage-rl');

@@ -102,7 +102,15 @@ describe('a checkpoint', () => {
     for (const step of [1, 2]) saveCheckpoint(path, trained, state(step));
     const [before, folder] = [1, 2].map((step) => join(path, `global_step_${step}`)) as [string, string];
     const { files } = JSON.parse(readFileSync(join(folder, 'trainer_state.json'), 'utf8')) as { files: Record<string, number> };
-    const names = ['advantage_estimator.json', 'critic/model.safetensors', 'critic/optimizer.safetensors', 'history.jsonl', 'policy/config.json', 'policy/model.safetensors', 'policy/optimizer.safetensors'];
+    const names = [
+      'advantage_estimator.json',
+      'critic/model.safetensors',
+      'critic/optimizer.safetensors',
+      'history.jsonl',
+      'policy/config.json',
+      'policy/model.safetensors',
+      'policy/optimizer.safetensors',
+    ];
     expect(Object.keys(files)).toEqual(expect.arrayContaining(names));
     for (const name of [...Object.keys(files), 'trainer_state.json', 'critic', 'policy']) {
       const aside = join(temporaryFolder(), 'aside');

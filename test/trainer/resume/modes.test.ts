@@ -89,7 +89,7 @@ describe('latest', () => {
     expect(errors).toContain(`no checkpoint is whole: global_step_2 is incomplete (${name} is empty); global_step_1 is incomplete (${name} is empty)`);
   });
 
-  it('goes on from the one before where a critic or an estimator\'s state is gone, and keeps the rest of it aside', async () => {
+  it("goes on from the one before where a critic or an estimator's state is gone, and keeps the rest of it aside", async () => {
     const folder = temporaryFolder();
     const kind = ['trainer.algorithm.advantage_estimator=spo', 'trainer.critic.model={}', 'trainer.ckpt_interval=1'];
     expect((await start(folder, [...kind, 'trainer.max_training_steps=4']))?.steps).toBe(4);
