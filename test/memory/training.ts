@@ -12,7 +12,7 @@ import { setImmediate } from 'node:timers/promises';
 import { defaultDevice, Experiment, generateTask, loadConfig, memory, type MemoryInfo, type TrainerCallback, writeJsonl } from 'vantage-rl';
 
 /** Bytes a step: some forty metrics under their names, which are kept once. */
-const HISTORY = 4096;
+const HISTORY = 2048;
 /** Bytes that the process may grow by beside its heap: V8 gives pages back as it likes, and its compiled code grows for a while. */
 const MOST_GROWTH = 8 * 2 ** 20;
 
