@@ -242,6 +242,11 @@ function attempt(who: string, withoutValues: boolean, body: () => unknown): unkn
   try {
     return body();
   } catch (error) {
+    // The stack holds the frames of the recursion only: nothing in it says whose it is.
+    if (error instanceof RangeError && error.message.includes('call stack')) {
+      const frame = error.stack?.split('\n')[1]?.trim();
+      throw new EstimatorError(`${who}: computeAdvantages: a recursion that does not end (${error.message})${frame ? `, ${frame}` : ''}`, { cause: error });
+    }
     if (!(error instanceof VantageError)) throw error;
     const hint = withoutValues && error.message.includes('null') ? " (values are null in this run: declare static requires = ['values'] if they are needed)" : '';
     const line = error.stack?.split('\n').find((frame) => frame.includes('computeAdvantages') && !frame.includes(__dirname))?.trim();

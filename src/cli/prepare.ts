@@ -1,17 +1,22 @@
 import { basename, join } from 'node:path';
 import { generateTask, type PromptRow, readGsm8k, type TaskName, taskNames, writeJsonl, writeParquet } from '../data';
+import { didYouMean } from '../errors';
 import { type Command, parseCommandLine, print, unknownWord, UsageError } from './command';
 
 const formats = ['parquet', 'jsonl'] as const;
 const datasets = ['gsm8k', ...taskNames] as const;
+
+/** Built-in environments that read GSM8K's rows. */
+const gsm8kEnvironments = ['gsm8k', 'gsm8k_multi_turn'] as const;
 
 const common = { output_dir: { type: 'string' }, format: { type: 'string', multiple: true } } as const;
 
 export const prepare: Command = {
   summary: 'Makes train and validation files of a dataset',
   help: `Usage:
-  vantage prepare gsm8k --input FILE [--input FILE …] --output_dir DIR
-      Turns GSM8K's files into rows: train.jsonl becomes train, test.jsonl becomes validation.
+  vantage prepare gsm8k --input FILE [--input FILE …] --output_dir DIR [--env_class gsm8k]
+      Turns GSM8K's files into rows: train.jsonl becomes train, test.jsonl becomes validation. --env_class gsm8k_multi_turn makes rows for several turns (train with
+      generator.max_turns=N); any other name is that of an environment of your own.
   vantage prepare ${taskNames.join('|')} --output_dir DIR [--train_size 2048] [--validation_size 256] [--seed 42]
       Generates a small task: the largest of four digits, answered as "#### 9" (gmax) or "9" (max4); three digits sorted (sort3); an entry of a hidden table, which a
       tool looks up (lookup: two turns, trainer.tokenizer=word_tools).
@@ -30,7 +35,9 @@ Options:
 };
 
 async function prepareGsm8k(argv: string[]): Promise<void> {
-  const { values } = parseCommandLine({ args: argv, options: { ...common, input: { type: 'string', multiple: true } } });
+  const { values } = parseCommandLine({ args: argv, options: { ...common, input: { type: 'string', multiple: true }, env_class: { type: 'string' } } });
+  const envClass = values.env_class ?? 'gsm8k';
+  if (envClass.trim() === '') throw new UsageError(`--env_class: expected the name of an environment (${gsm8kEnvironments.join(', ')}), got '${envClass}'`);
   const { directory, write } = output(values);
   const inputs = values.input ?? [];
   if (inputs.length === 0) throw new UsageError('prepare gsm8k: expected --input FILE (train.jsonl, test.jsonl)');
@@ -41,10 +48,14 @@ async function prepareGsm8k(argv: string[]): Promise<void> {
     splits.set(split, file);
   }
   // All inputs are read before anything is written: a malformed line leaves no half dataset.
-  const read = [...splits].map(([split, file]) => ({ split, ...readGsm8k(file, split === 'train' ? 'train' : 'test') }));
+  const read = [...splits].map(([split, file]) => ({ split, ...readGsm8k(file, split === 'train' ? 'train' : 'test', envClass) }));
   for (const { split, rows, truthsWithCommas } of read) {
     const files = await write(split, rows);
     print(`${split}: ${rows.length} rows, ${truthsWithCommas} truths carried commas (removed) → ${files.join(', ')}`);
+  }
+  if (!gsm8kEnvironments.some((name) => name === envClass)) {
+    const nearest = didYouMean(envClass, gsm8kEnvironments);
+    print(`The rows name the environment '${envClass}', which is not built in: it has to be registered before training.${nearest === null ? '' : ` Did you mean '${nearest}'?`}`);
   }
   print(`Ready in ${directory}`);
 }

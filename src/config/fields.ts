@@ -23,6 +23,13 @@ export const above = (low: number, high = Infinity) => {
   return z.number(expected).gt(low, expected).max(high, expected);
 };
 
+/** What logits are divided by: within these bounds quotients are numbers in float32. `greedy` allows 0 too, which takes the likeliest token. */
+export const temperature = ({ greedy }: { greedy: boolean }) => {
+  const [low, high] = [1e-6, 1e6];
+  const expected = `a number from ${low} to ${high}${greedy ? ', or 0 for the likeliest token' : ''}`;
+  return z.number(expected).refine((value) => (greedy && value === 0) || (value >= low && value <= high), expected);
+};
+
 /** A positive integer, or -1 with the meaning `off` ("never", "no limit"). */
 export const positiveIntOrOff = (off: string) => {
   const expected = `a positive integer, or -1 for ${off}`;

@@ -1,7 +1,7 @@
 /** From a YAML file and dotted overrides to a complete, typed configuration, with the origin of every value. */
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import type { ParsedNode } from 'yaml';
+import type { ParsedNode, YAMLParseError } from 'yaml';
 import type { z } from 'zod';
 import { ConfigError, showValue } from '../errors';
 import { configKeys, isSection, keyProblem, openSectionOf } from './keys';
@@ -101,20 +101,31 @@ function readYaml(file: string): Assignment[] {
     throw new ConfigError(`${file}: cannot be read (${(error as Error).message})`, { cause: error });
   }
   const lines = new LineCounter();
-  const document = parseDocument(source, { lineCounter: lines, prettyErrors: false });
+  const document = parseDocument(source, { lineCounter: lines, prettyErrors: false, merge: true });
   const place = (offset: number) => `${file}:${lines.linePos(offset).line}`;
   const [error] = document.errors;
-  if (error) throw new ConfigError(`${place(error.pos[0])}: ${error.message}`, { cause: error });
+  if (error) throw new ConfigError(`${place(error.pos[0])}: ${syntaxProblem(error, source)}`, { cause: error });
   const root = document.contents;
   if (root === null || (isScalar(root) && root.value === null)) return [];
   if (!isMap(root)) throw new ConfigError(`${file}: expected a mapping of keys, got ${showValue(document.toJS())}`);
 
   const walk = (node: ParsedNode | null, path: string, origin: string): Assignment[] => {
     if (!isMap(node) || !isSection(path) || node.items.length === 0) return flatten(plain(node, origin), path, origin);
-    return node.items.flatMap(({ key, value }) => {
+    // What a merge key brings lies below the keys of the mapping itself, wherever it stands.
+    const merged = node.items.filter(({ key }) => isMergeKey(key)).flatMap(({ key, value }) => mergedIn(value, path, place(key.range[0])));
+    const own = node.items.filter(({ key }) => !isMergeKey(key)).flatMap(({ key, value }) => {
       const line = place(key.range[0]);
       return walk(value, join(path, isScalar(key) ? String(key.value) : showValue(plain(key, line))), line);
     });
+    return [...merged, ...own];
+  };
+  // Of several mappings the first wins.
+  const mergedIn = (node: ParsedNode | null, path: string, line: string): Assignment[] => {
+    const value = plain(node, line);
+    const mappings = Array.isArray(value) ? (value as unknown[]).toReversed() : [value];
+    const stray = mappings.find((mapping) => typeof mapping !== 'object' || mapping === null || Array.isArray(mapping));
+    if (stray !== undefined) throw new ConfigError(`${line}: <<: expected a mapping or a list of mappings (such as *NAME, the one marked &NAME), got ${showValue(stray)}`);
+    return mappings.flatMap((mapping) => flatten(mapping, path, line));
   };
   const plain = (node: ParsedNode | null, origin: string): unknown => {
     try {
@@ -126,11 +137,22 @@ function readYaml(file: string): Assignment[] {
   return walk(root, '', place(0));
 }
 
+/** `<<`, not in quotes. */
+function isMergeKey(key: ParsedNode | null): boolean {
+  return yaml().isScalar(key) && typeof key.value === 'symbol';
+}
+
+/** What the parser says, in the words of a configuration file. */
+function syntaxProblem({ code, message, pos }: YAMLParseError, source: string): string {
+  if (code === 'DUPLICATE_KEY') return `${/^[^\s:]+/.exec(source.slice(pos[0]))?.[0] ?? 'a key'}: is given twice in one mapping; keep one of them`;
+  return code === 'MULTIPLE_DOCS' ? 'expected one YAML document, got another one behind ---' : message;
+}
+
 function parseOverride(override: string): Assignment[] {
   const cut = override.indexOf('=');
   if (cut <= 0) throw new ConfigError(`command line: expected key=value, got '${override}'`);
   const path = override.slice(0, cut).trim();
-  const document = yaml().parseDocument(override.slice(cut + 1), { prettyErrors: false });
+  const document = yaml().parseDocument(override.slice(cut + 1), { prettyErrors: false, merge: true });
   const [error] = document.errors;
   if (error) throw new ConfigError(`command line: ${path}: ${error.message}`, { cause: error });
   let value: unknown;
@@ -188,8 +210,15 @@ function describe(issue: z.core.$ZodIssue, tree: Tree, origins: Map<string, stri
     .filter((name) => typeof name === 'number')
     .map((i) => `[${i}]`)
     .join('');
-  const quote = issue.message.endsWith('text') && typeof value === 'number' ? ' (a number; quote it to make it text)' : '';
-  return located(originOf(path, origins) ?? 'default', `${path}${index}: expected ${issue.message}, got ${showValue(value)}${quote}`);
+  const origin = originOf(path, origins) ?? 'default';
+  return located(origin, `${path}${index}: expected ${issue.message}, got ${showValue(value)}${quotingHint(issue.message, value, path, origin)}`);
+}
+
+/** YAML takes `9` and `true` for what they look like. */
+function quotingHint(expected: string, value: unknown, path: string, origin: string): string {
+  if (!/text$|^a list of /.test(expected) || (typeof value !== 'number' && typeof value !== 'boolean')) return '';
+  const kind = typeof value === 'number' ? 'a number' : 'true or false';
+  return ` (${kind}; quote it to make it text: ${origin === 'command line' ? `${path}='"${value}"'` : `"${value}"`})`;
 }
 
 /** A problem with the place that it comes from. */

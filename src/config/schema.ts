@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { algorithm } from './algorithm';
-import { above, between, bool, nonNegativeInt, oneOf, positiveInt, positiveIntOrOff, section, text, textList } from './fields';
+import { above, between, bool, nonNegativeInt, oneOf, positiveInt, positiveIntOrOff, section, temperature, text, textList } from './fields';
 
 const data = section({
   /** Files of prompts to train on (.parquet, .json, .jsonl), relative to the working directory. */
@@ -132,7 +132,6 @@ const trainer = section({
 });
 
 const sampling = {
-  temperature: between(0, Infinity),
   /** Keeps the fewest tokens whose probabilities reach this sum. */
   top_p: above(0, 1).default(1),
   /** Drops tokens below this share of the likeliest one's probability. */
@@ -154,7 +153,7 @@ const generator = section({
     /** Tokens of one answer. */
     max_generate_length: positiveInt().default(1024),
     ...sampling,
-    temperature: above(0).default(1),
+    temperature: temperature({ greedy: false }).default(1),
     /** Texts that end an answer, of which they are a part. */
     stop: stop().default(null),
   }).prefault({}),
@@ -162,7 +161,7 @@ const generator = section({
   eval_sampling_params: section({
     max_generate_length: positiveInt().optional(),
     ...sampling,
-    temperature: sampling.temperature.default(0),
+    temperature: temperature({ greedy: true }).default(0),
     stop: stop().optional(),
   }).prefault({}),
   eval_n_samples_per_prompt: positiveInt().default(1),

@@ -118,13 +118,27 @@ function modelProblems(key: string, model: ModelConfig): string[] {
   const problems: string[] = [];
   const { hidden_size, num_heads, num_kv_heads } = model;
   if (model.path !== null) return folderProblems(`${key}.path`, model.path);
-  if (hidden_size % (2 * num_heads) !== 0) {
-    const expected = `a multiple of 2 × num_heads = ${2 * num_heads} (rotary positions turn pairs)`;
-    problems.push(`${key}.hidden_size: expected ${expected}, got ${hidden_size}`);
-  }
+  if (hidden_size % (2 * num_heads) !== 0) problems.push(headsProblem(key, hidden_size, num_heads));
   if (num_heads % num_kv_heads !== 0)
     problems.push(`${key}.num_kv_heads: expected a divisor of num_heads=${num_heads}, got ${num_kv_heads}`);
   return problems;
+}
+
+/** Which of the two is meant to be as it is, nobody knows: what fits either. */
+function headsProblem(key: string, hiddenSize: number, numHeads: number): string {
+  const unit = 2 * numHeads;
+  const below = Math.floor(hiddenSize / unit) * unit;
+  const widths = below > 0 ? `${below} or ${below + unit}` : `${unit}`;
+  const heads = hiddenSize % 2 === 0 ? nearestDivisors(hiddenSize / 2, numHeads) : [];
+  const ofWidth = heads.length === 0 ? `hidden_size=${hiddenSize} is odd, so no number of heads fits` : `with hidden_size=${hiddenSize}, num_heads=${heads.join(' or ')}`;
+  return `${key}.hidden_size, num_heads: expected hidden_size, a multiple of 2 × num_heads (rotary positions turn pairs), got ${hiddenSize} and ${numHeads}; ${ofWidth}; with num_heads=${numHeads}, hidden_size=${widths}`;
+}
+
+/** The nearest divisors of a number below and above another one. */
+function nearestDivisors(number: number, near: number): number[] {
+  const most = Math.min(number, 10_000);
+  const divisors = Array.from({ length: most }, (_, i) => i + 1).filter((divisor) => number % divisor === 0);
+  return [divisors.findLast((divisor) => divisor < near), divisors.find((divisor) => divisor > near)].filter((divisor) => divisor !== undefined);
 }
 
 function runProblems({ data, trainer, generator }: Config, { env = process.env, unusableDevice }: ValidationContext): string[] {

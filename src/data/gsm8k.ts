@@ -15,9 +15,10 @@ export interface Gsm8kRows {
 /**
  * Reads a GSM8K file. A row's prompt is the question, a space and the instruction; its truth is the number after `####`, without commas.
  * @param split what `extra_info.split` says: `train` or `test`
+ * @param envClass the environment that the rows name; `gsm8k_multi_turn` has several turns
  * @throws DataError with `FILE:LINE` for malformed JSON, a missing field, or an answer without `#### number`
  */
-export function readGsm8k(file: string, split: string): Gsm8kRows {
+export function readGsm8k(file: string, split: string, envClass = 'gsm8k'): Gsm8kRows {
   let truthsWithCommas = 0;
   const rows = readJsonl(file).map(({ value, line }, index) => {
     const place = `${file}:${line}`;
@@ -25,16 +26,16 @@ export function readGsm8k(file: string, split: string): Gsm8kRows {
     const written = markedAnswer.exec(answer)?.[1];
     if (written === undefined) throw new DataError(`${place}: answer: expected '#### ' and a number, got ${showValue(answer)}`);
     if (written.includes(',')) truthsWithCommas++;
-    return gsm8kRow(question, answer, written.replaceAll(',', ''), split, index);
+    return gsm8kRow(question, answer, written.replaceAll(',', ''), envClass, split, index);
   });
   return { rows, truthsWithCommas };
 }
 
-function gsm8kRow(question: string, answer: string, truth: string, split: string, index: number): PromptRow {
+function gsm8kRow(question: string, answer: string, truth: string, envClass: string, split: string, index: number): PromptRow {
   return {
     data_source: 'openai/gsm8k',
     prompt: [{ role: 'user', content: `${question} ${instruction}` }],
-    env_class: 'gsm8k',
+    env_class: envClass,
     reward_spec: { method: 'rule', ground_truth: truth },
     extra_info: { split, index, answer, question },
   };

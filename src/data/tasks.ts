@@ -36,8 +36,8 @@ const tasks = {
 /**
  * - `gmax`: the prompt `3 9 1 4 =`, the answer `#### 9`, rewarded by the GSM8K rule;
  * - `max4`: the same prompt, the answer `9`: one token;
- * - `sort3`: the prompt `3 9 1 =`, the answer `1 3 9`; of 1,000 prompts only. From random weights it is hardly ever answered right: a policy needs some
- *   supervised steps before;
+ * - `sort3`: the prompt `3 9 1 =`, the answer `1 3 9`; of 1,000 prompts only. Random weights are right in one of 2,700 answers: a policy needs thousands of
+ *   answers a step;
  * - `lookup`: the prompt `3 9 1 4 =`; the call `<tool> 9 </tool>` is answered with what the row's hidden table (`extra_info.table`) holds under 9, say
  *   `<result> 5 </result>`, and then `#### 5` is right. Two turns, the tokenizer `word_tools`.
  */

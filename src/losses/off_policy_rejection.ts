@@ -1,7 +1,7 @@
 /** Tokens and sequences that are too far from the sampler are left out of the loss. */
 import { EstimatorError, showValue } from '../errors';
 import { type Tensor, where } from '../tensor';
-import { checkBound, checkName, type Given, resolveOptions } from '../options';
+import { checkBound, checkName, checkNames, type Given, resolveOptions } from '../options';
 import { floating } from './check';
 import { logRatios, type LogRatios, type OffPolicyInputs, ratioOf, within } from './off_policy_ratios';
 import { type StatisticsOptions, statisticsPresets, TokenStatistics } from './off_policy_statistics';
@@ -50,6 +50,7 @@ export interface Rejection {
   metrics: Record<string, Tensor>;
 }
 
+const ruleKeys: readonly (keyof RejectionRule)[] = ['level', 'metric', 'aggregate', 'low', 'high'];
 const defaults: Settings = { logRatioLimit: 20, divergence: 'rollout_from_old', epsilon: 0, countMaskedRows: false };
 const optionRules = { divergence: { choices: ['rollout_from_old', 'old_from_rollout'] }, logRatioLimit: { like: null } } as const;
 const presets = { ...statisticsPresets, areal: { logRatioLimit: null, divergence: 'old_from_rollout' } } as const;
@@ -71,6 +72,7 @@ export function rejectionMask(inputs: OffPolicyInputs, rules: readonly Rejection
   const metrics: Record<string, Tensor> = {};
   let kept = ratios.valid;
   for (const rule of rules as readonly RejectionRule[]) {
+    checkNames(`${who}: rule`, 'key', rule, ruleKeys);
     const judged = judge(who, rule, inputs, ratios, settings);
     kept = kept.logicalAnd(judged.inside);
     for (const [key, value] of Object.entries(ruleMetrics(judged, ratios, statistics))) metrics[`${ruleName(rule)}_${key}`] = value;

@@ -62,7 +62,8 @@ export function tokenLogProbs(logits: Tensor, ids: Tensor, options?: { temperatu
   const rows: Shape = scores.shape.slice(0, -1);
   expectShape('tokenLogProbs', 'ids', chosen, rows);
   if (isFloating(chosen.dtype)) throw new TensorError(`tokenLogProbs: expected integer ids, got ${chosen.dtype}`);
-  if (typeof temperature !== 'number' || !(temperature > 0)) throw new TensorError(`tokenLogProbs: expected a temperature above 0, got ${describe(temperature)}`);
+  if (typeof temperature !== 'number' || !(temperature >= 1e-30 && temperature <= 1e30))
+    throw new TensorError(`tokenLogProbs: expected a temperature from 1e-30 to 1e30, got ${describe(temperature)}`);
   const vocabulary = scores.shape[rows.length]!;
   const flat = logits.reshape(vocabulary === 0 ? [chosen.size, 0] : [-1, vocabulary]).node;
   const dtype = scores.dtype === 'float64' ? 'float64' : 'float32';
@@ -95,6 +96,7 @@ export function sampleTokens(logits: Tensor, options: SamplingOptions): { ids: T
   const scores = tensorArgument('sampleTokens', logits);
   expectShape('sampleTokens', 'logits', scores, ['B', 'V']);
   for (const [name, value] of Object.entries({ temperature, topK, topP, minP, counter })) checkFinite('sampleTokens', name, value);
+  if (temperature !== 0 && !(temperature >= 1e-30 && temperature <= 1e30)) throw new TensorError(`sampleTokens: expected a temperature from 1e-30 to 1e30, or 0, got ${describe(temperature)}`);
   checkKey('sampleTokens', key);
   const rows = [scores.shape[0]!];
   const outputs = [{ shape: rows, dtype: 'int32' as const }, { shape: rows, dtype: 'float32' as const }];

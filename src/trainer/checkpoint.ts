@@ -15,7 +15,7 @@ import { historyText, parseHistory } from './history';
 /** What stands beside the weights; plain JSON. */
 export interface TrainerState {
   /** Of this layout. */
-  version: 2;
+  version: 3;
   /** Training steps that are done. */
   globalStep: number;
   /** What training took up to here, evaluations and checkpoints included. */
@@ -46,6 +46,8 @@ const stateName = 'trainer_state.json';
 const estimatorName = 'advantage_estimator.json';
 const historyName = 'history.jsonl';
 const stepFolder = /^global_step_(\d+)$/;
+/** What stands in a checkpoint's folder, whichever of it was lost. */
+const ownNames = [stateName, historyName, estimatorName, 'policy', 'critic', 'ref'];
 /** What a process that was killed may leave: a save under way, the one it replaces, a deletion under way. */
 const leftover = /^global_step_\d+\.(draft|earlier|deleted)$/;
 
@@ -84,8 +86,18 @@ function writeDraft(draft: string, models: CheckpointModels, { estimator, histor
   // These may hold something for each prompt and each step, and are kept out of what people read.
   if (estimator !== null) writeSynced(join(draft, estimatorName), `${JSON.stringify(estimator)}\n`);
   writeSynced(join(draft, historyName), historyText(history));
-  writeSynced(join(draft, stateName), `${JSON.stringify(rest, null, 2)}\n`);
+  writeSynced(join(draft, stateName), `${JSON.stringify({ ...rest, files: filesIn(draft) }, null, 2)}\n`);
   syncFolder(draft);
+}
+
+/** The bytes of each file below a folder, by its path with slashes: the list that a checkpoint is complete by. */
+function filesIn(folder: string, prefix = ''): Record<string, number> {
+  const entries = readdirSync(join(folder, prefix), { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1));
+  const sizes = entries.map((entry) => {
+    const name = `${prefix}${entry.name}`;
+    return entry.isDirectory() ? filesIn(folder, `${name}/`) : { [name]: statSync(join(folder, name)).size };
+  });
+  return Object.assign({}, ...sizes) as Record<string, number>;
 }
 
 function writePointer(path: string, step: number): void {
@@ -138,30 +150,47 @@ function stepFolders(path: string): number[] {
   return steps.map(Number).sort((a, b) => a - b);
 }
 
-/** A folder has its name only once it is whole; one without a state is not ours. */
+/** A folder has its name only once it is whole; one that holds nothing of ours is not ours. */
 export function isCheckpoint(folder: string): boolean {
-  return existsSync(join(folder, stateName));
+  return ownNames.some((name) => existsSync(join(folder, name)));
 }
 
-/** What keeps a run from going on from a checkpoint, as `no trainer_state.json` or `policy/model.safetensors is empty`; null where all of it is there. Weights are not read, only measured. */
+/**
+ * What keeps a run from going on from a checkpoint, as `no trainer_state.json` or `policy/model.safetensors is empty`; null where all of it is there: the files that its
+ * state lists, none of them shorter than it was. Weights are not read, only measured.
+ */
 export function checkpointProblem(folder: string): string | null {
-  const models = ['policy', 'critic', 'ref'].filter((name) => name === 'policy' || existsSync(join(folder, name)));
-  const weights = models.flatMap((name) => [`${name}/model.safetensors`, ...(name === 'ref' ? [] : [`${name}/optimizer.safetensors`])]);
-  for (const name of [stateName, historyName, ...weights]) {
+  const measured = (name: string, bytes: number): string | null => {
     const file = join(folder, name);
-    if (!existsSync(file)) return `no ${name}`;
-    if (statSync(file).size === 0) return `${name} is empty`;
-  }
+    if (!existsSync(file)) return `no ${missing(folder, name)}`;
+    const { size } = statSync(file);
+    if (size === 0 && bytes > 0) return `${name} is empty`;
+    return size < bytes ? `${name} is cut off: ${size} of ${bytes} bytes` : null;
+  };
+  const problem = measured(stateName, 1);
+  if (problem !== null) return problem;
   try {
-    const { version, globalStep } = (readJson(join(folder, stateName)) ?? {}) as Partial<TrainerState>;
-    for (const name of weights) withSafetensors(join(folder, name), () => undefined);
+    const { version, globalStep, files } = (readJson(join(folder, stateName)) ?? {}) as Partial<TrainerState & { files: Record<string, number> }>;
     // Another version of the layout is not damage: reading it says so.
-    if (version !== 2) return null;
+    if (version !== 3) return null;
+    if (typeof files !== 'object' || files === null) return `${stateName} lists no files`;
+    for (const [name, bytes] of Object.entries(files)) {
+      const lost = measured(name, bytes);
+      if (lost !== null) return lost;
+    }
+    for (const name of Object.keys(files)) if (name.endsWith('.safetensors')) withSafetensors(join(folder, name), () => undefined);
     const last = parseHistory(join(folder, historyName), readText(join(folder, historyName))).at(-1)?.step;
     return last === globalStep ? null : `${historyName} ends at step ${last ?? 'none'}`;
   } catch (error) {
     return (error as Error).message.replace(`${folder}${sep}`, '');
   }
+}
+
+/** The outermost folder that is not there, or the file. */
+function missing(folder: string, name: string): string {
+  const parts = name.split('/');
+  const depth = parts.findIndex((_, i) => !existsSync(join(folder, ...parts.slice(0, i + 1))));
+  return depth === parts.length - 1 ? name : `folder ${parts.slice(0, depth + 1).join('/')}/`;
 }
 
 /** The newest checkpoint that is complete, or null, and newer ones that are not: a line for each. */
@@ -255,14 +284,16 @@ export function estimatorFile(folder: string): string {
 /** What stands beside the weights of a checkpoint. @throws DataError naming the file and what is wrong with it */
 export function readTrainerState(folder: string): TrainerState {
   const file = join(folder, stateName);
-  const state = readJson(file) as Partial<TrainerState> | null;
-  if (state?.version !== 2) throw new DataError(`${file}: version: expected 2, got ${showValue(state?.version)}`);
+  const { files, ...state } = (readJson(file) ?? {}) as Partial<TrainerState & { files: Record<string, number> }>;
+  if (state.version !== 3) throw new DataError(`${file}: version: expected 3, got ${showValue(state.version)}`);
   for (const key of ['globalStep', 'seconds'] as const) {
     const value = state[key];
     const isRight = key === 'seconds' ? Number.isFinite(value) : Number.isInteger(value);
     if (!isRight) throw new DataError(`${file}: ${key}: expected ${key === 'seconds' ? 'a number' : 'an integer'}, got ${showValue(value)}`);
   }
-  const estimator = existsSync(estimatorFile(folder)) ? (readJson(estimatorFile(folder)) as SavedEstimator) : null;
+  // One that is listed and not there is an error: the estimator would begin anew.
+  const isListed = Object.hasOwn(files ?? {}, estimatorName) || existsSync(estimatorFile(folder));
+  const estimator = isListed ? (readJson(estimatorFile(folder)) as SavedEstimator) : null;
   const history = parseHistory(join(folder, historyName), readText(join(folder, historyName)));
   return { ...(state as TrainerState), estimator, history };
 }

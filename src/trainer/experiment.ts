@@ -16,6 +16,7 @@ import { inputsOfRun, requiresInput, usesReference } from './advantage_step';
 import { algorithmProblems } from './algorithm_check';
 import type { TrainerCallback } from './callbacks';
 import { ownFolders } from './folder';
+import { checkMemory } from './memory_needs';
 import { describeConfig } from './print_config';
 import { exportFolder, summary, writeLearningCurve } from './report';
 import { describeResumption, findResumption, makeRoom, restoreMetrics, resumeCommand } from './resume';
@@ -151,6 +152,12 @@ export class Experiment {
         );
       }
     }
+    checkMemory(config, {
+      vocabSize: tokenizer.vocabSize,
+      promptWidth: trainDataset.examples.reduce((width, { promptIds }) => Math.max(width, promptIds.length), 1),
+      evalPrompts: evalDataset?.length ?? 0,
+      hasReference: usesReference(config) && config.trainer.ref.model.path === null,
+    });
     const models = this.models(tokenizer);
     const { generator } = config;
     try {

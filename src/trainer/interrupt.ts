@@ -15,8 +15,11 @@ export class Interrupt {
   /** A run that waits, for an environment say, has no handle of its own: without one Node would end the process as if all were done. */
   private readonly handle = setInterval(() => undefined, 2 ** 30);
 
-  /** Listens until the first signal, or until `remove`. */
-  constructor() {
+  /**
+   * Listens until the first signal, or until `remove`.
+   * @param underWay what is done before the run ends, as the user is told it: `finishing step 12, then saving`
+   */
+  constructor(private readonly underWay: () => string = () => 'ending after this step') {
     for (const signal of SIGNALS) process.on(signal, this.listeners[signal]);
   }
 
@@ -59,8 +62,8 @@ export class Interrupt {
   private hear(signal: InterruptSignal): void {
     if (this.requested) return;
     this.heard = signal;
-    const name = signal === 'SIGINT' ? 'Ctrl-C' : signal;
-    process.stderr.write(`\n${name}: ending after this step; once more ends at once\n`);
+    const [name, again] = signal === 'SIGINT' ? ['Ctrl-C', 'press Ctrl-C again'] : [signal, 'once more'];
+    process.stderr.write(`\n${name}: ${this.underWay()}; ${again} to leave at once without saving\n`);
     // Where the run waits, no turn comes.
     setTimeout(() => this.stopListening(), SAME_PRESS).unref();
   }

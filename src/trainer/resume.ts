@@ -44,7 +44,7 @@ function givenCheckpoint(path: string | null): string {
   const expected = 'trainer.resume_path: expected the folder of a checkpoint ({ckpt_path}/global_step_N, with trainer_state.json and policy/)';
   if (path === null) throw new ConfigError(`${expected}, got null`);
   if (!existsSync(path)) throw new ConfigError(`${expected}, got '${path}': no such folder`);
-  if (isCheckpoint(path) || existsSync(join(path, 'policy'))) {
+  if (isCheckpoint(path)) {
     const problem = checkpointProblem(path);
     if (problem === null) return path;
     const whole = newestWhole(dirname(path)).folder;

@@ -36,6 +36,8 @@ export class Trainer extends TrainingSteps {
   private readonly callbacks: Callbacks;
   private readonly progress: Progress;
   private checkpoint: string | null = null;
+  /** Whether a step is under way, and not what stands around it. */
+  private isInStep = false;
   /** The metrics of the step whose evaluation an interruption kept from the checkpoint. */
   private pending: Metrics | null = null;
   /** The fingerprint of the prompts, once it was asked for. */
@@ -75,7 +77,7 @@ export class Trainer extends TrainingSteps {
   /** Trains until the epochs or steps are done, `trainer.stop_when` holds, a callback asks for the end, or Ctrl-C (SIGTERM) asks to end after the step. */
   async train(): Promise<TrainingResult> {
     if (this.step === 0) this.progress.startClock();
-    const interrupt = (this.interrupt = new Interrupt());
+    const interrupt = (this.interrupt = new Interrupt(() => this.underWay()));
     let reason: EndReason | null = null;
     try {
       await this.callbacks.emit('onTrainBegin');
@@ -86,7 +88,9 @@ export class Trainer extends TrainingSteps {
         if (epoch !== begun) await this.callbacks.emit('onEpochBegin');
         begun = epoch;
         await this.callbacks.emit('onStepBegin');
+        this.isInStep = true;
         const metrics = await this.trainStep();
+        this.isInStep = false;
         await this.callbacks.emit('onStepEnd', metrics);
         const endsEpoch = this.loader.epoch !== epoch;
         if (endsEpoch) await this.endEpoch();
@@ -153,6 +157,14 @@ export class Trainer extends TrainingSteps {
     return reason;
   }
 
+  /** What an interruption waits for, and what follows. */
+  private underWay(): string {
+    const saves = this.config.trainer.ckpt_interval > 0;
+    if (this.step === 0 && !this.isInStep) return 'leaving before the first step; there is nothing to save yet';
+    const what = this.isInStep ? `finishing step ${this.step + 1}` : `leaving after step ${this.step}`;
+    return `${what}, ${saves ? 'then saving' : 'without a checkpoint (trainer.ckpt_interval is -1)'}`;
+  }
+
   /** null: an interruption came before or within the evaluation. */
   private async evaluateUnlessInterrupted(): Promise<Metrics | null> {
     try {
@@ -177,7 +189,7 @@ export class Trainer extends TrainingSteps {
       ckpt_path,
       this.checkpointModels(),
       {
-        version: 2,
+        version: 3,
         globalStep: this.step,
         seconds: this.progress.seconds,
         data: this.loader.state(),

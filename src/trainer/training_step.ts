@@ -109,8 +109,9 @@ export abstract class TrainingSteps {
       const processed = this.postprocessRewards(trajectories);
       const batch = timing.time('convert_to_training_input', () => this.makeBatch(processed, rewardMetrics));
       const baselines = await timing.timeAsync('generate', () => this.baselines(processed, examples));
-      const klMetrics = timing.time('fwd_logprobs_values_reward', () => {
-        this.update.computeInputs(batch);
+      const pause = async () => this.interrupt?.turn();
+      const klMetrics = await timing.timeAsync('fwd_logprobs_values_reward', async () => {
+        await this.update.computeInputsWithPauses(batch, pause);
         this.moreInputs = { ...baselines, ...this.computedInputs(batch, processed) };
         return this.applyKlPenalty(batch);
       });
@@ -118,7 +119,7 @@ export abstract class TrainingSteps {
       showSamples(this.parts, this.step + 1, batch);
       // Their rewards count in the baselines of the others, as in SkyRL.
       if (generator.apply_overlong_filtering) batch.keepStopped();
-      const updateMetrics = await timing.timeAsync('train_critic_and_policy', () => this.update.optimizeWithPauses(batch, async () => this.interrupt?.turn()));
+      const updateMetrics = await timing.timeAsync('train_critic_and_policy', () => this.update.optimizeWithPauses(batch, pause));
       checkConvergence(this.step + 1, updateMetrics);
       this.coefficients.update({ kl: klMetrics['loss/avg_kl'], sequences: batch.rows, entropy: updateMetrics['policy/policy_entropy'] });
       if (trainer.dump_data_batch) dumpBatch(exportFolder(this.config), this.step + 1, batch, processed, (ids) => this.parts.tokenizer.decode(ids));

@@ -60,10 +60,19 @@ export class Update {
    * ratio of new to old probabilities is exactly 1.
    */
   computeInputs(batch: TrainingBatch): void {
+    finish(this.inputs(batch));
+  }
+
+  /** The same, with a pause behind each micro-batch. */
+  computeInputsWithPauses(batch: TrainingBatch, pause: () => Promise<void>): Promise<void> {
+    return finishWithPauses(this.inputs(batch), pause);
+  }
+
+  private *inputs(batch: TrainingBatch): Generator<void, void> {
     const { policy, critic, reference } = this.models;
-    batch.oldLogProbs = this.forward(batch, (ids, start) => this.logProbs(policy.model, batch, ids, start).logProbs);
-    batch.refLogProbs = reference && this.forward(batch, (ids, start) => this.logProbs(reference, batch, ids, start).logProbs);
-    batch.values = critic && this.forward(batch, (ids, start) => critic.model.values(ids, start, { from: batch.shape.promptWidth }));
+    batch.oldLogProbs = yield* this.forward(batch, (ids, start) => this.logProbs(policy.model, batch, ids, start).logProbs);
+    batch.refLogProbs = reference && (yield* this.forward(batch, (ids, start) => this.logProbs(reference, batch, ids, start).logProbs));
+    batch.values = critic && (yield* this.forward(batch, (ids, start) => critic.model.values(ids, start, { from: batch.shape.promptWidth })));
   }
 
   /**
@@ -75,45 +84,41 @@ export class Update {
   sumSquaredProbs(batch: TrainingBatch): Float32Array {
     const { model } = this.models.policy;
     const { temperature } = this.config.generator.sampling_params;
-    return this.forward(batch, (ids, start) => {
+    const sums = this.forward(batch, (ids, start) => {
       const at = (value: number) => this.logProbs(model, batch, ids, start, value).logProbs;
       return at(temperature).mul(2).sub(at(temperature / 2)).exp();
     });
+    return finish(sums);
   }
 
   /** `update_epochs_per_batch` passes over the batch's minibatches, in their order, one optimizer step each: the critic's, then the policy's. */
   optimize(batch: TrainingBatch): Metrics {
-    const steps = this.updates(batch);
-    for (;;) {
-      const { done, value } = steps.next();
-      if (done) return value;
-    }
+    return finish(this.updates(batch));
   }
 
-  /** The same, with a pause behind each optimizer step, in which the process hears what it is told. */
-  async optimizeWithPauses(batch: TrainingBatch, pause: () => Promise<void>): Promise<Metrics> {
-    const steps = this.updates(batch);
-    for (;;) {
-      const { done, value } = steps.next();
-      if (done) return value;
-      await pause();
-    }
+  /** The same, with a pause behind each micro-batch, in which the process hears what it is told. */
+  optimizeWithPauses(batch: TrainingBatch, pause: () => Promise<void>): Promise<Metrics> {
+    return finishWithPauses(this.updates(batch), pause);
   }
 
   private *updates(batch: TrainingBatch): Generator<void, Metrics> {
     const { critic } = this.models;
     const { policy_mini_batch_size, critic_mini_batch_size } = this.config.trainer;
-    const ofCritic = critic && (yield* this.passes(batch, critic_mini_batch_size, (from, to) => this.criticStep(critic, batch, from, to)));
-    return { ...ofCritic, ...(yield* this.passes(batch, policy_mini_batch_size, (from, to) => this.policyStep(batch, from, to))) };
+    const ofCritic = critic && (yield* this.passes(batch, critic_mini_batch_size, (from, to) => this.criticUpdate(critic, batch, from, to)));
+    return { ...ofCritic, ...(yield* this.passes(batch, policy_mini_batch_size, (from, to) => this.policyUpdate(batch, from, to))) };
   }
 
   /** One optimizer step of the policy on rows [from, to). */
   policyStep(batch: TrainingBatch, from = 0, to = batch.rows): Metrics {
+    return finish(this.policyUpdate(batch, from, to));
+  }
+
+  private *policyUpdate(batch: TrainingBatch, from: number, to: number): Generator<void, Metrics> {
     const { model } = this.models.policy;
     const options = { ...this.settings.reductionOptions, groupIds: batch.groupIds.slice(from, to) };
     // Of the whole minibatch, so that the sums of its micro-batches add up to its reduction.
     const divisors = tidy(() => reductionDivisors(batch.tensor('masks', from, to), this.settings.reduction, options).dataSync());
-    const { lr, gradNorm, micro } = this.optimizerStep(
+    const { lr, gradNorm, micro } = yield* this.optimizerStep(
       'policy',
       batch.ranges(this.microSize, from, to),
       (first, end) => {
@@ -180,9 +185,9 @@ export class Update {
   }
 
   /** One optimizer step of the critic on rows [from, to). */
-  private criticStep({ model }: Trained<ValueModel>, batch: TrainingBatch, from: number, to: number): Metrics {
+  private *criticUpdate({ model }: Trained<ValueModel>, batch: TrainingBatch, from: number, to: number): Generator<void, Metrics> {
     const { algorithm } = this.config.trainer;
-    const { lr, gradNorm, micro } = this.optimizerStep(
+    const { lr, gradNorm, micro } = yield* this.optimizerStep(
       'critic',
       batch.ranges(this.microSize, from, to),
       (first, end) => {
@@ -201,24 +206,31 @@ export class Update {
   }
 
   /** One optimizer step whose gradients are the sum over micro-batches; `micro` holds the metrics of each. */
-  private optimizerStep(
+  private *optimizerStep(
     part: TrainedPart,
     ranges: Iterable<[from: number, to: number]>,
     compute: (from: number, to: number) => LossAndMetrics,
-  ): { lr: number; gradNorm: number; micro: Metrics[] } {
+  ): Generator<void, { lr: number; gradNorm: number; micro: Metrics[] }> {
     const { optimizer } = this.models[part]!;
     const lr = this.learningRate(part, optimizer.stepCount);
-    return tidy(() => {
-      const parts = Array.from(ranges, ([from, to]) =>
-        tidy(() => {
+    // No `tidy` spans a pause: what else runs there would make its tensors in it.
+    const parts: Record<string, Tensor>[] = [];
+    try {
+      for (const [from, to] of ranges) {
+        if (parts.length > 0) yield;
+        const metrics = tidy(() => {
           const { loss, metrics } = compute(from, to);
           optimizer.accumulate(loss, Object.values(metrics));
           return metrics;
-        }));
-      const { gradNorm } = optimizer.step({ lr });
+        });
+        parts.push(metrics);
+      }
+      const { gradNorm } = tidy(() => optimizer.step({ lr }));
       const micro = parts.map((metrics) => Object.fromEntries(Object.entries(metrics).map(([name, value]) => [name, value.item()])));
       return { lr, gradNorm, micro };
-    });
+    } finally {
+      for (const metrics of parts) for (const value of Object.values(metrics)) value.dispose();
+    }
   }
 
   /** The rate of an optimizer step, counted from 0. */
@@ -243,12 +255,12 @@ export class Update {
     return this.config.trainer.micro_train_batch_size_per_gpu;
   }
 
-  private *passes(batch: TrainingBatch, miniBatchPrompts: number, step: (from: number, to: number) => Metrics): Generator<void, Metrics> {
+  private *passes(batch: TrainingBatch, miniBatchPrompts: number, step: (from: number, to: number) => Generator<void, Metrics>): Generator<void, Metrics> {
     const { trainer, generator } = this.config;
     const averages = new Averages();
     for (let epoch = 0; epoch < trainer.update_epochs_per_batch; epoch++) {
       for (const [from, to] of batch.ranges(miniBatchPrompts * generator.n_samples_per_prompt)) {
-        averages.add(step(from, to));
+        averages.add(yield* step(from, to));
         yield;
       }
     }
@@ -260,7 +272,7 @@ export class Update {
   }
 
   /** `compute` on `micro_forward_batch_size_per_gpu` rows at a time: [B,R]. */
-  private forward(batch: TrainingBatch, compute: (ids: Tensor, start: Tensor) => Tensor): Float32Array {
+  private *forward(batch: TrainingBatch, compute: (ids: Tensor, start: Tensor) => Tensor): Generator<void, Float32Array> {
     const { responseWidth } = batch.shape;
     const result = new Float32Array(batch.rows * responseWidth);
     for (const [from, to] of batch.ranges(this.config.trainer.micro_forward_batch_size_per_gpu)) {
@@ -268,8 +280,25 @@ export class Update {
         tidy(() => compute(batch.tensor('ids', from, to), batch.tensor('start', from, to)).dataSync()),
         from * responseWidth,
       );
+      yield;
     }
     return result;
+  }
+}
+
+/** Runs work that offers pauses without one. */
+function finish<T>(work: Generator<void, T>): T {
+  for (;;) {
+    const { done, value } = work.next();
+    if (done) return value;
+  }
+}
+
+async function finishWithPauses<T>(work: Generator<void, T>, pause: () => Promise<void>): Promise<T> {
+  for (;;) {
+    const { done, value } = work.next();
+    if (done) return value;
+    await pause();
   }
 }
 

@@ -182,6 +182,24 @@ test('an error thrown inside an estimator reaches the caller as it is, and leaks
   expect(memory().tensors).toBe(before);
 });
 
+test("a recursion without an end is reported under the estimator's name, and leaks no tensor", () => {
+  const deeper = (rewards: Tensor): Tensor => deeper(rewards.add(1)).mul(2);
+  register('test_endless', deeper);
+  const { memory } = jest.requireActual<typeof import('vantage-rl')>('vantage-rl');
+  const before = memory().tensors;
+  const error = (() => {
+    try {
+      return computeAdvantages('test_endless', inputs);
+    } catch (caught) {
+      return caught;
+    }
+  })();
+  expect(error).toBeInstanceOf(EstimatorError);
+  expect((error as Error).message).toMatch(/^advantage estimator 'test_endless': computeAdvantages: a recursion that does not end \(Maximum call stack size exceeded\), at /);
+  expect((error as Error).cause).toBeInstanceOf(RangeError);
+  expect(memory().tensors).toBe(before);
+});
+
 test('what the library refuses inside an estimator is reported under its name, with the line', () => {
   register('test_null', (rewards, values) => rewards.sub(values!));
   expect(() => computeAdvantages('test_null', inputs)).toThrow(/'test_null': sub: expected a Tensor or a number, got null \(values are null.*static requires = \['values'\].*custom\.test\.ts/);

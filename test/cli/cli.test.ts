@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { run } from '../../src/cli/main';
 import { readJsonl, readParquet } from '../../src/data';
 
@@ -72,6 +72,7 @@ test.each([
   [['compare', '-c', 'x.yaml', '--estimators', 'grpo', '--threshold', 'high'], "--threshold: expected a number, got 'high'"],
   [['compare', '-c', 'x.yaml', '--estimators', 'grpo', 'trainer.seed=3'], 'compare: trainer.seed is given by --seeds'],
   [['compare', '-c', 'examples/gsm8k/config.yaml', '--estimators', 'grpo'], 'compare: expected --threshold X, or trainer.stop_when'],
+  [['prepare', 'gsm8k', '--input', 'train.jsonl', '--output_dir', 'x', '--env_class', ''], "--env_class: expected the name of an environment (gsm8k, gsm8k_multi_turn), got ''"],
   [['list', 'estimator'], "Unknown kind 'estimator'. Did you mean 'estimators'?"],
 ])('%j is a wrong command line', async (argv, message) => {
   const { code, out, err } = await vantage(...argv);
@@ -99,6 +100,25 @@ test('prepare gmax writes both formats with the same rows', async () => {
   await vantage('prepare', 'gmax', '--output_dir', again, '--train_size', '30', '--validation_size', '7', '--format', 'jsonl');
   expect(readdirSync(again).sort()).toEqual(['train.jsonl', 'validation.jsonl']);
   expect(readFileSync(join(again, 'train.jsonl'))).toEqual(readFileSync(join(directory, 'train.jsonl')));
+});
+
+test('prepare gsm8k names the environment that its rows are for', async () => {
+  const file = join(freshFolder(), 'train.jsonl');
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, '{"question":"Q","answer":"#### 1"}\n');
+  const prepared = async (...more: string[]) => {
+    const directory = freshFolder();
+    const { code, out, err } = await vantage('prepare', 'gsm8k', '--input', file, '--output_dir', directory, '--format', 'jsonl', ...more);
+    expect([code, err]).toEqual([0, '']);
+    return { out, names: readJsonl(join(directory, 'train.jsonl')).map(({ value }) => (value as { env_class: string }).env_class) };
+  };
+  expect((await prepared()).names).toEqual(['gsm8k']);
+  const turns = await prepared('--env_class', 'gsm8k_multi_turn');
+  expect(turns.names).toEqual(['gsm8k_multi_turn']);
+  expect(turns.out).not.toContain('not built in');
+  const mine = await prepared('--env_class', 'gsm8k_multiturn');
+  expect(mine.names).toEqual(['gsm8k_multiturn']);
+  expect(mine.out).toContain("environment 'gsm8k_multiturn', which is not built in: it has to be registered before training. Did you mean 'gsm8k_multi_turn'?\n");
 });
 
 test('a malformed line is reported with file and line, and nothing is written', async () => {

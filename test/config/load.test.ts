@@ -249,7 +249,11 @@ data:
   test.each([
     ['trainer: [1', ':1: '],
     ['a:\n  b: 1\n c: 2\n', ':3: '],
-    ['trainer:\n  seed: 1\n  seed: 2\n', ':3: '],
+    ['trainer:\n  seed: 1\n  seed: 2\n', ':3: seed: is given twice in one mapping; keep one of them'],
+    ['trainer: {}\n---\ntrainer: {}\n', ':2: expected one YAML document, got another one behind ---'],
+    ['trainer:\n  <<: 3\n', ':2: <<: expected a mapping or a list of mappings (such as *NAME, the one marked &NAME), got 3'],
+    ['trainer:\n  <<: { sed: 3 }\n', ':2: trainer.sed: unknown key. Did you mean trainer.seed?'],
+    ['trainer: &t\n  policy:\n    <<: *t\n', ':3: '],
     ['- 1\n', ': expected a mapping of keys, got [1]'],
     ['trainer:\n', ':1: trainer: expected a mapping of keys, got null'],
     ['3: 4\n', ':1: 3: unknown key.'],
@@ -265,6 +269,29 @@ data:
     expect(loadConfig({ file: shared }).config.trainer.critic.model?.num_layers).toBe(3);
     const wrong = yamlFile('trainer:\n  critic: &o {optimizer_config: {lr: 1}, model: {layers: 1}}\n  policy: *o\n');
     expect(errorOf(() => loadConfig({ file: wrong }))).toContain(`${wrong}:3: trainer.policy.model.layers: unknown key`);
+  });
+
+  test('a merge key brings what the mapping itself does not say, the first of several mappings before the others', () => {
+    const merged = yamlFile(
+      [
+        'trainer:',
+        '  policy:',
+        '    optimizer_config: &base { lr: 0.5, weight_decay: 0.25, num_warmup_steps: 3 }',
+        '  critic:',
+        '    optimizer_config:',
+        '      lr: 0.125',
+        '      <<: [{ weight_decay: 0.5 }, *base]',
+        '  algorithm:',
+        '    advantage_options: { <<: { epsilon: 1 }, ddof: 0, epsilon: 2 }',
+        '',
+      ].join('\n'),
+    );
+    const { config, provenance } = loadConfig({ file: merged });
+    expect(config.trainer.critic.optimizer_config).toMatchObject({ lr: 0.125, weight_decay: 0.5, num_warmup_steps: 3 });
+    expect(config.trainer.policy.optimizer_config).toMatchObject({ lr: 0.5, weight_decay: 0.25, num_warmup_steps: 3 });
+    expect(config.trainer.algorithm.advantage_options).toEqual({ epsilon: 2, ddof: 0 });
+    const origins = ['lr', 'weight_decay'].map((name) => provenance.get(`trainer.critic.optimizer_config.${name}`));
+    expect(origins).toEqual([`${merged}:6`, `${merged}:7`]);
   });
 
   test('a missing file', () => {
@@ -303,7 +330,9 @@ describe('values of the wrong type or range', () => {
     ['trainer.max_ckpts_to_keep=0', 'trainer.max_ckpts_to_keep: expected a positive integer, or -1 for all, got 0'],
     ['trainer.eval_interval=0', 'trainer.eval_interval: expected a positive integer, or -1 for no evaluation, got 0'],
     ['trainer.eval_before_train=1', 'trainer.eval_before_train: expected true or false, got 1'],
-    ['trainer.run_name=7', 'trainer.run_name: expected text, got 7 (a number; quote it to make it text)'],
+    ['trainer.run_name=7', 'trainer.run_name: expected text, got 7 (a number; quote it to make it text: trainer.run_name=\'"7"\')'],
+    ['generator.sampling_params.stop=9', 'generator.sampling_params.stop: expected a list of texts, got 9 (a number; quote it to make it text: generator.sampling_params.stop=\'"9"\')'],
+    ['trainer.logger=true', 'trainer.logger: expected a list of loggers, got true (true or false; quote it to make it text: trainer.logger=\'"true"\')'],
     ['trainer.logger=[console, 3]', 'trainer.logger[1]: expected text, got 3'],
     ['data.train_data={a: 1}', 'data.train_data: expected a list of files, got {"a":1}'],
     ['trainer.policy.optimizer_config.lr=0', 'trainer.policy.optimizer_config.lr: expected a number above 0, got 0'],
@@ -313,7 +342,9 @@ describe('values of the wrong type or range', () => {
     ['trainer.algorithm.kl_estimator_type=k4', 'trainer.algorithm.kl_estimator_type: expected one of k1, abs, k2, k3, k1+, k2+, k3+, got "k4"'],
     ['trainer.algorithm.gamma=.nan', 'trainer.algorithm.gamma: expected a number from 0 to 1, got NaN'],
     ['trainer.policy.optimizer_config.max_grad_norm=.inf', 'max_grad_norm: expected a number above 0, got Infinity'],
-    ['generator.sampling_params.temperature=0', 'generator.sampling_params.temperature: expected a number above 0, got 0'],
+    ['generator.sampling_params.temperature=0', 'generator.sampling_params.temperature: expected a number from 0.000001 to 1000000, got 0'],
+    ['generator.sampling_params.temperature=1e300', 'generator.sampling_params.temperature: expected a number from 0.000001 to 1000000, got 1e+300'],
+    ['generator.eval_sampling_params.temperature=1e-9', 'generator.eval_sampling_params.temperature: expected a number from 0.000001 to 1000000, or 0 for the likeliest token, got 1e-9'],
     ['generator.sampling_params.top_p=0', 'generator.sampling_params.top_p: expected a number above 0 and at most 1, got 0'],
     ['generator.sampling_params.top_k=0', 'generator.sampling_params.top_k: expected a positive integer, or -1 for all, got 0'],
     ['trainer.algorithm=3', 'trainer.algorithm: expected a mapping of keys, got 3'],

@@ -60,7 +60,12 @@ test.each([
     'trainer.algorithm.use_kl_in_reward: expected false while trainer.algorithm.use_kl_loss is true',
   ],
   ['trainer.algorithm.loss_reduction=seq_mean_token_sum_norm', 'trainer.algorithm.max_seq_len: expected a positive integer'],
-  ['trainer.policy.model.num_heads=5', 'trainer.policy.model.hidden_size: expected a multiple of 2 × num_heads = 10'],
+  [
+    'trainer.policy.model.num_heads=5',
+    'trainer.policy.model.hidden_size, num_heads: expected hidden_size, a multiple of 2 × num_heads (rotary positions turn pairs), got 64 and 5; with hidden_size=64, num_heads=4 or 8; with num_heads=5, hidden_size=60 or 70',
+  ],
+  ['trainer.policy.model.num_heads=64', 'got 64 and 64; with hidden_size=64, num_heads=32; with num_heads=64, hidden_size=128'],
+  ['trainer.policy.model.hidden_size=33', 'got 33 and 4; hidden_size=33 is odd, so no number of heads fits; with num_heads=4, hidden_size=32 or 40'],
   ['trainer.policy.model.num_kv_heads=3', 'trainer.policy.model.num_kv_heads: expected a divisor of num_heads=4, got 3'],
   [
     'trainer.policy.model.path=qwen',

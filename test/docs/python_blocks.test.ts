@@ -26,7 +26,7 @@ if (!isThere) console.warn(`skipped: ${python} has no numpy and safetensors`);
     const model = Transformer.initialize({ ...shape, tieWordEmbeddings: true, attentionBias: true, maxPositionEmbeddings: 64 }, randomKey(1));
     const data = { epoch: 0, batch: 0, seed: 0, batchSize: 1, size: 1 };
     const state = {
-      version: 2,
+      version: 3,
       globalStep: 2,
       seconds: 0,
       data,

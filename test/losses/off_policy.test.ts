@@ -313,6 +313,10 @@ test('errors name what was expected', () => {
   expect(() => importanceWeights(inputs, { convention: 'skyrll' as never })).toThrow("Did you mean 'skyrl'?");
   expect(() => importanceWeights({ ...inputs, mask: tensor([[1]]) })).toThrow('importanceWeights: mask: expected shape');
   expect(() => rejectionMask(inputs, [{ level: 'token', metric: 'k4' as never }])).toThrow('rule: \'metric\': expected one of ratio, k1, k2, k3, binary_kl, got "k4"');
+  expect(() => rejectionMask(inputs, [{ level: 'token', metric: 'k1', hihg: 0.1 } as never])).toThrow(
+    "rejectionMask: rule: unknown key 'hihg'. Did you mean 'high'? Keys: level, metric, aggregate, low, high",
+  );
+  expect(() => rejectionMask(inputs, ['token_k1' as never])).toThrow('rejectionMask: rule: expected keys {level, metric, aggregate, low, high}, got "token_k1"');
   expect(() => parseRejectionRules('token_k4', 1)).toThrow('parseRejectionRules: names: expected one of');
   expect(() => parseRejectionRules('seq_mean_k3', '0.1_0.2')).toThrow('bounds of seq_mean_k3: expected one positive number, got "0.1_0.2"');
   expect(() => parseRejectionRules('token_k1,token_k2', '1,2,3')).toThrow('expected one bound, or one for each of 2 rules');

@@ -1,8 +1,9 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AdamW, Transformer, ValueModel } from '../../src/models';
 import { randomKey, tidy, type Tensor } from '../../src/tensor';
 import { Experiment, latestCheckpoint, loadCheckpoint, saveCheckpoint, type TrainerState } from '../../src/trainer';
+import { checkpointProblem } from '../../src/trainer/checkpoint';
 import { aCritic, smallConfig, temporaryFolder } from './helpers';
 
 const config = {
@@ -35,7 +36,7 @@ const contents = (of: ReturnType<typeof models>) =>
     moments: values(optimizer.state().tensors),
   }));
 const state = (globalStep: number): TrainerState => ({
-  version: 2,
+  version: 3,
   globalStep,
   seconds: 1.5,
   data: { epoch: 1, batch: 2, seed: 0, batchSize: 8, size: 64 },
@@ -95,6 +96,33 @@ describe('a checkpoint', () => {
     expect(latestCheckpoint(path)).toBe(join(path, 'global_step_10'));
   });
 
+  it('without any one of the files that it lists is incomplete, and the one before stands', () => {
+    const path = temporaryFolder();
+    const trained = models(1);
+    for (const step of [1, 2]) saveCheckpoint(path, trained, state(step));
+    const [before, folder] = [1, 2].map((step) => join(path, `global_step_${step}`)) as [string, string];
+    const { files } = JSON.parse(readFileSync(join(folder, 'trainer_state.json'), 'utf8')) as { files: Record<string, number> };
+    const names = [
+      'advantage_estimator.json',
+      'critic/model.safetensors',
+      'critic/optimizer.safetensors',
+      'history.jsonl',
+      'policy/config.json',
+      'policy/model.safetensors',
+      'policy/optimizer.safetensors',
+    ];
+    expect(Object.keys(files)).toEqual(expect.arrayContaining(names));
+    for (const name of [...Object.keys(files), 'trainer_state.json', 'critic', 'policy']) {
+      const aside = join(temporaryFolder(), 'aside');
+      renameSync(join(folder, name), aside);
+      expect(checkpointProblem(folder)).toBe(['critic', 'policy'].includes(name) ? `no folder ${name}/` : `no ${name}`);
+      expect(latestCheckpoint(path)).toBe(before);
+      if (!name.endsWith('config.json')) expect(() => loadCheckpoint(folder, trained)).toThrow(`${folder}/${name}`);
+      renameSync(aside, join(folder, name));
+      expect(latestCheckpoint(path)).toBe(folder);
+    }
+  });
+
   it('names what is wrong with its files', () => {
     const path = temporaryFolder();
     const trained = models(1);
@@ -103,11 +131,11 @@ describe('a checkpoint', () => {
     expect(() => loadCheckpoint(folder, { policy: { model: other, optimizer: new AdamW(other.parameters, { lr: 1 }) } })).toThrow(
       'model.safetensors: model.layers.1.input_layernorm.weight: expected float32 [16], got none',
     );
-    writeFileSync(join(folder, 'trainer_state.json'), '{"version": 1}');
-    expect(() => loadCheckpoint(folder, trained)).toThrow('trainer_state.json: version: expected 2, got 1');
-    writeFileSync(join(folder, 'trainer_state.json'), '{"version": 2, "globalStep": 1.5}');
+    writeFileSync(join(folder, 'trainer_state.json'), '{"version": 2}');
+    expect(() => loadCheckpoint(folder, trained)).toThrow('trainer_state.json: version: expected 3, got 2');
+    writeFileSync(join(folder, 'trainer_state.json'), '{"version": 3, "globalStep": 1.5}');
     expect(() => loadCheckpoint(folder, trained)).toThrow('trainer_state.json: globalStep: expected an integer, got 1.5');
-    writeFileSync(join(folder, 'trainer_state.json'), '{"version": 2, "globalStep": 1, "seconds": 2}');
+    writeFileSync(join(folder, 'trainer_state.json'), '{"version": 3, "globalStep": 1, "seconds": 2}');
     writeFileSync(join(folder, 'history.jsonl'), '{"step":1}\n{"a":1}\n');
     expect(() => loadCheckpoint(folder, trained)).toThrow('history.jsonl:2: expected an object with a numeric "step", got "{\\"a\\":1}"');
     rmSync(join(folder, 'history.jsonl'));

@@ -48,6 +48,26 @@ describe.each([
   });
 });
 
+describe('the times of a step', () => {
+  // The size of the quickstart: steps of some hundred milliseconds.
+  it('add up, but for a twentieth', async () => {
+    const quickstart = [
+      ...['hidden_size=64', 'num_layers=2', 'num_heads=4', 'num_kv_heads=4', 'intermediate_size=172'].map((key) => `trainer.policy.model.${key}`),
+      ...['train_batch_size=32', 'policy_mini_batch_size=16', 'micro_train_batch_size_per_gpu=128', 'micro_forward_batch_size_per_gpu=256', 'max_training_steps=4'].map((key) => `trainer.${key}`),
+      'generator.n_samples_per_prompt=16',
+      'trainer.eval_interval=-1',
+      'trainer.eval_before_train=false',
+    ];
+    const records = await history(quickstart);
+    // The first step makes its plans.
+    const times = records.slice(1).map((record) => Object.entries(record).filter(([name]) => name.startsWith('timing/')));
+    const whole = times.flat().reduce((sum, [name, seconds]) => sum + (name === 'timing/step' ? seconds! : 0), 0);
+    const parts = times.flat().reduce((sum, [name, seconds]) => sum + (name === 'timing/step' ? 0 : seconds!), 0);
+    expect(parts / whole).toBeGreaterThan(0.95);
+    expect(parts / whole).toBeLessThanOrEqual(1);
+  });
+});
+
 describe('a run', () => {
   it('gives the same metrics bit for bit for the same seed, and others for another', async () => {
     const run = async (seed: number) => (await history([`trainer.seed=${seed}`, 'trainer.algorithm.advantage_estimator=gae', ...aCritic])).map(withoutClock);

@@ -2,7 +2,7 @@
 import { loadConfig } from '../../src/config';
 import { lossReductions } from '../../src/losses';
 import { AdamW, Transformer, ValueModel } from '../../src/models';
-import { randomKey } from '../../src/tensor';
+import { memory, randomKey, tensor, type Tensor } from '../../src/tensor';
 import { TrainingBatch, Update } from '../../src/trainer';
 import { eightResponses, smallBase } from './helpers';
 
@@ -18,8 +18,8 @@ const shape = {
 };
 const architecture = { ...shape, tieWordEmbeddings: true, attentionBias: true, maxPositionEmbeddings: 64 };
 
-/** One optimizer step with micro-batches of `micro` rows: its metrics, and the first moments, which are a tenth of the gradient. */
-function step(micro: number, reduction: string) {
+/** A batch and an update whose micro-batches have `micro` rows. */
+function prepared(micro: number, reduction: string) {
   const overrides = [
     `trainer.micro_train_batch_size_per_gpu=${micro}`,
     `trainer.algorithm.loss_reduction=${reduction}`,
@@ -43,20 +43,64 @@ function step(micro: number, reduction: string) {
     reference,
   });
   const batch = new TrainingBatch(eightResponses(), { promptWidth: 4, responseWidth: 3, padId: 13 });
-  update.computeInputs(batch);
-  // As if the weights had moved since: some ratios are clipped.
+  const disposeAll = () => {
+    for (const part of [policy, reference, critic, ...Object.values(optimizers)]) part.dispose();
+  };
+  return { update, batch, optimizers, disposeAll };
+}
+
+/** As if the weights had moved since the inputs were computed: some ratios are clipped. */
+function fill(batch: TrainingBatch): void {
   batch.oldLogProbs = batch.oldLogProbs!.map((value, i) => value + 0.1 * ((i % 7) - 3));
   batch.advantages = Float32Array.from(batch.masks, (m, i) => m * ((i % 5) - 2));
   batch.returns = Float32Array.from(batch.masks, (m, i) => m * ((i % 3) - 1));
+}
+
+/** One optimizer step: its metrics, and the first moments, which are a tenth of the gradient. */
+function step(micro: number, reduction: string) {
+  const { update, batch, optimizers, disposeAll } = prepared(micro, reduction);
+  update.computeInputs(batch);
+  fill(batch);
   const metrics = update.optimize(batch);
-  const moments = Object.values(optimizers).flatMap((optimizer) =>
+  const moments = momentsOf(optimizers);
+  disposeAll();
+  return { metrics, moments };
+}
+
+function momentsOf(optimizers: Record<string, AdamW>) {
+  return Object.values(optimizers).flatMap((optimizer) =>
     [...optimizer.state().tensors]
       .filter(([name]) => name.endsWith('.exp_avg'))
       .map(([name, value]) => [name, Array.from(value.dataSync())] as const)
   );
-  for (const part of [policy, reference, critic, ...Object.values(optimizers)]) part.dispose();
-  return { metrics, moments };
 }
+
+it('pauses between micro-batches change no bit, whatever runs in them', async () => {
+  const whole = step(2, 'token_mean');
+  const { update, batch, optimizers, disposeAll } = prepared(2, 'token_mean');
+  let pauses = 0;
+  const others: Tensor[] = [];
+  const pause = async () => {
+    pauses++;
+    await new Promise((resolve) => setImmediate(resolve));
+    others.push(tensor([pauses]));
+  };
+  await update.computeInputsWithPauses(batch, pause);
+  // Eight rows, a forward pass each of policy, reference and critic.
+  expect(pauses).toBe(3);
+  fill(batch);
+  // The models have their tables of rotations by now.
+  const before = memory().tensors - others.length;
+  pauses = 0;
+  const metrics = await update.optimizeWithPauses(batch, pause);
+  // Four micro-batches of each model.
+  expect(pauses).toBe(8);
+  expect([metrics, momentsOf(optimizers)]).toEqual([whole.metrics, whole.moments]);
+  expect(others.map((x) => x.item())).toEqual([1, 2, 3, 1, 2, 3, 4, 5, 6, 7, 8]);
+  for (const x of others) x.dispose();
+  expect(memory().tensors).toBe(before);
+  disposeAll();
+});
 
 // Of token_mean_legacy the micro-batches are a part.
 describe.each(lossReductions.filter((name) => name !== 'token_mean_legacy'))('with the reduction %s', (reduction) => {

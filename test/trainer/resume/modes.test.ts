@@ -1,6 +1,6 @@
 /** `trainer.resume_mode` and `resume_path` from the command line: what is said, what is refused, and that nothing is lost. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { registerTracker, type TrackerOptions } from '../../../src/tracking';
 import { type Experiment, main } from '../../../src/trainer';
 import { resumeCommand } from '../../../src/trainer/resume';
@@ -67,11 +67,15 @@ describe('latest', () => {
     ['trainer_state.json', /trainer_state\.json: cannot be read \(.*\)/, halve],
     ['history.jsonl', /no history\.jsonl/, (file) => rmSync(file)],
     ['history.jsonl', /history\.jsonl is empty/, (file) => writeFileSync(file, '')],
-    ['history.jsonl', /history\.jsonl ends at step 1/, (file) => writeFileSync(file, readFileSync(file).subarray(0, -9))],
+    ['history.jsonl', /history\.jsonl is cut off: \d+ of \d+ bytes/, (file) => writeFileSync(file, readFileSync(file).subarray(0, -9))],
+    ['history.jsonl', /history\.jsonl ends at step 1/, (file) => writeFileSync(file, readFileSync(file, 'utf8').replace(/\n.*\n$/, (line) => `\n${' '.repeat(line.length)}`))],
     ['policy/model.safetensors', /no policy\/model\.safetensors/, (file) => rmSync(file)],
-    ['policy/model.safetensors', /policy\/model\.safetensors: expected .*/, halve],
+    ['policy/model.safetensors', /policy\/model\.safetensors is cut off: \d+ of \d+ bytes/, halve],
+    ['policy/model.safetensors', /policy\/model\.safetensors: expected .*/, (file) => writeFileSync(file, readFileSync(file).fill(255, 0, 8))],
+    ['policy/config.json', /no policy\/config\.json/, (file) => rmSync(file)],
     ['policy/optimizer.safetensors', /policy\/optimizer\.safetensors is empty/, (file) => writeFileSync(file, '')],
-    ['policy/optimizer.safetensors', /policy\/optimizer\.safetensors: expected .*/, halve],
+    ['policy/optimizer.safetensors', /policy\/optimizer\.safetensors is cut off: .*/, halve],
+    ['policy/optimizer.safetensors', /no folder policy\//, (file) => rmSync(dirname(file), { recursive: true })],
   ])('goes on from the one before where %s is damaged: %s', async (name, problem, damage) => {
     const folder = await made(2);
     const [first, second] = [1, 2].map((step) => join(folder, `checkpoints/global_step_${step}`)) as [string, string];
@@ -85,6 +89,26 @@ describe('latest', () => {
     expect(await start(folder)).toBeNull();
     expect(errors).toContain(`no checkpoint is whole: global_step_2 is incomplete (${name} is empty); global_step_1 is incomplete (${name} is empty)`);
   });
+
+  it("goes on from the one before where a critic or an estimator's state is gone, and keeps the rest of it aside", async () => {
+    const folder = temporaryFolder();
+    const kind = ['trainer.algorithm.advantage_estimator=spo', 'trainer.critic.model={}', 'trainer.ckpt_interval=1'];
+    expect((await start(folder, [...kind, 'trainer.max_training_steps=4']))?.steps).toBe(4);
+    const path = join(folder, 'checkpoints');
+    rmSync(join(path, 'global_step_4/trainer_state.json'));
+    rmSync(join(path, 'global_step_3/critic'), { recursive: true });
+    rmSync(join(path, 'global_step_2/advantage_estimator.json'));
+    for (const [step, problem] of [[4, 'no trainer_state.json'], [3, 'no folder critic/'], [2, 'no advantage_estimator.json']] as const) {
+      expect(await start(folder, [...kind, 'trainer.resume_mode=from_path', `trainer.resume_path=${path}/global_step_${step}`])).toBeNull();
+      expect(errors).toContain(`which is incomplete (${problem}): ${path}/global_step_1 is the newest whole one beside it\n`);
+    }
+    expect((await start(folder, [...kind, 'trainer.max_training_steps=2']))?.steps).toBe(2);
+    expect(output).toMatch(
+      /^global_step_4 is incomplete \(no trainer_state\.json\): going on from step 1\nglobal_step_3 is incomplete \(no folder critic\/\): going on from step 1\nglobal_step_2 is incomplete \(no advantage_estimator\.json\): going on from step 1\nResuming after step 1 of 2/m,
+    );
+    expect(readdirSync(join(path, 'earlier_run_1')).filter((name) => name.startsWith('global'))).toEqual(['global_step_2', 'global_step_3', 'global_step_4']);
+    expect(checkpoints(folder)).toEqual(['earlier_run_1', 'global_step_1', 'global_step_2', 'latest_ckpt_global_step.txt']);
+  }, 60_000);
 
   it('refuses the checkpoint of another run, with all that differs, and leaves everything as it was', async () => {
     const folder = await made(1);

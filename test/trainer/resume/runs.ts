@@ -5,6 +5,7 @@ import { type Config, loadConfig } from '../../../src/config';
 import { generateTask, writeJsonl } from '../../../src/data';
 import { Environment, type EnvironmentStep } from '../../../src/environments';
 import { Experiment, latestCheckpoint, Trainer, type TrainerParts, type Trajectory } from '../../../src/trainer';
+import { type LossAndMetrics, Update } from '../../../src/trainer/update';
 import { type Metrics, readMetrics } from '../../../src/tracking';
 
 /** Of each kind of run one: with a critic, with an estimator that keeps a state, with the KL in the loss, with several update epochs. */
@@ -66,6 +67,8 @@ interface Hooks {
   before?: () => void;
   within?: () => void;
   after?: (step: number) => void;
+  /** Before the loss of each micro-batch of the policy. */
+  micro?: () => void;
 }
 
 /** Keeps the samples of each step, and calls the hooks. */
@@ -78,6 +81,17 @@ export class RecordingTrainer extends Trainer {
     private readonly hooks: Hooks = {},
   ) {
     super(parts);
+  }
+
+  protected override createUpdate(): Update {
+    const micro = () => this.hooks.micro?.();
+    class RecordedUpdate extends Update {
+      protected override policyLoss(...given: Parameters<Update['policyLoss']>): LossAndMetrics {
+        micro();
+        return super.policyLoss(...given);
+      }
+    }
+    return new RecordedUpdate(this.config, this.parts.models, { totalSteps: this.totalSteps, coefficients: this.coefficients });
   }
 
   protected override postprocessRewards(trajectories: Trajectory[]): Trajectory[] {
@@ -136,12 +150,13 @@ function samplesOf(folder: string): Map<number, string> {
 /** All that a finished run leaves, but its timings: weights, optimizer, cursor, states, metrics, samples. */
 export function remains(folder: string): object {
   const checkpoint = latestCheckpoint(join(folder, 'checkpoints'))!;
-  const { config, seconds, ...state } = JSON.parse(readFileSync(join(checkpoint, 'trainer_state.json'), 'utf8')) as Record<string, unknown>;
+  // The sizes of files change with the digits of timings.
+  const { config, seconds, files: listed, ...state } = JSON.parse(readFileSync(join(checkpoint, 'trainer_state.json'), 'utf8')) as Record<string, unknown>;
   const files = ['policy', 'critic'].flatMap((part) => ['model', 'optimizer'].map((name) => join(checkpoint, part, `${name}.safetensors`)));
   const lines = (file: string) => readFileSync(file, 'utf8').split('\n').slice(0, -1).map((line) => withoutClock(JSON.parse(line) as object));
   const estimator = join(checkpoint, 'advantage_estimator.json');
   return {
-    state,
+    state: { ...state, files: Object.keys(listed as object) },
     hasConfig: config !== undefined && typeof seconds === 'number',
     weights: Object.fromEntries(files.filter(existsSync).map((file) => [file.slice(checkpoint.length), readFileSync(file).toString('base64')])),
     estimator: existsSync(estimator) ? readFileSync(estimator, 'utf8') : null,

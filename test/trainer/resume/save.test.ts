@@ -27,7 +27,7 @@ const contents = ({ policy: { model, optimizer } }: ReturnType<typeof models>): 
   JSON.stringify([model.parameters, optimizer.state().tensors].map((tensors) => [...tensors].map(([name, x]) => [name, Array.from(x.dataSync())])));
 
 const state = (globalStep: number, seed: number): TrainerState => ({
-  version: 2,
+  version: 3,
   globalStep,
   seconds: 1,
   data: { epoch: 0, batch: 2, seed, batchSize: 8, size: 64 },
