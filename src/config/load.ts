@@ -7,6 +7,7 @@ import { ConfigError, showValue } from '../errors';
 import { configKeys, isSection, keyProblem, openSectionOf } from './keys';
 import { type Config, configSchema } from './schema';
 
+/** Where a configuration comes from, the later ones over the earlier: defaults, `base`, `file`, `overrides`. */
 export interface LoadConfigOptions {
   /** A YAML file. */
   file?: string;
@@ -16,7 +17,9 @@ export interface LoadConfigOptions {
   base?: object;
 }
 
+/** A configuration and where its values came from. */
 export interface LoadedConfig {
+  /** Every key with its value. */
   config: Config;
   /** Where each key's value came from: `default`, `base`, `FILE:LINE` or `command line`; each name in a mapping of options is a key too. */
   provenance: ReadonlyMap<string, string>;

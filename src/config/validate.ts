@@ -9,11 +9,17 @@ import { type Config, type ModelConfig } from './schema';
 /** Names that exist: a list, or a registry. */
 export type Names = readonly string[] | { has(name: string): boolean; list(): string[] };
 
+/** What a configuration may name. */
 export interface ValidationContext {
+  /** Advantage estimators. */
   estimators: Names;
+  /** Policy losses. */
   policyLosses: Names;
+  /** Environments. */
   environments: Names;
+  /** Tokenizers. */
   tokenizers: Names;
+  /** Trackers. */
   loggers: Names;
   /** Whether an estimator needs values, so a critic (`requires` has `values`). Without it, only `gae` does. */
   needsValues?: (estimator: string) => boolean;
