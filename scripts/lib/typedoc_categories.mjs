@@ -35,8 +35,14 @@ export function load(app) {
     reflection.comment.blockTags.push(new CommentTag('@category', [{ kind: 'text', text: category }]));
   }, -1000);
   app.converter.on(Converter.EVENT_RESOLVE_END, ({ project }) => {
-    const inline = Object.values(project.reflections).filter((each) => each.name === '__type').flatMap((each) => each.children ?? each.signatures ?? []);
-    const bare = inline.flatMap((each) => [each, ...(each.signatures ?? [])]).filter((each) => !each.hasComment());
-    app.options.setValue('intentionallyNotDocumented', bare.map((each) => each.getFriendlyFullName()));
+    const checked = project.getReflectionsByKind(ReflectionKind.Property | ReflectionKind.ConstructorSignature).filter((each) => !each.hasComment() && !isOfParameter(each));
+    const inline = checked.filter((each) => (each.kindOf(ReflectionKind.Property) ? each.parent.name === '__type' : each.parent.parent.kindOf(ReflectionKind.Property)));
+    app.options.setValue('intentionallyNotDocumented', [...new Set(inline.map((each) => each.getFriendlyFullName()))]);
   });
+}
+
+/** What a parameter's type holds is not checked at all. */
+function isOfParameter(reflection) {
+  for (let at = reflection.parent; at; at = at.parent) if (at.kindOf(ReflectionKind.Parameter)) return true;
+  return false;
 }

@@ -7,7 +7,14 @@ import { problemList } from './load';
 import { type Config, type ModelConfig } from './schema';
 
 /** Names that exist: a list, or a registry. */
-export type Names = readonly string[] | { has(name: string): boolean; list(): string[] };
+export type Names =
+  | readonly string[]
+  | {
+    /** Whether a name, or an alias, is known. */
+    has(name: string): boolean;
+    /** The names. */
+    list(): string[];
+  };
 
 /** What a configuration may name. */
 export interface ValidationContext {

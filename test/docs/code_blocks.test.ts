@@ -29,7 +29,15 @@ for (const file of files) {
         test(`line ${line}: is what ${named} holds`, () => {
           expect(read(join(dirname(file), named))).toContain(code.slice(code.indexOf('\n') + 1).trim());
         });
-      } else test(`line ${line}: runs`, () => run(file, block));
+      } else {
+        test(`line ${line}: runs`, async () => {
+          const printed = await run(file, block);
+          // What `explain()` prints stands behind the block, where the page shows it.
+          const shown = text.split('\n').slice(line - 1 + code.split('\n').length).join('\n');
+          const [, explained] = /^\n*```text\n(program over [\s\S]*?)\n```$/m.exec(shown.slice(0, shown.indexOf('\n```\n') + 5)) ?? [];
+          if (explained !== undefined) expect(printed.flat()).toContain(explained);
+        });
+      }
     }
 
     for (const { code, line } of blocks(text, 'yaml')) {
