@@ -63,7 +63,7 @@ export class AdaptiveEntropyCoefficient {
     return { coefficient: this.current, isLow: this.isLow };
   }
 
-  /** Goes on from a {@link state}. @throws EstimatorError for a state that is none */
+  /** Goes on from a {@link AdaptiveEntropyCoefficient.state}. @throws EstimatorError for a state that is none */
   restore(state: { coefficient: number; isLow: boolean }): void {
     if (!Number.isFinite(state?.coefficient) || typeof state.isLow !== 'boolean') {
       throw new EstimatorError(`AdaptiveEntropyCoefficient: state: expected { coefficient, isLow }, got ${showValue(state)}`);

@@ -56,7 +56,7 @@ export class Coefficients {
     return { kl: this.klController.state(), entropy: this.adaptiveEntropy?.state() ?? null };
   }
 
-  /** Goes on from a {@link state}. @throws EstimatorError for a state that is none */
+  /** Goes on from a {@link Coefficients.state}. @throws EstimatorError for a state that is none */
   restore({ kl, entropy }: CoefficientsState): void {
     // A fixed one is the configuration's, which may have changed.
     if (this.klController instanceof AdaptiveKlController) this.klController.restore(kl);

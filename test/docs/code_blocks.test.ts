@@ -51,6 +51,13 @@ for (const file of files) {
     const overrides = [...text.matchAll(/\b(?:trainer|generator|data|environment)(?:\.\w+)+(?==)/g)].map(([key]) => key);
     if (overrides.length > 0) test(`${overrides.length} overrides name keys`, () => overrides.forEach((key) => expect([...configKeys(), 'trainer.critic.model']).toContain(key)));
 
+    test('links to elsewhere are addresses', () => {
+      for (const [, address] of text.matchAll(/\]\(([a-z]+:[^)]*)\)/g)) {
+        const { protocol, hostname } = new URL(address!);
+        expect([address, protocol, /^[\w-]+(\.[\w-]+)+$/.test(hostname)]).toEqual([address, 'https:', true]);
+      }
+    });
+
     const links = [...text.matchAll(/\]\(([^)#\s]*)(?:#([^)\s]*))?\)/g)].map(([, path, at]) => ({ path: path!, at })).filter(({ path }) => !/^[a-z]+:/.test(path));
     if (links.length > 0) {
       test(`${links.length} local links lead to files, and to headings of theirs`, () => {

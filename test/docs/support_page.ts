@@ -23,9 +23,9 @@ function comparedWithCpu(operation: Operation, device: Device): string {
 const cells = (...values: readonly string[]): string => `| ${values.join(' | ')} |`;
 const nameOf = ({ name }: Operation): string => (name.includes('`') || name.includes(' ') ? name : `\`${name}\``);
 
-/** The last cell of each row of a page: what was found on a GPU, kept where there is none now. */
+/** The last cell of each operation's row: what was found on a GPU, kept where there is none now. */
 function cudaColumn(page: string): Map<string, string> {
-  return new Map([...page.matchAll(/^\| (.*?) \|.*\| ([^|]*) \|$/gm)].map(([, name, cuda]) => [name!, cuda!]));
+  return new Map([...page.split('\n## Kernels\n')[0]!.matchAll(/^\| (.*?) \|.*\| ([^|]*) \|$/gm)].map(([, name, cuda]) => [name!, cuda!]));
 }
 
 /** The commits at which kernels last passed their tests on a GPU, by name. */
