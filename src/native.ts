@@ -38,6 +38,7 @@ export interface NativeDescription {
 
 /** A device as this machine has it. */
 export interface DeviceInfo {
+  /** Whether tensors can be put there. */
   available: boolean;
   /** Why it is not available. */
   reason?: string;
@@ -45,6 +46,7 @@ export interface DeviceInfo {
   name?: string;
   /** GPUs: compute capability, such as "9.0". */
   computeCapability?: string;
+  /** Bytes of the device's memory, of all its processes together. */
   memoryBytes?: number;
   /** GPUs: the newest CUDA version that the driver knows, such as "13.0". */
   driver?: string;

@@ -3,6 +3,7 @@ import { didYouMean, EstimatorError, showValue, unknownKey } from './errors';
 
 /** Libraries whose habits have a name: a preset is a bundle of options. */
 export const conventionNames = ['vantage', 'skyrl', 'verl', 'trl', 'openrlhf', 'nemo', 'areal'] as const;
+/** Whose habits the options follow where they are not given: `vantage` (the defaults of this library), or a library's name. @useDeclaredType */
 export type ConventionName = (typeof conventionNames)[number];
 
 /** Options as a caller gives them. */
@@ -13,6 +14,7 @@ export type Given<T> = Partial<T> & {
 
 /** The numbers that an option may be: finite ones within bounds, the ends included. */
 export interface NumberRange {
+  /** The least number allowed; -Infinity where it is not given. */
   readonly low: number;
   /** Default: no end. */
   readonly high?: number;

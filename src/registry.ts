@@ -1,5 +1,6 @@
 import { didYouMean, RegistryError, showValue } from './errors';
 
+/** Options of the functions that register by name. */
 export interface RegisterOptions {
   /** Further names that resolve to this entry. */
   aliases?: readonly string[];
@@ -69,6 +70,7 @@ export class Registry<T> {
     return this.table.values.get(this.resolveOrThrow(name)) as T;
   }
 
+  /** Whether a name, or an alias, is known. */
   has(name: string): boolean {
     return this.resolve(name) !== undefined;
   }

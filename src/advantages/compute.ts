@@ -12,28 +12,46 @@ import { Groups, type GroupIds } from './groups';
 import { unpackRows } from './packed';
 import { canonicalName, getAdvantageEstimator } from './registry';
 
-type Array2D = Tensor | TensorData;
+/** Numbers of a batch: a tensor, nested arrays, or a typed array. */
+export type Array2D = Tensor | TensorData;
 
 /** A batch as estimators see it. All but group ids, baselines, policy divergences, bootstrap values ([batch], the latter also [batch, time]) and reward components ([batch, components]) are [batch, time]. */
 export interface AdvantageInputs {
+  /** `[batch, time]`: of the tokens; the reward of a whole answer stands at its last token. */
   rewards: Array2D;
   /** 1 for tokens the policy wrote; padding may be on either side, holes anywhere. */
   masks: Array2D;
+  /** `[batch, time]`: the critic's V of the state before each token. */
   values?: Array2D | null;
+  /** [batch] strings or integers: equal for the answers to one prompt, in any order. */
   groupIds?: GroupIds | null;
+  /** `[batch, time]`: log-probs of the tokens under the policy before the update. */
   oldLogProbs?: Array2D | null;
+  /** `[batch, time]`: log-probs under the frozen reference. */
   refLogProbs?: Array2D | null;
+  /** `[batch, time]`: log-probs as the sampler reported them. */
   rolloutLogProbs?: Array2D | null;
+  /** [batch, time] flags: the episode ends with this token. */
   terminated?: Array2D | null;
+  /** [batch, time] flags: the episode is cut off behind this token. */
   truncated?: Array2D | null;
+  /** [batch] or [batch, time]: the value behind the last token, and behind truncated ones. */
   bootstrapValues?: Array2D | null;
+  /** `[batch]`: the reward of a baseline answer to the same prompt. */
   baselines?: Array2D | null;
+  /** `[batch, time]`: Σ_a π(a)² of each token's distribution. */
   sumSquaredProbs?: Array2D | null;
+  /** [batch, time] integers: the turn of each token. */
   turnIds?: Array2D | null;
+  /** `[batch, K]`: one number for each reward function; NaN where it gave none. */
   rewardComponents?: Array2D | null;
+  /** `[batch, time]`: log-probs under a teacher. */
   teacherLogProbs?: Array2D | null;
+  /** `[batch, time]`: π_old/π_rollout of the tokens. */
   importanceWeights?: Array2D | null;
+  /** [batch, time] integers: the state in which the token's turn began; negative: none to compare. */
   anchorIds?: Array2D | null;
+  /** `[batch]`: how far the policy has moved since the prompt was last answered; NaN where it never was. */
   policyDivergences?: Array2D | null;
 }
 
@@ -42,7 +60,7 @@ export interface AdvantageInputs {
  * [batch] (`bootstrapValues` may be [batch] or [tokens]).
  */
 export interface PackedAdvantageInputs extends Omit<AdvantageInputs, 'masks'> {
-  /** [batch + 1]: row b is the tokens rowOffsets[b] … rowOffsets[b+1]−1. From 0 to the number of tokens; rows of length 0 are allowed. */
+  /** `[batch + 1]`: row b is the tokens rowOffsets[b] … rowOffsets[b+1]−1. From 0 to the number of tokens; rows of length 0 are allowed. */
   rowOffsets: RowOffsets;
   /** Default: every token counts. */
   masks?: Array2D | null;
@@ -55,11 +73,13 @@ export interface AdvantageOptions extends Partial<CommonOptions>, EstimatorOptio
   [estimatorOption: string]: unknown;
 }
 
+/** What {@link computeAdvantages} gives. */
 export interface Advantages {
   /** [batch, time], or [tokens] of packed rows; 0 at masked positions. */
   advantages: Tensor;
   /** Of the same shape, 0 at masked positions. */
   returns: Tensor;
+  /** What the estimator reported, as plain numbers. */
   metrics: Record<string, number>;
 }
 

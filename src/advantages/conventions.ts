@@ -42,6 +42,7 @@ const presets = {
   areal: { remask: false },
 } as const satisfies Record<ConventionName, Record<string, unknown>>;
 
+/** Whose habits an estimator's options follow where they are not given. */
 export type Convention = ConventionName;
 
 /** Whitening by the variance of all tokens, floored instead of shifted. */

@@ -23,6 +23,7 @@ export const advantageInputs = [
   'anchorIds',
   'policyDivergences',
 ] as const;
+/** A name of {@link advantageInputs}. @useDeclaredType */
 export type AdvantageInput = (typeof advantageInputs)[number];
 
 /** What an estimator looks at of γ, λ and the inputs, beside what it requires; a function where its options decide. */
@@ -37,30 +38,33 @@ export interface AdvantageContext {
   readonly lambda: number;
   /** Rows that answer the same prompt, with statistics over them. Null without group ids. */
   readonly groups: Groups | null;
-  /** [batch, time]: log-probs of the tokens under the policy before the update, a frozen reference, and the sampler. */
+  /** `[batch, time]`: log-probs of the tokens under the policy before the update, a frozen reference, and the sampler. */
   readonly oldLogProbs: Tensor | null;
+  /** `[batch, time]`: log-probs under the frozen reference. */
   readonly refLogProbs: Tensor | null;
+  /** `[batch, time]`: log-probs as the sampler reported them. */
   readonly rolloutLogProbs: Tensor | null;
   /** [batch, time] flags: the episode ends here; it is cut off here. */
   readonly terminated: Tensor | null;
+  /** [batch, time] flags: the episode is cut off behind this token. */
   readonly truncated: Tensor | null;
   /** [batch] or [batch, time]: the value of the state behind the last token, where the row was cut off, and behind truncated tokens. */
   readonly bootstrapValues: Tensor | null;
-  /** [batch]: the reward of a baseline answer to the same prompt (a greedy one). */
+  /** `[batch]`: the reward of a baseline answer to the same prompt (a greedy one). */
   readonly baselines: Tensor | null;
-  /** [batch, time]: Σ_a π(a)² of each token's distribution. */
+  /** `[batch, time]`: Σ_a π(a)² of each token's distribution. */
   readonly sumSquaredProbs: Tensor | null;
   /** [batch, time] int32: the turn each token belongs to. */
   readonly turnIds: Tensor | null;
   /** [batch, time] int32: the state that the token's turn began in, the same id for the same state; negative where none is known. */
   readonly anchorIds: Tensor | null;
-  /** [batch]: how far the policy has moved since the row's prompt was last answered; NaN where it never was. */
+  /** `[batch]`: how far the policy has moved since the row's prompt was last answered; NaN where it never was. */
   readonly policyDivergences: Tensor | null;
-  /** [batch, components]: the rewards of several reward functions; NaN where one of them gave none. */
+  /** `[batch, components]`: the rewards of several reward functions; NaN where one of them gave none. */
   readonly rewardComponents: Tensor | null;
-  /** [batch, time]: log-probs of the tokens under a teacher. */
+  /** `[batch, time]`: log-probs of the tokens under a teacher. */
   readonly teacherLogProbs: Tensor | null;
-  /** [batch, time]: importance weights of the tokens, π_old/π_rollout, truncated as the run likes. */
+  /** `[batch, time]`: importance weights of the tokens, π_old/π_rollout, truncated as the run likes. */
   readonly importanceWeights: Tensor | null;
   /** Whether masked positions of the result will be set to 0 (`advantages`: only those of the advantages): an estimator may leave something there where they are not. */
   readonly remask: boolean | 'advantages';
@@ -69,10 +73,11 @@ export interface AdvantageContext {
 /** Plain JSON: what an estimator's state is made of. Numbers are finite. */
 export type EstimatorState = null | boolean | number | string | readonly EstimatorState[] | { readonly [key: string]: EstimatorState };
 
+/** What an estimator returns, where it returns more than advantages. */
 export interface AdvantageResult {
   /** [batch, time] */
   advantages: Tensor;
-  /** [batch, time]: what a critic is trained on. Default: the advantages. */
+  /** `[batch, time]`: what a critic is trained on. Default: the advantages. */
   returns?: Tensor;
   /** Numbers to log. */
   metrics?: Record<string, number | Tensor>;

@@ -61,6 +61,7 @@ export class Groups {
     return mean.mul(count).cast(scores.dtype);
   }
 
+  /** The mean of each row's group. */
   mean(scores: Tensor): Tensor {
     return this.moments(scores).mean.cast(scores.dtype);
   }
@@ -93,7 +94,7 @@ export class Groups {
     return result;
   }
 
-  /** [count, rows of the largest group]: the rows of each group, and whether there is one. */
+  /** `[count, rows of the largest group]`: the rows of each group, and whether there is one. */
   private members(): { rows: Tensor; present: Tensor } {
     if (this.table && !this.table.rows.isDisposed && !this.table.present.isDisposed) return this.table;
     const { rows, starts } = this.order;

@@ -8,9 +8,10 @@ import { Groups, type GroupIds } from './groups';
 import { finite } from './returns/trajectory';
 
 const levels = ['batch', 'group', 'none'] as const;
-/** Over what a statistic is taken. */
+/** Over what a statistic is taken. @useDeclaredType */
 export type NormalizationLevel = (typeof levels)[number];
 
+/** Options of {@link normalize}. */
 export interface NormalizeOptions {
   /** 0 where x does not count. Default: all of it does. */
   mask?: Tensor | null;

@@ -7,6 +7,7 @@ import type { Groups } from './groups';
 export interface DeviationOptions {
   /** The divisor of the variance is n − ddof. */
   ddof: 0 | 1;
+  /** Added to σ, or under the root. */
   epsilon: number;
   /** `outside`: σ + ε. `inside`: √(σ² + ε). */
   epsilonPlacement: 'inside' | 'outside';
@@ -91,8 +92,11 @@ export function whitenTokens(
 
 /** Options of estimators that whiten one number a row. */
 export interface RowWhitening {
+  /** The variance is divided by n − ddof. */
   whitenDdof: 0 | 1;
+  /** Added to σ, or under the root. */
   whitenEpsilon: number;
+  /** √(σ² + ε) or σ + ε. */
   whitenEpsilonPlacement: 'inside' | 'outside';
 }
 

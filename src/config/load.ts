@@ -11,6 +11,7 @@ import type { Config } from './schema';
 const yaml = () => require('yaml') as typeof import('yaml');
 const schema = () => require('./schema') as typeof import('./schema');
 
+/** Where a configuration comes from, the later ones over the earlier: defaults, `base`, `file`, `overrides`. */
 export interface LoadConfigOptions {
   /** A YAML file. */
   file?: string;
@@ -20,7 +21,9 @@ export interface LoadConfigOptions {
   base?: object;
 }
 
+/** A configuration and where its values came from. */
 export interface LoadedConfig {
+  /** Every key with its value. */
   config: Config;
   /** Where each key's value came from: `default`, `base`, `FILE:LINE` or `command line`; each name in a mapping of options is a key too. */
   provenance: ReadonlyMap<string, string>;

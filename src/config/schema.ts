@@ -29,8 +29,10 @@ const modelShape = {
   initializer_range: above(0).nullable(),
 };
 
+type Model = z.infer<z.ZodObject<typeof modelShape>>;
+
 /** About 100k parameters: enough for the generated tasks, in seconds on two cores. */
-const defaultModel: z.infer<z.ZodObject<typeof modelShape>> = {
+const defaultModel: Model = {
   path: null,
   hidden_size: 64,
   num_layers: 2,
@@ -44,7 +46,7 @@ const defaultModel: z.infer<z.ZodObject<typeof modelShape>> = {
 
 const policyModel = section(modelShape)
   .partial()
-  .transform((model) => ({ ...defaultModel, ...model }));
+  .transform((model): Model => ({ ...defaultModel, ...model }));
 
 /** AdamW with decoupled weight decay, global gradient-norm clipping and a linear warm-up. */
 const optimizerConfig = (lr: number) =>
@@ -128,7 +130,7 @@ const trainer = section({
   algorithm: algorithm.prefault({}),
 }).transform((value) => {
   const { model } = value.critic;
-  return { ...value, critic: { ...value.critic, model: model && { ...value.policy.model, ...model } } };
+  return { ...value, critic: { ...value.critic, model: model && ({ ...value.policy.model, ...model } as Model) } };
 });
 
 const sampling = {
@@ -178,8 +180,8 @@ const generator = section({
   return { ...rest, eval_sampling_params: { ...own, max_generate_length: own.max_generate_length ?? max_generate_length, stop: own.stop === undefined ? stop : own.stop } };
 });
 
-/** The whole tree. */
-export const configSchema = section({
+/** The whole tree, with the types of its parts. */
+const tree = section({
   data: data.prefault({}),
   trainer: trainer.prefault({}),
   generator: generator.prefault({}),
@@ -190,7 +192,10 @@ export const configSchema = section({
 });
 
 /** A complete configuration: every key with its value. */
-export type Config = z.infer<typeof configSchema>;
+export type Config = z.infer<typeof tree>;
+
+/** The zod schema of {@link Config}: parses a nested object of keys, fills in the defaults, refuses what it does not know. {@link loadConfig} reads files and overrides through it. */
+export const configSchema: z.ZodType<Config> = tree;
 
 /** The shape of one model (`trainer.policy.model`). */
 export type ModelConfig = Config['trainer']['policy']['model'];

@@ -7,13 +7,26 @@ import { problemList } from './load';
 import { type Config, type ModelConfig } from './schema';
 
 /** Names that exist: a list, or a registry. */
-export type Names = readonly string[] | { has(name: string): boolean; list(): string[] };
+export type Names =
+  | readonly string[]
+  | {
+    /** Whether a name, or an alias, is known. */
+    has(name: string): boolean;
+    /** The names. */
+    list(): string[];
+  };
 
+/** What a configuration may name. */
 export interface ValidationContext {
+  /** Advantage estimators. */
   estimators: Names;
+  /** Policy losses. */
   policyLosses: Names;
+  /** Environments. */
   environments: Names;
+  /** Tokenizers. */
   tokenizers: Names;
+  /** Trackers. */
   loggers: Names;
   /** Whether an estimator needs values, so a critic (`requires` has `values`). Without it, only `gae` does. */
   needsValues?: (estimator: string) => boolean;

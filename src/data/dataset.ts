@@ -11,18 +11,23 @@ import type { Tokenizer } from './tokenizer';
 export interface PromptExample {
   /** Unique in the dataset: what groups the responses to one prompt. */
   id: string;
+  /** The conversation that the policy answers. */
   prompt: ChatMessage[];
   /** The prompt's token ids; at least one. */
   promptIds: number[];
+  /** Where the row comes from; evaluation metrics are grouped by it. */
   dataSource: string;
+  /** The name of its environment. */
   envClass: string;
   /** The whole row, for the environment. */
   row: AnyRow;
 }
 
+/** Options of {@link PromptDataset.load}. */
 export interface PromptDatasetOptions {
   /** Files of rows: .parquet, .jsonl (one row a line) or .json (a list of rows). */
   files: readonly string[];
+  /** What encodes the prompts. */
   tokenizer: Tokenizer;
   /** Tokens; longer prompts are dropped. */
   maxPromptLength: number;
@@ -33,6 +38,7 @@ export interface PromptDatasetOptions {
 /** The prompts of several files, in their order. */
 export class PromptDataset {
   private constructor(
+    /** The prompts that are short enough, in the files' order. */
     readonly examples: readonly PromptExample[],
     /** How many prompts were longer than `maxPromptLength` and left out. */
     readonly dropped: number,
@@ -40,11 +46,12 @@ export class PromptDataset {
     readonly shortestDropped: number | null,
   ) {}
 
+  /** How many prompts there are. */
   get length(): number {
     return this.examples.length;
   }
 
-  /** @throws DataError that names the file and the row: unreadable files, malformed rows, prompts that the tokenizer cannot take */
+  /** Reads files of rows and encodes their prompts. @throws DataError that names the file and the row: unreadable files, malformed rows, prompts that the tokenizer cannot take */
   static async load({ files, tokenizer, maxPromptLength, envClass }: PromptDatasetOptions): Promise<PromptDataset> {
     const examples: PromptExample[] = [];
     let dropped = 0;

@@ -6,7 +6,9 @@ import type { PromptRow } from './rows';
 
 const instruction = 'Let\'s think step by step and output the final answer after "####".';
 
+/** What {@link readGsm8k} gives. */
 export interface Gsm8kRows {
+  /** A row for each problem. */
   rows: PromptRow[];
   /** Rows whose truth was written with commas, which were removed. */
   truthsWithCommas: number;

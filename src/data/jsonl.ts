@@ -3,7 +3,9 @@ import { TextDecoder } from 'node:util';
 import { DataError } from '../errors';
 import { readBytes, writeWhole } from './files';
 
+/** A line of a JSONL file. */
 export interface JsonLine {
+  /** What the line holds. */
   value: unknown;
   /** From 1. */
   line: number;
@@ -11,7 +13,7 @@ export interface JsonLine {
 
 const newline = 0x0a;
 
-/** @throws DataError with `FILE:LINE` for a line that is not UTF-8 or not JSON, and for a file without a value. */
+/** The values of a JSONL file; empty lines are passed over. @throws DataError with `FILE:LINE` for a line that is not UTF-8 or not JSON, and for a file without a value. */
 export function readJsonl(file: string): JsonLine[] {
   const bytes = readBytes(file);
   const decoder = new TextDecoder('utf-8', { fatal: true });
@@ -27,6 +29,7 @@ export function readJsonl(file: string): JsonLine[] {
   return values;
 }
 
+/** Writes a value a line; the file is there whole, or not at all. @throws DataError where it cannot be written */
 export function writeJsonl(file: string, values: readonly unknown[]): void {
   writeWhole(file, values.map((value) => `${JSON.stringify(value)}\n`).join(''));
 }

@@ -2,7 +2,9 @@
 import { DataError, showValue } from '../errors';
 import { SmallRandom } from './random';
 
+/** Options of {@link DataLoader}. */
 export interface DataLoaderOptions {
+  /** Examples of a batch; those that are left over at an epoch's end are dropped. */
   batchSize: number;
   /** Each epoch has an order of its own, which depends on the seed and the epoch alone. */
   seed: number;
@@ -12,10 +14,13 @@ export interface DataLoaderOptions {
 
 /** Where a loader stands; plain JSON. */
 export interface DataLoaderState {
+  /** Epochs that are done. */
   epoch: number;
   /** Batches of the epoch that were taken. */
   batch: number;
+  /** The seed of the orders. */
   seed: number;
+  /** Examples of a batch. */
   batchSize: number;
   /** Examples in the dataset. */
   size: number;
@@ -58,6 +63,7 @@ export class DataLoader<T> {
     return batch;
   }
 
+  /** Where it is: what {@link DataLoader.restore} takes. */
   state(): DataLoaderState {
     const { seed, batchSize } = this.options;
     return { epoch: this.epochNumber, batch: this.batchNumber, seed, batchSize, size: this.examples.length };

@@ -6,16 +6,14 @@ import type { SchemaElement } from 'hyparquet';
 import { DataError, showValue } from '../errors';
 import { readBytes, writeWhole } from './files';
 
-type Row = Record<string, unknown>;
-
 /** The rows of a file. INT64 values are numbers where a number holds them exactly. @throws DataError for a file that is no Parquet. */
-export async function readParquet(file: string): Promise<Row[]> {
+export async function readParquet(file: string): Promise<Record<string, unknown>[]> {
   const bytes = readBytes(file);
   const { parquetReadObjects } = await import('hyparquet');
   try {
     const buffer = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
     const rows = await parquetReadObjects({ file: buffer });
-    return rows.map((row) => fromStored(row) as Row);
+    return rows.map((row) => fromStored(row) as Record<string, unknown>);
   } catch (error) {
     throw new DataError(`${file}: expected a Parquet file (${(error as Error).message})`, { cause: error });
   }
@@ -29,7 +27,7 @@ export async function writeParquet(file: string, rows: readonly object[]): Promi
   if (rows.length === 0) throw new DataError(`${file}: expected at least one row to write, got none`);
   const names = [...new Set(rows.flatMap((row) => Object.keys(row)))];
   const columns = names.map((name) => {
-    const values = rows.map((row) => (row as Row)[name]);
+    const values = rows.map((row) => (row as Record<string, unknown>)[name]);
     const { schema, store } = columnType(name, values, name);
     return { schema, source: { name, data: values.map(store) } };
   });
@@ -65,15 +63,15 @@ function columnType(name: string, values: readonly unknown[], path: string): Col
     };
   }
   if (kind === 'object') {
-    const names = [...new Set((present as Row[]).flatMap((value) => Object.keys(value)))];
+    const names = [...new Set((present as Record<string, unknown>[]).flatMap((value) => Object.keys(value)))];
     if (names.length === 0) throw new DataError(`column ${path}: expected objects with fields, got {} (Parquet has no empty struct)`);
     const fields = names.map((field) => {
-      const fieldValues = (present as Row[]).map((value) => value[field]);
+      const fieldValues = (present as Record<string, unknown>[]).map((value) => value[field]);
       return { field, ...columnType(field, fieldValues, `${path}.${field}`) };
     });
     return {
       schema: [{ ...element, num_children: fields.length }, ...fields.flatMap((field) => field.schema)],
-      store: orNull((value) => Object.fromEntries(fields.map(({ field, store }) => [field, store((value as Row)[field])]))),
+      store: orNull((value) => Object.fromEntries(fields.map(({ field, store }) => [field, store((value as Record<string, unknown>)[field])]))),
     };
   }
   // Text; and a column of nulls alone, whose type is free.

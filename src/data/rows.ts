@@ -1,26 +1,35 @@
 /** A row of a prompt dataset: the layout that SkyRL and verl read (`data_source`, `prompt`, `env_class`, `reward_spec`, `extra_info`). */
 import { DataError, showValue } from '../errors';
 
+/** A turn of a conversation. */
 export interface ChatMessage {
   /** `system`, `user`, `assistant` or `tool`. */
   role: string;
+  /** Its text. */
   content: string;
 }
 
+/** A row as `vantage prepare` writes it. */
 export interface PromptRow {
   /** Where the row comes from; evaluation metrics are grouped by it. */
   data_source: string;
+  /** The conversation that the policy answers. */
   prompt: ChatMessage[];
   /** The environment that gives the reward. */
   env_class: string;
+  /** What the environment compares an answer with. */
   reward_spec: { method: string; ground_truth: string };
+  /** Whatever else belongs to the row. */
   extra_info: Record<string, unknown>;
 }
 
 /** A row as it is read: only `prompt` is needed, whatever else stands there goes to the environment. */
 export interface AnyRow {
+  /** The conversation that the policy answers. */
   prompt: ChatMessage[];
+  /** Where the row comes from; evaluation metrics are grouped by it. */
   data_source?: string;
+  /** The environment that gives the reward; without it `environment.env_class`. */
   env_class?: string;
   [column: string]: unknown;
 }

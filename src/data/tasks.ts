@@ -42,8 +42,10 @@ const tasks = {
  *   `<result> 5 </result>`, and then `#### 5` is right. Two turns, the tokenizer `word_tools`.
  */
 export const taskNames = ['gmax', 'max4', 'sort3', 'lookup'] as const satisfies readonly (keyof typeof tasks)[];
+/** A name of {@link taskNames}. @useDeclaredType */
 export type TaskName = (typeof taskNames)[number];
 
+/** Options of {@link generateTask}. */
 export interface TaskOptions {
   /** Rows to train on. Default 2048. */
   trainSize?: number;

@@ -3,6 +3,7 @@ import { DataError, showValue } from '../errors';
 import { type RegisterOptions, Registry } from '../registry';
 import type { ChatMessage } from './rows';
 
+/** From text to ids and back. */
 export interface Tokenizer {
   /** Ids are 0 … vocabSize − 1, the special ones included. */
   readonly vocabSize: number;
@@ -10,6 +11,7 @@ export interface Tokenizer {
   readonly padId: number;
   /** Ends a response. */
   readonly eosId: number;
+  /** The ids of a text, without special ones around it. */
   encode(text: string): number[];
   /** The text of ids; special ones are left out. */
   decode(ids: Iterable<number>): string;
@@ -40,6 +42,7 @@ export class ByteTokenizer implements Tokenizer {
   readonly eosId = 257;
   readonly vocabSize = 258;
 
+  /** The UTF-8 bytes. */
   encode(text: string): number[] {
     return [...new TextEncoder().encode(text)];
   }
@@ -83,7 +86,7 @@ export class WordTokenizer implements Tokenizer {
     this.vocabSize = words.length + 2;
   }
 
-  /** @throws DataError for a word outside the vocabulary */
+  /** A token for each word that it knows. @throws DataError for a word outside the vocabulary */
   encode(text: string): number[] {
     const parts = text.split(/\s+/).filter((word) => word !== '');
     return parts.map((word) => {
@@ -129,7 +132,7 @@ export function registerTokenizer(name: string, tokenizer: new () => Tokenizer, 
   tokenizers.register(name, tokenizer, options);
 }
 
-/** @throws RegistryError for an unknown name */
+/** A tokenizer by its registered name. @throws RegistryError for an unknown name */
 export function createTokenizer(name: string): Tokenizer {
   return new (tokenizers.get(name))();
 }

@@ -60,6 +60,7 @@ export abstract class Environment {
   }
 }
 
+/** The class of an environment: one is made for each response, from the row it answers. */
 export type EnvironmentClass = new (row: AnyRow, settings?: EnvironmentSettings) => Environment;
 
 /** The environments of this process. */
@@ -74,12 +75,12 @@ export function registerEnvironment(name: string, environment: EnvironmentClass,
   environments.register(name, environment, options);
 }
 
-/** @throws RegistryError for an unknown name */
+/** Takes an environment out of the registry. @throws RegistryError for an unknown name */
 export function unregisterEnvironment(name: string): void {
   environments.unregister(name);
 }
 
-/** @throws RegistryError for an unknown name */
+/** The class of an environment by name. @throws RegistryError for an unknown name */
 export function getEnvironment(name: string): EnvironmentClass {
   return environments.get(name);
 }
@@ -93,13 +94,13 @@ function wrong(name: string, method: string, expected: string, got: unknown): ne
   throw new EnvironmentError(`environment '${name}': ${method}: expected ${expected}, got ${showValue(got)}`);
 }
 
-/** @throws EnvironmentError that names the environment, what was expected and what came */
+/** Checks what an environment's method gave. @throws EnvironmentError that names the environment, what was expected and what came */
 export function checkMessages(name: string, method: string, messages: unknown, what = 'a list of messages'): asserts messages is ChatMessage[] {
   if (!Array.isArray(messages)) wrong(name, method, what, messages);
   for (const message of messages) if (!isMessage(message)) wrong(name, method, `${what}, each { role, content }`, message);
 }
 
-/** @throws EnvironmentError that names the environment, what was expected and what came */
+/** Checks what an environment measured. @throws EnvironmentError that names the environment, what was expected and what came */
 export function checkMetrics(name: string, metrics: unknown): Record<string, number> {
   if (typeof metrics !== 'object' || metrics === null) wrong(name, 'metrics', 'numbers by name', metrics);
   for (const [key, value] of Object.entries(metrics)) if (typeof value !== 'number') wrong(name, 'metrics', `a number as ${key}`, value);

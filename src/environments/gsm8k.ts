@@ -7,6 +7,7 @@ import { Environment, type EnvironmentSettings, type EnvironmentStep } from './e
 export const markedAnswer = /#### (-?[0-9.,]+)/;
 const numbers = /-?[0-9.,]+/g;
 
+/** Options of {@link gsm8kReward}. */
 export interface Gsm8kRewardOptions {
   /** `strict`: the first `#### number`; `flexible`: the last number anywhere that is more than a full stop. */
   method?: 'strict' | 'flexible';

@@ -5,7 +5,8 @@ import { evaluate, stopGradient, type Tensor, where } from '../tensor';
 import { checkNumber, checkSameShape } from './check';
 import { topTokens } from './select';
 
-interface AdaptiveEntropySettings {
+/** Settings of {@link AdaptiveEntropyCoefficient}. */
+export interface AdaptiveEntropySettings {
   /** The coefficient to start from. Default 0. */
   coefficient: number;
   /** The entropy below which the coefficient grows. */
@@ -14,6 +15,7 @@ interface AdaptiveEntropySettings {
   delta: number;
   /** The coefficient stays in [min, max]. Defaults 0 and 1. */
   min: number;
+  /** The upper end of the coefficient. Default 1. */
   max: number;
 }
 
@@ -45,7 +47,7 @@ export class AdaptiveEntropyCoefficient {
     return this.isLow ? this.current : 0;
   }
 
-  /** @param entropy the mean over valid tokens that was measured; one that is not finite changes nothing. @returns the coefficient in force from now on */
+  /** The coefficient for the next batch. @param entropy the mean over valid tokens that was measured; one that is not finite changes nothing. @returns the coefficient in force from now on */
   update(entropy: number): number {
     if (typeof entropy !== 'number') throw new EstimatorError(`AdaptiveEntropyCoefficient: entropy: expected a number, got ${showValue(entropy)}`);
     const { target, delta, min, max } = this.settings;
@@ -61,7 +63,7 @@ export class AdaptiveEntropyCoefficient {
     return { coefficient: this.current, isLow: this.isLow };
   }
 
-  /** @throws EstimatorError for a state that is none */
+  /** Goes on from a {@link AdaptiveEntropyCoefficient.state}. @throws EstimatorError for a state that is none */
   restore(state: { coefficient: number; isLow: boolean }): void {
     if (!Number.isFinite(state?.coefficient) || typeof state.isLow !== 'boolean') {
       throw new EstimatorError(`AdaptiveEntropyCoefficient: state: expected { coefficient, isLow }, got ${showValue(state)}`);

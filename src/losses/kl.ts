@@ -10,12 +10,15 @@ export type PlainKlEstimator = (typeof plainKlEstimators)[number];
 
 /** The names of `trainer.algorithm.kl_estimator_type`. */
 export const klEstimators = [...plainKlEstimators, 'k1+', 'k2+', 'k3+'] as const;
+/** A name of {@link klEstimators}. @useDeclaredType */
 export type KlEstimator = (typeof klEstimators)[number];
 
 /** Other names in use. */
 export const klEstimatorAliases = { kl: 'k1', mse: 'k2', low_var_kl: 'k3' } as const;
+/** Names of the same in other libraries: `kl` is `k1`, `mse` is `k2`, `low_var_kl` is `k3`. @useDeclaredType */
 export type KlEstimatorAlias = keyof typeof klEstimatorAliases;
 
+/** Options of {@link klDivergence}. */
 export interface KlOptions {
   /** The log-ratio is clamped to ± this, without gradient beyond; null for no bound. Default 20 for `k3`, else null. */
   inputClamp?: number | null;

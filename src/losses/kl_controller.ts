@@ -8,21 +8,23 @@ export interface KlController {
   /** The coefficient in force. */
   readonly value: number;
   /**
-   * @param kl the divergence that was measured
+   The coefficient for the next batch. * @param kl the divergence that was measured
    * @param steps how many samples (or steps) it was measured over, in the units of the horizon
    * @returns the coefficient from now on
    */
   update(kl: number, steps?: number): number;
   /** What a checkpoint keeps. */
   state(): { value: number };
-  /** @throws EstimatorError for a state that is none */
+  /** Goes on from a `state()`. @throws EstimatorError for a state that is none */
   restore(state: { value: number }): void;
 }
 
 abstract class Controller implements KlController {
+  /** The coefficient in force. */
   protected current: number;
 
   constructor(
+    /** The name in error messages. */
     protected readonly who: string,
     coefficient: number,
   ) {
@@ -54,12 +56,14 @@ export class FixedKlController extends Controller {
     super('FixedKlController', coefficient);
   }
 
+  /** The same coefficient. */
   update(): number {
     return this.current;
   }
 }
 
-interface AdaptiveSettings {
+/** Settings of {@link AdaptiveKlController}. */
+export interface AdaptiveKlSettings {
   /** The coefficient to start from. */
   coefficient: number;
   /** The divergence to hold; above 0. */
@@ -80,11 +84,11 @@ interface AdaptiveSettings {
  * @throws EstimatorError for options that are missing, unknown or out of range
  */
 export class AdaptiveKlController extends Controller {
-  private readonly settings: AdaptiveSettings;
+  private readonly settings: AdaptiveKlSettings;
 
-  constructor(options: Given<AdaptiveSettings>) {
+  constructor(options: Given<AdaptiveKlSettings>) {
     const who = 'AdaptiveKlController';
-    const settings = resolveOptions<AdaptiveSettings>(who, { coefficient: NaN, target: NaN, horizon: NaN, clip: 0.2 }, options);
+    const settings = resolveOptions<AdaptiveKlSettings>(who, { coefficient: NaN, target: NaN, horizon: NaN, clip: 0.2 }, options);
     super(who, settings.coefficient);
     checkNumber(who, 'target', settings.target, Number.MIN_VALUE);
     checkNumber(who, 'horizon', settings.horizon, Number.MIN_VALUE);
@@ -92,6 +96,7 @@ export class AdaptiveKlController extends Controller {
     this.settings = settings;
   }
 
+  /** The coefficient for the next batch; a divergence that is not finite leaves it. @throws EstimatorError for a divergence that is no number, and steps below 0 */
   update(kl: number, steps = 1): number {
     checkNumber(this.who, 'steps', steps, 0);
     if (typeof kl !== 'number') throw new EstimatorError(`${this.who}: kl: expected a number, got ${showValue(kl)}`);
@@ -102,7 +107,8 @@ export class AdaptiveKlController extends Controller {
   }
 }
 
-export interface KlControllerOptions extends Partial<AdaptiveSettings> {
+/** Options of {@link createKlController}. */
+export interface KlControllerOptions extends Partial<AdaptiveKlSettings> {
   /** Default `fixed`. */
   type?: 'fixed' | 'adaptive';
 }

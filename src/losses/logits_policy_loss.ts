@@ -11,6 +11,7 @@ import type { PolicyLossOptions } from './options';
 import type { PolicyLossInputs, PolicyLossResult } from './policy_loss';
 import { meanOver } from './reduction';
 
+/** Inputs of {@link logitsPolicyLoss} beside logits and ids. */
 export interface LogitsPolicyLossInputs extends Pick<PolicyLossInputs, 'oldLogProbs' | 'advantages' | 'mask'> {
   /** Log-probabilities under the reference policy of the KL term, of the ids' shape; constants. */
   refLogProbs?: Tensor;
@@ -18,6 +19,7 @@ export interface LogitsPolicyLossInputs extends Pick<PolicyLossInputs, 'oldLogPr
   divisors?: Tensor;
 }
 
+/** Options of {@link logitsPolicyLoss}. */
 export interface LogitsPolicyLossOptions extends Pick<PolicyLossOptions, 'epsClipLow' | 'epsClipHigh'> {
   /** Dual clip: bound of the ratio for negative advantages, above 1. Default 3. */
   clipRatioC?: number;
@@ -35,9 +37,11 @@ export interface LogitsPolicyLossOptions extends Pick<PolicyLossOptions, 'epsCli
   klEstimator?: PlainKlEstimator;
 }
 
+/** What {@link logitsPolicyLoss} gives. */
 export interface LogitsPolicyLossResult extends PolicyLossResult {
   /** Of the ids' shape, 0 where the mask is 0; constants, for metrics. */
   logProbs: Tensor;
+  /** Of the ids' shape, in nats, 0 where the mask is 0; constants, for metrics. */
   entropy: Tensor;
 }
 

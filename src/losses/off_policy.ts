@@ -8,7 +8,8 @@ import { judge, type JudgeSettings, rejectionMask, type RejectionOptions, type R
 import { type StatisticsOptions, statisticsPresets, TokenStatistics } from './off_policy_statistics';
 import { importanceWeights, type ImportanceWeightOptions } from './off_policy_weights';
 
-interface RolloutSettings extends StatisticsOptions {
+/** What {@link RolloutCorrectionOptions} may set. */
+export interface RolloutCorrectionSettings extends StatisticsOptions {
   /** Importance weights; null (default): none. */
   weights: ImportanceWeightOptions | null;
   /** Rules that tokens and sequences have to meet. Default none. See also `parseRejectionRules`. */
@@ -17,8 +18,10 @@ interface RolloutSettings extends StatisticsOptions {
   rejection: RejectionOptions;
 }
 
-export type RolloutCorrectionOptions = Given<RolloutSettings>;
+/** Options of {@link rolloutCorrection}. */
+export type RolloutCorrectionOptions = Given<RolloutCorrectionSettings>;
 
+/** What {@link rolloutCorrection} gives. */
 export interface RolloutCorrection {
   /** [B,T], or null where none were asked for. They are those of all tokens, rejected ones included. */
   weights: Tensor | null;
@@ -35,7 +38,7 @@ export interface RolloutCorrection {
 export function rolloutCorrection(inputs: OffPolicyInputs, options: RolloutCorrectionOptions = {}): RolloutCorrection {
   const who = 'rolloutCorrection';
   checkObject(who, 'input', inputs, ['oldLogProbs', 'rolloutLogProbs', 'mask']);
-  const defaults: RolloutSettings = { weights: null, rules: [], rejection: {}, epsilon: 0, countMaskedRows: false };
+  const defaults: RolloutCorrectionSettings = { weights: null, rules: [], rejection: {}, epsilon: 0, countMaskedRows: false };
   const { weights, rules, rejection, epsilon, countMaskedRows } = resolveOptions(who, defaults, options, { presets: statisticsPresets });
   const counting = { convention: options.convention, epsilon, countMaskedRows };
   const weighed = weights && importanceWeights(inputs, { ...counting, ...weights });
@@ -48,22 +51,31 @@ export function rolloutCorrection(inputs: OffPolicyInputs, options: RolloutCorre
   };
 }
 
-interface CorrectionSettings {
+/** What {@link OffPolicyCorrectionOptions} may set. */
+export interface OffPolicyCorrectionSettings {
   /** Truncated importance sampling of tokens or sequences (the product of their ratios); null (default): none. */
   tisRatioType: 'token' | 'sequence' | null;
+  /** The bound of a token's weight. */
   tokenTisRatioClipHigh: number;
+  /** The bound of a sequence's weight. */
   sequenceTisRatioClipHigh: number;
   /** Leave out sequences whose product or geometric mean of ratios is out of bounds; null (default): none. */
   sequenceMaskMetric: 'product' | 'geometric' | null;
+  /** The lower bound of the product of a sequence's ratios. */
   productMaskLow: number;
+  /** Its upper bound. */
   productMaskHigh: number;
+  /** The lower bound of their geometric mean. */
   geoMaskLow: number;
+  /** Its upper bound. */
   geoMaskHigh: number;
   /** Leave out sequences that hold a token whose ratio is out of these bounds; null: open. */
   outlierTokenIsThresholdLow: number | null;
+  /** Leaves out sequences with a token whose ratio is over this; null: none. */
   outlierTokenIsThresholdHigh: number | null;
   /** Leave out tokens whose ratio is out of these bounds; null: open. */
   tokenMaskIsThresholdLow: number | null;
+  /** Leaves out tokens whose ratio is over this; null: none. */
   tokenMaskIsThresholdHigh: number | null;
   /** Log-ratios are clamped to ± this; null: not. */
   logRatioLimit: number | null;
@@ -76,9 +88,10 @@ interface CorrectionSettings {
 /** {@link OffPolicyInputs}; the sampler may have reported nothing. */
 export type CorrectionInputs = Omit<OffPolicyInputs, 'rolloutLogProbs'> & { rolloutLogProbs?: Tensor | null };
 
-export type OffPolicyCorrectionOptions = Given<CorrectionSettings>;
+/** Options of {@link applyOffPolicyCorrection}. */
+export type OffPolicyCorrectionOptions = Given<OffPolicyCorrectionSettings>;
 
-const correctionDefaults: CorrectionSettings = {
+const correctionDefaults: OffPolicyCorrectionSettings = {
   tisRatioType: null,
   tokenTisRatioClipHigh: 2,
   sequenceTisRatioClipHigh: 5,
@@ -105,6 +118,7 @@ const correctionRules: Readonly<Record<string, Rule>> = {
   masked: { choices: ['zero', 'raw'] },
 };
 
+/** What {@link applyOffPolicyCorrection} gives. */
 export interface OffPolicyCorrection {
   /** The tokens' losses [B,T] times the weights. */
   loss: Tensor;
@@ -112,6 +126,7 @@ export interface OffPolicyCorrection {
   mask: Tensor;
   /** [B,T], or null without truncated importance sampling; constants. */
   weights: Tensor | null;
+  /** Scalars to record. */
   metrics: Record<string, Tensor>;
 }
 

@@ -5,6 +5,7 @@ import { floating } from './check';
 import { logRatios, type OffPolicyInputs, ratioOf } from './off_policy_ratios';
 import { type StatisticsOptions, statisticsPresets, TokenStatistics } from './off_policy_statistics';
 
+/** Options of {@link offPolicyMetrics}. */
 export type OffPolicyMetricsOptions = Given<StatisticsOptions>;
 
 const limit = 20;

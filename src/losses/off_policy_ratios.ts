@@ -3,6 +3,7 @@ import { checkObject } from '../options';
 import { type Tensor, where } from '../tensor';
 import { checkSameShape, floating } from './check';
 
+/** The two policies' view of a batch: what the trainer computes, and what the sampler reported. */
 export interface OffPolicyInputs {
   /** ℓ_old: log-probs under the policy before the update, as the trainer computes them, [B,T]; constants. */
   oldLogProbs: Tensor;

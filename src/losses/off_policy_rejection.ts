@@ -25,10 +25,12 @@ export interface RejectionRule {
   aggregate?: (typeof rejectionAggregates)[number];
   /** What the number must not fall short of and not exceed; null (default): nothing. */
   low?: number | null;
+  /** The upper bound; null: none. */
   high?: number | null;
 }
 
-interface Settings extends StatisticsOptions {
+/** What {@link RejectionOptions} may set. */
+export interface RejectionSettings extends StatisticsOptions {
   /** Log-ratios are clamped to ± this; null: not. Default 20. */
   logRatioLimit: number | null;
   /**
@@ -38,8 +40,10 @@ interface Settings extends StatisticsOptions {
   divergence: 'rollout_from_old' | 'old_from_rollout';
 }
 
-export type RejectionOptions = Given<Settings>;
+/** Options of {@link rejectionMask}. */
+export type RejectionOptions = Given<RejectionSettings>;
 
+/** What {@link rejectionMask} gives. */
 export interface Rejection {
   /** The mask [B,T] without what was left out, of the mask's dtype. */
   mask: Tensor;
@@ -51,7 +55,7 @@ export interface Rejection {
 }
 
 const ruleKeys: readonly (keyof RejectionRule)[] = ['level', 'metric', 'aggregate', 'low', 'high'];
-const defaults: Settings = { logRatioLimit: 20, divergence: 'rollout_from_old', epsilon: 0, countMaskedRows: false };
+const defaults: RejectionSettings = { logRatioLimit: 20, divergence: 'rollout_from_old', epsilon: 0, countMaskedRows: false };
 const optionRules = { divergence: { choices: ['rollout_from_old', 'old_from_rollout'] }, logRatioLimit: { like: null } } as const;
 const presets = { ...statisticsPresets, areal: { logRatioLimit: null, divergence: 'old_from_rollout' } } as const;
 
@@ -89,7 +93,7 @@ export function ruleName({ level, metric, aggregate = 'mean' }: RejectionRule): 
 }
 
 /** The settings that decide; the others only count. */
-export type JudgeSettings = Pick<Settings, 'logRatioLimit' | 'divergence' | 'epsilon'>;
+export type JudgeSettings = Pick<RejectionSettings, 'logRatioLimit' | 'divergence' | 'epsilon'>;
 
 export interface Judged {
   /** bool, [B,T] for tokens and [B,1] for sequences. */

@@ -5,17 +5,21 @@ import { logRatios, type OffPolicyInputs, ratioOf } from './off_policy_ratios';
 import { judge, type JudgeSettings, type RejectionRule } from './off_policy_rejection';
 import { TokenStatistics } from './off_policy_statistics';
 
-interface SamplingSettings extends RejectionRule {
+/** What {@link RejectionSamplingOptions} may set. */
+export interface RejectionSamplingSettings extends RejectionRule {
   /** Out of bounds: leave the tokens or sequences out (`mask`, default), or bring their weights to the bounds (`clamp`). */
   action: 'mask' | 'clamp';
   aggregate: NonNullable<RejectionRule['aggregate']>;
   low: number | null;
   high: number | null;
+  /** Log-ratios are clamped to ± this; null: not. */
   logRatioLimit: number | null;
+  /** What the divergence of a token is estimated by. */
   divergence: JudgeSettings['divergence'];
 }
 
-export type RejectionSamplingOptions = Given<SamplingSettings>;
+/** Options of {@link rejectionSampling}. */
+export type RejectionSamplingOptions = Given<RejectionSamplingSettings>;
 
 /**
  * One {@link RejectionRule} with the weights that go with it, ρ_t = π_old/π_rollout, or for whole sequences judged by their ratio its geometric mean, 0 where the
@@ -26,7 +30,7 @@ export type RejectionSamplingOptions = Given<SamplingSettings>;
  */
 export function rejectionSampling(inputs: OffPolicyInputs, options: RejectionSamplingOptions = {}): { mask: Tensor; weights: Tensor; filteredFraction: Tensor } {
   const who = 'rejectionSampling';
-  const defaults: SamplingSettings = {
+  const defaults: RejectionSamplingSettings = {
     level: 'token',
     metric: 'ratio',
     aggregate: 'mean',

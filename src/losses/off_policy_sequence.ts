@@ -4,6 +4,7 @@ import { checkObject, type Given, resolveOptions } from '../options';
 import { stopGradient, type Tensor, where } from '../tensor';
 import { checkNumber, checkSameShape, checkTensor, floating } from './check';
 
+/** Inputs of {@link offPolicySequenceMask}. */
 export interface OffPolicySequenceInputs {
   /** ℓ under the policy that is trained, [B,T]; taken as constants. */
   logProbs: Tensor;
@@ -34,6 +35,7 @@ export function offPolicySequenceMask(inputs: OffPolicySequenceInputs, options: 
   return stopGradient(advantages.greaterEqual(0).logicalOr(drift.lessEqual(threshold)).cast(drift.dtype));
 }
 
+/** Inputs of {@link gammaWeights}. */
 export interface GammaWeightInputs {
   /** log(π_θ/π_old) of the tokens, [B,T]; taken as constants. */
   logRatio: Tensor;
@@ -45,16 +47,21 @@ export interface GammaWeightInputs {
   importanceRatio?: Tensor | null;
 }
 
-interface GammaSettings {
+/** What {@link GammaWeightOptions} may set. */
+export interface GammaSettings {
   /** k and λ for sequences of advantage ≥ 0 and < 0. Defaults 2, 3, 3, 2. */
   kPos: number;
+  /** λ for sequences of advantage 0 or more. */
   lambdaPos: number;
+  /** k for the others. */
   kNeg: number;
+  /** λ for the others. */
   lambdaNeg: number;
   /** Token importance ratios count at valid positions only. Default true. */
   maskRatio: boolean;
 }
 
+/** Options of {@link gammaWeights}. */
 export type GammaWeightOptions = Given<GammaSettings>;
 
 /**

@@ -1,6 +1,7 @@
 /** Statistics of numbers that tokens and sequences have, for the metrics of off-policy corrections. */
 import { type Tensor, where } from '../tensor';
 
+/** How statistics of tokens and sequences are taken. */
 export interface StatisticsOptions {
   /** Added to the number of tokens that a mean is divided by. */
   epsilon: number;

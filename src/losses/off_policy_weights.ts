@@ -6,13 +6,16 @@ import { logRatios, type OffPolicyInputs, ratioOf, within } from './off_policy_r
 import { type StatisticsOptions, statisticsPresets, TokenStatistics } from './off_policy_statistics';
 
 export const importanceLevels = ['token', 'sequence', 'geometric'] as const;
+/** Whose ratio a token's weight is: its own, the product of its sequence's, or their geometric mean. @useDeclaredType */
 export type ImportanceLevel = (typeof importanceLevels)[number];
 
-interface Settings extends StatisticsOptions {
+/** What {@link ImportanceWeightOptions} may set. */
+export interface ImportanceWeightSettings extends StatisticsOptions {
   /** What has a weight: each token its ratio, or each sequence the product or the geometric mean of its tokens' ratios. Default `token`. */
   level: ImportanceLevel;
   /** Bounds of a weight; null leaves a side open. Default null and 2. */
   low: number | null;
+  /** The upper bound; null: none. */
   high: number | null;
   /** A weight out of bounds is brought to the bound (truncated importance sampling) or becomes 0 (masked; IcePop). Default `truncate`. */
   outside: 'truncate' | 'mask';
@@ -24,20 +27,22 @@ interface Settings extends StatisticsOptions {
   masked: 'zero' | 'neutral' | 'raw';
 }
 
-export type ImportanceWeightOptions = Given<Settings>;
+/** Options of {@link importanceWeights}. */
+export type ImportanceWeightOptions = Given<ImportanceWeightSettings>;
 
+/** What {@link importanceWeights} gives. */
 export interface ImportanceWeights {
   /** [B,T]; constants. */
   weights: Tensor;
   /**
    * Of the ratios before the bounds, over tokens: `mean`, `max`, `min` (of sequences the extremes of their ratios), `ratio_fraction_high`, `ratio_fraction_low`; over
    * the rows' means: `seq_mean`, `seq_std`, `seq_max`, `seq_min`, `seq_max_deviation` (from 1), `seq_fraction_high`, `seq_fraction_low`. Of the ratios clipped to
-   * [low (or 1/high), high]: `std` and `eff_sample_size`, as a share of the tokens. With `mask`: `oob_ratio`; normalised: `batch_norm_factor`.
+   * `[low (or 1/high), high]`: `std` and `eff_sample_size`, as a share of the tokens. With `mask`: `oob_ratio`; normalised: `batch_norm_factor`.
    */
   metrics: Record<string, Tensor>;
 }
 
-const defaults: Settings = {
+const defaults: ImportanceWeightSettings = {
   level: 'token',
   low: null,
   high: 2,
@@ -104,7 +109,7 @@ export function importanceWeights(inputs: OffPolicyInputs, options: ImportanceWe
   };
 }
 
-function ratioMetrics(logRatio: Tensor, ratio: Tensor, statistics: TokenStatistics, settings: Settings): Record<string, Tensor> {
+function ratioMetrics(logRatio: Tensor, ratio: Tensor, statistics: TokenStatistics, settings: ImportanceWeightSettings): Record<string, Tensor> {
   const { level, logRatioLimit } = settings;
   const high = settings.high ?? Infinity;
   // Without a lower bound a ratio counts as low where its inverse would count as high.

@@ -6,6 +6,7 @@ import { type LossReduction, lossReductions, ofLoss, type ReductionOptions, redu
 
 /** Whose probability ratio a token gets. */
 export const ratioLevels = ['token', 'sequence', 'sequence_token'] as const;
+/** Whose probability ratio a token gets: its own, its sequence's, or its sequence's with the gradient of its own. @useDeclaredType */
 export type RatioLevel = (typeof ratioLevels)[number];
 
 /** What every built-in loss takes. Which of these a loss takes besides, its class says (`static options`). */
@@ -47,6 +48,7 @@ export interface PolicyLossOptions extends ReductionOptions {
   delta?: number | null;
   /** Bounds of the log-ratio, without gradient beyond; null for none. */
   logRatioMin?: number | null;
+  /** The upper bound of the log-ratio; null: none. */
   logRatioMax?: number | null;
   /**
    * `token`: ρ_t. `sequence`: exp of the mean of a row's log-ratios, for all of its tokens. `sequence_token`: its value, with the gradient of ρ_t.
@@ -82,9 +84,11 @@ export interface PolicyLossOptions extends ReductionOptions {
   ppoKlCoef?: number;
   /** `vespo`: shape k and rate λ for advantages of 0 or more. Default 2 and 3. */
   kPos?: number;
+  /** λ for sequences of advantage 0 or more (`vespo`). */
   lambdaPos?: number;
   /** `vespo`: shape k and rate λ for negative advantages. Default 3 and 2. */
   kNeg?: number;
+  /** λ for the others (`vespo`). */
   lambdaNeg?: number;
 }
 

@@ -7,6 +7,7 @@ import { type RowOffsets, Tensor } from '../tensor';
 import { checkRows, checkSameShape, checkTensor } from './check';
 import type { PolicyLossOptions } from './options';
 
+/** What a policy loss is computed from. */
 export interface PolicyLossInputs {
   /** Log-probabilities of the sampled tokens under the policy that is trained, [B,T]: what the gradient flows through. */
   logProbs: Tensor;
@@ -35,7 +36,7 @@ export interface PolicyLossInputs {
 
 /** The same without padding: the tokens of all rows one after the other, [tokens] instead of [B,T]. `weights` may be [tokens] or [B,1]; a `correction` sees [B,T]. */
 export interface PackedPolicyLossInputs extends Omit<PolicyLossInputs, 'mask'> {
-  /** [B + 1]: row b is the tokens rowOffsets[b] … rowOffsets[b+1]−1. From 0 to the number of tokens; rows of length 0 are allowed. */
+  /** `[B + 1]`: row b is the tokens rowOffsets[b] … rowOffsets[b+1]−1. From 0 to the number of tokens; rows of length 0 are allowed. */
   rowOffsets: RowOffsets;
   /** Default: every token counts. */
   mask?: Tensor;
@@ -43,14 +44,20 @@ export interface PackedPolicyLossInputs extends Omit<PolicyLossInputs, 'mask'> {
 
 /** What an off-policy correction sees: losses and mask, [B,T] each, and the log-probs. */
 export interface LossCorrectionInputs {
+  /** `[B,T]`: the policy term of each token. */
   losses: Tensor;
+  /** `[B,T]`: which tokens count so far. */
   mask: Tensor;
+  /** `[B,T]`: log-probs under the policy before the update. */
   oldLogProbs: Tensor;
+  /** `[B,T]`: as the sampler reported them. */
   rolloutLogProbs?: Tensor;
 }
 
+/** Changes the tokens' losses, and takes tokens out of the mask, before they are added up: [B,T] each, as they came. */
 export type LossCorrection = (inputs: LossCorrectionInputs) => { losses: Tensor; mask: Tensor; metrics?: Record<string, Tensor> };
 
+/** What a policy loss gives. */
 export interface PolicyLossResult {
   /** A scalar: the SUM of the tokens' losses over the mask, where no other reduction was asked for. */
   loss: Tensor;
@@ -71,9 +78,11 @@ export interface PolicyLossResult {
  * ```
  */
 export abstract class PolicyLoss {
+  /** The loss of a batch and what to record of it. `options` holds the run's options, all of them unless the class declares its own. */
   abstract computeLoss(inputs: PolicyLossInputs, options: PolicyLossOptions): PolicyLossResult;
 }
 
+/** The class of a policy loss, as {@link registerPolicyLoss} takes it. */
 export interface PolicyLossClass {
   new (): PolicyLoss;
   /** The options that the loss takes, with their defaults; where there are none it is given all. */
@@ -94,12 +103,12 @@ export function registerPolicyLoss(name: string, loss: PolicyLossClass, options?
   policyLosses.register(name, loss, options);
 }
 
-/** @throws RegistryError for an unknown name */
+/** Takes a policy loss and its aliases out of the registry. @throws RegistryError for an unknown name */
 export function unregisterPolicyLoss(name: string): void {
   policyLosses.unregister(name);
 }
 
-/** @throws RegistryError for an unknown name */
+/** The class of a policy loss by its name or an alias. @throws RegistryError for an unknown name */
 export function getPolicyLoss(name: string): PolicyLossClass {
   return policyLosses.get(name);
 }

@@ -15,8 +15,10 @@ export const lossReductions = [
   'prompt_mean',
   'token_sum',
 ] as const;
+/** A name of {@link lossReductions}. @useDeclaredType */
 export type LossReduction = (typeof lossReductions)[number];
 
+/** Options of {@link reduceLoss}. */
 export interface ReductionOptions {
   /** The constant length that `seq_mean_token_sum_norm` divides by. */
   maxSeqLen?: number | null;

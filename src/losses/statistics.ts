@@ -4,6 +4,7 @@ import { checkNames } from '../options';
 import { type Axes, type Tensor, where } from '../tensor';
 import { checkChoice, checkNumber, checkSameShape } from './check';
 
+/** Options of {@link maskedMean}. */
 export interface MaskedMeanOptions {
   /** Folded axes; all unless told otherwise. */
   axis?: Axes;
@@ -26,6 +27,7 @@ function mean(x: Tensor, valid: Tensor, axis: Axes, epsilon: number, keepDims: b
   return x.sum(axis, { mask: valid, keepDims }).div(divisor);
 }
 
+/** Options of {@link maskedVariance}. */
 export interface MaskedVarianceOptions extends Omit<MaskedMeanOptions, 'axis'> {
   /** The variance is Σ m·(x−μ)²/(n − ddof). Default 1. */
   ddof?: 0 | 1;
@@ -57,6 +59,7 @@ function moments(operation: string, x: Tensor, mask: Tensor, { ddof = 1, tooFew 
   return { valid, average, variance: ddof === 0 ? biased : where(count.greater(ddof), biased.mul(correction), 0) };
 }
 
+/** Options of {@link maskedStandardize}. */
 export interface StandardizeOptions extends MaskedVarianceOptions {
   /** Under the root. Default 1e-8. */
   epsilon?: number;

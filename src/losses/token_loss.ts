@@ -12,11 +12,17 @@ import { meanOver, reduceLoss } from './reduction';
 
 /** The inputs of a loss. At masked positions log-probs and advantages are 0 and weights 1, unless `remask` is off. */
 export interface Tokens {
+  /** `[B,T]`: under the policy that is trained. */
   logProbs: Tensor;
+  /** `[B,T]`: under the policy before the update. */
   oldLogProbs: Tensor;
+  /** [B,T]. */
   advantages: Tensor;
+  /** `[B,T]`: as the sampler reported them; null where it did not. */
   rolloutLogProbs: Tensor | null;
+  /** [B,T] or [B,1]: factors on the policy term; null: none. */
   weights: Tensor | null;
+  /** bool [B,T]: 1 where a token counts. */
   valid: Tensor;
   /** Mean over the valid tokens. */
   mean: (x: Tensor) => Tensor;
@@ -24,11 +30,13 @@ export interface Tokens {
   reportsDrift: boolean;
 }
 
+/** What a subclass of {@link TokenPolicyLoss} gives for its tokens. */
 export interface TokenLosses {
   /** [B,T], or [B,1] for all tokens of a row. */
   losses: Tensor;
   /** Of the same shape: the probability ratio that the loss goes by. */
   ratio: Tensor;
+  /** Scalars to record. */
   metrics: Record<string, Tensor>;
 }
 
@@ -37,14 +45,18 @@ export interface TokenLosses {
  * `topEntropyQuantile` and `weights`, the `correction`, the KL term, the `divisors`, the reduction.
  */
 export abstract class TokenPolicyLoss extends PolicyLoss {
+  /** The name in error messages: the one it is registered under. */
   static readonly lossName: string = 'policy loss';
+  /** The options that it takes, with their defaults; any other is refused. */
   static readonly options: PolicyLossOptions = commonOptions;
   /** Options whose value makes the loss what it is: a convention does not change them. */
   static readonly fixed: readonly string[] = [];
+  /** `divisors` and `correction` are applied to the losses of its tokens. */
   static readonly perToken = true;
   /** Whether `weights` are factors on the tokens' losses; else the subclass uses them. */
   protected readonly weighsTokens: boolean = true;
 
+  /** The formula of the loss: the policy term of each token, before factors, correction, KL term and reduction. */
   protected abstract tokenLosses(tokens: Tokens, options: ResolvedOptions): TokenLosses;
 
   /** @throws EstimatorError for options that the loss does not have or whose value is none, and for inputs that are missing */
@@ -73,6 +85,7 @@ export abstract class TokenPolicyLoss extends PolicyLoss {
     return { loss: this.reduce(losses, mask, options), metrics: reported };
   }
 
+  /** How the tokens' losses become one number, by `options.reduction`. */
   protected reduce(losses: Tensor, mask: Tensor, options: ResolvedOptions): Tensor {
     return reduceLoss(losses, mask, options.reduction, options);
   }

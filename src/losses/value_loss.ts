@@ -5,6 +5,7 @@ import { type RowOffsets, type Tensor, where } from '../tensor';
 import { checkNumber, checkRows, checkSameShape } from './check';
 import { checkReductionOptions, type LossReduction, meanOver, reduceLoss, type ReductionOptions } from './reduction';
 
+/** Inputs of {@link valueLoss}. */
 export interface ValueLossInputs {
   /** V of the critic that is trained, [B,T]. */
   values: Tensor;
@@ -18,12 +19,13 @@ export interface ValueLossInputs {
 
 /** The same without padding: the tokens of all rows one after the other, [tokens] instead of [B,T]. */
 export interface PackedValueLossInputs extends Omit<ValueLossInputs, 'mask'> {
-  /** [B + 1]: row b is the tokens rowOffsets[b] … rowOffsets[b+1]−1. From 0 to the number of tokens. */
+  /** `[B + 1]`: row b is the tokens rowOffsets[b] … rowOffsets[b+1]−1. From 0 to the number of tokens. */
   rowOffsets: RowOffsets;
   /** Default: every token counts. */
   mask?: Tensor;
 }
 
+/** Options of {@link valueLoss}. */
 export interface ValueLossOptions extends ReductionOptions {
   /** How far a value may move from the old one before the loss stops rewarding it; null (default) for no clipping. */
   valueClip?: number | null;

@@ -14,7 +14,9 @@ export class KeyValueCache {
 
   constructor(
     private readonly config: ResolvedConfig,
+    /** Sequences that it holds. */
     readonly rows: number,
+    /** Positions that it has room for. */
     readonly capacity: number,
     dtype: DType,
   ) {
@@ -46,6 +48,7 @@ export class KeyValueCache {
     this.length += columns;
   }
 
+  /** Frees its memory. */
   dispose(): void {
     for (const x of this.tensors) x.dispose();
   }

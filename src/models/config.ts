@@ -8,6 +8,7 @@ export interface TransformerConfig {
   vocabSize: number;
   /** Width D of the residual stream. */
   hiddenSize: number;
+  /** Decoder layers. */
   numLayers: number;
   /** Query heads. */
   numHeads: number;
@@ -32,7 +33,8 @@ export interface TransformerConfig {
 /** A config with every field set. */
 export type ResolvedConfig = Required<TransformerConfig>;
 
-type Sizes = Pick<TransformerConfig, 'vocabSize' | 'hiddenSize' | 'numLayers' | 'numHeads' | 'intermediateSize'>;
+/** The fields of a config that have no default. */
+export type TransformerSizes = Pick<TransformerConfig, 'vocabSize' | 'hiddenSize' | 'numLayers' | 'numHeads' | 'intermediateSize'>;
 
 /**
  * Fills in Qwen2's constants (θ 1e6, ε 1e-6, tied embedding, biases on q, k and v, as many key heads as query heads, 32,768 positions)
@@ -42,7 +44,7 @@ type Sizes = Pick<TransformerConfig, 'vocabSize' | 'hiddenSize' | 'numLayers' | 
  * @example
  * const config = transformerConfig({ vocabSize: 16, hiddenSize: 64, numLayers: 2, numHeads: 4, intermediateSize: 172 });
  */
-export function transformerConfig(given: Sizes & Partial<TransformerConfig>): ResolvedConfig {
+export function transformerConfig(given: TransformerSizes & Partial<TransformerConfig>): ResolvedConfig {
   const config: ResolvedConfig = {
     ...given,
     numKvHeads: given.numKvHeads ?? given.numHeads,

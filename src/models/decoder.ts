@@ -6,6 +6,7 @@ import type { KeyValueCache } from './cache';
 import { transformerConfig, type ResolvedConfig, type TransformerConfig } from './config';
 import { linear, rmsNorm, rotate, rotationAt, rotationTable, swiglu, type Rotation } from './layers';
 
+/** How random weights are made. */
 export interface InitializeOptions {
   /** float32 (default), or float64 for reference checks. */
   dtype?: DType;
@@ -13,6 +14,7 @@ export interface InitializeOptions {
   std?: number;
 }
 
+/** Options of the pass through the layers. */
 export interface HiddenOptions {
   /** The first position whose hidden state is wanted: the last layer computes no other. Default 0. */
   from?: number;
@@ -54,6 +56,7 @@ export function randomParameters(
  * out of range included, influences nothing.
  */
 export abstract class Decoder {
+  /** Its shape, every field set. */
   readonly config: ResolvedConfig;
   /** The class of transformers that reads the model's weights. */
   abstract readonly architecture: string;
@@ -90,6 +93,7 @@ export abstract class Decoder {
     }
   }
 
+  /** The dtype of its parameters. */
   get dtype(): DType {
     return this.parameters.get('model.embed_tokens.weight')!.dtype;
   }
@@ -101,7 +105,7 @@ export abstract class Decoder {
     return size;
   }
 
-  /** @internal A parameter by name. */
+  /** A parameter by its name in Hugging Face's layout, one of those in `parameters`. @internal A parameter by name. */
   parameter(name: string): Tensor {
     return this.parameters.get(name)!;
   }

@@ -5,6 +5,7 @@ import { describe } from '../tensor/shape';
 import { KeyValueCache, repeatRows } from './cache';
 import type { Transformer } from './transformer';
 
+/** Options of {@link generate}. */
 export interface GenerateOptions {
   /** The most tokens of a response, the end of text included. */
   maxLength: number;
@@ -28,17 +29,20 @@ export interface GenerateOptions {
   samplesPerPrompt?: number;
 }
 
+/** Why a response ended: by itself, or at the length limit. */
 export type StopReason = 'stop' | 'length';
 
 /** Prompts of several lengths in one array. */
 export interface PaddedPrompts {
   /** Left-padded ids [rows, width]. */
   ids: Int32Array;
+  /** Columns of `ids`. */
   width: number;
   /** The column of each row's first token. */
   start: Int32Array;
 }
 
+/** What {@link generate} gives. */
 export interface Generation {
   /** The prompts as the model read them: one row each, not repeated. */
   prompts: PaddedPrompts;

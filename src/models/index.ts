@@ -1,6 +1,6 @@
 /** Models, sampling, optimizer and weights on disk. */
 export { KeyValueCache } from './cache';
-export { parameterShapes, transformerConfig, type ResolvedConfig, type TransformerConfig } from './config';
+export { parameterShapes, transformerConfig, type ResolvedConfig, type TransformerConfig, type TransformerSizes } from './config';
 export { Decoder, type HiddenOptions, type InitializeOptions } from './decoder';
 export { generate, padPrompts, type GenerateOptions, type Generation, type PaddedPrompts, type StopReason } from './generate';
 export { learningRate, type LearningRateOptions } from './learning_rate';

@@ -1,9 +1,11 @@
 /** Learning rate as a function of the optimizer step. */
 import { ConfigError } from '../errors';
 
+/** Options of {@link learningRate}. */
 export interface LearningRateOptions {
   /** The rate after warm-up. */
   lr: number;
+  /** How the rate goes on behind the warm-up. Default `constant_with_warmup`. */
   schedule?: 'constant_with_warmup' | 'cosine' | 'linear';
   /** Steps over which the rate rises in a straight line to `lr`. Default 0. */
   warmupSteps?: number;

@@ -3,7 +3,9 @@ import { TensorError } from '../errors';
 import { evaluate, gradients, onesLike, UpdateList, zeros, type Tensor } from '../tensor';
 import { describe, formatShape, sameShape } from '../tensor/shape';
 
+/** Options of {@link AdamW}. */
 export interface AdamWOptions {
+  /** Learning rate, where a step is not given its own. */
   lr: number;
   /** Decay of the running mean and of the running mean square. Default [0.9, 0.999]. */
   betas?: readonly [number, number];
@@ -17,6 +19,7 @@ export interface AdamWOptions {
   decays?: (name: string) => boolean;
 }
 
+/** Options of one optimizer step. */
 export interface StepOptions {
   /** The rate of this step. Default: that of the options. */
   lr?: number;
@@ -26,7 +29,9 @@ export interface StepOptions {
 
 /** What a checkpoint keeps of an optimizer: its steps, and `{parameter}.exp_avg` and `{parameter}.exp_avg_sq` (PyTorch's names). */
 export interface OptimizerState {
+  /** Steps that were done. */
   step: number;
+  /** The running means of gradients and of their squares, by the parameters' names. */
   tensors: Map<string, Tensor>;
 }
 

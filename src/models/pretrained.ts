@@ -14,11 +14,13 @@ import { withSafetensors, writeSafetensors } from './safetensors';
 import { policyShapes, Transformer } from './transformer';
 import { valueShapes, ValueModel, valueHead } from './value_model';
 
+/** How weights are loaded. */
 export interface LoadOptions {
   /** What the weights become, whatever the files hold. Default float32. */
   dtype?: 'float32' | 'float64';
 }
 
+/** How weights are written. */
 export interface SaveOptions {
   /** What the files hold. Default: the model's dtype. */
   dtype?: 'float32' | 'bfloat16' | 'float64';

@@ -35,8 +35,11 @@ interface Entry extends StoredTensor {
   end: number;
 }
 
+/** What a safetensors file holds. */
 export interface SafetensorsFile {
+  /** The tensors by name, in the file's order. */
   tensors: Map<string, Tensor>;
+  /** Texts by name (`__metadata__`). */
   metadata: Record<string, string>;
 }
 

@@ -4,6 +4,7 @@ import { parameterShapes, transformerConfig, type ResolvedConfig, type Transform
 import { checkBatch, checkFrom, Decoder, positionsOf, randomParameters, withoutPadding, type InitializeOptions } from './decoder';
 import { linear } from './layers';
 
+/** Options of {@link Transformer.logProbs}. */
 export interface LogProbsOptions {
   /** The column of the first token whose log-probability is wanted, at least 1: usually the prompts' width. */
   from: number;
@@ -11,6 +12,7 @@ export interface LogProbsOptions {
   temperature?: number;
 }
 
+/** What a model says of tokens. */
 export interface LogProbs {
   /** log p(token | what precedes), [B, T − from]. */
   logProbs: Tensor;
@@ -18,6 +20,7 @@ export interface LogProbs {
   entropy: Tensor;
 }
 
+/** What a model knows beside its weights. */
 export interface TransformerOptions {
   /** The token ids that end a text by the model's own account (`generation_config.json`): sampling stops at each of them. Default none. */
   endIds?: readonly number[];
@@ -38,7 +41,7 @@ export class Transformer extends Decoder {
     super(config, parameters, policyShapes, endIds);
   }
 
-  /** A model with random weights. See {@link randomParameters} for their distribution. */
+  /** A model with random weights: normal with the standard deviation `options.std`; norms are 1, biases 0. */
   static initialize(config: TransformerConfig, key: RandomKey, options?: InitializeOptions & TransformerOptions): Transformer {
     const resolved = transformerConfig(config);
     return new Transformer(resolved, randomParameters(resolved, policyShapes(resolved), key, options), options);

@@ -4,14 +4,18 @@ import { EstimatorError, showValue } from '../errors';
 import { type Given, resolveOptions } from '../options';
 import { type GroupId, type RowRewards, rowsOfGroups, spread, totals } from './filters';
 
+/** Rows of a batch, as many of each. */
 export interface SampledBatch<S> {
+  /** The prompt that each row answers. */
   groupIds: readonly GroupId[];
+  /** The rewards of each row. */
   rewards: RowRewards;
   /** Whatever belongs to each row. */
   samples: readonly S[];
 }
 
-interface FilterSettings {
+/** Settings of {@link DynamicSamplingFilter}. */
+export interface DynamicSamplingFilterSettings {
   /** Prompts that a training batch takes. */
   trainBatchSize: number;
   /** Responses to each prompt. With 1 there is nothing to compare, and every prompt counts. */
@@ -31,15 +35,15 @@ interface FilterSettings {
  * @throws EstimatorError for options that are missing, unknown or out of range
  */
 export class DynamicSamplingFilter<S> {
-  private readonly settings: FilterSettings;
+  private readonly settings: DynamicSamplingFilterSettings;
   private groupIds: GroupId[] = [];
   private rewards: (number | readonly number[])[] = [];
   private samples: S[] = [];
   private prompts = 0;
 
-  constructor(options: Given<FilterSettings>) {
+  constructor(options: Given<DynamicSamplingFilterSettings>) {
     const who = 'DynamicSamplingFilter';
-    this.settings = resolveOptions<FilterSettings>(who, { trainBatchSize: NaN, samplesPerPrompt: NaN }, options);
+    this.settings = resolveOptions<DynamicSamplingFilterSettings>(who, { trainBatchSize: NaN, samplesPerPrompt: NaN }, options);
     checkCount(who, 'trainBatchSize', this.settings.trainBatchSize);
     checkCount(who, 'samplesPerPrompt', this.settings.samplesPerPrompt);
   }
@@ -82,7 +86,9 @@ export class DynamicSamplingFilter<S> {
   }
 }
 
-interface ReplaceSettings {
+/** Settings of {@link dynamicSamplingReplace}. */
+export interface DynamicSamplingReplaceSettings {
+  /** Rows of each prompt. */
   samplesPerPrompt: number;
   /** The share of prompts with differing rewards that has to be exceeded. Default 0.3. */
   minReplaceRatio: number;
@@ -98,9 +104,9 @@ interface ReplaceSettings {
  * @returns the batch, and `rows`: which row of the old one stands in each place
  * @throws EstimatorError for lengths that differ and options that are missing, unknown or out of range
  */
-export function dynamicSamplingReplace<S>(batch: SampledBatch<S>, options: Given<ReplaceSettings>): SampledBatch<S> & { keepSampling: boolean; rows: number[] } {
+export function dynamicSamplingReplace<S>(batch: SampledBatch<S>, options: Given<DynamicSamplingReplaceSettings>): SampledBatch<S> & { keepSampling: boolean; rows: number[] } {
   const who = 'dynamicSamplingReplace';
-  const { samplesPerPrompt, minReplaceRatio, seed } = resolveOptions<ReplaceSettings>(who, { samplesPerPrompt: NaN, minReplaceRatio: 0.3, seed: 0 }, options);
+  const { samplesPerPrompt, minReplaceRatio, seed } = resolveOptions<DynamicSamplingReplaceSettings>(who, { samplesPerPrompt: NaN, minReplaceRatio: 0.3, seed: 0 }, options);
   checkCount(who, 'samplesPerPrompt', samplesPerPrompt);
   if (!(minReplaceRatio >= 0 && minReplaceRatio <= 1)) throw new EstimatorError(`${who}: minReplaceRatio: expected a number from 0 to 1, got ${showValue(minReplaceRatio)}`);
   if (!Number.isInteger(seed)) throw new EstimatorError(`${who}: seed: expected an integer, got ${showValue(seed)}`);

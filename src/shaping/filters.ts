@@ -4,6 +4,7 @@ import { checkNumber } from '../losses/check';
 import { type Given, resolveOptions } from '../options';
 import { tensor, Tensor, where } from '../tensor';
 
+/** What tells the prompts of a batch apart. */
 export type GroupId = string | number | bigint;
 
 /** A reward a row, or the rewards of its tokens, which are summed. */

@@ -5,7 +5,8 @@ import { Tensor, where } from '../tensor';
 import { checkNumber } from '../losses/check';
 import { oneARow, type RowNumbers } from './rows';
 
-interface OverlongSettings {
+/** What {@link OverlongPenaltyOptions} may set. */
+export interface OverlongPenaltySettings {
   /** The length that a response should not reach; above 0. */
   maxLength: number;
   /** How many tokens before it the penalty begins; 0: only beyond it, at once. */
@@ -16,7 +17,8 @@ interface OverlongSettings {
   capped: boolean;
 }
 
-export type OverlongPenaltyOptions = Given<OverlongSettings>;
+/** Options of {@link overlongPenalty}. */
+export type OverlongPenaltyOptions = Given<OverlongPenaltySettings>;
 
 const growing = { capped: false } as const;
 
@@ -33,7 +35,7 @@ const growing = { capped: false } as const;
  */
 export function overlongPenalty(lengths: RowNumbers, options: OverlongPenaltyOptions): Tensor {
   const who = 'overlongPenalty';
-  const defaults: OverlongSettings = { maxLength: NaN, bufferLength: NaN, factor: 1, capped: true };
+  const defaults: OverlongPenaltySettings = { maxLength: NaN, bufferLength: NaN, factor: 1, capped: true };
   const { maxLength, bufferLength, factor, capped } = resolveOptions(who, defaults, options, { presets: { verl: growing, nemo: growing, areal: growing } });
   checkNumber(who, 'maxLength', maxLength, 0);
   checkNumber(who, 'bufferLength', bufferLength, 0, maxLength);

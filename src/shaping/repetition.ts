@@ -4,14 +4,16 @@ import { type Given, resolveOptions } from '../options';
 import { tensor, type Tensor } from '../tensor';
 import { checkNumber } from '../losses/check';
 
-interface RepetitionSettings {
+/** What {@link RepetitionPenaltyOptions} may set. */
+export interface RepetitionPenaltySettings {
   /** Tokens of an n-gram. Default 3. */
   ngramSize: number;
   /** What a response approaches that is one n-gram over and over; 0 or negative. Default −1. */
   maxPenalty: number;
 }
 
-export type RepetitionPenaltyOptions = Given<RepetitionSettings>;
+/** Options of {@link repetitionPenalty}. */
+export type RepetitionPenaltyOptions = Given<RepetitionPenaltySettings>;
 
 /**
  * maxPenalty · (1 − distinct n-grams / n-grams) of each response, float64 [B]; 0 for one that is shorter than an n-gram. Yeo et al. 2025, "Demystifying Long Chain-of-Thought
@@ -22,7 +24,7 @@ export type RepetitionPenaltyOptions = Given<RepetitionSettings>;
  */
 export function repetitionPenalty(ids: readonly (readonly number[] | Int32Array)[], options: RepetitionPenaltyOptions = {}): Tensor {
   const who = 'repetitionPenalty';
-  const { ngramSize, maxPenalty } = resolveOptions<RepetitionSettings>(who, { ngramSize: 3, maxPenalty: -1 }, options);
+  const { ngramSize, maxPenalty } = resolveOptions<RepetitionPenaltySettings>(who, { ngramSize: 3, maxPenalty: -1 }, options);
   if (!Number.isInteger(ngramSize) || ngramSize < 1) throw new EstimatorError(`${who}: ngramSize: expected an integer, 1 or more, got ${showValue(ngramSize)}`);
   checkNumber(who, 'maxPenalty', maxPenalty, -Number.MAX_VALUE, 0);
   if (!Array.isArray(ids)) throw new EstimatorError(`${who}: ids: expected a list of token ids for each response, got ${showValue(ids)}`);

@@ -4,13 +4,15 @@ import { type Given, resolveOptions } from '../options';
 import { arange, Tensor, where } from '../tensor';
 import { checkNumber, checkSameShape, floating } from '../losses/check';
 
-interface TransformSettings {
+/** What {@link RewardTransformOptions} may set. */
+export interface RewardTransformSettings {
   /** Added first. Default 0. */
   bias: number;
   /** Factor after it. Default 1. */
   scale: number;
   /** Bounds after that; null: open. */
   low: number | null;
+  /** The upper bound; null: none. */
   high: number | null;
   /** At last: (r − μ)/√(σ² + ε) over all (valid) rewards. Default false. */
   whiten: boolean;
@@ -22,7 +24,8 @@ interface TransformSettings {
   epsilon: number;
 }
 
-export type RewardTransformOptions = Given<TransformSettings>;
+/** Options of {@link transformRewards}. */
+export type RewardTransformOptions = Given<RewardTransformSettings>;
 
 /**
  * clip((r + bias)·scale, low, high), whitened where asked for; of the rewards' shape, [B] or [B,T]. With a mask masked positions have no effect and
@@ -33,7 +36,7 @@ export type RewardTransformOptions = Given<TransformSettings>;
  */
 export function transformRewards(rewards: Tensor, options: RewardTransformOptions = {}, mask?: Tensor): Tensor {
   const who = 'transformRewards';
-  const defaults: TransformSettings = { bias: 0, scale: 1, low: null, high: null, whiten: false, keepMean: false, ddof: 1, epsilon: 1e-8 };
+  const defaults: RewardTransformSettings = { bias: 0, scale: 1, low: null, high: null, whiten: false, keepMean: false, ddof: 1, epsilon: 1e-8 };
   const { bias, scale, low, high, whiten, keepMean, ddof, epsilon } = resolveOptions(who, defaults, options, { rules: { low: { like: null }, high: { like: null } } });
   checkNumber(who, 'bias', bias, -Number.MAX_VALUE);
   checkNumber(who, 'scale', scale, -Number.MAX_VALUE);
@@ -55,16 +58,19 @@ export function transformRewards(rewards: Tensor, options: RewardTransformOption
   return masked(keepMean ? whitened.add(mean) : whitened).cast(shaped.dtype);
 }
 
-interface KlRewardSettings {
+/** What {@link KlRewardOptions} may set. */
+export interface KlRewardSettings {
   /** β, what a unit of divergence costs; 0 or more. Default 0. */
   klCoef: number;
   /** Bounds of the scores; null: open. */
   low: number | null;
+  /** The upper bound of the penalized reward; null: none. */
   high: number | null;
   /** Set masked positions to 0. Else divergences there count, and the score of a row without a valid token stands in its last column. Default true. */
   remask: boolean;
 }
 
+/** Options of {@link klShapedRewards}. */
 export type KlRewardOptions = Given<KlRewardSettings>;
 
 /**

@@ -11,6 +11,7 @@ import { lowerScan, substitute } from './scan';
 import { checkOptions, contiguousStrides, describe, formatShape, sizeOf, type Shape } from './shape';
 import { Tensor, tensorArgument } from './tensor';
 
+/** Options of {@link gradients}. */
 export interface GradientOptions {
   /** Give zeros for tensors that the loss does not depend on, instead of an error. */
   allowUnused?: boolean;

@@ -7,8 +7,11 @@ import * as ops from './operations';
 import { checkAxis, checkOptions, checkShape, describe, formatShape, sizeOf } from './shape';
 import { operandArgument, storedTensor, Tensor, tensorArgument } from './tensor';
 
+/** Of what type a new tensor is, and where it lives. */
 export interface TensorOptions {
+  /** The element type. Default float32; of a typed array, its own. */
   dtype?: DType;
+  /** Default {@link defaultDevice}. */
   device?: Device;
 }
 
@@ -93,18 +96,22 @@ export function full(shape: readonly number[], value: number, options?: TensorOp
   return new Tensor(constant(rounded(value, dtype), dtype, checkShape('full', shape), place));
 }
 
+/** A tensor of zeros, float32 unless told otherwise. It takes no memory and goes with tensors of any device unless one is given. @throws TensorError for a shape or a dtype that is none */
 export function zeros(shape: readonly number[], options?: TensorOptions): Tensor {
   return full(shape, 0, options);
 }
 
+/** A tensor of ones, float32 unless told otherwise. It takes no memory and goes with tensors of any device unless one is given. @throws TensorError for a shape or a dtype that is none */
 export function ones(shape: readonly number[], options?: TensorOptions): Tensor {
   return full(shape, 1, options);
 }
 
+/** Zeros of another tensor's shape, dtype and device. @throws TensorError for anything but a tensor */
 export function zerosLike(like: Tensor): Tensor {
   return full(tensorArgument('zerosLike', like).shape, 0, { dtype: like.dtype, device: like.device });
 }
 
+/** Ones of another tensor's shape, dtype and device. @throws TensorError for anything but a tensor */
 export function onesLike(like: Tensor): Tensor {
   return full(tensorArgument('onesLike', like).shape, 1, { dtype: like.dtype, device: like.device });
 }

@@ -51,6 +51,7 @@ export class Handle extends Disposable {
     finalizer.register(this, this.current, this);
   }
 
+  /** Whether it was disposed of. */
   get isDisposed(): boolean {
     return this.current === null;
   }
@@ -71,6 +72,7 @@ export class Handle extends Disposable {
     release(node);
   }
 
+  /** As {@link dispose}, at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.dispose();
   }

@@ -2,7 +2,7 @@
 export { gradients, stopGradient, type GradientOptions } from './autograd';
 export { arange, concat, full, ones, onesLike, stack, tensor, where, zeros, zerosLike, type TensorData, type TensorOptions } from './creation';
 export type { DType } from './dtype';
-export { defaultDevice, keep, memory, setDefaultDevice, synchronize, tidy, type Device, type MemoryInfo } from './memory';
+export { defaultDevice, keep, memory, setDefaultDevice, synchronize, tidy, type Device, type Disposable, type MemoryInfo } from './memory';
 export { deviceInfo, type DeviceInfo } from '../native';
 export { attention, evaluate, explain, sampleTokens, tokenLogProbs, UpdateList, writeAt, type AdamWScalars, type AttentionOptions, type SamplingOptions } from './primitives';
 export {
@@ -22,6 +22,6 @@ export {
 } from './recurrences';
 export { RandomKey, randomKey, randomNormal, randomUniform, type RandomOptions } from './random';
 export { packRows, padRows, RowLayout, type PadRowsOptions, type RowLayoutOptions, type RowOffsets } from './rows';
-export { scan, type ScanOptions } from './scan';
+export { scan, type EachTensor, type ScanOptions, type ScanState } from './scan';
 export type { Shape } from './shape';
 export { Tensor, type Axes, type NestedArray, type ReduceOptions, type VarianceOptions } from './tensor';

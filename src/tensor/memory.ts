@@ -5,7 +5,7 @@ import { describe } from './shape';
 
 export const devices = ['cpu', 'cuda'] as const;
 
-/** Where tensors live and programs run. */
+/** Where tensors live and programs run. @useDeclaredType */
 export type Device = (typeof devices)[number];
 
 let chosenDevice: Device | undefined;
@@ -179,11 +179,13 @@ function visitTensors(value: unknown, scope: Scope, visit: (tensor: Disposable) 
   }
 }
 
+/** What this process holds, by {@link memory}. */
 export interface MemoryInfo {
   /** Tensors that were made and neither disposed nor collected. */
   tensors: number;
   /** Device buffers in use, and their bytes. */
   buffers: number;
+  /** Bytes of the device buffers in use. */
   bytes: number;
   /** Freed memory that is kept for the next allocation. */
   cachedBytes: number;

@@ -20,6 +20,7 @@ const logProbNames = ['temperature'] as const;
 const samplingNames = ['temperature', 'topK', 'topP', 'minP', 'key', 'counter'] as const;
 const adamwNames = ['lr', 'beta1', 'beta2', 'epsilon', 'weightDecay', 'step'] as const;
 
+/** Options of {@link attention}. */
 export interface AttentionOptions {
   /** Factor on the products of queries and keys, usually 1/√D. */
   scale: number;
@@ -73,6 +74,7 @@ export function tokenLogProbs(logits: Tensor, ids: Tensor, options?: { temperatu
   return { logProbs: new Tensor(logProbs!).reshape([...rows]), entropy: new Tensor(entropy!).reshape([...rows]) };
 }
 
+/** Options of {@link sampleTokens}. */
 export interface SamplingOptions {
   /** 0 takes the most likely token. Default 1. */
   temperature?: number;
@@ -82,6 +84,7 @@ export interface SamplingOptions {
   topP?: number;
   /** Only tokens at least this many times as likely as the most likely one; off at 0. Default 0. */
   minP?: number;
+  /** The stream that the draws come from: the same key and counter give the same tokens. */
   key: RandomKey;
   /** Row b draws from block counter + b of the key's stream. Default 0. */
   counter?: number;
@@ -138,11 +141,17 @@ export function explain(tensors: readonly Tensor[]): string {
 
 /** The constants of one AdamW update; `step` counts from 1. */
 export interface AdamWScalars {
+  /** Learning rate of this step. */
   lr: number;
+  /** Decay of the running mean of the gradients. */
   beta1: number;
+  /** Decay of the running mean of their squares. */
   beta2: number;
+  /** Added to the root of the mean square. */
   epsilon: number;
+  /** Decoupled weight decay: what a step takes off a parameter, times the learning rate. */
   weightDecay: number;
+  /** t, from 1, for the correction of the running means' bias. */
   step: number;
 }
 

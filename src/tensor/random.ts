@@ -37,7 +37,9 @@ const DERIVE = 0x6b657973;
 /** The key of a stream of random numbers. Keys are values: drawing does not change them; `fold` derives independent ones. */
 export class RandomKey {
   constructor(
+    /** The lower 32 bits. */
     readonly low: number,
+    /** The upper 32 bits. */
     readonly high: number,
   ) {}
 
@@ -73,9 +75,13 @@ function draw(operation: string, shape: readonly number[], options: RandomOption
   return new Tensor(cast(kernel(call, [], checkDevice(operation, device))[0]!, dtype));
 }
 
+/** Options of {@link randomUniform} and {@link randomNormal}. */
 export interface RandomOptions {
+  /** The stream: the same key gives the same numbers, on every device. */
   key: RandomKey;
+  /** A floating dtype. Default float32. */
   dtype?: DType;
+  /** Default {@link defaultDevice}. */
   device?: Device;
 }
 

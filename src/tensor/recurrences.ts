@@ -36,6 +36,7 @@ const empty = (dtype: DType, columns = 0): Node => constant(0, dtype, [0, column
 /** Per row of an array: the number of valid positions, their mean, and Σ(x−μ)² over them. float64 [B, 3]. */
 export type RowMoments = Tensor;
 
+/** Where episodes end inside of a row. */
 export interface EpisodeEnds {
   /** uint8 [B,T]: 1 where an episode terminated with this step (nothing comes after it), 2 where it was cut off there (truncated). */
   ends: Tensor;
@@ -43,8 +44,11 @@ export interface EpisodeEnds {
   bootstrap?: Tensor;
 }
 
+/** Options of {@link generalizedAdvantage}. */
 export interface GeneralizedAdvantageOptions extends Partial<EpisodeEnds> {
+  /** Discount γ. */
   gamma: number;
+  /** λ: 1 takes whole returns, 0 one step. */
   lambda: number;
   /** Also take the moments of the advantages, for a {@link whiten} without a pass of its own. */
   moments?: boolean;
@@ -107,18 +111,27 @@ export interface VTraceInputs {
   targetLogProbs: Tensor;
   /** log μ(a_t) of the policy that acted. */
   behaviourLogProbs: Tensor;
+  /** r_t. */
   rewards: Tensor;
+  /** V of the state before each step. */
   values: Tensor;
+  /** 0 where a position is passed through. */
   mask: Tensor;
+  /** `[B]`: V of the state after each row's last step. Default 0. */
   bootstrap?: Tensor;
 }
 
 /** The bounds default to 1, as in the paper. */
 export interface VTraceOptions {
+  /** Discount γ. */
   gamma: number;
+  /** λ, a factor on the traces. Default 1. */
   lambda?: number;
+  /** ρ̄, the bound of the ratio on each temporal-difference error. */
   clipRho?: number;
+  /** c̄, the bound of the ratio on the trace. */
   clipC?: number;
+  /** The bound of the ratio on the advantages. */
   clipPgRho?: number;
 }
 
@@ -161,6 +174,7 @@ export function affineScan(a: Tensor, b: Tensor, options?: { initial?: Tensor; r
   return new Tensor(kernel(call, [factors, terms, before])[0]!);
 }
 
+/** Options of {@link whiten}. */
 export interface WhitenOptions {
   /** Default 1e-8. */
   epsilon?: number;

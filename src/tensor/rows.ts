@@ -16,16 +16,21 @@ export type RowOffsets = readonly number[] | Int32Array | Uint32Array | Int16Arr
 /** Positions that int32 indices reach. */
 const MOST_POSITIONS = 2 ** 31 - 1;
 
+/** Options of {@link RowLayout}. */
 export interface RowLayoutOptions {
   /** Columns of the padded form; at least the longest row. Default: the longest row. */
   time?: number;
+  /** Where the rows will be. Default {@link defaultDevice}. */
   device?: Device;
 }
 
 /** Where the tokens of packed rows stand in [batch, time], worked out once for any number of tensors. `padRows` and `packRows` take it in place of offsets. */
 export class RowLayout {
+  /** Rows. */
   readonly batch: number;
+  /** Columns of the padded form. */
   readonly time: number;
+  /** Tokens of all rows together. */
   readonly tokens: number;
   /**
    * int32 [batch·time + tokens + 1]: for each position of the padded form its token, or `tokens` where it is padding; then for each token its position, and
@@ -79,6 +84,7 @@ export class RowLayout {
     this.indices.dispose();
   }
 
+  /** As {@link dispose}, at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.dispose();
   }
@@ -138,6 +144,7 @@ function checkOffsets(rowOffsets: unknown): { starts: Int32Array; longest: numbe
   return { starts, longest };
 }
 
+/** Options of {@link padRows}. */
 export interface PadRowsOptions {
   /** Columns of the result; at least the longest row. Default: the longest row. */
   time?: number;

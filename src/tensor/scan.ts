@@ -13,6 +13,7 @@ import type { Operand } from './operations';
 import { broadcastShapes, checkOptions, describe, formatShape, sameShape, type Shape } from './shape';
 import { Tensor, tensorArgument } from './tensor';
 
+/** Options of {@link scan}. */
 export interface ScanOptions<Init> {
   /** From the last element to the first. Default false. */
   reverse?: boolean;
@@ -22,10 +23,11 @@ export interface ScanOptions<Init> {
   init?: Init;
 }
 
-type Init = number | Tensor;
+/** The state of a {@link scan} before its first step: a number, or a tensor of the inputs' shape without the last axis. */
+export type ScanState = number | Tensor;
 
 /** A Tensor for each element of a tuple. */
-type EachTensor<T extends readonly unknown[]> = { -readonly [K in keyof T]: Tensor };
+export type EachTensor<T extends readonly unknown[]> = { -readonly [K in keyof T]: Tensor };
 
 /** What a step computes: a node for each state, over symbols. */
 export interface LoweredScan {
@@ -49,13 +51,13 @@ const arithmetic = new Set<string>([...elementwiseOps, 'cast']);
  * const rewards = tensor([[0, 0, 1]]);
  * const rewardToGo = scan([rewards], { reverse: true }, (running, [r]) => r.add(running.mul(0.5)));
  */
-export function scan<const I extends readonly Tensor[]>(inputs: I, options: ScanOptions<Init>, step: (state: Tensor, inputs: EachTensor<I>) => Tensor): Tensor;
-export function scan<const I extends readonly Tensor[], const S extends readonly Init[]>(
+export function scan<const I extends readonly Tensor[]>(inputs: I, options: ScanOptions<ScanState>, step: (state: Tensor, inputs: EachTensor<I>) => Tensor): Tensor;
+export function scan<const I extends readonly Tensor[], const S extends readonly ScanState[]>(
   inputs: I,
   options: ScanOptions<S>,
   step: (state: EachTensor<S>, inputs: EachTensor<I>) => readonly Tensor[],
 ): EachTensor<S>;
-export function scan(inputs: readonly Tensor[], options: ScanOptions<Init> | ScanOptions<readonly Init[]>, step: unknown): unknown {
+export function scan(inputs: readonly Tensor[], options: ScanOptions<ScanState> | ScanOptions<readonly ScanState[]>, step: unknown): unknown {
   if (!Array.isArray(inputs) || inputs.length === 0) throw new TensorError(`scan: expected an array of at least one input, got ${describe(inputs)}`);
   if (typeof step !== 'function') throw new TensorError(`scan: expected a step function, got ${describe(step)}`);
   if (options === undefined || options === null) throw new TensorError(`scan: expected options ({reverse, mask, init}), got ${describe(options)}`);
@@ -72,7 +74,7 @@ export function scan(inputs: readonly Tensor[], options: ScanOptions<Init> | Sca
   if (dtype === 'bfloat16') dtype = 'float32';
 
   const row = shape.slice(0, -1);
-  const inits = (several ? (init as readonly Init[]) : [init as Init]).map((value, k) => initial(value, k, shape, dtype));
+  const inits = (several ? (init as readonly ScanState[]) : [init as ScanState]).map((value, k) => initial(value, k, shape, dtype));
   const body: LoopBody = {
     inputs: full.map((node) => new Node('symbol', node.dtype, row, [], {})),
     states: inits.map(() => new Node('symbol', dtype, row, [], {})),

@@ -1,6 +1,7 @@
 /** Shapes, strides and the checks of arguments that name dimensions. Strides count elements. */
 import { TensorError, unknownKey } from '../errors';
 
+/** The extents of an array, the outermost first; [] is a scalar. */
 export type Shape = readonly number[];
 
 export function sizeOf(shape: Shape): number {

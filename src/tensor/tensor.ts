@@ -15,6 +15,7 @@ export type { NestedArray } from './values';
 /** One axis, several, or (undefined, null) all. */
 export type Axes = number | readonly number[] | null;
 
+/** Options of sums, means and extremes. */
 export interface ReduceOptions {
   /** Leave folded axes in the shape with extent 1. */
   keepDims?: boolean;
@@ -22,6 +23,7 @@ export interface ReduceOptions {
   mask?: Tensor;
 }
 
+/** Options of variances and standard deviations. */
 export interface VarianceOptions extends ReduceOptions {
   /** The divisor is n − ddof. Default 1, as in PyTorch. */
   ddof?: number;
@@ -41,14 +43,17 @@ const cumsumNames = ['reverse'] as const;
  * Memory is freed when a tensor is collected, at once with `dispose()`, at the end of its block with `using`, or at the end of a `tidy`.
  */
 export class Tensor extends Handle {
+  /** The extents, the outermost first. */
   get shape(): Shape {
     return this.node.shape;
   }
 
+  /** The element type. */
   get dtype(): DType {
     return this.node.dtype;
   }
 
+  /** Where the values are, or will be computed. */
   get device(): Device {
     return this.node.device ?? defaultDevice();
   }
@@ -418,9 +423,11 @@ export class Tensor extends Handle {
   [Symbol.for('nodejs.util.inspect.custom')](): string {
     return this.toString();
   }
+  /** As {@link toArray}: what `JSON.stringify` writes. */
   toJSON(): NestedArray {
     return this.toArray();
   }
+  /** Dtype, shape and whether it is evaluated; the values are not read. */
   override toString(): string {
     return this.isDisposed ? 'Tensor(disposed)' : `Tensor(${this.dtype} ${formatShape(this.shape)}${this.node.op === 'buffer' ? '' : ', not evaluated'})`;
   }

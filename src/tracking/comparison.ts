@@ -8,8 +8,11 @@ import { curveOf } from './report';
 
 /** When a run counts as solved: the mean of `metric` over the last `window` steps that have it is at least `value`. */
 export interface Threshold {
+  /** The metric's name. */
   metric: string;
+  /** Steps that its mean is taken over. */
   window: number;
+  /** What that mean has to reach. */
   value: number;
 }
 
@@ -25,8 +28,11 @@ export function firstReached(records: readonly MetricsRecord[], { metric, window
 
 /** The middle and the ends of some numbers. */
 export interface Spread {
+  /** The middle value. */
   median: number;
+  /** The least value. */
   min: number;
+  /** The largest value. */
   max: number;
 }
 
@@ -38,14 +44,19 @@ export function spreadOf(values: readonly number[]): Spread | null {
   return { median: (sorted[Math.floor(middle)] + sorted[Math.ceil(middle)]) / 2, min: sorted[0], max: sorted[sorted.length - 1] };
 }
 
+/** What {@link writeComparison} draws. */
 export interface ComparisonOptions {
+  /** The page's heading. */
   title: string;
+  /** A line under it. */
   subtitle?: string;
+  /** What counts as reached. */
   threshold: Threshold;
   /** What is compared, each with the records of its runs. */
   groups: readonly { name: string; runs: readonly (readonly MetricsRecord[])[] }[];
   /** A table above the picture. */
   head: readonly string[];
+  /** The cells of the table, row by row. */
   rows: readonly (readonly string[])[];
 }
 

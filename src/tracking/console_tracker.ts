@@ -18,14 +18,19 @@ const BAR_MINIMUM = 8;
 
 /** The part of a terminal stream that the tracker uses. */
 export interface ConsoleStream {
+  /** Takes a piece of text. */
   write(text: string): unknown;
+  /** Whether a terminal shows it: then a line is drawn over again. */
   isTTY?: boolean;
+  /** The terminal's width. */
   columns?: number;
 }
 
+/** Options of {@link ConsoleTracker}. */
 export interface ConsoleTrackerOptions {
   /** How many steps the run will take; without it there is neither a bar nor a time left. */
   totalSteps?: number;
+  /** Where it writes. Default: standard output. */
   stream?: ConsoleStream;
   /** Whether evaluations will come: without them that of before the training is not shown beside later steps. Default true. */
   evaluates?: boolean;

@@ -24,6 +24,7 @@ export { firstReached, spreadOf, writeComparison, type ComparisonOptions, type S
 export { ConsoleTracker, type ConsoleStream, type ConsoleTrackerOptions } from './console_tracker';
 export { JsonlTracker, readMetrics, readSamples, RUN_FILES, type MetricsRecord } from './jsonl_tracker';
 export { curveOf, reportPage, type ReportOptions, writeReport } from './report';
+export type { Curve } from './plot';
 export { readRun, readRuns, type RunData } from './run_data';
 export { createTrackers, listTrackers, registerTracker } from './tracker';
 export type { Metrics, Sample, Tracker, TrackerFactory, TrackerOptions } from './tracker';

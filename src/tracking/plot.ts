@@ -2,7 +2,9 @@ import { formatNumber } from './format';
 
 /** A curve: `values[i]` at `steps[i]`, steps ascending. Values that are not finite are gaps. */
 export interface Curve {
+  /** Training steps, ascending. */
   steps: readonly number[];
+  /** The value at each step. */
   values: readonly number[];
 }
 

@@ -8,10 +8,13 @@ import { type Curve, trailingMean } from './plot';
 import { samplesSection } from './report_samples';
 import { groupBy, type RunData } from './run_data';
 
+/** What {@link reportPage} draws. */
 export interface ReportOptions {
+  /** The page's heading. */
   title: string;
   /** A line under the title: what was run, and how it ended. */
   subtitle?: string;
+  /** The runs, drawn over each other. */
   runs: readonly RunData[];
   /** A line drawn across the large chart: the reward at which a run counts as solved. */
   target?: number;

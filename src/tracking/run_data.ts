@@ -6,8 +6,11 @@ import type { Sample } from './tracker';
 
 /** What a run left, as reports show it. */
 export interface RunData {
+  /** What the run is called. */
   name: string;
+  /** Its metrics, a record a step. */
   records: readonly MetricsRecord[];
+  /** Responses that were logged token by token. */
   samples: readonly Sample[];
   /** The run's settings; nested objects are shown as dotted keys. */
   config: Record<string, unknown>;

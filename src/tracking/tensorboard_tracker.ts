@@ -18,6 +18,7 @@ const SUFFIX = '.vantage';
  * A file is a sequence of records: length (uint64), CRC, the message `tensorflow.Event`, CRC.
  */
 export class TensorBoardTracker implements Tracker {
+  /** The event file that it writes. */
   readonly file: string;
   private descriptor: number | null;
 

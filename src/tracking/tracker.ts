@@ -5,12 +5,15 @@ export type Metrics = Record<string, number>;
 
 /** One response of a training step, with what the estimator made of it. The lists have an entry for each of its tokens. */
 export interface Sample {
+  /** The training step, from 1. */
   step: number;
   /** Samples of one group answer the same prompt. */
   group: string;
+  /** The prompt's text. */
   prompt: string;
   /** The text that each token adds; empty for one that has none of its own (the end token, the first bytes of a character). */
   tokens: readonly string[];
+  /** The response's tokens. */
   ids: readonly number[];
   /** null where the loss passes the token over. */
   advantages: readonly (number | null)[];
@@ -40,6 +43,7 @@ export interface TrackerOptions {
   resumedFrom?: number;
   /** What a service files the run under. */
   project?: string;
+  /** What the run is called. */
   runName?: string;
   /** The run's configuration. */
   config?: object;

@@ -5,8 +5,11 @@ import { OnlineWandbClient } from './wandb_online';
 
 /** What Weights & Biases is told of a run. */
 export interface WandbRun {
+  /** What W&B files the run under. */
   project: string;
+  /** What the run is called there. */
   name: string;
+  /** The run's configuration. */
   config: object;
 }
 
@@ -22,7 +25,10 @@ export interface WandbClient {
 export class WandbTracker implements Tracker {
   private closed = false;
 
-  constructor(readonly client: WandbClient) {}
+  constructor(
+    /** What sends the run, or keeps it on disk. */
+    readonly client: WandbClient,
+  ) {}
 
   log(step: number, metrics: Metrics): void {
     if (this.closed) throw new DataError('WandbTracker: the run is finished');

@@ -96,7 +96,7 @@ export function fillAdvantages(estimator: AdvantageEstimator, batch: TrainingBat
 }
 
 /**
- * [rows, components]: what the environments measured under the names of `reward_components`; NaN where one measured nothing.
+ * `[rows, components]`: what the environments measured under the names of `reward_components`; NaN where one measured nothing.
  * @throws ConfigError for a name that none of them has, with the nearest one
  */
 export function rewardComponents(trajectories: readonly Trajectory[], names: readonly string[]): number[][] {

@@ -3,21 +3,25 @@ import { DataError } from '../errors';
 import { tensor, type Tensor } from '../tensor';
 import { isFailed, type Trajectory, type TrajectoryStop, turnsOf } from './trajectory';
 
+/** The columns of a batch. */
 export interface BatchShape {
   /** Columns of the prompts, P: the same at each step, so that the plans of the first are found again. */
   promptWidth: number;
   /** Columns of the responses, R. */
   responseWidth: number;
+  /** The token that fills rows up. */
   padId: number;
 }
 
-type Field = 'ids' | 'start' | 'masks' | 'turnIds' | 'rewards' | 'rolloutLogProbs' | 'oldLogProbs' | 'refLogProbs' | 'values' | 'advantages' | 'returns';
+/** The arrays of a batch by name. */
+export type BatchField = 'ids' | 'start' | 'masks' | 'turnIds' | 'rewards' | 'rolloutLogProbs' | 'oldLogProbs' | 'refLogProbs' | 'values' | 'advantages' | 'returns';
 
 /**
  * One row a trajectory, row-major in host memory: prompts right-aligned in the first P columns, responses left-aligned in the R after them.
  * Minibatches are uploaded as arrays of their own, so that all of them share one plan.
  */
 export class TrainingBatch {
+  /** B, the rows: trajectories. */
   readonly rows: number;
   /** int32 [B, P+R]. */
   readonly ids: Int32Array;
@@ -33,17 +37,23 @@ export class TrainingBatch {
   readonly rolloutLogProbs: Float32Array;
   /** The prompt of each row; a trajectory whose environment failed is a group of its own, so that the others are not compared with it. */
   readonly groupIds: string[];
+  /** Why each trajectory ended. */
   readonly stopReasons: TrajectoryStop[];
   /** float32 [B,R]: what the models and the estimator add before the update. */
   oldLogProbs: Float32Array | null = null;
+  /** float32 [B,R]: under the reference; null without a KL term. */
   refLogProbs: Float32Array | null = null;
+  /** float32 [B,R]: the critic's; null without one. */
   values: Float32Array | null = null;
+  /** float32 [B,R]: the estimator's; null before it ran. */
   advantages: Float32Array | null = null;
+  /** float32 [B,R]: what the critic is trained on; null before the estimator ran. */
   returns: Float32Array | null = null;
 
   /** @throws DataError for a trajectory that does not fit the shape */
   constructor(
     trajectories: readonly Trajectory[],
+    /** The columns of prompts and responses. */
     readonly shape: BatchShape,
   ) {
     const { promptWidth, responseWidth, padId } = shape;
@@ -94,7 +104,7 @@ export class TrainingBatch {
   }
 
   /** Rows [from, to) of a field on the device. @throws DataError for a field that was not computed */
-  tensor(field: Field, from = 0, to = this.rows): Tensor {
+  tensor(field: BatchField, from = 0, to = this.rows): Tensor {
     const array = this[field];
     if (array === null) throw new DataError(`TrainingBatch: ${field} was not computed`);
     const width = array.length / this.rows;

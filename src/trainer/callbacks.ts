@@ -6,6 +6,7 @@ import type { TrainingResult } from './trainer';
 
 /** A run as a callback sees it. What it asks for happens behind the step that is under way; an end asked for before the first step comes before it. */
 export interface RunContext {
+  /** The run's configuration. */
   readonly config: Config;
   /** Training steps done. */
   readonly step: number;
@@ -21,24 +22,26 @@ export interface RunContext {
   stop(): void;
 }
 
-type Answer = void | Promise<void>;
-
 /** Each method is called, and waited for, at its event; an error ends the run, and so does a metric that is no number. */
 export interface TrainerCallback {
-  onTrainBegin?(run: RunContext): Answer;
-  onTrainEnd?(run: RunContext, result: TrainingResult): Answer;
-  onEpochBegin?(run: RunContext): Answer;
+  /** Before the first step. */
+  onTrainBegin?(run: RunContext): void | Promise<void>;
+  /** After the last step, whatever ended the run but an error. */
+  onTrainEnd?(run: RunContext, result: TrainingResult): void | Promise<void>;
+  /** Before the first step of each pass over the prompts. */
+  onEpochBegin?(run: RunContext): void | Promise<void>;
   /** The last batch of an epoch has been trained on. */
-  onEpochEnd?(run: RunContext): Answer;
-  onStepBegin?(run: RunContext): Answer;
-  /** @param metrics of the step; what is added is logged, and must be numbers, as in what follows */
-  onStepEnd?(run: RunContext, metrics: Metrics): Answer;
-  /** @param metrics of the evaluation; what is added is logged */
-  onEvaluate?(run: RunContext, metrics: Metrics): Answer;
-  /** @param folder the checkpoint that was written */
-  onSave?(run: RunContext, folder: string): Answer;
-  /** @param metrics what the trackers are about to get, which may be changed */
-  onLog?(run: RunContext, metrics: Metrics): Answer;
+  onEpochEnd?(run: RunContext): void | Promise<void>;
+  /** Before each step. */
+  onStepBegin?(run: RunContext): void | Promise<void>;
+  /** After each step. @param metrics of the step; what is added is logged, and must be numbers, as in what follows */
+  onStepEnd?(run: RunContext, metrics: Metrics): void | Promise<void>;
+  /** After each evaluation. @param metrics of the evaluation; what is added is logged */
+  onEvaluate?(run: RunContext, metrics: Metrics): void | Promise<void>;
+  /** After each checkpoint. @param folder the checkpoint that was written */
+  onSave?(run: RunContext, folder: string): void | Promise<void>;
+  /** Before the trackers get the metrics of a step or an evaluation. @param metrics what the trackers are about to get, which may be changed */
+  onLog?(run: RunContext, metrics: Metrics): void | Promise<void>;
 }
 
 const events = ['onTrainBegin', 'onTrainEnd', 'onEpochBegin', 'onEpochEnd', 'onStepBegin', 'onStepEnd', 'onEvaluate', 'onSave', 'onLog'] as const;
@@ -74,7 +77,7 @@ export class Callbacks {
 
   async emit<E extends Event>(event: E, ...rest: Arguments<E>): Promise<void> {
     for (const callback of this.callbacks) {
-      const method = callback[event] as ((run: RunContext, ...rest: unknown[]) => Answer) | undefined;
+      const method = callback[event] as ((run: RunContext, ...rest: unknown[]) => void | Promise<void>) | undefined;
       await method?.call(callback, this.context, ...rest);
       if (method !== undefined && takesMetrics(event)) checkMetrics(nameOf(callback, this.callbacks.indexOf(callback)), event, rest[0]);
     }

@@ -4,6 +4,7 @@ import { AdaptiveEntropyCoefficient, AdaptiveKlController, createKlController, t
 
 /** What a checkpoint keeps of them; plain JSON. */
 export interface CoefficientsState {
+  /** The weight of the KL term. */
   kl: { value: number };
   /** null where it is fixed. */
   entropy: { coefficient: number; isLow: boolean } | null;
@@ -19,6 +20,7 @@ export interface Measured {
   entropy?: number;
 }
 
+/** The weights of the KL term and of the entropy bonus over a run, fixed or adaptive, as the configuration says. */
 export class Coefficients {
   private readonly adaptiveEntropy: AdaptiveEntropyCoefficient | null;
   private readonly fixedEntropy: number;
@@ -49,11 +51,12 @@ export class Coefficients {
     if (entropy !== undefined) this.adaptiveEntropy?.update(entropy);
   }
 
+  /** What a checkpoint keeps of them. */
   state(): CoefficientsState {
     return { kl: this.klController.state(), entropy: this.adaptiveEntropy?.state() ?? null };
   }
 
-  /** @throws EstimatorError for a state that is none */
+  /** Goes on from a {@link Coefficients.state}. @throws EstimatorError for a state that is none */
   restore({ kl, entropy }: CoefficientsState): void {
     // A fixed one is the configuration's, which may have changed.
     if (this.klController instanceof AdaptiveKlController) this.klController.restore(kl);

@@ -2,9 +2,11 @@
 import type { AdvantageEstimator, EstimatorState } from '../advantages';
 import { EstimatorError, showValue } from '../errors';
 
+/** An estimator's state in a checkpoint. */
 export interface SavedEstimator {
   /** The name that the estimator is registered under. */
   name: string;
+  /** What its `saveState` gave. */
   state: EstimatorState;
 }
 

@@ -43,14 +43,19 @@ export class Experiment {
   /** What is called at the events of the run. */
   readonly callbacks: TrainerCallback[] = [];
 
-  constructor(readonly config: Config) {}
+  constructor(
+    /** The run's configuration. */
+    readonly config: Config,
+  ) {}
 
+  /** What encodes prompts and decodes responses. */
   tokenizer(): Tokenizer {
     const { tokenizer: name, policy } = this.config.trainer;
     if (name !== null) return tokenizers.has(name) ? createTokenizer(name) : loadTokenizer(name);
     return policy.model.path === null ? createTokenizer('byte') : loadTokenizer(policy.model.path);
   }
 
+  /** The prompts to train on. */
   trainDataset(tokenizer: Tokenizer): Promise<PromptDataset> {
     return this.dataset('train_data', tokenizer);
   }
@@ -106,17 +111,19 @@ export class Experiment {
     return [];
   }
 
+  /** What makes the trajectories of a batch. */
   generator(parts: RolloutParts): Rollout {
     return new Rollout(parts);
   }
 
-  /** @param resumedFrom the last step of the run that this one continues */
+  /** What the run's metrics go to. `steps`: those of the whole run; `resumedFrom`: the step of the checkpoint it goes on from. @param resumedFrom the last step of the run that this one continues */
   trackers(steps: number, resumedFrom?: number): Tracker[] {
     const { logger, project_name: project, run_name: runName } = this.config.trainer;
     const { config } = this;
     return createTrackers(logger, { directory: exportFolder(config), totalSteps: steps, project, runName, config, resumedFrom });
   }
 
+  /** The training loop. */
   trainer(parts: TrainerParts): Trainer {
     return new Trainer(parts);
   }
@@ -218,6 +225,7 @@ export class Experiment {
   }
 }
 
+/** Options of {@link main}. */
 export interface MainOptions {
   /** Default: `Experiment`. */
   experiment?: new (config: Config) => Experiment;

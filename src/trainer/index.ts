@@ -1,8 +1,10 @@
 export type { RunContext, TrainerCallback } from './callbacks';
-export { TrainingBatch, type BatchShape } from './batch';
+export { TrainingBatch, type BatchField, type BatchShape } from './batch';
 export { type CheckpointModels, latestCheckpoint, loadCheckpoint, saveCheckpoint, type TrainerState } from './checkpoint';
 export { Coefficients, type CoefficientsState, type Measured } from './coefficients';
 export { checkConfig, Experiment, main, type MainOptions } from './experiment';
+export type { SavedEstimator } from './estimator_state';
+export type { InterruptSignal } from './interrupt';
 export { type Responses, Rollout, type RolloutOptions, type RolloutParts } from './rollout';
 export { type EndReason, Trainer, type TrainingResult } from './trainer';
 export { totalSteps, type TrainerParts, TrainingSteps } from './training_step';

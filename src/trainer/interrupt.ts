@@ -2,6 +2,7 @@
 const SAME_PRESS = 150;
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+/** What ends a run before its time. @useDeclaredType */
 export type InterruptSignal = (typeof SIGNALS)[number];
 
 /** Thrown by `Interrupt.check`: what was under way is left unfinished. */

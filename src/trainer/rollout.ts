@@ -12,18 +12,25 @@ import { Episode } from './episode';
 import { stopTest } from './stop_texts';
 import { isFailed, type Trajectory } from './trajectory';
 
+/** How a batch is sampled. */
 export interface RolloutOptions {
   /** Responses to each prompt. */
   samples: number;
+  /** Temperature, limits and stop texts. */
   sampling: SamplingConfig;
+  /** The stream that the draws come from. */
   key: RandomKey;
 }
 
+/** What a {@link Rollout} is made of. */
 export interface RolloutParts {
+  /** The model that answers. */
   policy: Transformer;
+  /** What encodes prompts and decodes responses. */
   tokenizer: Tokenizer;
   /** The class of an environment by the name that a row gives. */
   environment: (name: string) => EnvironmentClass;
+  /** Tokens of a prompt, at most: an environment that begins with more fails. */
   maxPromptLength: number;
   /** Answers of the policy in one trajectory, at most. Default 1. */
   maxTurns?: number;
@@ -45,7 +52,10 @@ const firstTurnKey = 2 ** 32;
 
 /** Generates with the policy in this process. */
 export class Rollout {
-  constructor(protected readonly parts: RolloutParts) {}
+  constructor(
+    /** What it was made of. */
+    protected readonly parts: RolloutParts,
+  ) {}
 
   /**
    * The trajectories of each prompt, next to each other, in the order of the prompts. All that still go on are answered together, turn by turn. An environment that throws

@@ -15,9 +15,11 @@ import { type TrainerParts, TrainingSteps } from './training_step';
 /** Why a run ended. */
 export type EndReason = 'stop_when' | 'max_training_steps' | 'epochs' | 'interrupted' | 'callback';
 
+/** How a run ended. */
 export interface TrainingResult {
   /** Training steps done. */
   steps: number;
+  /** Why it ended. */
   reason: EndReason;
   /** What interrupted it; null where nothing did. */
   signal: InterruptSignal | null;

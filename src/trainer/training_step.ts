@@ -24,13 +24,19 @@ import { Timing } from './timing';
 import type { Trajectory } from './trajectory';
 import { type Models, Update } from './update';
 
+/** What a {@link Trainer} is made of. */
 export interface TrainerParts {
+  /** The run's configuration. */
   config: Config;
+  /** What encodes prompts and decodes responses. */
   tokenizer: Tokenizer;
+  /** The prompts to train on. */
   trainDataset: PromptDataset;
   /** null: no evaluation. */
   evalDataset: PromptDataset | null;
+  /** Policy, critic and reference. */
   models: Models;
+  /** What makes the trajectories of a batch. */
   rollout: Rollout;
   /** Closed by the trainer. */
   trackers: readonly Tracker[];
@@ -45,19 +51,30 @@ export function totalSteps({ trainer }: Config, prompts: number): number {
 
 /** Prompts, responses, rewards, log-probs, advantages by the estimator's name, optimizer steps. */
 export abstract class TrainingSteps {
+  /** The run's configuration. */
   protected readonly config: Config;
+  /** The order of the prompts. */
   protected readonly loader: DataLoader<PromptExample>;
+  /** Losses and optimizer steps. */
   protected readonly update: Update;
+  /** The advantage estimator of the run. */
   protected readonly estimator: AdvantageEstimator;
+  /** The weights of the KL term and the entropy bonus. */
   protected readonly coefficients: Coefficients;
+  /** Training steps that the run takes at most. */
   protected readonly totalSteps: number;
+  /** Training steps done. */
   protected stepsDone = 0;
+  /** @internal Hears signals while the run is under way. */
   protected interrupt: Interrupt | null = null;
   private readonly promptWidth: number;
   /** What the estimator gets beside the batch. */
   private moreInputs: Partial<AdvantageInputs> = {};
 
-  constructor(protected readonly parts: TrainerParts) {
+  constructor(
+    /** What the trainer was made of. */
+    protected readonly parts: TrainerParts,
+  ) {
     const { config, trainDataset } = parts;
     this.config = config;
     this.totalSteps = totalSteps(config, trainDataset.length);
@@ -247,6 +264,7 @@ export abstract class TrainingSteps {
     return batch;
   }
 
+  /** The estimator's canonical name. */
   protected get estimatorName(): string {
     return canonicalName(this.config.trainer.algorithm.advantage_estimator);
   }

@@ -3,7 +3,9 @@ import { DataError, showValue } from '../errors';
 
 /** One answer of the policy: tokens [start, end) of `responseIds`. Between two turns stand observations, which are no actions. */
 export interface Turn {
+  /** The first token of the turn. */
   start: number;
+  /** The token behind its last one. */
   end: number;
   /** What the environment gave for it; it stands at the turn's last token. */
   reward: number;
@@ -16,6 +18,7 @@ export type TrajectoryStop = 'stop' | 'length' | 'error' | 'timeout';
 export interface Trajectory {
   /** The prompt's id: trajectories of one prompt are a group. */
   groupId: string;
+  /** Where its row comes from. */
   dataSource: string;
   /** At most the longest prompt of the dataset. */
   promptIds: readonly number[];

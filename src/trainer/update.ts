@@ -13,11 +13,15 @@ import { optimizerSteps, type TrainedPart, warmupProblem } from './schedule';
 
 /** A model and what trains it. */
 export interface Trained<Model> {
+  /** The model. */
   model: Model;
+  /** The optimizer of its parameters. */
   optimizer: AdamW;
 }
 
+/** The models of a run. */
 export interface Models {
+  /** The model that is trained. */
   policy: Trained<Transformer>;
   /** Where the estimator or the configuration asks for values. */
   critic: Trained<ValueModel> | null;
@@ -25,11 +29,15 @@ export interface Models {
   reference: Transformer | null;
 }
 
+/** A scalar to differentiate, and what to record. */
 export interface LossAndMetrics {
+  /** The scalar. */
   loss: Tensor;
+  /** Scalars to record, by name. */
   metrics: Record<string, Tensor>;
 }
 
+/** Options of {@link Update}. */
 export interface UpdateOptions {
   /** Training steps of the whole run: what a falling learning rate goes by. */
   totalSteps?: number;
@@ -45,7 +53,9 @@ export class Update {
 
   /** @throws ConfigError, EstimatorError for options of the loss that are none, and a warm-up that is longer than the run */
   constructor(
+    /** The run's configuration. */
     protected readonly config: Config,
+    /** The models that it trains. */
     protected readonly models: Models,
     private readonly options: UpdateOptions = {},
   ) {

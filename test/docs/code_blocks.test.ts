@@ -30,7 +30,15 @@ for (const file of files) {
         test(`line ${line}: is what ${named} holds`, () => {
           expect(read(join(dirname(file), named))).toContain(code.slice(code.indexOf('\n') + 1).trim());
         });
-      } else test(`line ${line}: runs`, () => run(file, block));
+      } else {
+        test(`line ${line}: runs`, async () => {
+          const printed = await run(file, block);
+          // What `explain()` prints stands behind the block, where the page shows it.
+          const shown = text.split('\n').slice(line - 1 + code.split('\n').length).join('\n');
+          const [, explained] = /^\n*```text\n(program over [\s\S]*?)\n```$/m.exec(shown.slice(0, shown.indexOf('\n```\n') + 5)) ?? [];
+          if (explained !== undefined) expect(printed.flat()).toContain(explained);
+        });
+      }
     }
 
     for (const { code, line } of blocks(text, 'yaml')) {
@@ -43,6 +51,13 @@ for (const file of files) {
 
     const overrides = [...text.matchAll(/\b(?:trainer|generator|data|environment)(?:\.\w+)+(?==)/g)].map(([key]) => key);
     if (overrides.length > 0) test(`${overrides.length} overrides name keys`, () => overrides.forEach((key) => expect([...configKeys(), 'trainer.critic.model']).toContain(key)));
+
+    test('links to elsewhere are addresses', () => {
+      for (const [, address] of text.matchAll(/\]\(([a-z]+:[^)]*)\)/g)) {
+        const { protocol, hostname } = new URL(address!);
+        expect([address, protocol, /^[\w-]+(\.[\w-]+)+$/.test(hostname)]).toEqual([address, 'https:', true]);
+      }
+    });
 
     const links = [...text.matchAll(/\]\(([^)#\s]*)(?:#([^)\s]*))?\)/g)].map(([, path, at]) => ({ path: path!, at })).filter(({ path }) => !/^[a-z]+:/.test(path));
     if (links.length > 0) {

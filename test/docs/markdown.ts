@@ -51,8 +51,10 @@ const registries = [
 /**
  * Runs a block as a script of its own, in a folder that holds `config.yaml`, a small run of `gmax`. What `console.log(…); // ANSWER` prints is compared with the
  * answer; what a block registers is removed afterwards.
+ *
+ * @returns what was printed, a list for each call of `console.log`
  */
-export async function run(file: string, { code }: Block): Promise<void> {
+export async function run(file: string, { code }: Block): Promise<unknown[][]> {
   const folder = mkdtempSync(join(tmpdir(), 'vantage-docs-'));
   const before = registries.map(([list]) => new Set(list()));
   const [directory, argv] = [process.cwd(), process.argv];
@@ -71,6 +73,7 @@ export async function run(file: string, { code }: Block): Promise<void> {
     const body = new Function('require', 'exports', '__expect', `return (async () => {${script}\n})()`) as (...args: unknown[]) => Promise<void>;
     await body(require, {}, (answer: string) => expectShown(log.mock.lastCall ?? [], answer));
     expect([process.exitCode, errors]).toEqual([undefined, []]);
+    return [...log.mock.calls];
   } finally {
     process.exitCode = undefined;
     process.argv = argv;

@@ -52,7 +52,7 @@ export function nStepReturns(inputs: TrajectoryInputs, options: LambdaOptions & 
  * Q(λ) returns, [B,T]: {@link lambdaReturns} with V'_t = max_a Q(s_{t+1}, a). A number λ gives Peng's Q(λ) (Peng and Williams, Incremental Multi-Step
  * Q-Learning, 1994); λ_t that are 0 where the next action is not greedy give Watkins's (Learning from Delayed Rewards, 1989).
  *
- * @param inputs `nextActionValues` [B,T,A]: Q of every action in the state after each step
+ * @param inputs `nextActionValues` `[B,T,A]`: Q of every action in the state after each step
  */
 export function qLambdaReturns(inputs: Omit<TrajectoryInputs, 'values' | 'nextValues' | 'bootstrapValues'> & { nextActionValues: Tensor }, options: LambdaOptions): Tensor {
   const { nextActionValues, ...rest } = inputs;

@@ -1,11 +1,12 @@
 /** Returns of a policy from steps that another one took. */
 import { scan, type Tensor } from '../../tensor';
-import { decayedSum, perStepOf, prepare, product, type LambdaOptions, type Prepared, type ReturnOptions, type TrajectoryInputs } from './trajectory';
+import { type ImportanceRatios, decayedSum, perStepOf, prepare, product, type LambdaOptions, type Prepared, type ReturnOptions, type TrajectoryInputs } from './trajectory';
 
+/** A batch for the returns of a policy other than the one that acted. */
 export interface OffPolicyReturnInputs extends Omit<TrajectoryInputs, 'values'> {
-  /** [B,T]: E_π Q(s_{t+1}, ·), the value of the state after each step under the target policy π. */
+  /** `[B,T]`: E_π Q(s_{t+1}, ·), the value of the state after each step under the target policy π. */
   nextValues: Tensor;
-  /** [B,T]: Q(s_t, a_t) of the action taken. */
+  /** `[B,T]`: Q(s_t, a_t) of the action taken. */
   actionValues: Tensor;
 }
 
@@ -16,7 +17,7 @@ export interface OffPolicyReturnInputs extends Omit<TrajectoryInputs, 'values'> 
  *
  * c_t = π/μ: importance sampling; λ: Harutyunyan's Q(λ); λπ(a_t): tree backup; λ·min(1, π/μ): {@link retraceReturns}.
  *
- * @param inputs `traces` [B,T]: c_t of the action of each step (that of a row's first step is not asked)
+ * @param inputs `traces` `[B,T]`: c_t of the action of each step (that of a row's first step is not asked)
  */
 export function offPolicyReturns(inputs: OffPolicyReturnInputs & { traces: Tensor }, options: ReturnOptions): Tensor {
   const steps = prepare('offPolicyReturns', inputs, options, { inputs: ['actionValues', 'traces'] });
@@ -26,9 +27,9 @@ export function offPolicyReturns(inputs: OffPolicyReturnInputs & { traces: Tenso
 /**
  * Retrace(λ) (Munos et al., 2016): {@link offPolicyReturns} with c_t = λ_t·min(1, ρ_t), [B,T]. The temporal-difference errors are these returns minus Q.
  *
- * @param inputs `importanceRatios` [B,T]: ρ_t = π(a_t)/μ(a_t) of the action of each step
+ * @param inputs `importanceRatios` `[B,T]`: ρ_t = π(a_t)/μ(a_t) of the action of each step
  */
-export function retraceReturns(inputs: OffPolicyReturnInputs & { importanceRatios: Tensor }, options: LambdaOptions): Tensor {
+export function retraceReturns(inputs: OffPolicyReturnInputs & ImportanceRatios, options: LambdaOptions): Tensor {
   const steps = prepare('retraceReturns', inputs, options, { inputs: ['actionValues', 'importanceRatios'] });
   const traces = steps.floats('importanceRatios', inputs.importanceRatios).minimum(1).mul(steps.lambdas);
   return general(steps, steps.floats('actionValues', inputs.actionValues), traces);
@@ -50,9 +51,9 @@ function general(steps: Prepared, actionValues: Tensor, traces: Tensor): Tensor 
  *
  * Δ_t = δ_t + γ_tλ_t·ρ_{t+1}Δ_{t+1} with δ_t = r_t + γ_t·V'_t − V_t; the errors are ρ_tΔ_t.
  *
- * @param inputs `importanceRatios` [B,T]: ρ_t = π(a_t)/μ(a_t)
+ * @param inputs `importanceRatios` `[B,T]`: ρ_t = π(a_t)/μ(a_t)
  */
-export function importanceCorrectedErrors(inputs: TrajectoryInputs & { importanceRatios: Tensor }, options: LambdaOptions): Tensor {
+export function importanceCorrectedErrors(inputs: TrajectoryInputs & ImportanceRatios, options: LambdaOptions): Tensor {
   const steps = prepare('importanceCorrectedErrors', inputs, options, { inputs: ['importanceRatios'] });
   const ratios = steps.floats('importanceRatios', inputs.importanceRatios);
   const errors = steps.oneStep.sub(steps.values()).mul(ratios);

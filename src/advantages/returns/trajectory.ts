@@ -14,8 +14,15 @@ import { full, onesLike, scan, Tensor, where, zerosLike } from '../../tensor';
 import { isFloating } from '../../tensor/dtype';
 import { formatShape, sameShape } from '../../tensor/shape';
 
+/** What a batch needs beside its steps, where another policy acted. */
+export interface ImportanceRatios {
+  /** `[B,T]`: ρ_t = π(a_t)/μ(a_t), of the policy that is evaluated to the one that acted. */
+  importanceRatios: Tensor;
+}
+
 /** Steps in rows; all [B,T] but where it says otherwise. Step t goes from state t, whose value is `values`, to the state after it. */
 export interface TrajectoryInputs {
+  /** `[B,T]`: r_t of each step. */
   rewards: Tensor;
   /** V of the state before each step. */
   values?: Tensor | null;
@@ -31,6 +38,7 @@ export interface TrajectoryInputs {
   truncated?: Tensor | null;
 }
 
+/** Options of every return. */
 export interface ReturnOptions {
   /** Discount γ: a number, or γ_t of each step, [B,T] (0 ends an episode as `terminated` does). */
   gamma: number | Tensor;
@@ -38,6 +46,7 @@ export interface ReturnOptions {
   remask?: boolean;
 }
 
+/** Options of returns with λ. */
 export interface LambdaOptions extends ReturnOptions {
   /** λ: a number, or λ_t of each step, [B,T]. Default 1. */
   lambda?: number | Tensor;

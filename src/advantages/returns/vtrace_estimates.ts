@@ -1,8 +1,9 @@
 /** V-trace and its leaky form. */
 import { EstimatorError, showValue } from '../../errors';
 import { where, type Tensor } from '../../tensor';
-import { decayedSum, finite, following, isFollowed, prepare, product, type LambdaOptions, type TrajectoryInputs } from './trajectory';
+import { type ImportanceRatios, decayedSum, finite, following, isFollowed, prepare, product, type LambdaOptions, type TrajectoryInputs } from './trajectory';
 
+/** Options of {@link vtraceEstimates}. */
 export interface VtraceEstimateOptions extends LambdaOptions {
   /** ρ̄: bound of the ratio that weights each temporal-difference error. Default 1. */
   clipRho?: number;
@@ -16,6 +17,7 @@ export interface VtraceEstimateOptions extends LambdaOptions {
   maskedStates?: 'skip' | 'use';
 }
 
+/** What {@link vtraceEstimates} gives, [B,T] each. */
 export interface VtraceEstimates {
   /** v_t − V_t. */
   errors: Tensor;
@@ -36,10 +38,10 @@ export interface VtraceEstimates {
  * At a truncated step q asks V' and nothing of the column after it. `vtrace` of the tensor engine is the case α = 1 without flags in one pass over memory; its
  * advantages leave λ out of q.
  *
- * @param inputs `importanceRatios` [B,T]: ρ_t = π(a_t)/μ(a_t), of the policy that learns to the one that acted
+ * @param inputs `importanceRatios` `[B,T]`: ρ_t = π(a_t)/μ(a_t), of the policy that learns to the one that acted
  * @throws EstimatorError for arrays of other shapes, unknown names, values that are missing, and bounds below 0
  */
-export function vtraceEstimates(inputs: TrajectoryInputs & { importanceRatios: Tensor }, options: VtraceEstimateOptions): VtraceEstimates {
+export function vtraceEstimates(inputs: TrajectoryInputs & ImportanceRatios, options: VtraceEstimateOptions): VtraceEstimates {
   const who = 'vtraceEstimates';
   const { clipRho = 1, clipC = 1, clipPgRho = 1, alpha = 1, maskedStates = 'skip' } = options;
   const steps = prepare(who, inputs, options, {
