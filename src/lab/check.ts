@@ -7,8 +7,9 @@ import { enumerate, exactGradient, exactReturn, softmaxPolicy } from './tree';
 
 /** How the exact gradient compares. */
 export interface ExactGradientCheck {
-  /** Its numbers, and its norm. */
+  /** How many numbers it has. */
   size: number;
+  /** Its Euclidean norm. */
   norm: number;
   /** The largest difference from central differences (J(θ+h) − J(θ−h))/2h of the exact return, h = 1e-4. */
   finiteDifference: number;

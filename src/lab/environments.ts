@@ -3,9 +3,9 @@ import { EstimatorError } from '../errors';
 import { checkName, checkValue } from '../options';
 import { SmallRandom } from '../data/random';
 
-export const labEnvironmentNames = ['terminal', 'dense', 'sparse', 'tool', 'critic', 'ending'] as const;
 /** The kinds of environments of the estimator lab. */
-export type LabEnvironmentName = (typeof labEnvironmentNames)[number];
+export type LabEnvironmentName = 'terminal' | 'dense' | 'sparse' | 'tool' | 'critic' | 'ending';
+export const labEnvironmentNames: readonly LabEnvironmentName[] = ['terminal', 'dense', 'sparse', 'tool', 'critic', 'ending'];
 
 /** What stands behind a name: how large it is and what it pays. */
 interface Kind {
@@ -118,10 +118,13 @@ export interface LabEnvironment {
 /** How many sequences, and prefixes of them, are enumerated at most. */
 const MAXIMUM_SEQUENCES = 2 ** 19;
 
+/** What is other than the environment's own. */
 export interface LabEnvironmentOptions {
-  /** Sizes other than the environment's own: 1 to 64 prompts, 3 to 8 tokens, 2 to 6 positions. */
+  /** 1 to 64. */
   prompts?: number;
+  /** Tokens to choose from at each position, 3 to 8. */
   vocabulary?: number;
+  /** Positions of a sequence, 2 to 6. */
   length?: number;
   /** Of the targets, the policy's logits and the critic's error. Default 0. */
   environmentSeed?: number;

@@ -8,14 +8,16 @@ import { gradientEstimates, type LabEstimator } from './gradients';
 import { dot, gradientQuality, resampleCounts, type GradientQuality } from './statistics';
 import { exactGradient, exactReturn, labObjectives, type LabObjective } from './tree';
 
-/** What a lab can be repeated over, each with its least and greatest value. */
+/** What a lab can be repeated over. */
+export type LabSweepKey = 'groupSize' | 'gamma' | 'lambda' | 'criticError';
+
+/** Their least and greatest values. */
 const sweepRanges = {
   groupSize: { low: 1, high: 1024, integer: true },
   gamma: share,
   lambda: share,
   criticError: { low: 0 },
-} as const satisfies Record<string, Rule>;
-export type LabSweepKey = keyof typeof sweepRanges;
+} as const satisfies Record<LabSweepKey, Rule>;
 export const labSweepKeys = Object.keys(sweepRanges) as LabSweepKey[];
 
 /** What is measured, and how often. See {@link estimatorLab}. */
@@ -26,13 +28,15 @@ export interface EstimatorLabOptions extends LabEnvironmentOptions {
   environment?: LabEnvironmentName;
   /** Answers to each prompt in a batch. Default 8. */
   groupSize?: number;
-  /** γ of the objective, of the critic and of the estimators, and λ of the estimators. Default 1. */
+  /** γ of the objective, of the critic and of the estimators. Default 1. */
   gamma?: number;
+  /** λ of the estimators. Default 1. */
   lambda?: number;
   /** The critic's values are exact plus this times a standard normal number for each prefix. Default: the environment's (0.1 in `critic`, else 0). */
   criticError?: number;
   /** Whose gradient is exact: of `discounted` returns E[Σγ^t r_t] (default), of `undiscounted` ones, or `to_go`, the discounted policy gradient E[Σ_t ∇log π_t Σ_{s≥t} γ^{s−t} r_s]. With γ = 1 they are one. */
   objective?: LabObjective;
+  /** The habits of a library, for all estimators: a preset of their options. Default: none. */
   convention?: ConventionName;
   /** Independent batches that are measured, 20 to 20,000. Default 400. */
   batches?: number;
@@ -56,33 +60,45 @@ export interface EstimatorLabOptions extends LabEnvironmentOptions {
 
 /** What was measured of one estimator at one value of the sweep. */
 export interface LabResult {
+  /** What it is called in tables and pictures. */
   label: string;
+  /** Its registered name. */
   estimator: string;
+  /** What it was made with. */
   options: AdvantageOptions;
   /** The value of the sweep; null without one. */
   at: number | null;
   /** Why nothing was measured: what the estimator said. */
   error: string | null;
+  /** What was measured; null where there is an error. */
   quality: GradientQuality | null;
 }
 
 /** What is exact at one value of the sweep. */
 export interface LabTruth {
+  /** The value of the sweep; null without one. */
   at: number | null;
   /** The expected return by the objective's γ, over the prompts. */
   expectedReturn: number;
-  /** The gradient in the logits, its states by prompt, position and last token; and its norm. */
+  /** The gradient in the logits, its states by prompt, position and last token. */
   gradient: number[];
+  /** Its Euclidean norm. */
   norm: number;
   /** Rows of a batch. */
   rows: number;
 }
 
+/** All that a lab measured, as plain JSON. */
 export interface LabReport {
+  /** Where: its name, its sizes, how many sequences it has, and the seed that drew its rewards and its policy. */
   environment: { name: LabEnvironmentName; prompts: number; vocabulary: number; length: number; sequences: number; seed: number };
+  /** How: all options, with their defaults. */
   settings: Omit<Required<EstimatorLabOptions>, 'estimators' | 'environment' | 'sweep' | 'onProgress' | keyof LabEnvironmentOptions>;
+  /** What was repeated, over which values; null where nothing was. */
   sweep: { key: LabSweepKey; values: readonly number[] } | null;
+  /** What is exact, for each value of the sweep. */
   truth: LabTruth[];
+  /** What was measured, value by value, estimator by estimator. */
   results: LabResult[];
 }
 

@@ -5,8 +5,11 @@ import { gammaTail, normalTails, quantile, studentQuantile } from './distributio
 
 /** A number with the ends of its confidence interval. NaN where it is not defined, Infinity where there is no end. */
 export interface Estimated {
+  /** The estimate. */
   value: number;
+  /** The lower end of the interval. */
   low: number;
+  /** The upper end. */
   high: number;
 }
 
@@ -15,8 +18,9 @@ export type Verdict = 'no bias found' | 'rescaled' | 'turned' | 'zero';
 
 /** What was measured of an estimator; μ = E[g], Σ the covariance of g, both of one batch. */
 export interface GradientQuality {
-  /** ‖μ − ∇J‖, and the same over ‖∇J‖. Bootstrap. */
+  /** ‖μ − ∇J‖. Bootstrap. */
   bias: Estimated;
+  /** ‖μ − ∇J‖/‖∇J‖. Bootstrap. */
   relativeBias: Estimated;
   /** ⟨μ, ∇J⟩/‖∇J‖²: the factor by which the part of μ along ∇J is too long. An estimator that only rescales is ∇J times this. Student's t over the batches. */
   scale: Estimated;
@@ -24,9 +28,11 @@ export interface GradientQuality {
   turn: Estimated;
   /** Of μ and ∇J: 1 for an estimator that only rescales. Bootstrap. */
   cosine: Estimated;
-  /** P-values: of no bias at all, and of a bias that is a factor alone. */
+  /** The p-value of no bias at all. */
   unbiasedP: number;
+  /** The p-value of a bias that is a factor alone. */
   rescaledP: number;
+  /** What both say at the significance that was asked for. */
   verdict: Verdict;
   /** tr Σ. Bootstrap. */
   variance: Estimated;

@@ -108,8 +108,9 @@ export function exactReturn(tree: Tree, policy: Policy, gamma: number, prompts: 
 }
 
 /** What the gradient is of. */
-export const labObjectives = ['discounted', 'undiscounted', 'to_go'] as const;
-export type LabObjective = (typeof labObjectives)[number];
+/** Whose gradient is exact: see `objective` of the lab's options. */
+export type LabObjective = 'discounted' | 'undiscounted' | 'to_go';
+export const labObjectives: readonly LabObjective[] = ['discounted', 'undiscounted', 'to_go'];
 
 /**
  * [states · vocabulary], the gradient in the logits by the policy gradient theorem (Sutton, McAllester, Singh, Mansour, 2000): Σ_x d(x) Σ_a ∇π(a|x) Q(x,a), x over the prefixes, d(x) their

@@ -54,6 +54,7 @@ export interface TrackerOptions {
 /** Makes a tracker for one run. `reads`: which of these its trackers look at, all of them where nothing is said; a run refuses `trainer.log_samples` and `trainer.project_name` where no tracker does. */
 export interface TrackerFactory {
   (options: TrackerOptions): Tracker;
+  /** What its trackers look at; all where nothing is said. */
   readonly reads?: readonly ('samples' | 'project')[];
 }
 

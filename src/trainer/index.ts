@@ -5,6 +5,7 @@ export { Coefficients, type CoefficientsState, type Measured } from './coefficie
 export { checkConfig, Experiment, main, type MainOptions } from './experiment';
 export type { SavedEstimator } from './estimator_state';
 export type { InterruptSignal } from './interrupt';
+export type { TrainedPart } from './schedule';
 export { type Responses, Rollout, type RolloutOptions, type RolloutParts } from './rollout';
 export { type EndReason, Trainer, type TrainingResult } from './trainer';
 export { totalSteps, type TrainerParts, TrainingSteps } from './training_step';

@@ -15,6 +15,7 @@ const notRun: readonly (readonly [RegExp, string])[] = [
   [/^npm run quickstart/, 'trains for minutes: test/examples/quickstart.test.ts runs what it does'],
   [/^npm (test|ci|publish|run (?!quickstart))/, 'builds, tests or changes the clone itself, not a copy of it'],
   [/^npm install/, 'needs a network'],
+  [/^npx vantage build/, 'compiles for minutes: npm run pack:check runs it'],
   [/^[A-Z_]+=/, 'needs an account of W&B, or a debugger'],
 ];
 
@@ -35,7 +36,11 @@ interface Page {
 
 /** The commands of a page: a line each, without its comment. */
 function commandsOf(file: string): Page['commands'] {
-  return blocks(read(file), 'sh').flatMap(({ code, line }) => code.split('\n').map((text, i) => ({ line: line + i, text: text.replace(/(^|\s)#.*$/, '').trim() })).filter(({ text }) => text !== ''));
+  return blocks(read(file), 'sh').flatMap(({ code, line }) => {
+    // What a backslash continues is one command.
+    const lines = code.replaceAll(/\\\n\s*/g, '').split('\n');
+    return lines.map((text, i) => ({ line: line + i, text: text.replace(/(^|\s)#.*$/, '').trim() })).filter(({ text }) => text !== '');
+  });
 }
 
 const pages: Page[] = files.map((file) => ({ file, commands: commandsOf(file) })).filter(({ commands }) => commands.length > 0);
