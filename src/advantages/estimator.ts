@@ -28,7 +28,8 @@ export type AdvantageInput = (typeof advantageInputs)[number];
 
 /** What an estimator looks at of γ, λ and the inputs, beside what it requires; a function where its options decide. */
 export type EstimatorReads = readonly EstimatorRead[] | ((options: Readonly<Record<string, unknown>>) => readonly EstimatorRead[]);
-type EstimatorRead = 'gamma' | 'lambda' | AdvantageInput;
+/** What an estimator may look at, beside rewards and masks. */
+export type EstimatorRead = 'gamma' | 'lambda' | AdvantageInput;
 
 /** What an estimator may look at besides rewards, values and masks. Whatever it `requires` is there. */
 export interface AdvantageContext {

@@ -8,6 +8,7 @@ export {
   type AdvantageEstimatorClass,
   type AdvantageInput,
   type AdvantageResult,
+  type EstimatorRead,
   type EstimatorReads,
   type EstimatorState,
 } from './estimator';

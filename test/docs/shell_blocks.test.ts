@@ -22,9 +22,9 @@ const notRun: readonly (readonly [RegExp, string])[] = [
 /** What makes a run short. Evaluations and the KL term are other tests' matter. */
 const short = [
   'trainer.max_training_steps=1',
-  'trainer.train_batch_size=4',
-  'trainer.policy_mini_batch_size=4',
-  'trainer.micro_train_batch_size_per_gpu=4',
+  'trainer.train_batch_size=16',
+  'trainer.policy_mini_batch_size=16',
+  'trainer.micro_train_batch_size_per_gpu=32',
   'trainer.eval_before_train=false',
   'trainer.eval_interval=-1',
 ];
