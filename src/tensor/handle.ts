@@ -1,6 +1,6 @@
 /** The lifetime of a tensor: how it holds the node behind it, and when it lets go. */
 import { TensorError } from '../errors';
-import { release, retain, type Node } from './graph';
+import { Node, release, retain } from './graph';
 import { currentScope, Disposable, keep, liveTensors } from './memory';
 
 const finalizer = new FinalizationRegistry<Node>((node) => {
@@ -17,6 +17,7 @@ export class Handle extends Disposable {
   /** @internal */
   constructor(node: Node) {
     super();
+    if (!(node instanceof Node)) throw new TensorError(`new ${new.target.name}: tensors are made by tensor(…), zeros(…) and other operations, not by the constructor`);
     this.current = node;
     retain(node);
     liveTensors.count++;
@@ -27,8 +28,8 @@ export class Handle extends Disposable {
 
   /** @internal The node behind the tensor. */
   get node(): Node {
-    if (this.current === null) throw new TensorError('this tensor was disposed');
-    return this.current;
+    if (this.current) return this.current;
+    throw new TensorError(this.current === null ? 'this tensor was disposed' : `expected a tensor that an operation of this library has made, got an object of its class alone`);
   }
 
   /** @internal Makes the tensor stand for another node of the same shape and dtype (optimizer updates). */
