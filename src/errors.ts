@@ -80,6 +80,7 @@ export function showValue(value: unknown): string {
   } catch {
     text = undefined;
   }
-  text ??= Object.prototype.toString.call(value);
+  // Of a wrong type, too, where an object has a method toJSON of its own.
+  if (typeof text !== 'string') text = Object.prototype.toString.call(value);
   return text.length > 80 ? `${text.slice(0, 77)}…` : text;
 }

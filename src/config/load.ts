@@ -61,6 +61,7 @@ export function loadConfigFromArguments(argv: readonly string[], base?: object):
 }
 
 function parseConfigArguments(argv: readonly string[]): { file?: string; overrides: string[] } {
+  if (!Array.isArray(argv) || !argv.every((argument) => typeof argument === 'string')) throw new ConfigError(`command line: expected an array of texts, got ${showValue(argv)}`);
   const options = { config: { type: 'string', short: 'c' }, 'print-config': { type: 'boolean' } } as const;
   try {
     const { values, positionals } = parseArgs({ args: [...argv], options, allowPositionals: true });
@@ -110,6 +111,7 @@ function readYaml(file: string): Assignment[] {
 }
 
 function parseOverride(override: string): Assignment[] {
+  if (typeof override !== 'string') throw new ConfigError(`overrides: expected texts key=value, got ${showValue(override)}`);
   const cut = override.indexOf('=');
   if (cut <= 0) throw new ConfigError(`command line: expected key=value, got '${override}'`);
   const path = override.slice(0, cut).trim();
@@ -125,8 +127,12 @@ function parseOverride(override: string): Assignment[] {
   return flatten(value, path, 'command line');
 }
 
+/** Values of a list: more is a mistake, and would be checked one by one. */
+const MOST_VALUES = 1_000_000;
+
 /** The assignments of a plain tree, one for each key; below a key that is no section everything belongs to its value. */
 function flatten(value: unknown, path: string, origin: string): Assignment[] {
+  if (Array.isArray(value) && value.length > MOST_VALUES) throw new ConfigError(`${origin}: ${path}: expected at most ${MOST_VALUES} values, got ${value.length}`);
   const isMapping = typeof value === 'object' && value !== null && !Array.isArray(value);
   if (!isMapping || !isSection(path)) return [{ path, value, origin }];
   const entries = Object.entries(value);

@@ -1,6 +1,7 @@
 /** JSON Lines: one JSON value a line, UTF-8; blank lines are skipped. */
 import { TextDecoder } from 'node:util';
-import { DataError } from '../errors';
+import { DataError, showValue } from '../errors';
+import { checkList, checkPath } from './check';
 import { readBytes, writeWhole } from './files';
 
 export interface JsonLine {
@@ -28,7 +29,21 @@ export function readJsonl(file: string): JsonLine[] {
 }
 
 export function writeJsonl(file: string, values: readonly unknown[]): void {
-  writeWhole(file, values.map((value) => `${JSON.stringify(value)}\n`).join(''));
+  checkPath('writeJsonl', file);
+  checkList('writeJsonl', 'values', values);
+  writeWhole(file, values.map((value, i) => `${jsonOf(value, i)}\n`).join(''));
+}
+
+/** @throws DataError for what JSON has no form for: bigints, cycles, functions */
+function jsonOf(value: unknown, i: number): string {
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(value);
+  } catch (error) {
+    throw new DataError(`writeJsonl: value ${i}: expected JSON-like values, got what JSON cannot hold (${error instanceof RangeError ? 'too deep' : (error as Error).message.split('\n')[0]})`, { cause: error });
+  }
+  if (text === undefined) throw new DataError(`writeJsonl: value ${i}: expected JSON-like values, got ${showValue(value)}`);
+  return text;
 }
 
 function decodeLine(decoder: TextDecoder, bytes: Uint8Array, place: string): string {

@@ -128,6 +128,7 @@ const inputNames = [
  * @throws RegistryError for an unknown name; EstimatorError for unknown inputs, inputs whose shapes differ and a result that is none
  */
 export function computePolicyLoss(name: string, given: PolicyLossInputs | PackedPolicyLossInputs, options: PolicyLossOptions = {}): PolicyLossResult {
+  const Loss = getPolicyLoss(name);
   const operation = `policy loss '${name}'`;
   checkNames(operation, 'input', given, inputNames);
   const inputs = inputsOf(operation, given);
@@ -142,7 +143,7 @@ export function computePolicyLoss(name: string, given: PolicyLossInputs | Packed
     throw new EstimatorError(`${operation}: divisors: expected a Tensor of shape [${logProbs.shape[0]},1], got one of shape [${divisors.shape.join(',')}]`);
   }
   if (correction !== undefined && typeof correction !== 'function') throw new EstimatorError(`${operation}: correction: expected a function, got ${showValue(correction)}`);
-  const result: unknown = new (getPolicyLoss(name))().computeLoss(inputs, options);
+  const result: unknown = new Loss().computeLoss(inputs, options);
   const { loss, metrics } = (result ?? {}) as Partial<PolicyLossResult>;
   if (!(loss instanceof Tensor) || loss.size !== 1) {
     const got = loss instanceof Tensor ? `a tensor of shape [${loss.shape.join(',')}]` : showValue(result);

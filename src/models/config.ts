@@ -32,6 +32,9 @@ export interface TransformerConfig {
 /** A config with every field set. */
 export type ResolvedConfig = Required<TransformerConfig>;
 
+/** More than any model has: names are listed layer by layer. */
+const MOST_LAYERS = 10_000;
+
 type Sizes = Pick<TransformerConfig, 'vocabSize' | 'hiddenSize' | 'numLayers' | 'numHeads' | 'intermediateSize'>;
 
 /**
@@ -43,6 +46,7 @@ type Sizes = Pick<TransformerConfig, 'vocabSize' | 'hiddenSize' | 'numLayers' | 
  * const config = transformerConfig({ vocabSize: 16, hiddenSize: 64, numLayers: 2, numHeads: 4, intermediateSize: 172 });
  */
 export function transformerConfig(given: Sizes & Partial<TransformerConfig>): ResolvedConfig {
+  check('', given, typeof given === 'object' && given !== null, 'an object of sizes (vocabSize, hiddenSize, …)');
   const config: ResolvedConfig = {
     ...given,
     numKvHeads: given.numKvHeads ?? given.numHeads,
@@ -66,6 +70,7 @@ export function transformerConfig(given: Sizes & Partial<TransformerConfig>): Re
   ) {
     check(field, config[field], Number.isInteger(config[field]) && config[field] > 0, 'a positive integer');
   }
+  check('numLayers', config.numLayers, config.numLayers <= MOST_LAYERS, `at most ${MOST_LAYERS}`);
   for (const field of ['ropeTheta', 'rmsNormEps'] as const) {
     check(field, config[field], Number.isFinite(config[field]) && config[field] > 0, 'a positive number');
   }
@@ -83,12 +88,12 @@ export function transformerConfig(given: Sizes & Partial<TransformerConfig>): Re
 }
 
 function check(field: string, value: unknown, holds: boolean, expected: string): void {
-  if (!holds) throw new ConfigError(`TransformerConfig.${field}: expected ${expected}, got ${describe(value)}`);
+  if (!holds) throw new ConfigError(`TransformerConfig${field === '' ? '' : '.'}${field}: expected ${expected}, got ${describe(value)}`);
 }
 
 /** Names and shapes of a decoder's parameters, as in Hugging Face's checkpoints: linear weights are [out, in]. */
 export function parameterShapes(config: ResolvedConfig): Map<string, number[]> {
-  const { vocabSize, hiddenSize, headDim, intermediateSize } = config;
+  const { vocabSize, hiddenSize, headDim, intermediateSize } = transformerConfig(config);
   const queries = config.numHeads * headDim;
   const keys = config.numKvHeads * headDim;
   const shapes = new Map<string, number[]>([['model.embed_tokens.weight', [vocabSize, hiddenSize]]]);

@@ -1,5 +1,6 @@
 /** The language model: a decoder with a vocabulary projection. */
 import { tokenLogProbs, type RandomKey, type Tensor } from '../tensor';
+import { checkOptions } from '../tensor/shape';
 import { parameterShapes, transformerConfig, type ResolvedConfig, type TransformerConfig } from './config';
 import { checkBatch, checkFrom, Decoder, positionsOf, randomParameters, withoutPadding, type InitializeOptions } from './decoder';
 import { linear } from './layers';
@@ -10,6 +11,8 @@ export interface LogProbsOptions {
   /** Divides the logits. Default 1. */
   temperature?: number;
 }
+
+const logProbsNames = ['from', 'temperature'] as const;
 
 export interface LogProbs {
   /** log p(token | what precedes), [B, T − from]. */
@@ -56,7 +59,8 @@ export class Transformer extends Decoder {
    * @param ids int32 [B, T], left-padded
    * @param start int32 [B], the column of each row's first token
    */
-  logProbs(ids: Tensor, start: Tensor, { from, temperature = 1 }: LogProbsOptions): LogProbs {
+  logProbs(ids: Tensor, start: Tensor, options: LogProbsOptions): LogProbs {
+    const { from, temperature = 1 } = checkOptions('logProbs', options, logProbsNames);
     const [rows, columns] = checkBatch(ids, start);
     checkFrom('logProbs', from, columns);
     const count = columns - from;

@@ -153,6 +153,7 @@ export function tidy<T>(fn: () => T): T {
   scopes.pop();
   if (typeof (result as { then?: unknown } | null)?.then === 'function') {
     scope.dispose();
+    ignoreRejection(result);
     throw new TensorError('tidy: expected a function that returns at once, got one that returns a Promise');
   }
   const outer = currentScope();
@@ -163,6 +164,11 @@ export function tidy<T>(fn: () => T): T {
   });
   scope.dispose();
   return result;
+}
+
+/** A Promise that is refused must not end the process by its own error, which nobody waits for. */
+export function ignoreRejection(value: unknown): void {
+  if (value instanceof Promise) value.catch(() => {});
 }
 
 function visitTensors(value: unknown, scope: Scope, visit: (tensor: Disposable) => void): void {

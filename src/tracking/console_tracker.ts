@@ -1,5 +1,7 @@
+import { checkFields } from '../data/check';
+import { DataError, showValue } from '../errors';
 import { formatDuration, formatNumber } from './format';
-import type { Metrics, Tracker } from './tracker';
+import { checkMetrics, type Metrics, type Tracker } from './tracker';
 
 /** What the console shows of a step's metrics: the label and the metric. */
 const SHOWN: readonly (readonly [label: string, metric: string])[] = [
@@ -50,7 +52,9 @@ export class ConsoleTracker implements Tracker {
   private closed = false;
 
   constructor(options: ConsoleTrackerOptions = {}) {
+    checkFields('ConsoleTracker', 'options', options);
     this.stream = options.stream ?? process.stdout;
+    if (typeof this.stream.write !== 'function') throw new DataError(`ConsoleTracker: stream: expected a stream with a method write, got ${showValue(this.stream)}`);
     this.now = options.now ?? (() => performance.now());
     this.totalSteps = options.totalSteps;
     this.evaluates = options.evaluates ?? true;
@@ -60,6 +64,7 @@ export class ConsoleTracker implements Tracker {
 
   log(step: number, metrics: Metrics): void {
     if (this.closed) return;
+    checkMetrics('ConsoleTracker', step, metrics);
     const time = this.now();
     this.step = step;
     if (this.times.at(-1)?.step !== step) this.times.push({ step, time });

@@ -1,10 +1,11 @@
 import { closeSync, mkdirSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { checkFields, checkPath } from '../data/check';
 import { DataError } from '../errors';
 import { crc } from './crc';
 import { bytesField, doubleField, floatField, integerField } from './protobuf';
-import type { Metrics, Tracker } from './tracker';
+import { checkMetrics, type Metrics, type Tracker } from './tracker';
 
 const PREFIX = 'events.out.tfevents.';
 /** Tells our event files from those that something else wrote into the same folder. */
@@ -28,6 +29,8 @@ export class TensorBoardTracker implements Tracker {
    * @param options.now milliseconds since 1970
    */
   constructor(folder: string, private readonly options: { resumedFrom?: number; now?: () => number } = {}) {
+    checkPath('TensorBoardTracker', folder);
+    checkFields('TensorBoardTracker', 'options', options);
     mkdirSync(folder, { recursive: true });
     const { resumedFrom } = options;
     if (resumedFrom === undefined) {
@@ -46,6 +49,7 @@ export class TensorBoardTracker implements Tracker {
   }
 
   log(step: number, metrics: Metrics): void {
+    checkMetrics('TensorBoardTracker', step, metrics);
     const values = Object.entries(metrics).map(([name, value]) => bytesField(1, [bytesField(1, name), floatField(2, value)]));
     this.write([integerField(2, step), bytesField(5, values)]);
   }

@@ -1,3 +1,5 @@
+import { checkFields, checkList, checkNumber, isText } from '../data/check';
+import { DataError, showValue } from '../errors';
 import { Registry } from '../registry';
 
 /** The numbers of one training step by name, as TRAINER metrics are named: `reward/avg_raw_reward`, `policy/final_loss`, … */
@@ -67,5 +69,14 @@ export function listTrackers(): string[] {
  * @throws RegistryError for an unknown name, with what exists; nothing is opened then.
  */
 export function createTrackers(names: readonly string[], options: TrackerOptions): Tracker[] {
+  checkList('createTrackers', 'names', names, 'an array of names', isText);
+  checkFields('createTrackers', 'options', options, '{ directory, … }');
   return [...new Set(names)].map((name) => trackers.get(name)).map((factory) => factory(options));
+}
+
+/** @throws DataError unless it is a step, and numbers by name */
+export function checkMetrics(who: string, step: unknown, metrics: unknown): void {
+  checkNumber(who, 'step', step);
+  checkFields(who, 'metrics', metrics, 'numbers by name');
+  for (const [name, value] of Object.entries(metrics)) if (typeof value !== 'number') throw new DataError(`${who}: metric '${name}': expected a number, got ${showValue(value)}`);
 }

@@ -1,5 +1,5 @@
-import { ConfigError, DataError } from '../errors';
-import type { Metrics, Tracker, TrackerOptions } from './tracker';
+import { ConfigError, DataError, showValue } from '../errors';
+import { checkMetrics, type Metrics, type Tracker, type TrackerOptions } from './tracker';
 import { OfflineWandbClient } from './wandb_offline';
 import { OnlineWandbClient } from './wandb_online';
 
@@ -22,10 +22,14 @@ export interface WandbClient {
 export class WandbTracker implements Tracker {
   private closed = false;
 
-  constructor(readonly client: WandbClient) {}
+  constructor(readonly client: WandbClient) {
+    const { log, finish } = (client ?? {}) as Partial<WandbClient>;
+    if (typeof log !== 'function' || typeof finish !== 'function') throw new DataError(`WandbTracker: expected a client with methods log and finish, got ${showValue(client)}`);
+  }
 
   log(step: number, metrics: Metrics): void {
     if (this.closed) throw new DataError('WandbTracker: the run is finished');
+    checkMetrics('WandbTracker', step, metrics);
     this.client.log(step, metrics);
   }
 

@@ -29,7 +29,7 @@ function remember(tensor: v.Tensor): v.Tensor {
 
 /** Elements of a shape that a call gives `T` and its kin; where it is none, or large, the mistake is the caller's. */
 function count(shape: readonly number[]): number {
-  const size = Array.isArray(shape) && !types.isProxy(shape) && shape.every(Number.isInteger) ? shape.reduce((product, extent) => product * extent, 1) : -1;
+  const size = Array.isArray(shape) && !types.isProxy(shape) && shape.length <= 8 && shape.every(Number.isInteger) ? shape.reduce((product, extent) => product * extent, 1) : -1;
   return size >= 0 && size <= 4096 ? size : boom();
 }
 
@@ -127,7 +127,8 @@ export const h = {
   fickle<V>(value: V): V {
     let asked = 0;
     if (!isObject(value)) return value;
-    return new Proxy(value, { get: (target, key) => (++asked % 2 === 0 ? undefined : (Reflect.get(target, key, target) as unknown)) }) as V;
+    const changes = (target: object, key: string | symbol) => key !== 'length' && Object.hasOwn(target, key);
+    return new Proxy(value, { get: (target, key) => (changes(target, key) && ++asked % 2 === 0 ? undefined : (Reflect.get(target, key, target) as unknown)) }) as V;
   },
   frozen: <V>(value: V): V => (isObject(value) && !ArrayBuffer.isView(value) ? Object.freeze(value) : value),
   withoutPrototype: <V extends object>(value: V): V => Object.assign(Object.create(null) as V, value),
