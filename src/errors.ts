@@ -68,8 +68,14 @@ function editDistance(a: string, b: string): number {
   return previous[b.length];
 }
 
+/** A promise that is refused must not end the process by its own error, which nobody waits for any more. */
+export function ignoreRejection(value: unknown): void {
+  if (value instanceof Promise) value.catch(() => {});
+}
+
 /** A value as an error message shows it: short, on one line, with its type visible (`"3"`, `3`, `null`, `[1,2]`). */
 export function showValue(value: unknown): string {
+  ignoreRejection(value);
   if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`;
   if (typeof value === 'bigint') return `${value}n`;
   if (value === undefined || typeof value === 'number' || typeof value === 'symbol') return String(value);

@@ -33,10 +33,14 @@ interface Assignment {
  * @throws ConfigError that names every problem: the key, its place, what was expected and what came.
  */
 export function loadConfig(options: LoadConfigOptions = {}): LoadedConfig {
+  const { file, overrides = [], base = {} } = (options ?? {}) as LoadConfigOptions;
+  if (file !== undefined && typeof file !== 'string') throw new ConfigError(`loadConfig: file: expected the name of a YAML file, got ${showValue(file)}`);
+  if (!Array.isArray(overrides)) throw new ConfigError(`loadConfig: overrides: expected an array of texts key=value, got ${showValue(overrides)}`);
+  if (typeof base !== 'object' || base === null || Array.isArray(base)) throw new ConfigError(`loadConfig: base: expected an object of sections, got ${showValue(base)}`);
   const assignments = [
-    ...flatten(options.base ?? {}, '', 'base'),
-    ...(options.file === undefined ? [] : readYaml(options.file)),
-    ...(options.overrides ?? []).flatMap(parseOverride),
+    ...flatten(base, '', 'base'),
+    ...(file === undefined ? [] : readYaml(file)),
+    ...overrides.flatMap(parseOverride),
   ];
   const problems: string[] = [];
   const origins = new Map<string, string>();

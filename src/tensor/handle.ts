@@ -11,8 +11,11 @@ const finalizer = new FinalizationRegistry<Node>((node) => {
 /** Holds a node until it is disposed of, its `tidy` ends, or it is collected. */
 export class Handle extends Disposable {
   private current: Node | null;
-  /** Whether the collector frees it. Registering costs more than the rest of a tensor; a `tidy` holds what it will dispose of, so that there is nothing to collect. */
-  private collectable = false;
+  /**
+   * This tensor, where the collector frees it: what takes it off the collector's list, also when it is disposed of through a Proxy. Registering costs more than the rest
+   * of a tensor; a `tidy` holds what it will dispose of, so that there is nothing to collect.
+   */
+  private collected: object | null = null;
 
   /** @internal */
   constructor(node: Node) {
@@ -38,17 +41,17 @@ export class Handle extends Disposable {
     if (node === previous) return;
     retain(node);
     this.current = node;
-    if (this.collectable) {
-      finalizer.unregister(this);
-      finalizer.register(this, node, this);
+    if (this.collected) {
+      finalizer.unregister(this.collected);
+      finalizer.register(this.collected, node, this.collected);
     }
     release(previous);
   }
 
   /** @internal */
   leaveToCollector(): void {
-    if (this.current === null || this.collectable) return;
-    this.collectable = true;
+    if (this.current === null || this.collected) return;
+    this.collected = this;
     finalizer.register(this, this.current, this);
   }
 
@@ -67,7 +70,7 @@ export class Handle extends Disposable {
     const node = this.current;
     this.current = null;
     liveTensors.count--;
-    if (this.collectable) finalizer.unregister(this);
+    if (this.collected) finalizer.unregister(this.collected);
     else this.scope?.delete(this);
     release(node);
   }

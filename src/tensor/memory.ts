@@ -1,5 +1,5 @@
 /** Device memory and its lifetime: buffers, `tidy`, `memory()`. */
-import { TensorError } from '../errors';
+import { ignoreRejection, TensorError } from '../errors';
 import { callNative, deviceInfo, native } from '../native';
 import { describe } from './shape';
 
@@ -87,13 +87,16 @@ export class Scope {
     tensor.place = this.members.push(tensor) - 1;
   }
 
-  delete(tensor: Disposable): void {
+  /** By its place, as a Proxy of a member stands for the member. Returns the member. */
+  delete({ place }: Disposable): Disposable {
+    const member = this.members[place]!;
     const last = this.members.pop()!;
-    if (last !== tensor) {
-      this.members[tensor.place] = last;
-      last.place = tensor.place;
+    if (last !== member) {
+      this.members[place] = last;
+      last.place = place;
     }
-    tensor.scope = null;
+    member.scope = null;
+    return member;
   }
 
   dispose(): void {
@@ -125,8 +128,7 @@ export function currentScope(): Scope | undefined {
 /** Takes a tensor out of every `tidy` that is under way: it lives until it is disposed or collected. */
 export function keep<T extends Disposable>(tensor: T): T {
   if (tensor instanceof Disposable && tensor.scope) {
-    tensor.scope.delete(tensor);
-    tensor.leaveToCollector();
+    tensor.scope.delete(tensor).leaveToCollector();
   }
   return tensor;
 }
@@ -157,18 +159,17 @@ export function tidy<T>(fn: () => T): T {
     throw new TensorError('tidy: expected a function that returns at once, got one that returns a Promise');
   }
   const outer = currentScope();
-  visitTensors(result, scope, (tensor) => {
-    scope.delete(tensor);
-    if (outer) outer.add(tensor);
-    else tensor.leaveToCollector();
-  });
-  scope.dispose();
+  try {
+    // The result is the caller's, and may throw when it is looked into.
+    visitTensors(result, scope, (tensor) => {
+      const member = scope.delete(tensor);
+      if (outer) outer.add(member);
+      else member.leaveToCollector();
+    });
+  } finally {
+    scope.dispose();
+  }
   return result;
-}
-
-/** A Promise that is refused must not end the process by its own error, which nobody waits for. */
-export function ignoreRejection(value: unknown): void {
-  if (value instanceof Promise) value.catch(() => {});
 }
 
 function visitTensors(value: unknown, scope: Scope, visit: (tensor: Disposable) => void): void {

@@ -1,5 +1,5 @@
 /** Shapes, strides and the checks of arguments that name dimensions. Strides count elements. */
-import { TensorError, unknownKey } from '../errors';
+import { ignoreRejection, TensorError, unknownKey } from '../errors';
 
 export type Shape = readonly number[];
 
@@ -152,6 +152,7 @@ export function describe(value: unknown): string {
   if (typeof value === 'symbol') return 'a symbol';
   if (typeof value === 'function') return `a function${value.name ? ` (${value.name})` : ''}`;
   if (Array.isArray(value)) return `an array of ${value.length}`;
+  ignoreRejection(value);
   if (value instanceof Promise || typeof (value as { then?: unknown }).then === 'function') return 'a Promise';
   const { name } = (value as object).constructor ?? {};
   return typeof name === 'string' && name !== '' && name !== 'Object' ? `a ${name}` : 'an object';

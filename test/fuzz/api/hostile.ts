@@ -126,13 +126,13 @@ export const h = {
   /** Other answers each time. */
   fickle<V>(value: V): V {
     let asked = 0;
-    if (!isObject(value)) return value;
+    if (!isObject(value) || value instanceof v.Tensor) return value;
     const changes = (target: object, key: string | symbol) => key !== 'length' && Object.hasOwn(target, key);
     return new Proxy(value, { get: (target, key) => (changes(target, key) && ++asked % 2 === 0 ? undefined : (Reflect.get(target, key, target) as unknown)) }) as V;
   },
-  frozen: <V>(value: V): V => (isObject(value) && !ArrayBuffer.isView(value) ? Object.freeze(value) : value),
+  frozen: <V>(value: V): V => (isObject(value) && !ArrayBuffer.isView(value) && !(value instanceof v.Tensor) ? Object.freeze(value) : value),
   withoutPrototype: <V extends object>(value: V): V => Object.assign(Object.create(null) as V, value),
-  inherited: <V extends object>(value: V): V => Object.create(value) as V,
+  inherited: <V extends object>(value: V): V => (value instanceof v.Tensor ? value : (Object.create(value) as V)),
   holes<V>(value: V): V {
     if (Array.isArray(value) && value.length > 0) delete (value as unknown[])[0];
     return value;
