@@ -1,3 +1,5 @@
+import { types } from 'node:util';
+
 /** Base of every error that Vantage throws on purpose: `catch (e) { if (e instanceof VantageError) … }`. */
 export class VantageError extends Error {
   constructor(message: string, options?: ErrorOptions) {
@@ -70,7 +72,7 @@ function editDistance(a: string, b: string): number {
 
 /** A promise that is refused must not end the process by its own error, which nobody waits for any more. */
 export function ignoreRejection(value: unknown): void {
-  if (value instanceof Promise) value.catch(() => {});
+  if (types.isPromise(value)) value.catch(() => {});
 }
 
 /** A value as an error message shows it: short, on one line, with its type visible (`"3"`, `3`, `null`, `[1,2]`). */
@@ -79,7 +81,7 @@ export function showValue(value: unknown): string {
   if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`;
   if (typeof value === 'bigint') return `${value}n`;
   if (value === undefined || typeof value === 'number' || typeof value === 'symbol') return String(value);
-  if (value instanceof Map || value instanceof Set) return `a ${value.constructor.name} of ${value.size}`;
+  if (types.isMap(value) || types.isSet(value)) return `a ${types.isMap(value) ? 'Map' : 'Set'} of ${value.size}`;
   let text: string | undefined;
   try {
     text = JSON.stringify(value);

@@ -2,7 +2,7 @@
 import { didYouMean, EstimatorError, showValue, unknownKey } from './errors';
 
 /** Libraries whose habits have a name: a preset is a bundle of options. */
-export const conventionNames = ['vantage', 'skyrl', 'verl', 'trl', 'openrlhf', 'nemo', 'areal'] as const;
+export const conventionNames = Object.freeze(['vantage', 'skyrl', 'verl', 'trl', 'openrlhf', 'nemo', 'areal'] as const);
 export type ConventionName = (typeof conventionNames)[number];
 
 /** Options as a caller gives them. */

@@ -5,7 +5,7 @@ import type { Tensor } from '../tensor';
 import type { Groups } from './groups';
 
 /** Inputs beyond rewards and masks that an estimator can ask for by `static requires`. */
-export const advantageInputs = [
+export const advantageInputs = Object.freeze([
   'values',
   'groupIds',
   'oldLogProbs',
@@ -22,7 +22,7 @@ export const advantageInputs = [
   'importanceWeights',
   'anchorIds',
   'policyDivergences',
-] as const;
+] as const);
 export type AdvantageInput = (typeof advantageInputs)[number];
 
 /** What an estimator may look at besides rewards, values and masks. Whatever it `requires` is there. */

@@ -41,7 +41,7 @@ export function validateConfig(config: Config, context: ValidationContext): void
   for (const key of ['estimators', 'policyLosses', 'environments', 'tokenizers', 'loggers'] as const) {
     const names: unknown = (context as Partial<ValidationContext> | null)?.[key];
     const isRegistry = typeof names === 'object' && names !== null && 'has' in names && 'list' in names;
-    if (!isRegistry && !(Array.isArray(names) && names.every((name) => typeof name === 'string'))) {
+    if (!isRegistry && !(Array.isArray(names) && Array.from(names).every((name) => typeof name === 'string'))) {
       throw new ConfigError(`validateConfig: ${key}: expected an array of names or a registry, got ${showValue(names)}`);
     }
   }

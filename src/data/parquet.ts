@@ -48,6 +48,7 @@ interface ColumnType {
 /** Reads the type of a column (or of a field or list element) off its values. `path` is the dotted name for errors. */
 function columnType(name: string, values: readonly unknown[], path: string): ColumnType {
   const present = values.filter((value) => value !== null && value !== undefined);
+  if (path.length > MOST_DEPTH) throw new DataError(`column ${path.slice(0, 40)}…: expected values that are not so deep`);
   const kinds = new Set(present.map((value) => kindOf(value, path)));
   if (kinds.has('number')) kinds.delete('integer');
   if (kinds.size > 1) throw new DataError(`column ${path}: expected values of one type, got ${[...kinds].join(' and ')}`);
@@ -79,6 +80,9 @@ function columnType(name: string, values: readonly unknown[], path: string): Col
   // Text; and a column of nulls alone, whose type is free.
   return { schema: [{ ...element, type: 'BYTE_ARRAY', converted_type: 'UTF8', logical_type: { type: 'STRING' } }], store: same };
 }
+
+/** Characters of the path to a value: one that holds itself has no end. */
+const MOST_DEPTH = 2000;
 
 function kindOf(value: unknown, path: string): string {
   if (Array.isArray(value)) return 'list';

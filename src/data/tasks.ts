@@ -41,7 +41,7 @@ const tasks = {
  * - `lookup`: the prompt `3 9 1 4 =`; the call `<tool> 9 </tool>` is answered with what the row's hidden table (`extra_info.table`) holds under 9, say
  *   `<result> 5 </result>`, and then `#### 5` is right. Two turns, the tokenizer `word_tools`.
  */
-export const taskNames = ['gmax', 'max4', 'sort3', 'lookup'] as const satisfies readonly (keyof typeof tasks)[];
+export const taskNames = Object.freeze(['gmax', 'max4', 'sort3', 'lookup'] as const satisfies readonly (keyof typeof tasks)[]);
 export type TaskName = (typeof taskNames)[number];
 
 export interface TaskOptions {

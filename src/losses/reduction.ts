@@ -6,7 +6,7 @@ import { type DType, full, type Tensor, where } from '../tensor';
 import { checkNumber, checkRows, checkSameShape } from './check';
 
 /** The names of `trainer.algorithm.loss_reduction`, and further ones. */
-export const lossReductions = [
+export const lossReductions = Object.freeze([
   'token_mean',
   'token_mean_legacy',
   'sequence_mean',
@@ -14,7 +14,7 @@ export const lossReductions = [
   'seq_mean_token_sum_norm',
   'prompt_mean',
   'token_sum',
-] as const;
+] as const);
 export type LossReduction = (typeof lossReductions)[number];
 
 export interface ReductionOptions {

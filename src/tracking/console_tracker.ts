@@ -1,4 +1,4 @@
-import { checkFields } from '../data/check';
+import { checkFields, checkText } from '../data/check';
 import { DataError, showValue } from '../errors';
 import { formatDuration, formatNumber } from './format';
 import { checkMetrics, type Metrics, type Tracker } from './tracker';
@@ -79,6 +79,7 @@ export class ConsoleTracker implements Tracker {
 
   /** Prints a line of the run's own above the progress bar. */
   message(text: string): void {
+    checkText('ConsoleTracker', 'message', text);
     if (!this.barIsDrawn) return void this.stream.write(`${text}\n`);
     this.stream.write(`\r\x1b[K${text}\n`);
     this.show(this.now());

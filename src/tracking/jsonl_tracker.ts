@@ -8,7 +8,7 @@ import { checkMetrics, type Metrics, type Sample, type Tracker } from './tracker
 export type MetricsRecord = { step: number } & Record<string, number | null>;
 
 /** The files of a run's folder. */
-export const RUN_FILES = { metrics: 'metrics.jsonl', samples: 'samples.jsonl', config: 'config.json' } as const;
+export const RUN_FILES = Object.freeze({ metrics: 'metrics.jsonl', samples: 'samples.jsonl', config: 'config.json' } as const);
 
 /** Appends JSON lines to a file, with a synchronous write each. */
 class JsonLines {
@@ -65,7 +65,7 @@ export class JsonlTracker implements Tracker {
 
   logSamples(samples: readonly Sample[]): void {
     if (this.metrics === null) throw new DataError(`JsonlTracker: ${this.file} is closed`);
-    checkList('JsonlTracker', 'samples', samples, 'an array of samples', isObject);
+    checkList('JsonlTracker', 'samples', samples, 'an array of samples (step, group, prompt, tokens, ids, advantages, reward, length)', isSample);
     this.samples ??= new JsonLines(this.beside('samples'), this.kept(this.beside('samples'), readSamples));
     this.samples.append(samples);
   }

@@ -2,7 +2,7 @@ import { closeSync, mkdirSync, openSync, readdirSync, rmSync, writeSync } from '
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { checkFields, checkPath } from '../data/check';
-import { DataError } from '../errors';
+import { DataError, showValue } from '../errors';
 import { crc } from './crc';
 import { bytesField, doubleField, floatField, integerField } from './protobuf';
 import { checkMetrics, type Metrics, type Tracker } from './tracker';
@@ -31,6 +31,9 @@ export class TensorBoardTracker implements Tracker {
   constructor(folder: string, private readonly options: { resumedFrom?: number; now?: () => number } = {}) {
     checkPath('TensorBoardTracker', folder);
     checkFields('TensorBoardTracker', 'options', options);
+    const { now: clock, resumedFrom: last } = options;
+    if (clock !== undefined && typeof clock !== 'function') throw new DataError(`TensorBoardTracker: now: expected a function, got ${showValue(clock)}`);
+    if (last !== undefined && !Number.isInteger(last)) throw new DataError(`TensorBoardTracker: resumedFrom: expected a step, got ${showValue(last)}`);
     mkdirSync(folder, { recursive: true });
     const { resumedFrom } = options;
     if (resumedFrom === undefined) {

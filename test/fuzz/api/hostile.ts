@@ -130,7 +130,7 @@ export const h = {
     const changes = (target: object, key: string | symbol) => key !== 'length' && Object.hasOwn(target, key);
     return new Proxy(value, { get: (target, key) => (changes(target, key) && ++asked % 2 === 0 ? undefined : (Reflect.get(target, key, target) as unknown)) }) as V;
   },
-  frozen: <V>(value: V): V => (isObject(value) && !ArrayBuffer.isView(value) && !(value instanceof v.Tensor) ? Object.freeze(value) : value),
+  frozen: <V>(value: V): V => (Array.isArray(value) || (isObject(value) && Object.getPrototypeOf(value) === Object.prototype) ? Object.freeze(value) : value),
   withoutPrototype: <V extends object>(value: V): V => Object.assign(Object.create(null) as V, value),
   inherited: <V extends object>(value: V): V => (value instanceof v.Tensor ? value : (Object.create(value) as V)),
   holes<V>(value: V): V {
