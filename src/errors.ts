@@ -75,6 +75,11 @@ export function ignoreRejection(value: unknown): void {
   if (types.isPromise(value)) value.catch(() => {});
 }
 
+/** A name that a caller gave: in quotes, or, where it is no text, as a value is shown. */
+export function quoted(name: unknown): string {
+  return typeof name === 'string' ? `'${name}'` : showValue(name);
+}
+
 /** A value as an error message shows it: short, on one line, with its type visible (`"3"`, `3`, `null`, `[1,2]`). */
 export function showValue(value: unknown): string {
   ignoreRejection(value);

@@ -40,7 +40,7 @@ function jsonOf(value: unknown, i: number): string {
   try {
     text = JSON.stringify(value);
   } catch (error) {
-    throw new DataError(`writeJsonl: value ${i}: expected JSON-like values, got what JSON cannot hold (${error instanceof RangeError ? 'too deep' : (error as Error).message.split('\n')[0]})`, { cause: error });
+    throw new DataError(`writeJsonl: value ${i}: expected JSON-like values, got ${showValue(value)}, which JSON cannot hold`, { cause: error });
   }
   if (text === undefined) throw new DataError(`writeJsonl: value ${i}: expected JSON-like values, got ${showValue(value)}`);
   return text;

@@ -59,7 +59,7 @@ export interface TaskOptions {
  */
 export function generateTask(task: TaskName, options: TaskOptions = {}): { train: PromptRow[]; validation: PromptRow[] } {
   const { trainSize = 2048, validationSize = 256, seed = 42 } = options;
-  if (!Object.hasOwn(tasks, task)) throw new DataError(`generateTask: expected one of ${taskNames.join(', ')}, got ${showValue(task)}`);
+  if (typeof task !== 'string' || !Object.hasOwn(tasks, task)) throw new DataError(`generateTask: expected one of ${taskNames.join(', ')}, got ${showValue(task)}`);
   const promptCount = 10 ** tasks[task].digits;
   checkInteger('trainSize', trainSize, 1, 10_000_000);
   checkInteger('validationSize', validationSize, 1, promptCount - 1);

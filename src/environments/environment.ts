@@ -1,6 +1,6 @@
 /** What an environment is: it takes the policy's text and answers with a reward. */
 import { type AnyRow, type ChatMessage, isMessage } from '../data/rows';
-import { EnvironmentError, showValue } from '../errors';
+import { EnvironmentError, quoted, showValue } from '../errors';
 import { Registry, type RegisterOptions } from '../registry';
 
 /** What one action brought. */
@@ -69,7 +69,7 @@ export const environments = new Registry<EnvironmentClass>('environment');
 export function registerEnvironment(name: string, environment: EnvironmentClass, options?: RegisterOptions): void {
   const prototype: unknown = typeof environment === 'function' ? environment.prototype : undefined;
   if (typeof (prototype as Partial<Environment> | undefined)?.step !== 'function') {
-    throw new EnvironmentError(`environment '${name}': expected a class with a method step(action), got ${showValue(environment)}`);
+    throw new EnvironmentError(`environment ${quoted(name)}: expected a class with a method step(action), got ${showValue(environment)}`);
   }
   environments.register(name, environment, options);
 }
@@ -90,7 +90,7 @@ export function listEnvironments(): string[] {
 }
 
 function wrong(name: string, method: string, expected: string, got: unknown): never {
-  throw new EnvironmentError(`environment '${name}': ${method}: expected ${expected}, got ${showValue(got)}`);
+  throw new EnvironmentError(`environment ${quoted(name)}: ${String(method)}: expected ${expected}, got ${showValue(got)}`);
 }
 
 /** @throws EnvironmentError that names the environment, what was expected and what came */

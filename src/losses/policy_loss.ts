@@ -1,6 +1,6 @@
 /** What a policy loss is, and the registry that `trainer.algorithm.policy_loss_type` names entries of. */
 import { unpackRows } from '../advantages/packed';
-import { EstimatorError, showValue } from '../errors';
+import { EstimatorError, quoted, showValue } from '../errors';
 import { checkNames } from '../options';
 import { type RegisterOptions, Registry } from '../registry';
 import { type RowOffsets, Tensor } from '../tensor';
@@ -89,7 +89,7 @@ export const policyLosses = new Registry<PolicyLossClass>('policy loss');
 export function registerPolicyLoss(name: string, loss: PolicyLossClass, options?: RegisterOptions): void {
   const prototype: unknown = typeof loss === 'function' ? loss.prototype : undefined;
   if (typeof (prototype as Partial<PolicyLoss> | undefined)?.computeLoss !== 'function') {
-    throw new EstimatorError(`policy loss '${name}': expected a class with a method computeLoss(inputs, options), got ${showValue(loss)}`);
+    throw new EstimatorError(`policy loss ${quoted(name)}: expected a class with a method computeLoss(inputs, options), got ${showValue(loss)}`);
   }
   policyLosses.register(name, loss, options);
 }

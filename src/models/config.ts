@@ -50,7 +50,7 @@ export function transformerConfig(given: Sizes & Partial<TransformerConfig>): Re
   const config: ResolvedConfig = {
     ...given,
     numKvHeads: given.numKvHeads ?? given.numHeads,
-    headDim: given.headDim ?? given.hiddenSize / given.numHeads,
+    headDim: given.headDim ?? (typeof given.hiddenSize === 'number' && typeof given.numHeads === 'number' ? given.hiddenSize / given.numHeads : NaN),
     ropeTheta: given.ropeTheta ?? 1e6,
     rmsNormEps: given.rmsNormEps ?? 1e-6,
     tieWordEmbeddings: given.tieWordEmbeddings ?? true,

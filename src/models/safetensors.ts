@@ -110,6 +110,7 @@ export interface OpenSafetensors {
  * @throws DataError as {@link readSafetensors}
  */
 export function withSafetensors<Result>(file: string, use: (opened: OpenSafetensors) => Result): Result {
+  if (typeof file !== 'string') throw new DataError(`readSafetensors: expected the name of a file, got ${describe(file)}`);
   let descriptor: number;
   try {
     descriptor = openSync(file, 'r');

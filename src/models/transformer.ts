@@ -1,6 +1,7 @@
 /** The language model: a decoder with a vocabulary projection. */
 import { tokenLogProbs, type RandomKey, type Tensor } from '../tensor';
 import { checkOptions } from '../tensor/shape';
+import { tensorArgument } from '../tensor/tensor';
 import { parameterShapes, transformerConfig, type ResolvedConfig, type TransformerConfig } from './config';
 import { checkBatch, checkFrom, Decoder, positionsOf, randomParameters, withoutPadding, type InitializeOptions } from './decoder';
 import { linear } from './layers';
@@ -49,6 +50,7 @@ export class Transformer extends Decoder {
 
   /** hidden [.., D] → logits [.., vocabSize]. */
   logits(hidden: Tensor): Tensor {
+    tensorArgument('logits', hidden);
     return linear(hidden, this.parameter(this.config.tieWordEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight'));
   }
 

@@ -59,7 +59,8 @@ export function checkAxes(operation: string, axes: unknown, ndim: number): numbe
     return all;
   }
   const list = Array.isArray(axes) ? axes : [axes];
-  const checked = list.map((axis) => checkAxis(operation, axis, ndim)).sort((a, b) => a - b);
+  if (list.length > ndim && Array.isArray(axes)) throw new TensorError(`${operation}: expected at most ${ndim} axes, got ${describe(axes)}`);
+  const checked = Array.from(list, (axis) => checkAxis(operation, axis, ndim)).sort((a, b) => a - b);
   for (let i = 1; i < checked.length; i++) {
     if (checked[i] === checked[i - 1]) throw new TensorError(`${operation}: axis ${checked[i]} is named twice`);
   }

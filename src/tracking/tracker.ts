@@ -1,4 +1,4 @@
-import { checkFields, checkList, checkNumber, isText } from '../data/check';
+import { checkFields, checkList, checkNumber, checkPath, isText } from '../data/check';
 import { DataError, showValue } from '../errors';
 import { Registry } from '../registry';
 
@@ -71,6 +71,7 @@ export function listTrackers(): string[] {
 export function createTrackers(names: readonly string[], options: TrackerOptions): Tracker[] {
   checkList('createTrackers', 'names', names, 'an array of names', isText);
   checkFields('createTrackers', 'options', options, '{ directory, … }');
+  checkPath('createTrackers', options.directory);
   return [...new Set(names)].map((name) => trackers.get(name)).map((factory) => factory(options));
 }
 

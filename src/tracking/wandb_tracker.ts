@@ -1,4 +1,4 @@
-import { ConfigError, DataError, showValue } from '../errors';
+import { ConfigError, DataError, quoted, showValue } from '../errors';
 import { checkMetrics, type Metrics, type Tracker, type TrackerOptions } from './tracker';
 import { OfflineWandbClient } from './wandb_offline';
 import { OnlineWandbClient } from './wandb_online';
@@ -44,7 +44,7 @@ export class WandbTracker implements Tracker {
 export function wandbMode(env: Record<string, string | undefined> = process.env): 'online' | 'offline' {
   const mode = env.WANDB_MODE || 'online';
   if (mode === 'online' || mode === 'offline') return mode;
-  throw new ConfigError(`WANDB_MODE: expected online or offline, got '${mode}' (to log nothing there, remove 'wandb' from trainer.logger)`);
+  throw new ConfigError(`WANDB_MODE: expected online or offline, got ${quoted(mode)} (to log nothing there, remove 'wandb' from trainer.logger)`);
 }
 
 /** The tracker that `WANDB_MODE` asks for. @throws ConfigError where the online client is not installed */

@@ -2,6 +2,7 @@
 import type { Config } from '../config';
 import { checkConfig } from '../config/validate';
 import { checkFields } from '../data/check';
+import { EstimatorError, showValue } from '../errors';
 import { AdaptiveEntropyCoefficient, AdaptiveKlController, createKlController, type KlController } from '../losses';
 
 /** What a checkpoint keeps of them; plain JSON. */
@@ -31,6 +32,7 @@ export class Coefficients {
     checkConfig('Coefficients', config);
     const { algorithm } = config.trainer;
     this.klController = klController ?? klControllerOf(algorithm);
+    if (typeof this.klController.update !== 'function') throw new EstimatorError(`Coefficients: expected a KL controller, got ${showValue(klController)}`);
     const { entropy_ctrl, entropy_loss_coef } = algorithm;
     const { target: entropy, delta, min, max } = entropy_ctrl;
     this.adaptiveEntropy = entropy_ctrl.type === 'adaptive' ? new AdaptiveEntropyCoefficient({ coefficient: entropy_loss_coef, target: entropy, delta, min, max }) : null;

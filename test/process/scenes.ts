@@ -44,13 +44,13 @@ const scenes: Record<string, () => unknown> = {
     const workers = Array.from({ length: 4 }, () => worker('bits'));
     const ends = workers.map(isOver);
     const answers = workers.map(answer);
-    const own = bits(3);
+    const own = bits(2);
     return { own, others: await Promise.all(answers), codes: await Promise.all(ends) };
   },
   /** Workers that are ended while they compute leave the pool and the memory as they were. */
   async terminated() {
     const own = bits(1);
-    for (let i = 0; i < 4; i++) {
+    for (let i = 0; i < 3; i++) {
       const victim = worker('forever');
       await answer(victim);
       await new Promise((resolve) => setTimeout(resolve, 5 * i));
@@ -82,7 +82,7 @@ const scenes: Record<string, () => unknown> = {
 };
 
 const tasks: Record<string, () => unknown> = {
-  bits: () => parentPort!.postMessage(bits(3)),
+  bits: () => parentPort!.postMessage(bits(2)),
   forever() {
     bits(1);
     parentPort!.postMessage('computing');

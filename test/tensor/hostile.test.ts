@@ -73,6 +73,14 @@ test('holes in lists are refused, however long the list', () => {
   }
 });
 
+test('lists of axes and extents are refused before they are gone through', () => {
+  const long = new Array<number>(2 ** 32 - 1);
+  expect(() => tensor([1]).sum(long)).toThrow('sum: expected at most 1 axes, got an array of 4294967295');
+  expect(() => tensor([1]).reshape(long)).toThrow(/reshape: expected at most 8 dimensions/);
+  expect(() => tensor([1]).transpose(long)).toThrow(/transpose: expected an order of the 1 axes/);
+  expect(() => tensor([[1]]).sum(new Array<number>(2))).toThrow('sum: expected an axis from -2 to 1, got undefined');
+});
+
 test('an array that holds itself has too many dimensions', () => {
   const cyclic: unknown[] = [1];
   cyclic.unshift(cyclic);

@@ -126,7 +126,7 @@ export const h = {
   /** Other answers each time. */
   fickle<V>(value: V): V {
     let asked = 0;
-    if (!isObject(value) || value instanceof v.Tensor) return value;
+    if (!Array.isArray(value) && !(isObject(value) && Object.getPrototypeOf(value) === Object.prototype)) return value;
     const changes = (target: object, key: string | symbol) => key !== 'length' && Object.hasOwn(target, key);
     return new Proxy(value, { get: (target, key) => (changes(target, key) && ++asked % 2 === 0 ? undefined : (Reflect.get(target, key, target) as unknown)) }) as V;
   },

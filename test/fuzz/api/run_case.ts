@@ -185,6 +185,7 @@ export async function runCase(source: string): Promise<Outcome> {
   if (grown > MOST_KILOBYTES) finding ??= { kind: 'memory', text: `${Math.round(grown / 1024)} MiB more than ever before`, where: '', source };
   if (!isAsync && !pending && usage() !== before) {
     const left = usage();
+    startCase();
     if (!(await isCollected(before))) finding ??= { kind: 'leak', text: `before: ${before}; after: ${left}`, where: '', source };
   }
   // A promise that nobody waits for is heard of a turn later.
