@@ -42,7 +42,8 @@ function checkChat(who: string, messages: unknown): asserts messages is readonly
 }
 
 function checkIds(who: string, ids: unknown): void {
-  if (!Array.isArray(ids) && !ArrayBuffer.isView(ids) && typeof (ids as Iterable<number> | null)?.[Symbol.iterator] !== 'function') throw new DataError(`${who}: expected token ids, got ${showValue(ids)}`);
+  if (!Array.isArray(ids) && !ArrayBuffer.isView(ids) && typeof (ids as Iterable<number> | null)?.[Symbol.iterator] !== 'function')
+    throw new DataError(`${who}: expected token ids, got ${showValue(ids)}`);
 }
 
 /** One token for each byte of the text in UTF-8, so any text at all: ids 0–255, then padding, then the end. */

@@ -12,7 +12,10 @@ function inputs() {
   return { rewards: noise(1), values: noise(2), masks: ones([rows, time], { dtype: 'bool' }), groupIds, oldLogProbs: noise(3), refLogProbs: noise(4), rolloutLogProbs: noise(5) };
 }
 
-const estimators: readonly [string, AdvantageOptions][] = [['gae', { gamma: 0.99, lambda: 0.9 }], ['grpo', {}], ['rloo', {}], ['reinforce++', {}], ['vtrace', {}], ['td_lambda', {}], ['opo', {}], ['n_step', {}]];
+const estimators: readonly [string, AdvantageOptions][] = [['gae', { gamma: 0.99, lambda: 0.9 }], ['grpo', {}], ['rloo', {}], ['reinforce++', {}], ['vtrace', {}], ['td_lambda', {}], ['opo', {}], [
+  'n_step',
+  {},
+]];
 
 /** One hash over the bits of all estimators' results, and of a program on all cores. */
 function bits(rounds: number): string {

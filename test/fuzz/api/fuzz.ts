@@ -45,7 +45,10 @@ function runChild(order: object, onReport: (report: Report) => void): Promise<Ch
   const folder = mkdtempSync(join(tmpdir(), 'vantage-fuzz-'));
   const file = join(folder, 'progress');
   const progress = openSync(file, 'w+');
-  const child: ChildProcess = spawn(process.execPath, ['--expose-gc', '--import', 'tsx', join(__dirname, 'child.ts')], { stdio: ['ignore', 'ignore', 'pipe', progress, 'ipc'], cwd: join(__dirname, '../../..') });
+  const child: ChildProcess = spawn(process.execPath, ['--expose-gc', '--import', 'tsx', join(__dirname, 'child.ts')], {
+    stdio: ['ignore', 'ignore', 'pipe', progress, 'ipc'],
+    cwd: join(__dirname, '../../..'),
+  });
   let errors = '';
   child.stderr!.setEncoding('utf8').on('data', (text: string) => (errors = (errors + text).slice(-20_000)));
   child.on('message', (report) => onReport(report as Report));
@@ -116,7 +119,12 @@ export async function fuzz({ part = null, seed, count, from = 0, sources, shrink
     const kind = stalled ? 'hang' : 'crash';
     const source = sources ? sources[at]! : caseOf(part, seed, at);
     const small = shrink ? await shrinkDeath(source, kind) : { source, alone: true };
-    found({ kind, text: small.alone ? death : `${death}\n(only behind the calls before it: --seed ${seed} --from ${next} --count ${at - next + 1}${part ? ` --part ${part}` : ''})`, where: '', source: small.source }, at);
+    found({
+      kind,
+      text: small.alone ? death : `${death}\n(only behind the calls before it: --seed ${seed} --from ${next} --count ${at - next + 1}${part ? ` --part ${part}` : ''})`,
+      where: '',
+      source: small.source,
+    }, at);
     next = at + 1;
   }
   return result;

@@ -163,10 +163,23 @@ export const h = {
   badToString: () => ({ toString: boom, valueOf: boom, toJSON: boom, [Symbol.toPrimitive]: boom }),
   badIterator: () => ({ length: 2, [Symbol.iterator]: boom }),
   badNext: () => ({ [Symbol.iterator]: () => ({ next: boom }) }),
-  endless: () => ({ *[Symbol.iterator]() { for (let i = 0; i < 1e7; i++) yield i; } }),
+  endless: () => ({
+    *[Symbol.iterator]() {
+      for (let i = 0; i < 1e7; i++) yield i;
+    },
+  }),
+  // biome-ignore lint/suspicious/noThenProperty: it is meant to look like a promise
   thenable: () => ({ then: boom }),
-  badConstructor: () => ({ get constructor() { return boom(); } }),
-  badTag: () => ({ get [Symbol.toStringTag]() { return boom(); } }),
+  badConstructor: () => ({
+    get constructor() {
+      return boom();
+    },
+  }),
+  badTag: () => ({
+    get [Symbol.toStringTag]() {
+      return boom();
+    },
+  }),
   rejected() {
     const promise = Promise.reject(new Boom());
     promise.catch(() => {});

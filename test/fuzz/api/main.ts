@@ -29,7 +29,8 @@ async function main(): Promise<void> {
     from: run === undefined ? whole('from', values.from) : 0,
     part: (part as PartName | undefined) ?? null,
     ...(run === undefined ? {} : { sources: [run] }),
-    onFinding: ({ kind, text, where, source }, index) => console.log(`\n${kind}${where === '' ? '' : ` in ${where}`} (call ${index})\n  ${text.replaceAll('\n', '\n  ')}\n  npm run fuzz -- --run ${JSON.stringify(source).replaceAll('$', '\\$')}`),
+    onFinding: ({ kind, text, where, source }, index) =>
+      console.log(`\n${kind}${where === '' ? '' : ` in ${where}`} (call ${index})\n  ${text.replaceAll('\n', '\n  ')}\n  npm run fuzz -- --run ${JSON.stringify(source).replaceAll('$', '\\$')}`),
     onProgress: (done) => {
       if (performance.now() - shown < 60_000) return;
       shown = performance.now();

@@ -23,14 +23,95 @@ const arrays = ['Float32Array', 'Float64Array', 'Int32Array', 'Uint8Array', 'Big
 const numbers = ['NaN', 'Infinity', '-Infinity', '-0', '0', '-1', '1', '2', '0.5', '-2.5', '1e9', '2**31', '-(2**31)', '2**32', '2**53', '1e300', '5e-324', '1e12', '256', '100'];
 const hostile = [
   ...numbers,
-  '10n', 'Symbol("s")', '"text"', '""', 'null', 'undefined', 'true', 'false', '"__proto__"', '"constructor"', '"toString"', '"cuda"', '"cpu"', 'h.text(5000)',
-  '{}', '[]', '[[]]', '[[1], [1, 2]]', '[NaN]', '["1"]', '[null]', '[undefined]', '[1n]', '[Symbol()]', '[[[1]]]', '[[0, 1], [1, 0]]', '[-1]', '[1e9]', '[0]', '[2, 3]',
-  'new Map()', 'new Map([["a", 1]])', 'new Set([1])', 'new Date(0)', '/x/', '() => 1', 'async () => 1', '(x) => x', '() => h.boom()', '(function* () { yield 1 })', '(function* () { yield 1 })()', '(class {})',
-  '() => h.nested()', '() => h.disposeAll()', '() => T([2, 3])', 'Promise.resolve(1)', 'h.rejected()', 'h.cyclic()', 'h.cyclicObject()', 'h.deep()', 'h.proxy({})', 'h.throwing({})', 'h.throwing([])',
-  'h.revoked()', 'Object.create(null)', 'h.badToString()', 'h.badIterator()', 'h.badNext()', 'h.endless()', 'h.thenable()', 'h.badConstructor()', 'h.badTag()', 'h.long(1e12)', 'h.long(-1)', 'h.sparse(3)', 'h.sparse(2**32 - 1)',
-  'new DataView(new ArrayBuffer(8))', 'new ArrayBuffer(8)', 'Buffer.from("abc")', 'JSON.parse(\'{"__proto__": 1}\')', '({ __proto__: null })', '({ a: 1 })', 'h.boom',
-  'h.disposedTensor()', 'T([])', 'T([0])', 'T([2, 3])', 'T([2, 0])', 'T([3, 2]).transpose()', 'v.zeros([1e12])', 'v.zeros([2, 3])', 'v.full([2, 3], NaN)', 'h.hollow(v.Tensor)', 'v.Tensor', 'v.Tensor.prototype', 'v.tensor(1)',
-  'T([2, 3]).mul(NaN)', 'T([2, 3]).div(0)', 'I([2, 3]).neg()',
+  '10n',
+  'Symbol("s")',
+  '"text"',
+  '""',
+  'null',
+  'undefined',
+  'true',
+  'false',
+  '"__proto__"',
+  '"constructor"',
+  '"toString"',
+  '"cuda"',
+  '"cpu"',
+  'h.text(5000)',
+  '{}',
+  '[]',
+  '[[]]',
+  '[[1], [1, 2]]',
+  '[NaN]',
+  '["1"]',
+  '[null]',
+  '[undefined]',
+  '[1n]',
+  '[Symbol()]',
+  '[[[1]]]',
+  '[[0, 1], [1, 0]]',
+  '[-1]',
+  '[1e9]',
+  '[0]',
+  '[2, 3]',
+  'new Map()',
+  'new Map([["a", 1]])',
+  'new Set([1])',
+  'new Date(0)',
+  '/x/',
+  '() => 1',
+  'async () => 1',
+  '(x) => x',
+  '() => h.boom()',
+  '(function* () { yield 1 })',
+  '(function* () { yield 1 })()',
+  '(class {})',
+  '() => h.nested()',
+  '() => h.disposeAll()',
+  '() => T([2, 3])',
+  'Promise.resolve(1)',
+  'h.rejected()',
+  'h.cyclic()',
+  'h.cyclicObject()',
+  'h.deep()',
+  'h.proxy({})',
+  'h.throwing({})',
+  'h.throwing([])',
+  'h.revoked()',
+  'Object.create(null)',
+  'h.badToString()',
+  'h.badIterator()',
+  'h.badNext()',
+  'h.endless()',
+  'h.thenable()',
+  'h.badConstructor()',
+  'h.badTag()',
+  'h.long(1e12)',
+  'h.long(-1)',
+  'h.sparse(3)',
+  'h.sparse(2**32 - 1)',
+  'new DataView(new ArrayBuffer(8))',
+  'new ArrayBuffer(8)',
+  'Buffer.from("abc")',
+  'JSON.parse(\'{"__proto__": 1}\')',
+  '({ __proto__: null })',
+  '({ a: 1 })',
+  'h.boom',
+  'h.disposedTensor()',
+  'T([])',
+  'T([0])',
+  'T([2, 3])',
+  'T([2, 0])',
+  'T([3, 2]).transpose()',
+  'v.zeros([1e12])',
+  'v.zeros([2, 3])',
+  'v.full([2, 3], NaN)',
+  'h.hollow(v.Tensor)',
+  'v.Tensor',
+  'v.Tensor.prototype',
+  'v.tensor(1)',
+  'T([2, 3]).mul(NaN)',
+  'T([2, 3]).div(0)',
+  'I([2, 3]).neg()',
 ];
 const wraps = ['proxy', 'throwing', 'throwingLater', 'disposing', 'disposingLater', 'reentrant', 'getters', 'fickle', 'frozen', 'withoutPrototype', 'inherited', 'holes'];
 const tensorWraps = ['disposed', 'proxy', 'throwing', 'disposing', 'disposingLater', 'realized', 'view'];
@@ -139,7 +220,13 @@ function edit(place: Place, random: Random, words: readonly string[]): Edit {
     case 'property':
       return replace(own < 0.5 ? '__left_out__: undefined' : own < 0.7 ? `x${text}` : `get y() { return h.boom(); }, ${text}`);
     case 'properties':
-      return replace(own < 0.4 ? `${text}${text.trim() === '' ? '' : ','} ${random.pick(words)}: ${anything(random)} ` : own < 0.5 ? ` ...${anything(random)}, ${text}` : ` "__proto__": ${anything(random)}, ${text}`);
+      return replace(
+        own < 0.4
+          ? `${text}${text.trim() === '' ? '' : ','} ${random.pick(words)}: ${anything(random)} `
+          : own < 0.5
+          ? ` ...${anything(random)}, ${text}`
+          : ` "__proto__": ${anything(random)}, ${text}`,
+      );
     case 'element':
       return replace(own < 0.4 ? `...[]` : own < 0.8 ? `${text}, ${text}` : `${text}, ${anything(random)}`);
     case 'argument':
@@ -147,7 +234,22 @@ function edit(place: Place, random: Random, words: readonly string[]): Edit {
     case 'arguments':
       return replace(own < 0.3 ? '' : `${text}${text.trim() === '' ? '' : ','} ${anything(random)}`);
     case 'number':
-      if (own < 0.7) return replace(own < 0.2 ? `(${text} + 1)` : own < 0.3 ? `(${text} - 1)` : own < 0.35 ? `(-${text})` : own < 0.4 ? `(${text} + 0.5)` : own < 0.45 ? `"${text}"` : own < 0.5 ? `${text.replace(/\W/g, '')}n`.replace(/^[^0-9]*$/, '0n') : random.pick(numbers));
+      if (own < 0.7)
+        return replace(
+          own < 0.2
+            ? `(${text} + 1)`
+            : own < 0.3
+            ? `(${text} - 1)`
+            : own < 0.35
+            ? `(-${text})`
+            : own < 0.4
+            ? `(${text} + 0.5)`
+            : own < 0.45
+            ? `"${text}"`
+            : own < 0.5
+            ? `${text.replace(/\W/g, '')}n`.replace(/^[^0-9]*$/, '0n')
+            : random.pick(numbers),
+        );
       break;
     case 'string':
       if (own < 0.6) return replace(own < 0.5 ? JSON.stringify(random.pick(words)) : JSON.stringify(`${text.slice(1, -1)}x`));
@@ -160,7 +262,24 @@ function edit(place: Place, random: Random, words: readonly string[]): Edit {
       if (own < 0.5) return replace(`h.${random.pick(wraps)}(${text})`);
       break;
     case 'function':
-      if (own < 0.5) return replace(random.pick(['() => 1', '() => null', '() => undefined', 'async () => 1', '() => h.boom()', '() => h.disposeAll()', '(x) => x', '() => h.nested()', '(...all) => all', '() => h.nestedScan()', '() => T([2, 3])', '() => []', '() => Promise.resolve(1)']));
+      if (own < 0.5)
+        return replace(
+          random.pick([
+            '() => 1',
+            '() => null',
+            '() => undefined',
+            'async () => 1',
+            '() => h.boom()',
+            '() => h.disposeAll()',
+            '(x) => x',
+            '() => h.nested()',
+            '(...all) => all',
+            '() => h.nestedScan()',
+            '() => T([2, 3])',
+            '() => []',
+            '() => Promise.resolve(1)',
+          ]),
+        );
       break;
     case 'value':
       if (own < 0.2) return replace(`h.${random.pick(wraps)}(${text})`);
@@ -198,7 +317,13 @@ export function* smaller(source: string): Generator<string> {
   for (const node of nodes) {
     const { start, end } = rangeOf(file, node);
     const { parent } = node;
-    const siblings = ts.isArrayLiteralExpression(parent) ? parent.elements : ts.isObjectLiteralExpression(parent) ? parent.properties : (ts.isCallExpression(parent) || ts.isNewExpression(parent)) && node !== parent.expression ? parent.arguments : undefined;
+    const siblings = ts.isArrayLiteralExpression(parent)
+      ? parent.elements
+      : ts.isObjectLiteralExpression(parent)
+      ? parent.properties
+      : (ts.isCallExpression(parent) || ts.isNewExpression(parent)) && node !== parent.expression
+      ? parent.arguments
+      : undefined;
     if (siblings && siblings.length > 0) {
       const at = (siblings as readonly ts.Node[]).indexOf(node);
       const next = siblings[at + 1];
@@ -207,7 +332,7 @@ export function* smaller(source: string): Generator<string> {
     }
     if (!ts.isExpression(node) || ts.isIdentifier(node) || ts.isArrowFunction(parent) || (ts.isCallExpression(parent) && parent.expression === node)) continue;
     const text = source.slice(start, end);
-    if (text.length > 1) for (const by of ['0', '[]', '{}']) if (text !== by && !(text.length === 2 && by.length === 2)) yield cut(start, end, by);
+    if (text.length > 1) { for (const by of ['0', '[]', '{}']) if (text !== by && !(text.length === 2 && by.length === 2)) yield cut(start, end, by); }
     if (ts.isCallExpression(node) && node.arguments.length > 0 && text.startsWith('h.')) yield cut(start, end, node.arguments[0]!.getText(file));
   }
 }

@@ -42,12 +42,13 @@ function use(value: unknown, depth = 0): void {
     if (!value.isDisposed && value.size <= MOST_READ) value.dataSync();
   } else if (depth < 3 && typeof value === 'object' && value !== null) {
     if (Array.isArray(value)) value.slice(0, 100).forEach((item) => use(item, depth + 1));
-    else if (Object.getPrototypeOf(value) === Object.prototype) for (const key of Object.keys(value).slice(0, 100)) use((value as Record<string, unknown>)[key], depth + 1);
+    else if (Object.getPrototypeOf(value) === Object.prototype) { for (const key of Object.keys(value).slice(0, 100)) use((value as Record<string, unknown>)[key], depth + 1); }
   }
 }
 
 /** What V8, Node or a dependency says where nobody has checked. */
-const internal = /Cannot (read|set|convert|mix|destructure|assign|add|access|use|redefine)|is not (a function|iterable|a constructor|defined|an object|extensible)|Invalid (array|typed array|string|count|array buffer)|Maximum call stack|Reduce of empty|incompatible receiver|\bnapi|Node-API failed|Converting circular|undefined is not|object null/;
+const internal =
+  /Cannot (read|set|convert|mix|destructure|assign|add|access|use|redefine)|is not (a function|iterable|a constructor|defined|an object|extensible)|Invalid (array|typed array|string|count|array buffer)|Maximum call stack|Reduce of empty|incompatible receiver|\bnapi|Node-API failed|Converting circular|undefined is not|object null/;
 /** What comes of a caller's own object, not of what we ask of it. */
 const callersOwn = /proxy that has been revoked|on proxy:|thrown by a hostile value|Class constructors? .*cannot be invoked/;
 

@@ -1,16 +1,20 @@
 /** Calls of policy losses, of what corrects them, and of what shapes rewards and batches. */
 import { lossReductions, listPolicyLosses } from '../../../../src';
 
-const inputs = '{ logProbs: T([2, 4]), oldLogProbs: T([2, 4]).mul(0.9), advantages: T([2, 4]), mask: M([2, 4]), rolloutLogProbs: T([2, 4]).mul(1.1), refLogProbs: T([2, 4]), entropy: T([2, 4]).abs(), weights: v.ones([2, 4]) }';
+const inputs =
+  '{ logProbs: T([2, 4]), oldLogProbs: T([2, 4]).mul(0.9), advantages: T([2, 4]), mask: M([2, 4]), rolloutLogProbs: T([2, 4]).mul(1.1), refLogProbs: T([2, 4]), entropy: T([2, 4]).abs(), weights: v.ones([2, 4]) }';
 const correction = '{ oldLogProbs: T([2, 4]), rolloutLogProbs: T([2, 4]).mul(0.9), mask: M([2, 4]) }';
 const classes =
-  'BatchNormalizedPolicyLoss ClipCovariancePolicyLoss ClippedWeightPolicyLoss CrossEntropyLoss DecoupledClipPolicyLoss DivergencePolicyLoss DualClipPolicyLoss GeometricMeanPolicyLoss GroupRelativePolicyLoss ImportanceSamplingLoss KlCovariancePolicyLoss LengthUnbiasedPolicyLoss PolicyGradientLoss RegularPolicyLoss ReinforceLoss RolloutWeightPolicyLoss SequencePolicyLoss SoftAdaptivePolicyLoss UnbiasedLengthPolicyLoss VariationalSequencePolicyLoss'.split(
-    ' ',
-  );
+  'BatchNormalizedPolicyLoss ClipCovariancePolicyLoss ClippedWeightPolicyLoss CrossEntropyLoss DecoupledClipPolicyLoss DivergencePolicyLoss DualClipPolicyLoss GeometricMeanPolicyLoss GroupRelativePolicyLoss ImportanceSamplingLoss KlCovariancePolicyLoss LengthUnbiasedPolicyLoss PolicyGradientLoss RegularPolicyLoss ReinforceLoss RolloutWeightPolicyLoss SequencePolicyLoss SoftAdaptivePolicyLoss UnbiasedLengthPolicyLoss VariationalSequencePolicyLoss'
+    .split(
+      ' ',
+    );
 
 export const losses: readonly string[] = [
   ...listPolicyLosses().map((name) => `v.computePolicyLoss("${name}", ${inputs}, { reduction: "token_mean", klCoef: 0.1 })`),
-  ...listPolicyLosses().map((name) => `((x) => v.gradients(v.computePolicyLoss("${name}", { logProbs: x, oldLogProbs: T([2, 4]), advantages: T([2, 4]), mask: M([2, 4]), rolloutLogProbs: T([2, 4]) }, { maxSeqLen: 4 }).loss, [x]))(T([2, 4]))`),
+  ...listPolicyLosses().map((name) =>
+    `((x) => v.gradients(v.computePolicyLoss("${name}", { logProbs: x, oldLogProbs: T([2, 4]), advantages: T([2, 4]), mask: M([2, 4]), rolloutLogProbs: T([2, 4]) }, { maxSeqLen: 4 }).loss, [x]))(T([2, 4]))`
+  ),
   ...classes.map((name) => `new v.${name}().computeLoss(${inputs}, { maxSeqLen: 4 })`),
   'v.computePolicyLoss("regular", { logProbs: T([5]), oldLogProbs: T([5]), advantages: T([5]), rowOffsets: [0, 2, 5] }, { epsClipLow: 0.1, epsClipHigh: 0.3, ratioLevel: "token", logRatioMin: -5, logRatioMax: 5 })',
   'v.computePolicyLoss("regular", { logProbs: T([2, 4]), oldLogProbs: T([2, 4]), advantages: T([2, 4]), mask: M([2, 4]), correction: ({ losses, mask }) => ({ losses: losses.mul(2), mask, metrics: {} }) })',
@@ -57,4 +61,3 @@ export const losses: readonly string[] = [
   'v.zeroVarianceFilter([0, 1, [0, 0], 0], ["a", "a", "b", "b"], { tolerance: 0 }, [1, 1, true, 1])',
   'v.PolicyLoss.name + v.TokenPolicyLoss.name',
 ];
-

@@ -5,18 +5,25 @@ const critic = (f: string) => `h.using(v.ValueModel.initialize(${sizes}, v.rando
 const row = '{ data_source: "d", prompt: [{ role: "user", content: "1 2 =" }], env_class: "max4", reward_spec: { method: "rule", ground_truth: "9" }, extra_info: { table: ["1", "2"], key: "1" } }';
 const trajectory = '{ groupId: "a", dataSource: "d", promptIds: [1, 2], responseIds: [3, 4], rolloutLogProbs: [-1, -2], text: "", stopReason: "stop", reward: 1, metrics: {} }';
 const records = '[{ step: 1, "reward/avg_raw_reward": 0.5 }, { step: 2, "reward/avg_raw_reward": 1 }]';
-const state = '{ version: 2, globalStep: 1, seconds: 1, data: { epoch: 0, batch: 0, seed: 1, batchSize: 2, size: 4 }, dataset: "x", seed: 1, coefficients: { kl: { value: 0 }, entropy: null }, evaluationPending: false, estimator: { name: "spo", state: {} }, history: [{ step: 1, a: 0.5 }], config: {} }';
+const state =
+  '{ version: 2, globalStep: 1, seconds: 1, data: { epoch: 0, batch: 0, seed: 1, batchSize: 2, size: 4 }, dataset: "x", seed: 1, coefficients: { kl: { value: 0 }, entropy: null }, evaluationPending: false, estimator: { name: "spo", state: {} }, history: [{ step: 1, a: 0.5 }], config: {} }';
 const run = `{ name: "a", records: ${records}, samples: [], config: {} }`;
 
 export const models: readonly string[] = [
   sizes,
   `v.parameterShapes(${sizes})`,
-  model('(m) => [m.logits(m.hidden(I([2, 4], 11), v.tensor([0, 1], { dtype: "int32" }), { from: 1 })), m.logProbs(I([2, 4], 11), v.tensor([0, 1], { dtype: "int32" }), { from: 2, temperature: 0.9 })]'),
+  model(
+    '(m) => [m.logits(m.hidden(I([2, 4], 11), v.tensor([0, 1], { dtype: "int32" }), { from: 1 })), m.logProbs(I([2, 4], 11), v.tensor([0, 1], { dtype: "int32" }), { from: 2, temperature: 0.9 })]',
+  ),
   model('(m) => [m.dtype, m.size, m.parameter("model.embed_tokens.weight").sum()]'),
   model('(m) => h.using(m.clone(), (copy) => copy.size)'),
   `h.using(v.Transformer.initialize(${sizes}, v.randomKey(1)), (m) => new v.Transformer(${sizes}, m.parameters, { endIds: [3] }).size)`,
-  model('(m) => v.generate(m, [[1, 2, 3], [4]], { maxLength: 3, temperature: 0.8, topK: 4, topP: 0.9, minP: 0, eosId: 2, padId: 0, key: v.randomKey(5), samplesPerPrompt: 2, isComplete: (ids) => ids.length > 2 })'),
-  model('(m) => h.using(new v.AdamW(m.parameters, { lr: 0.01, betas: [0.9, 0.99], epsilon: 1e-8, weightDecay: 0.1, maxGradNorm: 1, decays: (name) => true }), (o) => { o.accumulate(m.logProbs(I([2, 4], 11), v.tensor([0, 1], { dtype: "int32" }), { from: 2, temperature: 1 }).logProbs.sum(), []); o.step({ lr: 0.1, evaluate: [] }); o.loadState(o.state()); return o.stepCount; })'),
+  model(
+    '(m) => v.generate(m, [[1, 2, 3], [4]], { maxLength: 3, temperature: 0.8, topK: 4, topP: 0.9, minP: 0, eosId: 2, padId: 0, key: v.randomKey(5), samplesPerPrompt: 2, isComplete: (ids) => ids.length > 2 })',
+  ),
+  model(
+    '(m) => h.using(new v.AdamW(m.parameters, { lr: 0.01, betas: [0.9, 0.99], epsilon: 1e-8, weightDecay: 0.1, maxGradNorm: 1, decays: (name) => true }), (o) => { o.accumulate(m.logProbs(I([2, 4], 11), v.tensor([0, 1], { dtype: "int32" }), { from: 2, temperature: 1 }).logProbs.sum(), []); o.step({ lr: 0.1, evaluate: [] }); o.loadState(o.state()); return o.stepCount; })',
+  ),
   critic('(m) => [m.values(I([2, 4], 11), v.tensor([0, 1], { dtype: "int32" }), { from: 1 }), m.size]'),
   critic('(m) => h.using(m.clone(), (copy) => copy.dtype)'),
   `h.using(new v.KeyValueCache(${sizes}, 2, 6, "float32"), (c) => { const s = c.append(0, T([2, 2, 1, 4]), T([2, 2, 1, 4])); c.advance(2); return [s.k, c.tensors.length, c.length]; })`,
@@ -55,11 +62,16 @@ export const data: readonly string[] = [
   '(v.writeJsonl("a.jsonl", [{ a: 1 }, [2]]), v.readJsonl("a.jsonl"))',
   `await v.writeParquet("a.parquet", [${row}, ${row}]).then(() => v.readParquet("a.parquet"))`,
   '(v.writeJsonl("g.jsonl", [{ question: "1+1?", answer: "2 #### 2" }]), v.readGsm8k("g.jsonl", "train"))',
-  `(v.writeJsonl("p.jsonl", [${row}]), await v.PromptDataset.load({ files: ["p.jsonl"], tokenizer: new v.ByteTokenizer(), maxPromptLength: 100, envClass: "max4" }))`.replace('await v', 'v').replace(/^/, 'await '),
+  `(v.writeJsonl("p.jsonl", [${row}]), await v.PromptDataset.load({ files: ["p.jsonl"], tokenizer: new v.ByteTokenizer(), maxPromptLength: 100, envClass: "max4" }))`.replace('await v', 'v').replace(
+    /^/,
+    'await ',
+  ),
 ];
 
 export const environments: readonly string[] = [
-  ...['Max4Environment', 'Sort3Environment', 'Gsm8kEnvironment', 'Gsm8kMultiTurnEnvironment', 'LookupEnvironment'].map((name) => `((e) => [e.init([{ role: "user", content: "x" }]), e.step("#### 9"), e.metrics(), e.close()])(new v.${name}(${row}, { maxTurns: 2 }))`),
+  ...['Max4Environment', 'Sort3Environment', 'Gsm8kEnvironment', 'Gsm8kMultiTurnEnvironment', 'LookupEnvironment'].map((name) =>
+    `((e) => [e.init([{ role: "user", content: "x" }]), e.step("#### 9"), e.metrics(), e.close()])(new v.${name}(${row}, { maxTurns: 2 }))`
+  ),
   'v.Environment.name',
   'v.checkMessages("e", "init", [{ role: "user", content: "x" }])',
   'v.checkMetrics("e", { a: 1 })',
@@ -111,4 +123,13 @@ export const errors: readonly string[] = ['ConfigError', 'DataError', 'Environme
 );
 
 /** Refused, or harmless, and never more. */
-export const runsRefused: readonly string[] = ['v.loadTransformer("nowhere", {})', 'v.loadValueModel("nowhere", {})', 'v.readSafetensors("nowhere")', 'v.loadTokenizer("nowhere")', 'v.readParquet("nowhere")', 'new v.HuggingFaceTokenizer("nowhere")', 'v.loadCheckpoint("nowhere", {})', 'v.readRun("nowhere")'];
+export const runsRefused: readonly string[] = [
+  'v.loadTransformer("nowhere", {})',
+  'v.loadValueModel("nowhere", {})',
+  'v.readSafetensors("nowhere")',
+  'v.loadTokenizer("nowhere")',
+  'v.readParquet("nowhere")',
+  'new v.HuggingFaceTokenizer("nowhere")',
+  'v.loadCheckpoint("nowhere", {})',
+  'v.readRun("nowhere")',
+];
