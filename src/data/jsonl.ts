@@ -31,18 +31,18 @@ export function readJsonl(file: string): JsonLine[] {
 export function writeJsonl(file: string, values: readonly unknown[]): void {
   checkPath('writeJsonl', file);
   checkList('writeJsonl', 'values', values);
-  writeWhole(file, values.map((value, i) => `${jsonOf(value, i)}\n`).join(''));
+  writeWhole(file, values.map((value, i) => `${jsonOf('writeJsonl', value, i)}\n`).join(''));
 }
 
 /** @throws DataError for what JSON has no form for: bigints, cycles, functions */
-function jsonOf(value: unknown, i: number): string {
+export function jsonOf(who: string, value: unknown, i: number): string {
   let text: string | undefined;
   try {
     text = JSON.stringify(value);
   } catch (error) {
-    throw new DataError(`writeJsonl: value ${i}: expected JSON-like values, got ${showValue(value)}, which JSON cannot hold`, { cause: error });
+    throw new DataError(`${who}: value ${i}: expected JSON-like values, got ${showValue(value)}, which JSON cannot hold`, { cause: error });
   }
-  if (text === undefined) throw new DataError(`writeJsonl: value ${i}: expected JSON-like values, got ${showValue(value)}`);
+  if (text === undefined) throw new DataError(`${who}: value ${i}: expected JSON-like values, got ${showValue(value)}`);
   return text;
 }
 

@@ -1,7 +1,7 @@
 /** Keys and values of the tokens a batch has seen, so that each new token costs one column of work. */
 import { writeAt, zeros, type DType, type Tensor } from '../tensor';
 import { TensorError } from '../errors';
-import { checkOptions, describe } from '../tensor/shape';
+import { describe } from '../tensor/shape';
 import { checkCount, shapeOf } from './check';
 import type { ResolvedConfig } from './config';
 
@@ -21,7 +21,7 @@ export class KeyValueCache {
     readonly capacity: number,
     dtype: DType,
   ) {
-    checkOptions('KeyValueCache', config, Object.keys(config ?? {}), 'size');
+    if (typeof config !== 'object' || config === null) throw new TensorError(`KeyValueCache: expected a model's config, got ${describe(config)}`);
     for (const [name, value] of Object.entries({ rows, capacity, numKvHeads: config.numKvHeads, headDim: config.headDim, numLayers: config.numLayers })) checkCount('KeyValueCache', name, value);
     const width = config.numKvHeads * config.headDim;
     const make = (): Tensor[] => Array.from({ length: config.numLayers }, () => zeros([rows, capacity, width], { dtype }).realize().keep());

@@ -66,7 +66,7 @@ export class Handle extends Disposable {
 
   /** Lets go of the memory now. Using the tensor afterwards is an error; expressions already built on it stay valid. */
   dispose(): void {
-    if (this.current === null) return;
+    if (!this.current) return;
     const node = this.current;
     this.current = null;
     liveTensors.count--;

@@ -172,6 +172,11 @@ export function tidy<T>(fn: () => T): T {
   return result;
 }
 
+/** Not by push(...), which takes no more than the stack holds; and by what is there, as a list may be all holes. */
+function pushObjects(holder: object, stack: unknown[]): void {
+  for (const value of Object.values(holder) as unknown[]) if (typeof value === 'object') stack.push(value);
+}
+
 function visitTensors(value: unknown, scope: Scope, visit: (tensor: Disposable) => void): void {
   const seen = new Set<unknown>();
   const stack = [value];
@@ -180,9 +185,9 @@ function visitTensors(value: unknown, scope: Scope, visit: (tensor: Disposable) 
     if (typeof current !== 'object' || current === null || seen.has(current)) continue;
     seen.add(current);
     if (current instanceof Disposable && current.scope === scope) visit(current);
-    else if (Array.isArray(current)) stack.push(...current);
-    else if (current instanceof Map) stack.push(...current.values());
-    else if (Object.getPrototypeOf(current) === Object.prototype || Object.getPrototypeOf(current) === null) stack.push(...Object.values(current));
+    else if (Array.isArray(current)) pushObjects(current, stack);
+    else if (current instanceof Map) pushObjects([...current.values()], stack);
+    else if (Object.getPrototypeOf(current) === Object.prototype || Object.getPrototypeOf(current) === null) pushObjects(current, stack);
   }
 }
 

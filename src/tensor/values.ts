@@ -32,8 +32,8 @@ function hostArray({ size, dtype, shape }: Node): NumericArray {
   const { stored, bytes } = dtypes[dtype];
   try {
     return new stored(size);
-  } catch (error) {
-    throw new TensorError(`reading ${dtype} ${formatShape(shape)}: no room for ${size * bytes} bytes in the host's memory`, { cause: error });
+  } catch {
+    throw new TensorError(`reading ${dtype} ${formatShape(shape)}: no room for ${size * bytes} bytes in the host's memory`);
   }
 }
 

@@ -1,6 +1,7 @@
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { checkFields, checkList, checkPath, isObject, isText } from '../data/check';
+import { jsonOf } from '../data/jsonl';
 import { DataError } from '../errors';
 import { checkMetrics, type Metrics, type Sample, type Tracker } from './tracker';
 
@@ -25,7 +26,7 @@ class JsonLines {
   }
 
   append(records: readonly object[]): void {
-    if (records.length > 0) writeSync(this.descriptor, records.map((record) => `${JSON.stringify(record)}\n`).join(''));
+    if (records.length > 0) writeSync(this.descriptor, records.map((record, i) => `${jsonOf('JsonlTracker', record, i)}\n`).join(''));
   }
 
   close(): void {

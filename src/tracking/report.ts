@@ -53,7 +53,7 @@ function checkRecords(who: string, records: unknown): void {
   checkList(who, 'records', records, 'an array of records: numbers by name, and their step', isRecord);
 }
 
-function checkReport(options: unknown): asserts options is ReportOptions {
+function checkedReport(options: unknown): ReportOptions {
   const who = 'reportPage';
   checkFields(who, 'options', options, '{ title, subtitle, runs, target, window }');
   const { title, subtitle, runs, target, window = WINDOW } = options as ReportOptions;
@@ -69,6 +69,7 @@ function checkReport(options: unknown): asserts options is ReportOptions {
     checkList(who, `the samples of '${name}'`, samples, 'an array of samples (step, group, prompt, tokens, ids, advantages, reward, length)', isSample);
     checkFields(who, `the config of '${name}'`, config);
   }
+  return { title, subtitle, runs, target, window };
 }
 
 /** The values of a metric over a run. Records of the same step are merged, the later value stays; what is not finite is a gap. */
@@ -96,8 +97,7 @@ export function writeReport(file: string, options: ReportOptions): void {
 
 /** The page that `writeReport` writes. */
 export function reportPage(options: ReportOptions): string {
-  checkReport(options);
-  const { title, subtitle, runs, target, window = WINDOW } = options;
+  const { title, subtitle, runs, target, window = WINDOW } = checkedReport(options);
   const names = runs.map(({ name }) => name);
   const { html, charts } = curves(runs, { target, window });
   const samples = runs.map((run, i) => samplesSection(run, colourOf(i), runs.length > 1)).filter((section) => section !== '');

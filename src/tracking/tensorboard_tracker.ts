@@ -64,7 +64,9 @@ export class TensorBoardTracker implements Tracker {
 
   /** Seconds since 1970. */
   private now(): number {
-    return (this.options.now ?? Date.now)() / 1000;
+    const now: unknown = (this.options.now ?? Date.now)();
+    if (typeof now !== 'number' || !Number.isFinite(now)) throw new DataError(`TensorBoardTracker: now: expected milliseconds since 1970, got ${showValue(now)}`);
+    return now / 1000;
   }
 
   private write(fields: readonly Buffer[]): void {

@@ -42,6 +42,11 @@ describe('a tidy disposes of its tensors', () => {
   });
 });
 
+test('a tidy gives back lists of any length', () => {
+  expect(tidy(() => new Array<number>(300_000).fill(1))).toHaveLength(300_000);
+  expect(tidy(() => new Array<number>(2 ** 32 - 1))).toHaveLength(2 ** 32 - 1);
+});
+
 test('a promise that is refused does not end the process by its own rejection', async () => {
   const seen: unknown[] = [];
   const listen = (error: unknown) => seen.push(error);

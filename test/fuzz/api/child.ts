@@ -38,12 +38,14 @@ process.on('unhandledRejection', (error: unknown) => {
 async function shrink(finding: Finding): Promise<Finding> {
   const signature = signatureOf(finding);
   let best = finding;
-  const end = performance.now() + 4000;
+  const end = performance.now() + 20_000;
+  let tries = 0;
   for (let progress = true; progress;) {
     progress = false;
     for (const source of smaller(best.source)) {
-      if (performance.now() > end) return best;
+      if (performance.now() > end || tries > 400) return best;
       if (source.length >= best.source.length) continue;
+      tries++;
       const { finding: again } = await runCase(source);
       if (!again || signatureOf(again) !== signature) continue;
       best = again;
