@@ -31,6 +31,7 @@ export class Groups {
   private last: { scores: Tensor; valid: Tensor; result: ReturnType<typeof groupMoments> } | null = null;
 
   constructor(ids: GroupIds, batch: number, device?: Device) {
+    if (!Number.isInteger(batch) || batch < 0) throw new EstimatorError(`groupIds: expected the number of rows, got ${showValue(batch)}`);
     const { index, count, list } = numbered(ids, batch);
     this.count = count;
     const starts = new Int32Array(this.count + 1);

@@ -65,7 +65,8 @@ export function loadConfigFromArguments(argv: readonly string[], base?: object):
 }
 
 function parseConfigArguments(argv: readonly string[]): { file?: string; overrides: string[] } {
-  if (!Array.isArray(argv) || argv.length > MOST_VALUES || !Array.from(argv).every((argument) => typeof argument === 'string')) throw new ConfigError(`command line: expected an array of texts, got ${showValue(argv)}`);
+  if (!Array.isArray(argv) || argv.length > MOST_VALUES || !Array.from(argv).every((argument) => typeof argument === 'string'))
+    throw new ConfigError(`command line: expected an array of texts, got ${showValue(argv)}`);
   const options = { config: { type: 'string', short: 'c' }, 'print-config': { type: 'boolean' } } as const;
   try {
     const { values, positionals } = parseArgs({ args: [...argv], options, allowPositionals: true });

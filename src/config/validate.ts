@@ -64,6 +64,9 @@ export function validateConfig(config: Config, context: ValidationContext): void
  */
 export function validateDatasetSize(config: Config, prompts: number, shortestDropped: number | null = null): void {
   checkConfig('validateDatasetSize', config);
+  for (const [name, value] of Object.entries({ prompts, shortestDropped })) {
+    if (value !== null && !Number.isInteger(value)) throw new ConfigError(`validateDatasetSize: ${name}: expected an integer, got ${showValue(value)}`);
+  }
   const { train_batch_size, max_prompt_length } = config.trainer;
   if (prompts === 0 && shortestDropped !== null) {
     throw new ConfigError(`trainer.max_prompt_length: expected at least ${shortestDropped}, the tokens of the shortest prompt of data.train_data, got ${max_prompt_length}`);

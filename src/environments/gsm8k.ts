@@ -77,6 +77,7 @@ export class Gsm8kMultiTurnEnvironment extends Environment {
     super(row, settings);
     this.groundTruth = groundTruth('gsm8k_multi_turn', row);
     this.maxTurns = settings?.maxTurns ?? (row.extra_info as { max_turns?: number } | null | undefined)?.max_turns ?? 5;
+    if (!Number.isInteger(this.maxTurns) || this.maxTurns < 1) throw new EnvironmentError(`environment 'gsm8k_multi_turn': expected maxTurns, a positive integer, got ${showValue(this.maxTurns)}`);
   }
 
   step(action: string): EnvironmentStep {

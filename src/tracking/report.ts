@@ -187,12 +187,21 @@ function outcomes(runs: readonly RunData[], window: number): string {
   return table(['run', `reward, last ${window}`, `best ${window}`, 'evaluation', 'steps', 'time'], rows);
 }
 
+function wholeText(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? String(value);
+  } catch {
+    // Bigints and cycles.
+    return showValue(value);
+  }
+}
+
 /** `{ trainer: { seed: 3 } }` as `trainer.seed` → `3`. */
 function flatten(value: unknown, key = '', into = new Map<string, string>()): Map<string, string> {
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
     for (const [name, inner] of Object.entries(value)) flatten(inner, key === '' ? name : `${key}.${name}`, into);
   } else {
-    into.set(key, typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value)));
+    into.set(key, typeof value === 'string' ? value : wholeText(value));
   }
   return into;
 }

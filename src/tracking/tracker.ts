@@ -56,6 +56,7 @@ const trackers = new Registry<TrackerFactory>('logger');
 
 /** Adds a tracker that configurations name in `trainer.logger`. @throws RegistryError where the name is taken, unless `override`. */
 export function registerTracker(name: string, factory: TrackerFactory, options: { override?: boolean; keepExisting?: boolean } = {}): void {
+  if (typeof factory !== 'function') throw new DataError(`registerTracker: expected a function that makes a tracker, got ${showValue(factory)}`);
   trackers.register(name, factory, options);
 }
 

@@ -123,8 +123,8 @@ const MOST_IDS = 2 ** 28;
 
 function isTrajectory(value: unknown): boolean {
   if (!isObject(value)) return false;
-  const { promptIds, responseIds, rolloutLogProbs } = value as Trajectory;
-  return [promptIds, responseIds, rolloutLogProbs].every((list) => Array.isArray(list) && list.every(isNumber)) && rolloutLogProbs.length === responseIds.length;
+  const { promptIds, responseIds, rolloutLogProbs, reward } = value as Trajectory;
+  return isNumber(reward) && [promptIds, responseIds, rolloutLogProbs].every((list) => Array.isArray(list) && list.every(isNumber)) && rolloutLogProbs.length === responseIds.length;
 }
 
 function checkLength(what: string, length: number, least: number, most: number): void {
