@@ -103,6 +103,7 @@ export function generate(model: Transformer, prompts: readonly (readonly number[
   checkCount('generate', 'samplesPerPrompt', samplesPerPrompt);
   checkKey('generate', key);
   if (isComplete !== undefined && typeof isComplete !== 'function') throw new TensorError(`generate: expected isComplete, a function, got ${describe(isComplete)}`);
+  if (prompts.length * samplesPerPrompt > MOST_IDS) throw new TensorError(`generate: expected at most ${MOST_IDS} responses, got ${prompts.length} prompts × ${samplesPerPrompt}`);
   if (prompts.length === 0) {
     return { prompts: { ids: new Int32Array(0), width: 0, start: new Int32Array(0) }, responses: [], logProbs: [], stopReasons: [] };
   }

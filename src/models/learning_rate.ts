@@ -1,6 +1,8 @@
 /** Learning rate as a function of the optimizer step. */
 import { ConfigError, showValue } from '../errors';
 
+const schedules: readonly unknown[] = ['constant_with_warmup', 'cosine', 'linear'];
+
 export interface LearningRateOptions {
   /** The rate after warm-up. */
   lr: number;
@@ -28,6 +30,7 @@ export function learningRate(
   const { lr, schedule = 'constant_with_warmup', warmupSteps = 0, totalSteps, minLr = 0 } = options;
   const numbers = { step, lr, warmupSteps, minLr, ...(totalSteps === undefined ? {} : { totalSteps }) };
   for (const [name, value] of Object.entries(numbers)) if (!Number.isFinite(value)) throw new ConfigError(`learningRate: ${name}: expected a finite number, got ${showValue(value)}`);
+  if (!schedules.includes(schedule)) throw new ConfigError(`learningRate: schedule: expected one of ${schedules.join(', ')}, got ${showValue(schedule)}`);
   if (step < warmupSteps) return (lr * (step + 1)) / (warmupSteps + 1);
   if (schedule === 'constant_with_warmup') return lr;
   if (totalSteps === undefined || totalSteps <= warmupSteps) {

@@ -1,4 +1,4 @@
-import { checkFields, checkText } from '../data/check';
+import { checkFields, checkNumber, checkText } from '../data/check';
 import { DataError, showValue } from '../errors';
 import { formatDuration, formatNumber } from './format';
 import { checkMetrics, type Metrics, type Tracker } from './tracker';
@@ -57,6 +57,7 @@ export class ConsoleTracker implements Tracker {
     if (typeof this.stream.write !== 'function') throw new DataError(`ConsoleTracker: stream: expected a stream with a method write, got ${showValue(this.stream)}`);
     this.now = options.now ?? (() => performance.now());
     this.totalSteps = options.totalSteps;
+    if (this.totalSteps !== undefined) checkNumber('ConsoleTracker', 'totalSteps', this.totalSteps);
     this.evaluates = options.evaluates ?? true;
     // Heard only when the training loop lets the event loop turn, which it does once a step.
     if (this.stream.isTTY) process.on('SIGINT', this.onInterrupt);

@@ -231,7 +231,7 @@ export async function main(
   { experiment: Class = Experiment, config: file, callbacks = [] }: MainOptions = {},
 ): Promise<TrainingResult | null> {
   try {
-    if (typeof Class !== 'function') throw new ConfigError(`main: experiment: expected a class that extends Experiment, got ${showValue(Class)}`);
+    if (typeof Class !== 'function' || typeof Class.prototype?.run !== 'function') throw new ConfigError(`main: experiment: expected a class that extends Experiment, got ${showValue(Class)}`);
     if (!Array.isArray(callbacks)) throw new ConfigError(`main: callbacks: expected an array, got ${showValue(callbacks)}`);
     const { config, provenance } = loadConfigFromArguments(file === undefined ? argv : ['-c', file, ...argv]);
     const experiment = new Class(config);

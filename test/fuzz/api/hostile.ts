@@ -118,7 +118,7 @@ export const h = {
   reentrant: <V>(value: V): V => trapped(value, () => void h.nested()),
   /** A getter in the place of each property. */
   getters<V extends object>(value: V): V {
-    if (!isObject(value)) return value;
+    if (!isObject(value) || Object.getPrototypeOf(value) !== Object.prototype) return value;
     const result = Object.create(Object.getPrototypeOf(value) as object) as V;
     for (const key of Object.keys(value)) Object.defineProperty(result, key, { enumerable: true, get: () => (value as Record<string, unknown>)[key] });
     return result;
