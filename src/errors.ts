@@ -89,11 +89,49 @@ export function showValue(value: unknown): string {
   if (types.isMap(value) || types.isSet(value)) return `a ${types.isMap(value) ? 'Map' : 'Set'} of ${value.size}`;
   let text: string | undefined;
   try {
-    text = JSON.stringify(value);
+    text = jsonLike(value, MOST_SHOWN);
   } catch {
     text = undefined;
   }
-  // Of a wrong type, too, where an object has a method toJSON of its own.
-  if (typeof text !== 'string') text = Object.prototype.toString.call(value);
-  return text.length > 80 ? `${text.slice(0, 77)}…` : text;
+  text ??= Object.prototype.toString.call(value);
+  return text.length > MOST_SHOWN ? `${text.slice(0, MOST_SHOWN - 3)}…` : text;
+}
+
+/** Characters of a value in a message. */
+const MOST_SHOWN = 80;
+const inspected = Symbol.for('nodejs.util.inspect.custom');
+
+/**
+ * The beginning of a value's JSON, some `room` characters: what goes no further than that is not looked at, as lists may be of any length. What shows itself in a way of
+ * its own (a tensor, which would be evaluated and written out as JSON) does so.
+ */
+function jsonLike(value: unknown, room: number, within: readonly object[] = []): string | undefined {
+  if (typeof value === 'bigint') return `${value}n`;
+  if (typeof value === 'string') return JSON.stringify(value.slice(0, room + 1));
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+  if (within.includes(value)) return '…';
+  const holders = [...within, value];
+  const isView = ArrayBuffer.isView(value);
+  if (!isView) {
+    const { [inspected]: show, toJSON } = value as { [inspected]?: unknown; toJSON?: unknown };
+    if (typeof show === 'function') return String(value);
+    if (typeof toJSON === 'function') return jsonLike((value as { toJSON(): unknown }).toJSON(), room, holders);
+  }
+  const isList = Array.isArray(value);
+  const { length } = value as ArrayLike<unknown>;
+  const keys = isList || isView ? indices(isView && length === undefined ? 0 : length) : Object.keys(value);
+  const parts: string[] = [];
+  let used = 2;
+  for (const key of keys) {
+    const inner = jsonLike((value as Record<string | number, unknown>)[key], room - used, holders) ?? (isList ? 'null' : undefined);
+    if (inner === undefined) continue;
+    parts.push(isList ? inner : `${JSON.stringify(String(key))}:${inner}`);
+    used += parts.at(-1)!.length + 1;
+    if (used > room) break;
+  }
+  return isList ? `[${parts.join(',')}]` : `{${parts.join(',')}}`;
+}
+
+function* indices(length: number): Generator<number> {
+  for (let i = 0; i < length; i++) yield i;
 }

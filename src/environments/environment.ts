@@ -89,14 +89,16 @@ export function listEnvironments(): string[] {
   return environments.list();
 }
 
+const shownText = (text: unknown): string => (typeof text === 'string' ? text : showValue(text));
+
 function wrong(name: string, method: string, expected: string, got: unknown): never {
-  throw new EnvironmentError(`environment ${quoted(name)}: ${String(method)}: expected ${expected}, got ${showValue(got)}`);
+  throw new EnvironmentError(`environment ${quoted(name)}: ${shownText(method)}: expected ${shownText(expected)}, got ${showValue(got)}`);
 }
 
 /** @throws EnvironmentError that names the environment, what was expected and what came */
 export function checkMessages(name: string, method: string, messages: unknown, what = 'a list of messages'): asserts messages is ChatMessage[] {
   if (!Array.isArray(messages)) wrong(name, method, what, messages);
-  for (const message of messages) if (!isMessage(message)) wrong(name, method, `${what}, each { role, content }`, message);
+  for (const message of messages) if (!isMessage(message)) wrong(name, method, `${shownText(what)}, each { role, content }`, message);
 }
 
 /** @throws EnvironmentError that names the environment, what was expected and what came */

@@ -153,14 +153,13 @@ export function tidy<T>(fn: () => T): T {
     throw error;
   }
   scopes.pop();
-  if (typeof (result as { then?: unknown } | null)?.then === 'function') {
-    scope.dispose();
-    ignoreRejection(result);
-    throw new TensorError('tidy: expected a function that returns at once, got one that returns a Promise');
-  }
   const outer = currentScope();
   try {
     // The result is the caller's, and may throw when it is looked into.
+    if (typeof (result as { then?: unknown } | null)?.then === 'function') {
+      ignoreRejection(result);
+      throw new TensorError('tidy: expected a function that returns at once, got one that returns a Promise');
+    }
     visitTensors(result, scope, (tensor) => {
       const member = scope.delete(tensor);
       if (outer) outer.add(member);

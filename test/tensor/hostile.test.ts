@@ -1,5 +1,6 @@
 /** What nobody would write on purpose, and must not break anything: found by `npm run fuzz`. */
 import { computeAdvantages } from '../../src/advantages';
+import { showValue } from '../../src/errors';
 import { concat, evaluate, gradients, memory, RandomKey, scan, Tensor, tensor, tidy, zeros } from '../../src/tensor';
 
 const usage = () => {
@@ -21,6 +22,18 @@ describe('a tidy disposes of its tensors', () => {
         return result;
       })
     ).toThrow('not to be read');
+    expect(usage()).toEqual(before);
+    const trap = new Proxy({}, {
+      get: (): never => {
+        throw new Error('nothing is to be read');
+      },
+    });
+    expect(() =>
+      tidy(() => {
+        tensor([1, 2]).add(1).realize();
+        return trap;
+      })
+    ).toThrow('nothing is to be read');
     expect(usage()).toEqual(before);
   });
 
@@ -95,6 +108,17 @@ test('an array that holds itself has too many dimensions', () => {
 
 test('more values than the host has room for', () => {
   expect(() => zeros([1e12]).dataSync()).toThrow(/reading float32 \[1000000000000\]: no room for 4000000000000 bytes/);
+});
+
+test('a message about a tensor does not write it out', () => {
+  const inputs = { rewards: zeros([2, 2 ** 31]), list: new Array<number>(2 ** 32 - 1), text: 'x'.repeat(1e6), bytes: Buffer.alloc(1e6) };
+  expect(showValue(inputs)).toBe('{"rewards":Tensor(float32 [2,2147483648], not evaluated),"list":[null,null,nu…');
+  expect(showValue(inputs.bytes)).toMatch(/^\{"0":0,"1":0,.*…$/);
+  expect(showValue(inputs.bytes)).toHaveLength(78);
+  expect(showValue([1, NaN, 'a', undefined, 10n, { b: [true, null], c: undefined }])).toBe('[1,null,"a",null,10n,{"b":[true,null]}]');
+  const cyclic: unknown[] = [1];
+  cyclic.push(cyclic);
+  expect(showValue(cyclic)).toBe('[1,…]');
 });
 
 test('a random key is two words', () => {

@@ -94,7 +94,7 @@ export const tensor: readonly string[] = [
   'v.padRows(T([5]), [0, 2, 5], { time: 4, fill: -1 })',
   'v.packRows(T([2, 3]), Int32Array.of(0, 2, 5))',
   'h.using(new v.RowLayout([0, 2, 5], { time: 4, device: "cpu" }), (layout) => [layout.pad(T([5]), 1), layout.pack(T([2, 4])), layout.present()])',
-  '((list, x, m, w) => { list.adamw(x, m, w, T([3]), T([1]), { lr: 0.1, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0, step: 1 }); list.evaluate([x.mul(1)]); return x; })(new v.UpdateList(), T([3]), v.zeros([3]).realize(), v.zeros([3]).realize())',
+  '((list, x, m, w) => { list.adamw(x, m, w, T([3]), T([1]), { lr: 0.1, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0, step: 1 }); list.evaluate([x.mul(1)]); return x; })(new v.UpdateList(), T([3]), T([3]).square().realize(), T([3]).square().realize())',
   'v.Tensor.name',
 
   // The library is entered again from within a step, or what the step works on is disposed of.
