@@ -1,3 +1,5 @@
+import { types } from 'node:util';
+
 /** Base of every error that Vantage throws on purpose: `catch (e) { if (e instanceof VantageError) … }`. */
 export class VantageError extends Error {
   constructor(message: string, options?: ErrorOptions) {
@@ -68,18 +70,68 @@ function editDistance(a: string, b: string): number {
   return previous[b.length];
 }
 
+/** A promise that is refused must not end the process by its own error, which nobody waits for any more. */
+export function ignoreRejection(value: unknown): void {
+  if (types.isPromise(value)) value.catch(() => {});
+}
+
+/** A name that a caller gave: in quotes, or, where it is no text, as a value is shown. */
+export function quoted(name: unknown): string {
+  return typeof name === 'string' ? `'${name}'` : showValue(name);
+}
+
 /** A value as an error message shows it: short, on one line, with its type visible (`"3"`, `3`, `null`, `[1,2]`). */
 export function showValue(value: unknown): string {
+  ignoreRejection(value);
   if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`;
   if (typeof value === 'bigint') return `${value}n`;
   if (value === undefined || typeof value === 'number' || typeof value === 'symbol') return String(value);
-  if (value instanceof Map || value instanceof Set) return `a ${value.constructor.name} of ${value.size}`;
+  if (types.isMap(value) || types.isSet(value)) return `a ${types.isMap(value) ? 'Map' : 'Set'} of ${value.size}`;
   let text: string | undefined;
   try {
-    text = JSON.stringify(value);
+    text = jsonLike(value, MOST_SHOWN);
   } catch {
     text = undefined;
   }
   text ??= Object.prototype.toString.call(value);
-  return text.length > 80 ? `${text.slice(0, 77)}…` : text;
+  return text.length > MOST_SHOWN ? `${text.slice(0, MOST_SHOWN - 3)}…` : text;
+}
+
+/** Characters of a value in a message. */
+const MOST_SHOWN = 80;
+const inspected = Symbol.for('nodejs.util.inspect.custom');
+
+/**
+ * The beginning of a value's JSON, some `room` characters: what goes no further than that is not looked at, as lists may be of any length. What shows itself in a way of
+ * its own (a tensor, which would be evaluated and written out as JSON) does so.
+ */
+function jsonLike(value: unknown, room: number, within: readonly object[] = []): string | undefined {
+  if (typeof value === 'bigint') return `${value}n`;
+  if (typeof value === 'string') return JSON.stringify(value.slice(0, room + 1));
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+  if (within.includes(value)) return '…';
+  const holders = [...within, value];
+  const isView = ArrayBuffer.isView(value);
+  if (!isView) {
+    const { [inspected]: show, toJSON } = value as { [inspected]?: unknown; toJSON?: unknown };
+    if (typeof show === 'function') return String(value);
+    if (typeof toJSON === 'function') return jsonLike((value as { toJSON(): unknown }).toJSON(), room, holders);
+  }
+  const isList = Array.isArray(value);
+  const { length } = value as ArrayLike<unknown>;
+  const keys = isList || isView ? indices(isView && length === undefined ? 0 : length) : Object.keys(value);
+  const parts: string[] = [];
+  let used = 2;
+  for (const key of keys) {
+    const inner = jsonLike((value as Record<string | number, unknown>)[key], room - used, holders) ?? (isList ? 'null' : undefined);
+    if (inner === undefined) continue;
+    parts.push(isList ? inner : `${JSON.stringify(String(key))}:${inner}`);
+    used += parts.at(-1)!.length + 1;
+    if (used > room) break;
+  }
+  return isList ? `[${parts.join(',')}]` : `{${parts.join(',')}}`;
+}
+
+function* indices(length: number): Generator<number> {
+  for (let i = 0; i < length; i++) yield i;
 }

@@ -2,7 +2,7 @@
 import { didYouMean, EstimatorError, showValue, unknownKey } from './errors';
 
 /** Libraries whose habits have a name: a preset is a bundle of options. */
-export const conventionNames = ['vantage', 'skyrl', 'verl', 'trl', 'openrlhf', 'nemo', 'areal'] as const;
+export const conventionNames = Object.freeze(['vantage', 'skyrl', 'verl', 'trl', 'openrlhf', 'nemo', 'areal'] as const);
 /** Whose habits the options follow where they are not given: `vantage` (the defaults of this library), or a library's name. @useDeclaredType */
 export type ConventionName = (typeof conventionNames)[number];
 
@@ -104,7 +104,7 @@ function outside(value: unknown, range: NumberRange): string | null {
   const { low, high = Infinity, integer = false, infinite = false, nullable = false, each = false } = range;
   const fits = (x: unknown) => typeof x === 'number' && x >= low && x <= high && (Number.isFinite(x) || (infinite && x === Infinity)) && (!integer || Number.isInteger(x));
   if ((nullable && value === null) || (each ? Array.isArray(value) && value.every(fits) : fits(value))) return null;
-  const kind = integer ? 'whole ' : each || (!infinite && Math.abs(Number(value)) === Infinity) ? 'finite ' : '';
+  const kind = integer ? 'whole ' : each || (!infinite && (value === Infinity || value === -Infinity)) ? 'finite ' : '';
   return `${each ? `an array of ${kind}numbers` : `a ${kind}number`}${bounds(low, high)}${infinite ? ' (Infinity: no bound)' : ''}${nullable ? ', or null' : ''}`;
 }
 

@@ -41,7 +41,10 @@ export class Registry<T> {
    */
   register(name: string, value: T, options: RegisterOptions = {}): void {
     const { values, aliases } = this.table;
-    const names = [name, ...(options.aliases ?? [])];
+    if (typeof options !== 'object' || options === null) throw new RegistryError(`${this.kind}: expected options {aliases, override}, got ${showValue(options)}`);
+    const { aliases: others = [] } = options;
+    if (!Array.isArray(others)) throw new RegistryError(`${this.kind}: expected aliases to be an array of names, got ${showValue(others)}`);
+    const names = [name, ...(others as readonly string[])];
     for (const each of names) this.checkName(each);
     if (value === undefined || value === null) throw new RegistryError(`${this.kind} '${name}': expected a value, got ${value}`);
     if (options.keepExisting && this.has(name)) return;

@@ -111,7 +111,7 @@ export function computeAdvantages(estimator: string | AdvantageEstimator, inputs
     if (typeof (instance as Partial<AdvantageEstimator> | null)?.computeAdvantages !== 'function') {
       throw new EstimatorError(`computeAdvantages: expected the name or an instance of an advantage estimator, got ${showValue(estimator)}`);
     }
-    const { name, common } = created.get(estimator) ?? { name: estimator.constructor.name, common: {} };
+    const { name, common } = created.get(estimator) ?? { name: estimator.constructor?.name ?? 'of no class', common: {} };
     const who = `advantage estimator '${name}'`;
     checkObject(who, 'option', options);
     const stray = Object.keys(options).find((key) => !commonNames.includes(key) && options[key] !== undefined);
@@ -165,7 +165,7 @@ function run(name: string, instance: AdvantageEstimator, given: AdvantageInputs 
 }
 
 function checkRequired(who: string, instance: AdvantageEstimator, inputs: AdvantageInputs | PackedAdvantageInputs): void {
-  const requires = (instance.constructor as AdvantageEstimatorClass).requires ?? [];
+  const requires = (instance.constructor as AdvantageEstimatorClass | undefined)?.requires ?? [];
   for (const input of requires) {
     if (inputs[input] === undefined || inputs[input] === null) {
       throw new EstimatorError(`${who} requires '${input}', which this run does not have${remedy(input)}. Given: ${Object.keys(given(inputs)).join(', ')}`);

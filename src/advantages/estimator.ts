@@ -5,24 +5,26 @@ import type { Tensor } from '../tensor';
 import type { Groups } from './groups';
 
 /** Inputs beyond rewards and masks that an estimator can ask for by `static requires`. */
-export const advantageInputs = [
-  'values',
-  'groupIds',
-  'oldLogProbs',
-  'refLogProbs',
-  'rolloutLogProbs',
-  'terminated',
-  'truncated',
-  'bootstrapValues',
-  'baselines',
-  'sumSquaredProbs',
-  'turnIds',
-  'rewardComponents',
-  'teacherLogProbs',
-  'importanceWeights',
-  'anchorIds',
-  'policyDivergences',
-] as const;
+export const advantageInputs = Object.freeze(
+  [
+    'values',
+    'groupIds',
+    'oldLogProbs',
+    'refLogProbs',
+    'rolloutLogProbs',
+    'terminated',
+    'truncated',
+    'bootstrapValues',
+    'baselines',
+    'sumSquaredProbs',
+    'turnIds',
+    'rewardComponents',
+    'teacherLogProbs',
+    'importanceWeights',
+    'anchorIds',
+    'policyDivergences',
+  ] as const,
+);
 /** A name of {@link advantageInputs}. @useDeclaredType */
 export type AdvantageInput = (typeof advantageInputs)[number];
 

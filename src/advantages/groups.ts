@@ -31,6 +31,7 @@ export class Groups {
   private last: { scores: Tensor; valid: Tensor; result: ReturnType<typeof groupMoments> } | null = null;
 
   constructor(ids: GroupIds, batch: number, device?: Device) {
+    if (!Number.isInteger(batch) || batch < 0) throw new EstimatorError(`groupIds: expected the number of rows, got ${showValue(batch)}`);
     const { index, count, list } = numbered(ids, batch);
     this.count = count;
     const starts = new Int32Array(this.count + 1);
@@ -63,12 +64,14 @@ export class Groups {
 
   /** The mean of each row's group. */
   mean(scores: Tensor): Tensor {
-    return this.moments(scores).mean.cast(scores.dtype);
+    const { mean } = this.moments(scores);
+    return mean.cast(scores.dtype);
   }
 
   /** score − mean of the group. */
   centre(scores: Tensor): Tensor {
-    return scores.cast('float64').sub(this.moments(scores).mean).cast(scores.dtype);
+    const { mean } = this.moments(scores);
+    return scores.cast('float64').sub(mean).cast(scores.dtype);
   }
 
   /** √(Σ(x−μ)²/(n−ddof)); 0 where the group has no more than ddof rows. */
@@ -83,6 +86,8 @@ export class Groups {
    * @param valid [batch], 0 for rows that do not count
    */
   moments(scores: Tensor, valid: Tensor = this.everyRow): { count: Tensor; mean: Tensor; spread: Tensor } {
+    checkIsTensor('one number a row', scores);
+    checkIsTensor('valid, one flag a row', valid);
     if (scores.ndim !== 1 || scores.shape[0] !== this.index.shape[0]) {
       throw new EstimatorError(`groups: expected one number a row, shape [${this.index.shape[0]}], got [${scores.shape.join(',')}]`);
     }
@@ -113,6 +118,8 @@ export class Groups {
 
   /** Σ over the rows of the group, column by column: [batch, time] → [batch, time]. */
   sumColumns(x: Tensor): Tensor {
+    checkIsTensor('numbers of shape [batch, time]', x);
+    if (x.ndim !== 2 || x.shape[0] !== this.index.shape[0]) throw new EstimatorError(`groups: expected shape [${this.index.shape[0]}, time], got [${x.shape.join(',')}]`);
     if (this.even !== null) {
       const shape = [this.count, this.even, x.shape[1]!];
       return x.reshape(shape).sum(1, { keepDims: true }).broadcastTo(shape).reshape([...x.shape]);
@@ -123,6 +130,7 @@ export class Groups {
 
   /** The largest score of the other rows of the group; −Infinity where there is none. */
   maxOfOthers(scores: Tensor): Tensor {
+    checkIsTensor('one number a row', scores);
     const { rows, present } = this.members();
     const inGroups = where(present, scores.take(rows), -Infinity);
     const most = inGroups.max(1, { keepDims: true });
@@ -130,6 +138,10 @@ export class Groups {
     const next = where(best.sum(1).greater(1), most.squeeze(1), where(best, -Infinity, inGroups).max(1));
     return where(scores.equal(most.squeeze(1).take(this.index)), next.take(this.index), most.squeeze(1).take(this.index));
   }
+}
+
+function checkIsTensor(what: string, value: unknown): asserts value is Tensor {
+  if (!(value instanceof Tensor)) throw new EstimatorError(`groups: expected ${what}, a Tensor, got ${showValue(value)}`);
 }
 
 /** The group of each row, numbered in order of appearance, how many there are, and the ids of the rows. */

@@ -1,6 +1,7 @@
 /** Normalisation of rewards or advantages by statistics of the batch or of groups. */
 import { EstimatorError, showValue } from '../errors';
 import { checkNames, checkValue } from '../options';
+import { checkTensor } from '../losses/check';
 import { onesLike, rowMoments, Tensor, where } from '../tensor';
 import { isFloating } from '../tensor/dtype';
 import { formatShape, sameShape } from '../tensor/shape';
@@ -48,6 +49,7 @@ export function normalize(x: Tensor, options: NormalizeOptions = {}): Tensor {
   if (!(x instanceof Tensor) || (x.ndim !== 1 && x.ndim !== 2)) {
     throw new EstimatorError(`${who}: expected x of shape [batch] or [batch, time], got ${x instanceof Tensor ? formatShape(x.shape) : showValue(x)}`);
   }
+  if (mask) checkTensor(who, 'mask', mask);
   if (mask && !sameShape(mask.shape, x.shape)) throw new EstimatorError(`${who}: expected mask of shape ${formatShape(x.shape)}, as x, got ${formatShape(mask.shape)}`);
   for (const [name, level] of Object.entries({ meanLevel, stdLevel })) {
     checkValue(`${who}: option '${name}'`, level, { choices: levels });

@@ -42,10 +42,14 @@ interface Assignment {
  * @throws ConfigError that names every problem: the key, its place, what was expected and what came.
  */
 export function loadConfig(options: LoadConfigOptions = {}): LoadedConfig {
+  const { file, overrides = [], base = {} } = (options ?? {}) as LoadConfigOptions;
+  if (file !== undefined && typeof file !== 'string') throw new ConfigError(`loadConfig: file: expected the name of a YAML file, got ${showValue(file)}`);
+  if (!Array.isArray(overrides)) throw new ConfigError(`loadConfig: overrides: expected an array of texts key=value, got ${showValue(overrides)}`);
+  if (typeof base !== 'object' || base === null || Array.isArray(base)) throw new ConfigError(`loadConfig: base: expected an object of sections, got ${showValue(base)}`);
   const assignments = [
-    ...flatten(options.base ?? {}, '', 'base'),
-    ...(options.file === undefined ? [] : readYaml(options.file)),
-    ...(options.overrides ?? []).flatMap(parseOverride),
+    ...flatten(base, '', 'base'),
+    ...(file === undefined ? [] : readYaml(file)),
+    ...overrides.flatMap(parseOverride),
   ];
   const problems: string[] = [];
   const origins = new Map<string, string>();
@@ -80,6 +84,8 @@ export function loadConfigFromArguments(argv: readonly string[], base?: object):
 }
 
 function parseConfigArguments(argv: readonly string[]): { file?: string; overrides: string[] } {
+  if (!Array.isArray(argv) || argv.length > MOST_VALUES || !Array.from(argv).every((argument) => typeof argument === 'string'))
+    throw new ConfigError(`command line: expected an array of texts, got ${showValue(argv)}`);
   const options = { config: { type: 'string', short: 'c' }, 'print-config': { type: 'boolean' } } as const;
   try {
     const { values, positionals } = parseArgs({ args: [...argv], options, allowPositionals: true });
@@ -152,6 +158,7 @@ function syntaxProblem({ code, message, pos }: YAMLParseError, source: string): 
 }
 
 function parseOverride(override: string): Assignment[] {
+  if (typeof override !== 'string') throw new ConfigError(`overrides: expected texts key=value, got ${showValue(override)}`);
   const cut = override.indexOf('=');
   if (cut <= 0) throw new ConfigError(`command line: expected key=value, got '${override}'`);
   const path = override.slice(0, cut).trim();
@@ -167,8 +174,12 @@ function parseOverride(override: string): Assignment[] {
   return flatten(value, path, 'command line');
 }
 
+/** Values of a list: more is a mistake, and would be checked one by one. */
+const MOST_VALUES = 1_000_000;
+
 /** The assignments of a plain tree, one for each key; below a key that is no section everything belongs to its value. */
 function flatten(value: unknown, path: string, origin: string): Assignment[] {
+  if (Array.isArray(value) && value.length > MOST_VALUES) throw new ConfigError(`${origin}: ${path}: expected at most ${MOST_VALUES} values, got ${value.length}`);
   const isMapping = typeof value === 'object' && value !== null && !Array.isArray(value);
   if (!isMapping || !isSection(path)) return [{ path, value, origin }];
   const entries = Object.entries(value);

@@ -1,10 +1,17 @@
 /** The checks that relate several keys, or a key and what is registered. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { ConfigError } from '../errors';
+import { ConfigError, showValue } from '../errors';
 import { unknownName } from '../registry';
 import { problemList } from './load';
 import { type Config, type ModelConfig } from './schema';
+
+/** @throws ConfigError for what is no configuration: `loadConfig` makes one */
+export function checkConfig(who: string, config: unknown): asserts config is Config {
+  const { trainer, data, environment, generator } = (config ?? {}) as Partial<Config>;
+  const whole = [trainer, data, environment, generator, trainer?.algorithm].every((section) => typeof section === 'object' && section !== null);
+  if (!whole) throw new ConfigError(`${who}: expected a configuration, as loadConfig gives it, got ${showValue(config)}`);
+}
 
 /** Names that exist: a list, or a registry. */
 export type Names =
@@ -43,6 +50,14 @@ export interface ValidationContext {
  * @throws ConfigError that names each key that is wrong and what would be right.
  */
 export function validateConfig(config: Config, context: ValidationContext): void {
+  checkConfig('validateConfig', config);
+  for (const key of ['estimators', 'policyLosses', 'environments', 'tokenizers', 'loggers'] as const) {
+    const names: unknown = (context as Partial<ValidationContext> | null)?.[key];
+    const isRegistry = typeof names === 'object' && names !== null && 'has' in names && 'list' in names;
+    if (!isRegistry && !(Array.isArray(names) && Array.from(names).every((name) => typeof name === 'string'))) {
+      throw new ConfigError(`validateConfig: ${key}: expected an array of names or a registry, got ${showValue(names)}`);
+    }
+  }
   const problems = [
     ...nameProblems(config, context),
     ...batchProblems(config),
@@ -61,6 +76,10 @@ export function validateConfig(config: Config, context: ValidationContext): void
  * @throws ConfigError
  */
 export function validateDatasetSize(config: Config, prompts: number, shortestDropped: number | null = null): void {
+  checkConfig('validateDatasetSize', config);
+  for (const [name, value] of Object.entries({ prompts, shortestDropped })) {
+    if (value !== null && !Number.isInteger(value)) throw new ConfigError(`validateDatasetSize: ${name}: expected an integer, got ${showValue(value)}`);
+  }
   const { train_batch_size, max_prompt_length } = config.trainer;
   if (prompts === 0 && shortestDropped !== null) {
     throw new ConfigError(`trainer.max_prompt_length: expected at least ${shortestDropped}, the tokens of the shortest prompt of data.train_data, got ${max_prompt_length}`);

@@ -1,6 +1,7 @@
 /** Prompts to train or evaluate on. */
 import { extname } from 'node:path';
-import { DataError } from '../errors';
+import { DataError, showValue } from '../errors';
+import { checkFields, checkList, checkNumber, checkText, isText } from './check';
 import { readBytes } from './files';
 import { readJsonl } from './jsonl';
 import { readParquet } from './parquet';
@@ -52,7 +53,14 @@ export class PromptDataset {
   }
 
   /** Reads files of rows and encodes their prompts. @throws DataError that names the file and the row: unreadable files, malformed rows, prompts that the tokenizer cannot take */
-  static async load({ files, tokenizer, maxPromptLength, envClass }: PromptDatasetOptions): Promise<PromptDataset> {
+  static async load(options: PromptDatasetOptions): Promise<PromptDataset> {
+    const who = 'PromptDataset.load';
+    checkFields(who, 'options', options, '{ files, tokenizer, maxPromptLength, envClass }');
+    const { files, tokenizer, maxPromptLength, envClass } = options;
+    checkList(who, 'files', files, 'names of files', isText);
+    checkNumber(who, 'maxPromptLength', maxPromptLength);
+    checkText(who, 'envClass', envClass);
+    if (typeof tokenizer?.encodeChat !== 'function') throw new DataError(`${who}: tokenizer: expected a tokenizer, got ${showValue(tokenizer)}`);
     const examples: PromptExample[] = [];
     let dropped = 0;
     let shortestDropped = Infinity;

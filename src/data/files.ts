@@ -2,9 +2,11 @@
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DataError, showValue } from '../errors';
+import { checkPath } from './check';
 
 /** The bytes of a file. @throws DataError that names the file. */
 export function readBytes(file: string): Buffer {
+  checkPath('reading', file);
   try {
     return readFileSync(file);
   } catch (error) {
@@ -29,6 +31,7 @@ export function readJsonObject(file: string): Record<string, unknown> {
 
 /** Writes a file beside its place, synced, and renames it, so that a file of that name is always a whole one. Makes its folder. */
 export function writeWhole(file: string, content: string | Uint8Array): void {
+  checkPath('writing', file);
   const unfinished = `${file}.${process.pid}.tmp`;
   try {
     mkdirSync(dirname(file), { recursive: true });

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Template } from '@huggingface/jinja';
 import type { Tokenizer as Engine } from '@huggingface/tokenizers';
 import { DataError, showValue } from '../errors';
+import { checkPath } from './check';
 import { readBytes, readJsonObject } from './files';
 import type { ChatMessage } from './rows';
 import { createTokenizer, nameKey, type Tokenizer } from './tokenizer';
@@ -41,6 +42,7 @@ export class HuggingFaceTokenizer implements Tokenizer {
 
   /** @throws DataError naming the file and what is wrong with it */
   constructor(private readonly folder: string) {
+    checkPath('HuggingFaceTokenizer', folder);
     const file = join(folder, 'tokenizer.json');
     const model = readJsonObject(file);
     const present = tokenizerFileNames.filter((name) => existsSync(join(folder, name)));

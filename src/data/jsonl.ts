@@ -1,6 +1,7 @@
 /** JSON Lines: one JSON value a line, UTF-8; blank lines are skipped. */
 import { TextDecoder } from 'node:util';
-import { DataError } from '../errors';
+import { DataError, showValue } from '../errors';
+import { checkList, checkPath } from './check';
 import { readBytes, writeWhole } from './files';
 
 /** A line of a JSONL file. */
@@ -31,7 +32,21 @@ export function readJsonl(file: string): JsonLine[] {
 
 /** Writes a value a line; the file is there whole, or not at all. @throws DataError where it cannot be written */
 export function writeJsonl(file: string, values: readonly unknown[]): void {
-  writeWhole(file, values.map((value) => `${JSON.stringify(value)}\n`).join(''));
+  checkPath('writeJsonl', file);
+  checkList('writeJsonl', 'values', values);
+  writeWhole(file, values.map((value, i) => `${jsonOf('writeJsonl', value, i)}\n`).join(''));
+}
+
+/** @throws DataError for what JSON has no form for: bigints, cycles, functions */
+export function jsonOf(who: string, value: unknown, i: number): string {
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(value);
+  } catch (error) {
+    throw new DataError(`${who}: value ${i}: expected JSON-like values, got ${showValue(value)}, which JSON cannot hold`, { cause: error });
+  }
+  if (text === undefined) throw new DataError(`${who}: value ${i}: expected JSON-like values, got ${showValue(value)}`);
+  return text;
 }
 
 function decodeLine(decoder: TextDecoder, bytes: Uint8Array, place: string): string {

@@ -1,5 +1,6 @@
 /** Batches of examples, epoch after epoch, with a cursor that a checkpoint can keep. */
 import { DataError, showValue } from '../errors';
+import { checkFields, checkList, checkNumber } from './check';
 import { SmallRandom } from './random';
 
 /** Options of {@link DataLoader}. */
@@ -39,7 +40,10 @@ export class DataLoader<T> {
     private readonly examples: readonly T[],
     private readonly options: DataLoaderOptions,
   ) {
-    const { batchSize } = options;
+    checkList('DataLoader', 'examples', examples);
+    checkFields('DataLoader', 'options', options, '{ batchSize, seed, shuffle }');
+    const { batchSize, seed } = options;
+    checkNumber('DataLoader', 'seed', seed);
     if (!Number.isInteger(batchSize) || batchSize < 1) {
       throw new DataError(`DataLoader: batchSize: expected a positive integer, got ${showValue(batchSize)}`);
     }
@@ -71,6 +75,7 @@ export class DataLoader<T> {
 
   /** Continues where `state` was taken. @throws DataError where the dataset, the batch size or the seed is another one */
   restore(state: DataLoaderState): void {
+    checkFields('DataLoader', 'saved state', state);
     const current = this.state();
     for (const key of ['seed', 'batchSize', 'size'] as const) {
       if (state[key] === current[key]) continue;
@@ -94,5 +99,7 @@ export class DataLoader<T> {
 
 /** All examples once, in order, in batches of at most `size`: what evaluation reads. */
 export function* inBatches<T>(examples: readonly T[], size: number): Generator<T[]> {
+  checkList('inBatches', 'examples', examples);
+  if (!Number.isInteger(size) || size < 1) throw new DataError(`inBatches: size: expected a positive integer, got ${showValue(size)}`);
   for (let start = 0; start < examples.length; start += size) yield examples.slice(start, start + size);
 }

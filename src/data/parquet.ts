@@ -4,6 +4,7 @@
  */
 import type { SchemaElement } from 'hyparquet';
 import { DataError, showValue } from '../errors';
+import { checkList, checkPath, isObject } from './check';
 import { readBytes, writeWhole } from './files';
 
 /** The rows of a file. INT64 values are numbers where a number holds them exactly. @throws DataError for a file that is no Parquet. */
@@ -24,6 +25,8 @@ export async function readParquet(file: string): Promise<Record<string, unknown>
  * @throws DataError for no rows, and for a column that mixes types, naming it.
  */
 export async function writeParquet(file: string, rows: readonly object[]): Promise<void> {
+  checkPath('writeParquet', file);
+  checkList('writeParquet', 'rows', rows, 'an array of objects', isObject);
   if (rows.length === 0) throw new DataError(`${file}: expected at least one row to write, got none`);
   const names = [...new Set(rows.flatMap((row) => Object.keys(row)))];
   const columns = names.map((name) => {
@@ -46,6 +49,7 @@ interface ColumnType {
 /** Reads the type of a column (or of a field or list element) off its values. `path` is the dotted name for errors. */
 function columnType(name: string, values: readonly unknown[], path: string): ColumnType {
   const present = values.filter((value) => value !== null && value !== undefined);
+  if (path.split(/\.|\[\]/).length > MOST_DEPTH) throw new DataError(`column ${path.slice(0, 40)}…: expected values that are not so deep`);
   const kinds = new Set(present.map((value) => kindOf(value, path)));
   if (kinds.has('number')) kinds.delete('integer');
   if (kinds.size > 1) throw new DataError(`column ${path}: expected values of one type, got ${[...kinds].join(' and ')}`);
@@ -77,6 +81,9 @@ function columnType(name: string, values: readonly unknown[], path: string): Col
   // Text; and a column of nulls alone, whose type is free.
   return { schema: [{ ...element, type: 'BYTE_ARRAY', converted_type: 'UTF8', logical_type: { type: 'STRING' } }], store: same };
 }
+
+/** Levels of a value: one that holds itself has no end. */
+const MOST_DEPTH = 64;
 
 function kindOf(value: unknown, path: string): string {
   if (Array.isArray(value)) return 'list';

@@ -41,7 +41,7 @@ const tasks = {
  * - `lookup`: the prompt `3 9 1 4 =`; the call `<tool> 9 </tool>` is answered with what the row's hidden table (`extra_info.table`) holds under 9, say
  *   `<result> 5 </result>`, and then `#### 5` is right. Two turns, the tokenizer `word_tools`.
  */
-export const taskNames = ['gmax', 'max4', 'sort3', 'lookup'] as const satisfies readonly (keyof typeof tasks)[];
+export const taskNames = Object.freeze(['gmax', 'max4', 'sort3', 'lookup'] as const satisfies readonly (keyof typeof tasks)[]);
 /** A name of {@link taskNames}. @useDeclaredType */
 export type TaskName = (typeof taskNames)[number];
 
@@ -61,7 +61,7 @@ export interface TaskOptions {
  */
 export function generateTask(task: TaskName, options: TaskOptions = {}): { train: PromptRow[]; validation: PromptRow[] } {
   const { trainSize = 2048, validationSize = 256, seed = 42 } = options;
-  if (!Object.hasOwn(tasks, task)) throw new DataError(`generateTask: expected one of ${taskNames.join(', ')}, got ${showValue(task)}`);
+  if (typeof task !== 'string' || !Object.hasOwn(tasks, task)) throw new DataError(`generateTask: expected one of ${taskNames.join(', ')}, got ${showValue(task)}`);
   const promptCount = 10 ** tasks[task].digits;
   checkInteger('trainSize', trainSize, 1, 10_000_000);
   checkInteger('validationSize', validationSize, 1, promptCount - 1);

@@ -1,7 +1,8 @@
 /** Text to token ids and back. */
 import { DataError, showValue } from '../errors';
 import { type RegisterOptions, Registry } from '../registry';
-import type { ChatMessage } from './rows';
+import { checkList, checkText, isText } from './check';
+import { type ChatMessage, isMessage } from './rows';
 
 /** From text to ids and back. */
 export interface Tokenizer {
@@ -28,12 +29,23 @@ export interface Tokenizer {
  * behind the end of an empty answer in its chat form; and where that form has no end token, the messages as a conversation of their own.
  */
 export function encodeObservations(tokenizer: Tokenizer, messages: readonly ChatMessage[]): number[] {
+  if (typeof tokenizer?.encodeChat !== 'function') throw new DataError(`encodeObservations: expected a tokenizer, got ${showValue(tokenizer)}`);
+  checkChat('encodeObservations', messages);
   if (tokenizer.encodeObservations) return tokenizer.encodeObservations(messages);
   const question = { role: 'user', content: '' };
   const before = tokenizer.encodeChat([question]).length;
   const whole = tokenizer.encodeChat([question, { role: 'assistant', content: '' }, ...messages]);
   const end = whole.indexOf(tokenizer.eosId, before);
   return end < 0 ? tokenizer.encodeChat(messages) : whole.slice(end + 1);
+}
+
+function checkChat(who: string, messages: unknown): asserts messages is readonly ChatMessage[] {
+  checkList(who, 'messages', messages, 'an array of messages { role, content }', isMessage);
+}
+
+function checkIds(who: string, ids: unknown): void {
+  if (!Array.isArray(ids) && !ArrayBuffer.isView(ids) && typeof (ids as Iterable<number> | null)?.[Symbol.iterator] !== 'function')
+    throw new DataError(`${who}: expected token ids, got ${showValue(ids)}`);
 }
 
 /** One token for each byte of the text in UTF-8, so any text at all: ids 0–255, then padding, then the end. */
@@ -44,17 +56,20 @@ export class ByteTokenizer implements Tokenizer {
 
   /** The UTF-8 bytes. */
   encode(text: string): number[] {
+    checkText('byte tokenizer', 'text', text);
     return [...new TextEncoder().encode(text)];
   }
 
   /** Never throws: bytes that are not UTF-8 become U+FFFD, and ids that are no bytes are left out. */
   decode(ids: Iterable<number>): string {
+    checkIds('byte tokenizer', ids);
     const bytes = [...ids].filter((id) => id >= 0 && id < 256);
     return new TextDecoder('utf-8', { ignoreBOM: true }).decode(Uint8Array.from(bytes));
   }
 
   /** `role: content` a line, and `assistant:` as the last. */
   encodeChat(messages: readonly ChatMessage[]): number[] {
+    checkChat('byte tokenizer', messages);
     return this.encode(`${messages.map(({ role, content }) => `${role}: ${content}\n`).join('')}assistant:`);
   }
 
@@ -77,6 +92,7 @@ export class WordTokenizer implements Tokenizer {
 
   /** @throws DataError for words that are empty, hold white space or come twice */
   constructor(private readonly words: readonly string[] = taskWords) {
+    checkList('WordTokenizer', 'words', words, 'an array of texts', isText);
     this.ids = new Map(words.map((word, id) => [word, id]));
     const bad = words.find((word) => word === '' || /\s/.test(word));
     if (bad !== undefined) throw new DataError(`WordTokenizer: expected words without white space, got ${showValue(bad)}`);
@@ -88,6 +104,7 @@ export class WordTokenizer implements Tokenizer {
 
   /** A token for each word that it knows. @throws DataError for a word outside the vocabulary */
   encode(text: string): number[] {
+    checkText('word tokenizer', 'text', text);
     const parts = text.split(/\s+/).filter((word) => word !== '');
     return parts.map((word) => {
       const id = this.ids.get(word);
@@ -101,6 +118,7 @@ export class WordTokenizer implements Tokenizer {
 
   /** Words joined by single spaces. @throws DataError for an id outside the vocabulary */
   decode(ids: Iterable<number>): string {
+    checkIds('word tokenizer', ids);
     const words: string[] = [];
     for (const id of ids) {
       if (id === this.eosId || id === this.padId) continue;
@@ -113,6 +131,7 @@ export class WordTokenizer implements Tokenizer {
 
   /** The contents one after the other: the generated tasks know no roles. */
   encodeChat(messages: readonly ChatMessage[]): number[] {
+    checkChat('word tokenizer', messages);
     return messages.flatMap(({ content }) => this.encode(content));
   }
 }
@@ -147,6 +166,7 @@ export function listTokenizers(): string[] {
  * has neither.
  */
 export function tokenizerFiles(tokenizer: Tokenizer): ReadonlyMap<string, string | Uint8Array> {
+  if (typeof tokenizer !== 'object' || tokenizer === null) throw new DataError(`tokenizerFiles: expected a tokenizer, got ${showValue(tokenizer)}`);
   if (tokenizer.files) return tokenizer.files;
   const name = listTokenizers().find((each) => tokenizers.get(each) === tokenizer.constructor);
   return new Map(name === undefined ? [] : [['tokenizer_config.json', `${JSON.stringify({ [nameKey]: name }, null, 2)}\n`]]);

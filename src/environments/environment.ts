@@ -1,6 +1,6 @@
 /** What an environment is: it takes the policy's text and answers with a reward. */
 import { type AnyRow, type ChatMessage, isMessage } from '../data/rows';
-import { EnvironmentError, showValue } from '../errors';
+import { EnvironmentError, quoted, showValue } from '../errors';
 import { Registry, type RegisterOptions } from '../registry';
 
 /** What one action brought. */
@@ -70,7 +70,7 @@ export const environments = new Registry<EnvironmentClass>('environment');
 export function registerEnvironment(name: string, environment: EnvironmentClass, options?: RegisterOptions): void {
   const prototype: unknown = typeof environment === 'function' ? environment.prototype : undefined;
   if (typeof (prototype as Partial<Environment> | undefined)?.step !== 'function') {
-    throw new EnvironmentError(`environment '${name}': expected a class with a method step(action), got ${showValue(environment)}`);
+    throw new EnvironmentError(`environment ${quoted(name)}: expected a class with a method step(action), got ${showValue(environment)}`);
   }
   environments.register(name, environment, options);
 }
@@ -90,14 +90,16 @@ export function listEnvironments(): string[] {
   return environments.list();
 }
 
+const shownText = (text: unknown): string => (typeof text === 'string' ? text : showValue(text));
+
 function wrong(name: string, method: string, expected: string, got: unknown): never {
-  throw new EnvironmentError(`environment '${name}': ${method}: expected ${expected}, got ${showValue(got)}`);
+  throw new EnvironmentError(`environment ${quoted(name)}: ${shownText(method)}: expected ${shownText(expected)}, got ${showValue(got)}`);
 }
 
 /** Checks what an environment's method gave. @throws EnvironmentError that names the environment, what was expected and what came */
 export function checkMessages(name: string, method: string, messages: unknown, what = 'a list of messages'): asserts messages is ChatMessage[] {
   if (!Array.isArray(messages)) wrong(name, method, what, messages);
-  for (const message of messages) if (!isMessage(message)) wrong(name, method, `${what}, each { role, content }`, message);
+  for (const message of messages) if (!isMessage(message)) wrong(name, method, `${shownText(what)}, each { role, content }`, message);
 }
 
 /** Checks what an environment measured. @throws EnvironmentError that names the environment, what was expected and what came */

@@ -1,4 +1,5 @@
 import type { AnyRow } from '../data/rows';
+import { EnvironmentError, showValue } from '../errors';
 import { Environment, type EnvironmentSettings, type EnvironmentStep } from './environment';
 import { groundTruth } from './gsm8k';
 
@@ -12,6 +13,7 @@ abstract class ExactAnswer extends Environment {
   }
 
   step(action: string): EnvironmentStep {
+    if (typeof action !== 'string') throw new EnvironmentError(`environment: step: expected the action as text, got ${showValue(action)}`);
     return { observations: [], reward: action.trim() === this.groundTruth ? 1 : 0, done: true };
   }
 }

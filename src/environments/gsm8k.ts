@@ -19,6 +19,8 @@ export interface Gsm8kRewardOptions {
 
 /** The answer in a response, or null: `strict` is without commas and `$`, `flexible` as it stands. */
 export function gsm8kAnswer(response: string, method: 'strict' | 'flexible' = 'strict'): string | null {
+  if (typeof response !== 'string') throw new EnvironmentError(`gsm8kAnswer: expected the response as text, got ${showValue(response)}`);
+  if (method !== 'strict' && method !== 'flexible') throw new EnvironmentError(`gsm8kAnswer: expected method 'strict' or 'flexible', got ${showValue(method)}`);
   if (method === 'strict') return markedAnswer.exec(response)?.[1].replace(/[,$]/g, '') ?? null;
   const found = response.match(numbers) ?? [];
   return found.findLast((number) => number !== '.') ?? found[0] ?? null;
@@ -30,6 +32,7 @@ export function gsm8kAnswer(response: string, method: 'strict' | 'flexible' = 's
  * Problems".
  */
 export function gsm8kReward(response: string, groundTruth: string, options: Gsm8kRewardOptions = {}): number {
+  if (typeof options !== 'object' || options === null) throw new EnvironmentError(`gsm8kReward: expected options {method, formatScore, score}, got ${showValue(options)}`);
   const { method = 'strict', formatScore = 0, score = 1 } = options;
   const answer = gsm8kAnswer(response, method);
   if (answer === null) return 0;
@@ -38,7 +41,7 @@ export function gsm8kReward(response: string, groundTruth: string, options: Gsm8
 
 /** The text that a row's `reward_spec` gives as the truth. @throws EnvironmentError */
 export function groundTruth(name: string, row: AnyRow): string {
-  const truth = (row.reward_spec as { ground_truth?: unknown } | null | undefined)?.ground_truth;
+  const truth = (row?.reward_spec as { ground_truth?: unknown } | null | undefined)?.ground_truth;
   if (typeof truth !== 'string') {
     throw new EnvironmentError(`environment '${name}': expected text as reward_spec.ground_truth, got ${showValue(truth)}`);
   }
@@ -75,6 +78,7 @@ export class Gsm8kMultiTurnEnvironment extends Environment {
     super(row, settings);
     this.groundTruth = groundTruth('gsm8k_multi_turn', row);
     this.maxTurns = settings?.maxTurns ?? (row.extra_info as { max_turns?: number } | null | undefined)?.max_turns ?? 5;
+    if (!Number.isInteger(this.maxTurns) || this.maxTurns < 1) throw new EnvironmentError(`environment 'gsm8k_multi_turn': expected maxTurns, a positive integer, got ${showValue(this.maxTurns)}`);
   }
 
   step(action: string): EnvironmentStep {

@@ -33,6 +33,7 @@ export class LookupEnvironment extends Environment {
   }
 
   step(action: string): EnvironmentStep {
+    if (typeof action !== 'string') throw new EnvironmentError(`environment 'lookup': step: expected the action as text, got ${showValue(action)}`);
     const asked = call.exec(action)?.[1];
     if (asked === undefined) return { observations: [], reward: gsm8kReward(action, this.groundTruth, { score: share }), done: true };
     const result = /^\d{1,6}$/.test(asked) ? this.table[Number(asked)] : undefined;

@@ -9,7 +9,7 @@ export const plainKlEstimators = ['k1', 'abs', 'k2', 'k3'] as const;
 export type PlainKlEstimator = (typeof plainKlEstimators)[number];
 
 /** The names of `trainer.algorithm.kl_estimator_type`. */
-export const klEstimators = [...plainKlEstimators, 'k1+', 'k2+', 'k3+'] as const;
+export const klEstimators = Object.freeze([...plainKlEstimators, 'k1+', 'k2+', 'k3+'] as const);
 /** A name of {@link klEstimators}. @useDeclaredType */
 export type KlEstimator = (typeof klEstimators)[number];
 

@@ -1,6 +1,6 @@
 /** What a policy loss is, and the registry that `trainer.algorithm.policy_loss_type` names entries of. */
 import { unpackRows } from '../advantages/packed';
-import { EstimatorError, showValue } from '../errors';
+import { EstimatorError, quoted, showValue } from '../errors';
 import { checkNames } from '../options';
 import { type RegisterOptions, Registry } from '../registry';
 import { type RowOffsets, Tensor } from '../tensor';
@@ -98,7 +98,7 @@ export const policyLosses = new Registry<PolicyLossClass>('policy loss');
 export function registerPolicyLoss(name: string, loss: PolicyLossClass, options?: RegisterOptions): void {
   const prototype: unknown = typeof loss === 'function' ? loss.prototype : undefined;
   if (typeof (prototype as Partial<PolicyLoss> | undefined)?.computeLoss !== 'function') {
-    throw new EstimatorError(`policy loss '${name}': expected a class with a method computeLoss(inputs, options), got ${showValue(loss)}`);
+    throw new EstimatorError(`policy loss ${quoted(name)}: expected a class with a method computeLoss(inputs, options), got ${showValue(loss)}`);
   }
   policyLosses.register(name, loss, options);
 }
@@ -137,6 +137,7 @@ const inputNames = [
  * @throws RegistryError for an unknown name; EstimatorError for unknown inputs, inputs whose shapes differ and a result that is none
  */
 export function computePolicyLoss(name: string, given: PolicyLossInputs | PackedPolicyLossInputs, options: PolicyLossOptions = {}): PolicyLossResult {
+  const Loss = getPolicyLoss(name);
   const operation = `policy loss '${name}'`;
   checkNames(operation, 'input', given, inputNames);
   const inputs = inputsOf(operation, given);
@@ -151,7 +152,7 @@ export function computePolicyLoss(name: string, given: PolicyLossInputs | Packed
     throw new EstimatorError(`${operation}: divisors: expected a Tensor of shape [${logProbs.shape[0]},1], got one of shape [${divisors.shape.join(',')}]`);
   }
   if (correction !== undefined && typeof correction !== 'function') throw new EstimatorError(`${operation}: correction: expected a function, got ${showValue(correction)}`);
-  const result: unknown = new (getPolicyLoss(name))().computeLoss(inputs, options);
+  const result: unknown = new Loss().computeLoss(inputs, options);
   const { loss, metrics } = (result ?? {}) as Partial<PolicyLossResult>;
   if (!(loss instanceof Tensor) || loss.size !== 1) {
     const got = loss instanceof Tensor ? `a tensor of shape [${loss.shape.join(',')}]` : showValue(result);

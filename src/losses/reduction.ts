@@ -6,15 +6,17 @@ import { type DType, full, type Tensor, where } from '../tensor';
 import { checkNumber, checkRows, checkSameShape } from './check';
 
 /** The names of `trainer.algorithm.loss_reduction`, and further ones. */
-export const lossReductions = [
-  'token_mean',
-  'token_mean_legacy',
-  'sequence_mean',
-  'seq_mean_token_sum',
-  'seq_mean_token_sum_norm',
-  'prompt_mean',
-  'token_sum',
-] as const;
+export const lossReductions = Object.freeze(
+  [
+    'token_mean',
+    'token_mean_legacy',
+    'sequence_mean',
+    'seq_mean_token_sum',
+    'seq_mean_token_sum_norm',
+    'prompt_mean',
+    'token_sum',
+  ] as const,
+);
 /** A name of {@link lossReductions}. @useDeclaredType */
 export type LossReduction = (typeof lossReductions)[number];
 

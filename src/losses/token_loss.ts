@@ -2,6 +2,7 @@
 import { EstimatorError, showValue } from '../errors';
 import { stopGradient, type Tensor, where } from '../tensor';
 import { formatShape, sameShape } from '../tensor/shape';
+import { checkObject } from '../options';
 import { checkTensor } from './check';
 import { topEntropyMask } from './entropy';
 import { klDivergence } from './kl';
@@ -63,11 +64,12 @@ export abstract class TokenPolicyLoss extends PolicyLoss {
   computeLoss(inputs: PolicyLossInputs, given: PolicyLossOptions = {}): PolicyLossResult {
     const { lossName, options: own, fixed } = this.constructor as typeof TokenPolicyLoss;
     const options = resolveLossOptions(lossName, own, given, fixed);
+    checkInputs(lossName, inputs);
     if (inputs.divisors && options.reduction !== 'token_sum') {
       throw new EstimatorError(`${lossName}: reduction: expected 'token_sum', as divisors are given, got '${options.reduction}'`);
     }
     const tokens = prepare(inputs, options);
-    const { losses: first, ratio, metrics } = this.tokenLosses(tokens, options);
+    const { losses: first, ratio, metrics } = expectLosses(lossName, this.tokenLosses(tokens, options));
     let [losses, mask] = [first.broadcastTo([...inputs.logProbs.shape]), tokens.valid];
     const factors = [drift(tokens, options), entropic(lossName, inputs, tokens, options), this.weighsTokens ? tokens.weights : null];
     for (const factor of factors) if (factor) losses = losses.mul(factor);
@@ -89,6 +91,22 @@ export abstract class TokenPolicyLoss extends PolicyLoss {
   protected reduce(losses: Tensor, mask: Tensor, options: ResolvedOptions): Tensor {
     return reduceLoss(losses, mask, options.reduction, options);
   }
+}
+
+/** @throws EstimatorError for inputs that are missing or no tensors: a loss may be called by itself, past `computePolicyLoss` */
+function checkInputs(name: string, inputs: PolicyLossInputs): void {
+  checkObject(name, 'input', inputs);
+  const { logProbs, oldLogProbs, advantages, mask, rolloutLogProbs, refLogProbs, weights, entropy, divisors, correction } = inputs;
+  for (const [key, value] of Object.entries({ logProbs, oldLogProbs, advantages, mask })) checkTensor(name, key, value);
+  for (const [key, value] of Object.entries({ rolloutLogProbs, refLogProbs, weights, entropy, divisors })) if (value) checkTensor(name, key, value);
+  if (correction && typeof correction !== 'function') throw new EstimatorError(`${name}: correction: expected a function, got ${showValue(correction)}`);
+}
+
+/** @throws EstimatorError unless a subclass gave its tokens' losses */
+function expectLosses(name: string, result: unknown): TokenLosses {
+  if (typeof result !== 'object' || result === null) throw new EstimatorError(`${name}: tokenLosses: expected { losses, ratio, metrics }, got ${showValue(result)}`);
+  checkTensor(name, 'tokenLosses: losses', (result as TokenLosses).losses);
+  return result as TokenLosses;
 }
 
 function prepare(inputs: PolicyLossInputs, { remask, metricEpsilon, driftMetrics }: ResolvedOptions): Tokens {

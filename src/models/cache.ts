@@ -1,5 +1,8 @@
 /** Keys and values of the tokens a batch has seen, so that each new token costs one column of work. */
 import { writeAt, zeros, type DType, type Tensor } from '../tensor';
+import { TensorError } from '../errors';
+import { describe } from '../tensor/shape';
+import { checkCount, shapeOf } from './check';
 import type { ResolvedConfig } from './config';
 
 /**
@@ -20,6 +23,8 @@ export class KeyValueCache {
     readonly capacity: number,
     dtype: DType,
   ) {
+    if (typeof config !== 'object' || config === null) throw new TensorError(`KeyValueCache: expected a model's config, got ${describe(config)}`);
+    for (const [name, value] of Object.entries({ rows, capacity, numKvHeads: config.numKvHeads, headDim: config.headDim, numLayers: config.numLayers })) checkCount('KeyValueCache', name, value);
     const width = config.numKvHeads * config.headDim;
     const make = (): Tensor[] => Array.from({ length: config.numLayers }, () => zeros([rows, capacity, width], { dtype }).realize().keep());
     this.keys = make();
@@ -45,6 +50,9 @@ export class KeyValueCache {
 
   /** Counts columns that every layer has added. */
   advance(columns: number): void {
+    if (!Number.isInteger(columns) || columns < 0 || this.length + columns > this.capacity) {
+      throw new TensorError(`KeyValueCache.advance: expected 0 to ${this.capacity - this.length} columns, got ${describe(columns)}`);
+    }
     this.length += columns;
   }
 
@@ -54,8 +62,9 @@ export class KeyValueCache {
   }
 
   private write(store: Tensor[], layer: number, x: Tensor): void {
-    const [given, columns] = x.shape as [number, number, number, number];
+    const [given, columns] = shapeOf('KeyValueCache.append', 'keys and values', x, 4) as [number, number, number, number];
     const width = this.config.numKvHeads * this.config.headDim;
+    if (store[layer] === undefined) throw new TensorError(`KeyValueCache.append: expected a layer from 0 to ${store.length - 1}, got ${describe(layer)}`);
     const repeated = repeatRows(x.reshape(given, columns, width), this.rows / given);
     const written = writeAt(store[layer]!, repeated, this.length).keep();
     store[layer]!.dispose();

@@ -33,6 +33,9 @@ export interface TransformerConfig {
 /** A config with every field set. */
 export type ResolvedConfig = Required<TransformerConfig>;
 
+/** More than any model has: names are listed layer by layer. */
+const MOST_LAYERS = 10_000;
+
 /** The fields of a config that have no default. */
 export type TransformerSizes = Pick<TransformerConfig, 'vocabSize' | 'hiddenSize' | 'numLayers' | 'numHeads' | 'intermediateSize'>;
 
@@ -45,10 +48,11 @@ export type TransformerSizes = Pick<TransformerConfig, 'vocabSize' | 'hiddenSize
  * const config = transformerConfig({ vocabSize: 16, hiddenSize: 64, numLayers: 2, numHeads: 4, intermediateSize: 172 });
  */
 export function transformerConfig(given: TransformerSizes & Partial<TransformerConfig>): ResolvedConfig {
+  check('', given, typeof given === 'object' && given !== null, 'an object of sizes (vocabSize, hiddenSize, …)');
   const config: ResolvedConfig = {
     ...given,
     numKvHeads: given.numKvHeads ?? given.numHeads,
-    headDim: given.headDim ?? given.hiddenSize / given.numHeads,
+    headDim: given.headDim ?? (typeof given.hiddenSize === 'number' && typeof given.numHeads === 'number' ? given.hiddenSize / given.numHeads : NaN),
     ropeTheta: given.ropeTheta ?? 1e6,
     rmsNormEps: given.rmsNormEps ?? 1e-6,
     tieWordEmbeddings: given.tieWordEmbeddings ?? true,
@@ -68,6 +72,7 @@ export function transformerConfig(given: TransformerSizes & Partial<TransformerC
   ) {
     check(field, config[field], Number.isInteger(config[field]) && config[field] > 0, 'a positive integer');
   }
+  check('numLayers', config.numLayers, config.numLayers <= MOST_LAYERS, `at most ${MOST_LAYERS}`);
   for (const field of ['ropeTheta', 'rmsNormEps'] as const) {
     check(field, config[field], Number.isFinite(config[field]) && config[field] > 0, 'a positive number');
   }
@@ -85,12 +90,12 @@ export function transformerConfig(given: TransformerSizes & Partial<TransformerC
 }
 
 function check(field: string, value: unknown, holds: boolean, expected: string): void {
-  if (!holds) throw new ConfigError(`TransformerConfig.${field}: expected ${expected}, got ${describe(value)}`);
+  if (!holds) throw new ConfigError(`TransformerConfig${field === '' ? '' : '.'}${field}: expected ${expected}, got ${describe(value)}`);
 }
 
 /** Names and shapes of a decoder's parameters, as in Hugging Face's checkpoints: linear weights are [out, in]. */
 export function parameterShapes(config: ResolvedConfig): Map<string, number[]> {
-  const { vocabSize, hiddenSize, headDim, intermediateSize } = config;
+  const { vocabSize, hiddenSize, headDim, intermediateSize } = transformerConfig(config);
   const queries = config.numHeads * headDim;
   const keys = config.numKvHeads * headDim;
   const shapes = new Map<string, number[]>([['model.embed_tokens.weight', [vocabSize, hiddenSize]]]);

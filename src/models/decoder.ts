@@ -1,8 +1,11 @@
 /** The trunk that policies and value models share: token ids in, normalised hidden states out. */
 import { TensorError } from '../errors';
 import { arange, attention, evaluate, ones, randomNormal, tensor, where, zeros, type DType, type RandomKey, type Tensor } from '../tensor';
-import { formatShape, sameShape } from '../tensor/shape';
-import type { KeyValueCache } from './cache';
+import { checkKey } from '../tensor/random';
+import { checkOptions, describe, formatShape, sameShape } from '../tensor/shape';
+import { tensorArgument } from '../tensor/tensor';
+import { KeyValueCache } from './cache';
+import { checkTensors } from './check';
 import { transformerConfig, type ResolvedConfig, type TransformerConfig } from './config';
 import { linear, rmsNorm, rotate, rotationAt, rotationTable, swiglu, type Rotation } from './layers';
 
@@ -22,6 +25,9 @@ export interface HiddenOptions {
   cache?: KeyValueCache;
 }
 
+const initializeNames = ['dtype', 'std', 'endIds'] as const;
+const hiddenNames = ['from', 'cache'] as const;
+
 /** The width at which Qwen2's own 0.02 is the default. */
 const REFERENCE_WIDTH = 1536;
 
@@ -37,8 +43,10 @@ export function randomParameters(
   { hiddenSize }: ResolvedConfig,
   shapes: Map<string, readonly number[]>,
   key: RandomKey,
-  { dtype = 'float32', std = 0.02 * Math.sqrt(REFERENCE_WIDTH / hiddenSize) }: InitializeOptions = {},
+  options?: InitializeOptions,
 ): Map<string, Tensor> {
+  checkKey('initialize', key);
+  const { dtype = 'float32', std = 0.02 * Math.sqrt(REFERENCE_WIDTH / hiddenSize) } = checkOptions('initialize', options, initializeNames);
   const parameters = new Map<string, Tensor>();
   for (const [name, shape] of shapes) {
     if (name.endsWith('norm.weight')) parameters.set(name, ones(shape, { dtype }));
@@ -76,6 +84,7 @@ export abstract class Decoder {
     readonly endIds: readonly number[] = [],
   ) {
     this.config = transformerConfig(config);
+    checkTensors(new.target.name, 'parameters', parameters);
     const shapes = shapesOf(this.config);
     for (const [name, shape] of shapes) {
       const given = parameters.get(name);
@@ -117,11 +126,13 @@ export abstract class Decoder {
    * @param start int32 [B], the column of each row's first token
    * @returns [B, T − from, D]
    */
-  hidden(ids: Tensor, start: Tensor, { from = 0, cache }: HiddenOptions = {}): Tensor {
+  hidden(ids: Tensor, start: Tensor, options?: HiddenOptions): Tensor {
     const [, columns] = checkBatch(ids, start);
+    const { from = 0, cache } = checkOptions('hidden', options, hiddenNames);
+    if (cache !== undefined && !(cache instanceof KeyValueCache)) throw new TensorError(`hidden: expected a KeyValueCache as cache, got ${describe(cache)}`);
     const offset = cache?.length ?? 0;
     if (!Number.isInteger(from) || from < 0 || from >= columns) {
-      throw new TensorError(`hidden: expected from, an integer from 0 to ${columns - 1}, got ${from}`);
+      throw new TensorError(`hidden: expected from, an integer from 0 to ${columns - 1}, got ${describe(from)}`);
     }
     const end = offset + columns;
     if (end > this.config.maxPositionEmbeddings) {
@@ -208,6 +219,8 @@ export function withoutPadding(ids: Tensor, positions: Tensor): Tensor {
 
 /** The columns of ids and their start, checked: [B, T]. */
 export function checkBatch(ids: Tensor, start: Tensor): [number, number] {
+  tensorArgument('ids', ids);
+  tensorArgument('start', start);
   if (ids.dtype !== 'int32' || ids.ndim !== 2) {
     throw new TensorError(`ids: expected int32 [B,T], got ${ids.dtype} ${formatShape(ids.shape)}`);
   }
@@ -221,6 +234,6 @@ export function checkBatch(ids: Tensor, start: Tensor): [number, number] {
 /** `from` of responses: the column of the first token that is predicted. */
 export function checkFrom(operation: string, from: number, columns: number): void {
   if (!Number.isInteger(from) || from < 1 || from >= columns) {
-    throw new TensorError(`${operation}: expected from, an integer from 1 to ${columns - 1}, got ${from}`);
+    throw new TensorError(`${operation}: expected from, an integer from 1 to ${columns - 1}, got ${describe(from)}`);
   }
 }

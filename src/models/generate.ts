@@ -1,9 +1,13 @@
 /** Sampling of responses: prefill, then one token a step with a key-value cache. */
 import { TensorError } from '../errors';
 import { evaluate, sampleTokens, tensor, tidy, type RandomKey, type Tensor } from '../tensor';
-import { describe } from '../tensor/shape';
+import { checkKey } from '../tensor/random';
+import { checkOptions, describe } from '../tensor/shape';
 import { KeyValueCache, repeatRows } from './cache';
-import type { Transformer } from './transformer';
+import { checkCount, checkPromptLists } from './check';
+import { Transformer } from './transformer';
+
+const optionNames = ['maxLength', 'temperature', 'topP', 'topK', 'minP', 'eosId', 'isComplete', 'padId', 'key', 'samplesPerPrompt'] as const;
 
 /** Options of {@link generate}. */
 export interface GenerateOptions {
@@ -54,12 +58,22 @@ export interface Generation {
   stopReasons: StopReason[];
 }
 
+/** Ids that fit in an array of 32-bit numbers of a gigabyte. */
+const MOST_IDS = 2 ** 28;
+
+const longestOf = (prompts: readonly (readonly number[])[]): number => (Array.isArray(prompts) ? prompts.reduce((longest: number, prompt) => Math.max(longest, prompt?.length ?? 0), 0) : 0);
+
 /** Left-pads prompts to `width`, by default their longest. */
 export function padPrompts(
   prompts: readonly (readonly number[])[],
   padId: number,
-  width = Math.max(...prompts.map((prompt) => prompt.length)),
+  width = longestOf(prompts),
 ): PaddedPrompts {
+  checkPromptLists('padPrompts', prompts);
+  if (!Number.isInteger(padId)) throw new TensorError(`padPrompts: expected padId, a token id, got ${describe(padId)}`);
+  if (!Number.isInteger(width) || width < 0 || width * prompts.length > MOST_IDS) {
+    throw new TensorError(`padPrompts: expected a width of at least 0 and at most ${MOST_IDS} ids in all, got ${describe(width)} for ${prompts.length} prompts`);
+  }
   const ids = new Int32Array(prompts.length * width).fill(padId);
   const start = new Int32Array(prompts.length);
   prompts.forEach((prompt, row) => {
@@ -86,9 +100,14 @@ export function bucket(length: number): number {
  * @throws TensorError for prompts that are empty, or longer with their responses than `maxPositionEmbeddings`
  */
 export function generate(model: Transformer, prompts: readonly (readonly number[])[], options: GenerateOptions): Generation {
-  const { maxLength, temperature = 1, topP = 1, topK = -1, minP = 0, eosId, padId, key, samplesPerPrompt = 1, isComplete } = options;
-  checkCount('maxLength', maxLength);
-  checkCount('samplesPerPrompt', samplesPerPrompt);
+  const { maxLength, temperature = 1, topP = 1, topK = -1, minP = 0, eosId, padId, key, samplesPerPrompt = 1, isComplete } = checkOptions('generate', options, optionNames);
+  if (!(model instanceof Transformer)) throw new TensorError(`generate: expected a Transformer, got ${describe(model)}`);
+  checkPromptLists('generate', prompts);
+  checkCount('generate', 'maxLength', maxLength);
+  checkCount('generate', 'samplesPerPrompt', samplesPerPrompt);
+  checkKey('generate', key);
+  if (isComplete !== undefined && typeof isComplete !== 'function') throw new TensorError(`generate: expected isComplete, a function, got ${describe(isComplete)}`);
+  if (prompts.length * samplesPerPrompt > MOST_IDS) throw new TensorError(`generate: expected at most ${MOST_IDS} responses, got ${prompts.length} prompts × ${samplesPerPrompt}`);
   if (prompts.length === 0) {
     return { prompts: { ids: new Int32Array(0), width: 0, start: new Int32Array(0) }, responses: [], logProbs: [], stopReasons: [] };
   }
@@ -146,12 +165,6 @@ function record(
     }
   }
   return ended;
-}
-
-function checkCount(name: string, value: number): void {
-  if (!Number.isInteger(value) || value < 1) {
-    throw new TensorError(`generate: expected ${name}, a positive integer, got ${describe(value)}`);
-  }
 }
 
 function checkPrompts(prompts: readonly (readonly number[])[], maxLength: number, positions: number): number {

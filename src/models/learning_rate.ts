@@ -1,5 +1,7 @@
 /** Learning rate as a function of the optimizer step. */
-import { ConfigError } from '../errors';
+import { ConfigError, showValue } from '../errors';
+
+const schedules: readonly unknown[] = ['constant_with_warmup', 'cosine', 'linear'];
 
 /** Options of {@link learningRate}. */
 export interface LearningRateOptions {
@@ -24,8 +26,13 @@ export interface LearningRateOptions {
  */
 export function learningRate(
   step: number,
-  { lr, schedule = 'constant_with_warmup', warmupSteps = 0, totalSteps, minLr = 0 }: LearningRateOptions,
+  options: LearningRateOptions,
 ): number {
+  if (typeof options !== 'object' || options === null) throw new ConfigError(`learningRate: expected options {lr, schedule, warmupSteps, totalSteps, minLr}, got ${showValue(options)}`);
+  const { lr, schedule = 'constant_with_warmup', warmupSteps = 0, totalSteps, minLr = 0 } = options;
+  const numbers = { step, lr, warmupSteps, minLr, ...(totalSteps === undefined ? {} : { totalSteps }) };
+  for (const [name, value] of Object.entries(numbers)) if (!Number.isFinite(value)) throw new ConfigError(`learningRate: ${name}: expected a finite number, got ${showValue(value)}`);
+  if (!schedules.includes(schedule)) throw new ConfigError(`learningRate: schedule: expected one of ${schedules.join(', ')}, got ${showValue(schedule)}`);
   if (step < warmupSteps) return (lr * (step + 1)) / (warmupSteps + 1);
   if (schedule === 'constant_with_warmup') return lr;
   if (totalSteps === undefined || totalSteps <= warmupSteps) {

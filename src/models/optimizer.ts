@@ -1,7 +1,13 @@
 /** AdamW with global gradient-norm clipping; a step is one evaluation of backward pass, norm and update. */
 import { TensorError } from '../errors';
 import { evaluate, gradients, onesLike, UpdateList, zeros, type Tensor } from '../tensor';
-import { describe, formatShape, sameShape } from '../tensor/shape';
+import { checkArray, checkFinite, checkOptions, describe, formatShape, sameShape } from '../tensor/shape';
+import { tensorArgument } from '../tensor/tensor';
+import { checkTensors } from './check';
+
+const optionNames = ['lr', 'betas', 'epsilon', 'weightDecay', 'maxGradNorm', 'decays'] as const;
+const stepNames = ['lr', 'evaluate'] as const;
+const stateNames = ['step', 'tensors'] as const;
 
 /** Options of {@link AdamW}. */
 export interface AdamWOptions {
@@ -62,13 +68,16 @@ export class AdamW {
     private readonly parameters: Map<string, Tensor>,
     options: AdamWOptions,
   ) {
-    const { lr, betas = [0.9, 0.999], epsilon = 1e-8, weightDecay = 0.01, maxGradNorm = Infinity, decays = () => true } = options;
+    const { lr, betas = [0.9, 0.999], epsilon = 1e-8, weightDecay = 0.01, maxGradNorm = Infinity, decays = () => true } = checkOptions('AdamW', options, optionNames);
+    checkTensors('AdamW', 'parameters', parameters);
     this.settings = { lr, betas, epsilon, weightDecay, maxGradNorm, decays };
     checkSetting('lr', lr, lr >= 0, 'a number of at least 0');
-    checkSetting('betas', betas, betas.length === 2 && betas.every((beta) => beta >= 0 && beta < 1), 'two numbers from 0 to below 1');
+    checkSetting('betas', betas, Array.isArray(betas) && betas.length === 2 && betas.every((beta) => typeof beta === 'number' && beta >= 0 && beta < 1), 'two numbers from 0 to below 1');
     checkSetting('epsilon', epsilon, epsilon > 0, 'a positive number');
     checkSetting('weightDecay', weightDecay, weightDecay >= 0, 'a number of at least 0');
     checkSetting('maxGradNorm', maxGradNorm, maxGradNorm > 0, 'a positive number');
+    for (const [name, value] of Object.entries({ lr, epsilon, weightDecay, maxGradNorm })) checkSetting(name, value, typeof value === 'number', 'a number');
+    checkSetting('decays', decays, typeof decays === 'function', 'a function of a name');
     this.names = [...parameters.keys()];
     for (const [name, { shape, dtype, device }] of parameters) {
       const zero = (): Tensor => zeros(shape, { dtype, device }).realize().keep();
@@ -89,6 +98,8 @@ export class AdamW {
    * @param metrics tensors to evaluate in the same pass
    */
   accumulate(loss: Tensor, metrics: readonly Tensor[] = []): void {
+    checkArray('AdamW.accumulate', 'an array of metrics', metrics);
+    for (const x of metrics) tensorArgument('AdamW.accumulate metrics', x);
     const previous = this.pending;
     // The micro-batches run one after the other, so that only one holds its activations.
     if (previous) evaluate([...previous, ...this.takeAlongside()]);
@@ -108,7 +119,11 @@ export class AdamW {
    * @returns the global norm of the gradients before clipping
    * @throws TensorError where nothing was accumulated
    */
-  step({ lr = this.settings.lr, evaluate: metrics = [] }: StepOptions = {}): { gradNorm: number } {
+  step(options?: StepOptions): { gradNorm: number } {
+    const { lr = this.settings.lr, evaluate: metrics = [] } = checkOptions('AdamW.step', options, stepNames);
+    checkFinite('AdamW.step', 'lr', lr);
+    checkArray('AdamW.step', 'an array of tensors to evaluate', metrics);
+    for (const x of metrics) tensorArgument('AdamW.step evaluate', x);
     if (!this.pending) throw new TensorError('AdamW.step: expected gradients from accumulate(loss), got none');
     const { betas, epsilon, weightDecay, maxGradNorm, decays } = this.settings;
     const gradNorm = globalNorm(this.pending);
@@ -139,7 +154,9 @@ export class AdamW {
    *
    * @throws TensorError naming a tensor that is missing or of another shape or dtype; the optimizer is unchanged then
    */
-  loadState({ step, tensors }: OptimizerState): void {
+  loadState(saved: OptimizerState): void {
+    const { step, tensors } = checkOptions('AdamW.loadState', saved, stateNames, 'key');
+    checkTensors('AdamW.loadState', 'tensors', tensors);
     if (!Number.isInteger(step) || step < 0) {
       throw new TensorError(`AdamW.loadState: expected step, a non-negative integer, got ${describe(step)}`);
     }

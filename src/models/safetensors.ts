@@ -9,8 +9,9 @@ import { DataError } from '../errors';
 import type { DType, Tensor } from '../tensor';
 import { defaultDevice } from '../tensor/memory';
 import { storedTensor } from '../tensor/tensor';
-import { bfloat16Words, dtypes, fromFloat16, type NumericArray } from '../tensor/dtype';
-import { describe, formatShape, sizeOf } from '../tensor/shape';
+import { bfloat16Words, dtypes, fromFloat16, isDType, type NumericArray } from '../tensor/dtype';
+import { checkOptions, describe, formatShape, sizeOf } from '../tensor/shape';
+import { checkTensors } from './check';
 
 const formatNames: Record<DType, string> = { float32: 'F32', float64: 'F64', bfloat16: 'BF16', int32: 'I32', uint8: 'U8', bool: 'BOOL' };
 /** What a stored dtype becomes in memory: itself, but for float16, which no kernel computes with and float32 holds exactly. */
@@ -50,6 +51,11 @@ export interface SafetensorsFile {
  * @param dtype what they are converted to. Default: each as it is
  */
 export function writeSafetensors(file: string, tensors: ReadonlyMap<string, Tensor>, metadata: Record<string, string> = {}, dtype?: DType): void {
+  if (typeof file !== 'string' || file === '') throw new DataError(`writeSafetensors: expected the name of a file, got ${describe(file)}`);
+  checkTensors('writeSafetensors', 'tensors', tensors);
+  checkOptions('writeSafetensors', metadata, Object.keys(metadata ?? {}), 'text');
+  for (const [name, text] of Object.entries(metadata)) if (typeof text !== 'string') throw new DataError(`writeSafetensors: metadata '${name}': expected text, got ${describe(text)}`);
+  if (dtype !== undefined && !isDType(dtype)) throw new DataError(`writeSafetensors: expected a dtype (${Object.keys(dtypes).join(', ')}), got ${describe(dtype)}`);
   const temporary = `${file}.${process.pid}.tmp`;
   const descriptor = openSync(temporary, 'w');
   try {
@@ -107,6 +113,7 @@ export interface OpenSafetensors {
  * @throws DataError as {@link readSafetensors}
  */
 export function withSafetensors<Result>(file: string, use: (opened: OpenSafetensors) => Result): Result {
+  if (typeof file !== 'string') throw new DataError(`readSafetensors: expected the name of a file, got ${describe(file)}`);
   let descriptor: number;
   try {
     descriptor = openSync(file, 'r');

@@ -1,5 +1,7 @@
 /** The language model: a decoder with a vocabulary projection. */
 import { tokenLogProbs, type RandomKey, type Tensor } from '../tensor';
+import { checkOptions } from '../tensor/shape';
+import { tensorArgument } from '../tensor/tensor';
 import { parameterShapes, transformerConfig, type ResolvedConfig, type TransformerConfig } from './config';
 import { checkBatch, checkFrom, Decoder, positionsOf, randomParameters, withoutPadding, type InitializeOptions } from './decoder';
 import { linear } from './layers';
@@ -11,6 +13,8 @@ export interface LogProbsOptions {
   /** Divides the logits. Default 1. */
   temperature?: number;
 }
+
+const logProbsNames = ['from', 'temperature'] as const;
 
 /** What a model says of tokens. */
 export interface LogProbs {
@@ -49,6 +53,7 @@ export class Transformer extends Decoder {
 
   /** hidden [.., D] → logits [.., vocabSize]. */
   logits(hidden: Tensor): Tensor {
+    tensorArgument('logits', hidden);
     return linear(hidden, this.parameter(this.config.tieWordEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight'));
   }
 
@@ -59,7 +64,8 @@ export class Transformer extends Decoder {
    * @param ids int32 [B, T], left-padded
    * @param start int32 [B], the column of each row's first token
    */
-  logProbs(ids: Tensor, start: Tensor, { from, temperature = 1 }: LogProbsOptions): LogProbs {
+  logProbs(ids: Tensor, start: Tensor, options: LogProbsOptions): LogProbs {
+    const { from, temperature = 1 } = checkOptions('logProbs', options, logProbsNames);
     const [rows, columns] = checkBatch(ids, start);
     checkFrom('logProbs', from, columns);
     const count = columns - from;

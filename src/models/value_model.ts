@@ -1,6 +1,7 @@
 /** The critic: a decoder with a scalar head. */
 import type { DType, RandomKey, Tensor } from '../tensor';
 import { zeros } from '../tensor';
+import { checkOptions } from '../tensor/shape';
 import { parameterShapes, transformerConfig, type ResolvedConfig, type TransformerConfig } from './config';
 import { checkBatch, checkFrom, Decoder, randomParameters, type InitializeOptions } from './decoder';
 
@@ -26,7 +27,8 @@ export class ValueModel extends Decoder {
    * @param start int32 [B], the column of each row's first token
    * @returns [B, T − from]
    */
-  values(ids: Tensor, start: Tensor, { from }: { from: number }): Tensor {
+  values(ids: Tensor, start: Tensor, options: { from: number }): Tensor {
+    const { from } = checkOptions('values', options, ['from']);
     const [rows, columns] = checkBatch(ids, start);
     checkFrom('values', from, columns);
     const states = this.hidden(ids.slice([0, 0], [rows, columns - 1]), start, { from: from - 1 });

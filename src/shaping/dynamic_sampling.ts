@@ -1,7 +1,7 @@
 /** Sampling on until a batch holds enough prompts that teach something, or making do with those it has. */
 import { SmallRandom } from '../data/random';
 import { EstimatorError, showValue } from '../errors';
-import { type Given, resolveOptions } from '../options';
+import { checkObject, type Given, resolveOptions } from '../options';
 import { type GroupId, type RowRewards, rowsOfGroups, spread, totals } from './filters';
 
 /** Rows of a batch, as many of each. */
@@ -128,6 +128,7 @@ export function dynamicSamplingReplace<S>(batch: SampledBatch<S>, options: Given
 
 /** The groups in which rewards differ; all where a prompt has one response. */
 function goodGroups<S>(who: string, batch: SampledBatch<S>, samplesPerPrompt: number): Set<GroupId> {
+  checkObject(who, 'batch', batch);
   const scores = totals(who, batch.rewards, batch.groupIds);
   if (!Array.isArray(batch.samples) || batch.samples.length !== scores.length) {
     throw new EstimatorError(`${who}: samples: expected ${scores.length}, one a row, got ${Array.isArray(batch.samples) ? batch.samples.length : showValue(batch.samples)}`);

@@ -22,6 +22,7 @@ export function zeroVarianceFilter(rewards: RowRewards, groupIds: readonly Group
   const { tolerance } = resolveOptions(who, { tolerance: 0 }, options);
   checkNumber(who, 'tolerance', tolerance, 0);
   const scores = totals(who, rewards, groupIds);
+  if (live !== undefined && !Array.isArray(live)) throw new EstimatorError(`${who}: live: expected an array of flags, one a row, got ${showValue(live)}`);
   if (live && live.length !== scores.length) throw new EstimatorError(`${who}: live: expected ${scores.length} flags, one a row, got ${live.length}`);
   const dropped = new Set<GroupId>();
   for (const [id, rows] of rowsOfGroups(groupIds)) {
@@ -45,13 +46,17 @@ export function overlongFilter<M extends Tensor | readonly (readonly number[])[]
 ): M extends Tensor ? Tensor : number[][] {
   const who = 'overlongFilter';
   const { kept } = resolveOptions<{ kept: readonly string[] }>(who, { kept: ['stop'] }, options);
-  const rows = masks instanceof Tensor ? masks.shape[0]! : masks.length;
+  if (!Array.isArray(kept)) throw new EstimatorError(`${who}: option 'kept': expected an array of reasons, got ${showValue(kept)}`);
+  if (!(masks instanceof Tensor) && !(Array.isArray(masks) && masks.every((mask) => Array.isArray(mask)))) {
+    throw new EstimatorError(`${who}: masks: expected a Tensor [batch, time] or an array of numbers for each row, got ${showValue(masks)}`);
+  }
+  const rows = masks instanceof Tensor ? masks.shape[0] : masks.length;
   if (!Array.isArray(stopReasons) || stopReasons.length !== rows) {
     throw new EstimatorError(`${who}: stopReasons: expected ${rows} reasons, one a row, got ${Array.isArray(stopReasons) ? stopReasons.length : showValue(stopReasons)}`);
   }
   const ended = stopReasons.map((reason) => kept.includes(reason));
   type Result = M extends Tensor ? Tensor : number[][];
-  if (!(masks instanceof Tensor)) return masks.map((mask, row) => mask.map((m) => (ended[row] ? m : 0))) as Result;
+  if (!(masks instanceof Tensor)) return (masks as readonly (readonly number[])[]).map((mask, row) => mask.map((m) => (ended[row] ? m : 0))) as Result;
   const flags = tensor(ended.map(Number), { dtype: 'uint8' }).reshape([rows, ...masks.shape.slice(1).map(() => 1)]);
   return where(flags.notEqual(0), masks, 0) as Result;
 }
@@ -62,7 +67,11 @@ export function totals(who: string, rewards: RowRewards, groupIds: readonly Grou
   if (!Array.isArray(groupIds) || groupIds.length !== rewards.length) {
     throw new EstimatorError(`${who}: groupIds: expected ${rewards.length} ids, one a row, got ${Array.isArray(groupIds) ? groupIds.length : showValue(groupIds)}`);
   }
-  return rewards.map((reward: number | readonly number[]) => (typeof reward === 'number' ? reward : reward.reduce((sum, each) => sum + each, 0)));
+  return rewards.map((reward: unknown, row) => {
+    const total = Array.isArray(reward) ? reward.reduce((sum: unknown, each: unknown) => (typeof sum === 'number' && typeof each === 'number' ? sum + each : null), 0) : reward;
+    if (typeof total !== 'number') throw new EstimatorError(`${who}: rewards: expected a number, or an array of numbers, a row, got ${showValue(reward)} in row ${row}`);
+    return total;
+  });
 }
 
 /** The rows of each group, in order of appearance. */

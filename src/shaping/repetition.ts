@@ -33,6 +33,7 @@ export function repetitionPenalty(ids: readonly (readonly number[] | Int32Array)
 
 function repeatedShare(who: string, response: unknown, row: number, size: number): number {
   if (!Array.isArray(response) && !(response instanceof Int32Array)) throw new EstimatorError(`${who}: ids of row ${row}: expected token ids, got ${showValue(response)}`);
+  for (const id of response as readonly unknown[]) if (!Number.isInteger(id)) throw new EstimatorError(`${who}: ids of row ${row}: expected token ids, got ${showValue(id)}`);
   const total = response.length - size + 1;
   if (total < 1) return 0;
   const seen = new Set<string>();

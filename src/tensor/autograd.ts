@@ -35,7 +35,7 @@ export function gradients(loss: Tensor, wrt: readonly Tensor[], options?: Gradie
   const root = tensorArgument('gradients', loss);
   if (root.size !== 1 || !isFloating(root.dtype)) throw new TensorError(`gradients: expected a floating scalar loss, got ${root.dtype} ${formatShape(root.shape)}`);
   if (!Array.isArray(wrt)) throw new TensorError(`gradients: expected an array of tensors, got ${describe(wrt)}`);
-  const targets = wrt.map((tensor) => tensorArgument('gradients', tensor));
+  const targets = Array.from(wrt, (tensor) => tensorArgument('gradients', tensor));
   targets.forEach((target, i) => checkTarget(target, i));
   const seeds = [{ node: root, gradient: constant(1, root.dtype, root.shape) }];
   const found = foldingConstants(() => backward(seeds, targets));

@@ -65,7 +65,7 @@ export function tensor(data: TensorData, options?: TensorOptions & { shape?: rea
   return storedTensor(direct ? (values as unknown as NumericArray) : toStored(values, dtype), dtype, shape, device);
 }
 
-function flatten(data: unknown, into: (number | boolean)[]): number[] {
+function flatten(data: unknown, into: (number | boolean)[], depth = 0): number[] {
   if (typeof data === 'number' || typeof data === 'boolean') {
     into.push(data);
     return [];
@@ -76,13 +76,14 @@ function flatten(data: unknown, into: (number | boolean)[]): number[] {
     return [array.length];
   }
   if (!Array.isArray(data)) throw new TensorError(`tensor: expected numbers in nested arrays, got ${describe(data)}`);
+  // Before it goes deeper: an array may hold itself.
+  if (depth === 8) throw new TensorError('tensor: expected at most 8 dimensions');
   if (data.length === 0) return [0];
   let inner: number[] | null = null;
   for (const item of data) {
-    const shape = flatten(item, into);
+    const shape = flatten(item, into, depth + 1);
     if (inner === null) inner = shape;
     else if (inner.join() !== shape.join()) throw new TensorError(`tensor: expected rows of one shape, got ${formatShape(inner)} and ${formatShape(shape)}`);
-    if (shape.length > 7) throw new TensorError('tensor: expected at most 8 dimensions');
   }
   return [data.length, ...inner!];
 }
@@ -138,7 +139,7 @@ export function arange(start: number, stop?: number, step = 1, options?: TensorO
 
 function tensorList(operation: string, tensors: unknown): ReturnType<typeof tensorArgument>[] {
   if (!Array.isArray(tensors) || tensors.length === 0) throw new TensorError(`${operation}: expected an array of at least one Tensor, got ${describe(tensors)}`);
-  return tensors.map((item) => tensorArgument(operation, item));
+  return Array.from(tensors as readonly unknown[], (item) => tensorArgument(operation, item));
 }
 
 /** Joins tensors along an axis; their other extents are equal. */

@@ -1,6 +1,6 @@
 /** The lifetime of a tensor: how it holds the node behind it, and when it lets go. */
 import { TensorError } from '../errors';
-import { release, retain, type Node } from './graph';
+import { Node, release, retain } from './graph';
 import { currentScope, Disposable, keep, liveTensors } from './memory';
 
 const finalizer = new FinalizationRegistry<Node>((node) => {
@@ -11,12 +11,16 @@ const finalizer = new FinalizationRegistry<Node>((node) => {
 /** Holds a node until it is disposed of, its `tidy` ends, or it is collected. */
 export class Handle extends Disposable {
   private current: Node | null;
-  /** Whether the collector frees it. Registering costs more than the rest of a tensor; a `tidy` holds what it will dispose of, so that there is nothing to collect. */
-  private collectable = false;
+  /**
+   * This tensor, where the collector frees it: what takes it off the collector's list, also when it is disposed of through a Proxy. Registering costs more than the rest
+   * of a tensor; a `tidy` holds what it will dispose of, so that there is nothing to collect.
+   */
+  private collected: object | null = null;
 
   /** @internal */
   constructor(node: Node) {
     super();
+    if (!(node instanceof Node)) throw new TensorError(`new ${new.target.name}: tensors are made by tensor(…), zeros(…) and other operations, not by the constructor`);
     this.current = node;
     retain(node);
     liveTensors.count++;
@@ -27,8 +31,8 @@ export class Handle extends Disposable {
 
   /** @internal The node behind the tensor. */
   get node(): Node {
-    if (this.current === null) throw new TensorError('this tensor was disposed');
-    return this.current;
+    if (this.current) return this.current;
+    throw new TensorError(this.current === null ? 'this tensor was disposed' : `expected a tensor that an operation of this library has made, got an object of its class alone`);
   }
 
   /** @internal Makes the tensor stand for another node of the same shape and dtype (optimizer updates). */
@@ -37,17 +41,17 @@ export class Handle extends Disposable {
     if (node === previous) return;
     retain(node);
     this.current = node;
-    if (this.collectable) {
-      finalizer.unregister(this);
-      finalizer.register(this, node, this);
+    if (this.collected) {
+      finalizer.unregister(this.collected);
+      finalizer.register(this.collected, node, this.collected);
     }
     release(previous);
   }
 
   /** @internal */
   leaveToCollector(): void {
-    if (this.current === null || this.collectable) return;
-    this.collectable = true;
+    if (this.current === null || this.collected) return;
+    this.collected = this;
     finalizer.register(this, this.current, this);
   }
 
@@ -63,11 +67,11 @@ export class Handle extends Disposable {
 
   /** Lets go of the memory now. Using the tensor afterwards is an error; expressions already built on it stay valid. */
   dispose(): void {
-    if (this.current === null) return;
+    if (!this.current) return;
     const node = this.current;
     this.current = null;
     liveTensors.count--;
-    if (this.collectable) finalizer.unregister(this);
+    if (this.collected) finalizer.unregister(this.collected);
     else this.scope?.delete(this);
     release(node);
   }

@@ -1,5 +1,5 @@
 /** Device memory and its lifetime: buffers, `tidy`, `memory()`. */
-import { TensorError } from '../errors';
+import { ignoreRejection, TensorError } from '../errors';
 import { callNative, deviceInfo, native } from '../native';
 import { describe } from './shape';
 
@@ -87,13 +87,16 @@ export class Scope {
     tensor.place = this.members.push(tensor) - 1;
   }
 
-  delete(tensor: Disposable): void {
+  /** By its place, as a Proxy of a member stands for the member. Returns the member. */
+  delete({ place }: Disposable): Disposable {
+    const member = this.members[place]!;
     const last = this.members.pop()!;
-    if (last !== tensor) {
-      this.members[tensor.place] = last;
-      last.place = tensor.place;
+    if (last !== member) {
+      this.members[place] = last;
+      last.place = place;
     }
-    tensor.scope = null;
+    member.scope = null;
+    return member;
   }
 
   dispose(): void {
@@ -125,8 +128,7 @@ export function currentScope(): Scope | undefined {
 /** Takes a tensor out of every `tidy` that is under way: it lives until it is disposed or collected. */
 export function keep<T extends Disposable>(tensor: T): T {
   if (tensor instanceof Disposable && tensor.scope) {
-    tensor.scope.delete(tensor);
-    tensor.leaveToCollector();
+    tensor.scope.delete(tensor).leaveToCollector();
   }
   return tensor;
 }
@@ -151,18 +153,27 @@ export function tidy<T>(fn: () => T): T {
     throw error;
   }
   scopes.pop();
-  if (typeof (result as { then?: unknown } | null)?.then === 'function') {
-    scope.dispose();
-    throw new TensorError('tidy: expected a function that returns at once, got one that returns a Promise');
-  }
   const outer = currentScope();
-  visitTensors(result, scope, (tensor) => {
-    scope.delete(tensor);
-    if (outer) outer.add(tensor);
-    else tensor.leaveToCollector();
-  });
-  scope.dispose();
+  try {
+    // The result is the caller's, and may throw when it is looked into.
+    if (typeof (result as { then?: unknown } | null)?.then === 'function') {
+      ignoreRejection(result);
+      throw new TensorError('tidy: expected a function that returns at once, got one that returns a Promise');
+    }
+    visitTensors(result, scope, (tensor) => {
+      const member = scope.delete(tensor);
+      if (outer) outer.add(member);
+      else member.leaveToCollector();
+    });
+  } finally {
+    scope.dispose();
+  }
   return result;
+}
+
+/** Not by push(...), which takes no more than the stack holds; and by what is there, as a list may be all holes. */
+function pushObjects(holder: object, stack: unknown[]): void {
+  for (const value of Object.values(holder) as unknown[]) if (typeof value === 'object') stack.push(value);
 }
 
 function visitTensors(value: unknown, scope: Scope, visit: (tensor: Disposable) => void): void {
@@ -173,9 +184,9 @@ function visitTensors(value: unknown, scope: Scope, visit: (tensor: Disposable) 
     if (typeof current !== 'object' || current === null || seen.has(current)) continue;
     seen.add(current);
     if (current instanceof Disposable && current.scope === scope) visit(current);
-    else if (Array.isArray(current)) stack.push(...current);
-    else if (current instanceof Map) stack.push(...current.values());
-    else if (Object.getPrototypeOf(current) === Object.prototype || Object.getPrototypeOf(current) === null) stack.push(...Object.values(current));
+    else if (Array.isArray(current)) pushObjects(current, stack);
+    else if (current instanceof Map) pushObjects([...current.values()], stack);
+    else if (Object.getPrototypeOf(current) === Object.prototype || Object.getPrototypeOf(current) === null) pushObjects(current, stack);
   }
 }
 

@@ -130,13 +130,13 @@ export function writeAt(cache: Tensor, values: Tensor, position: number): Tensor
 /** Evaluates several tensors together: what they share is computed once, in one plan. */
 export function evaluate(tensors: readonly Tensor[]): void {
   checkArray('evaluate', 'an array of tensors', tensors);
-  realize(tensors.map((tensor) => tensorArgument('evaluate', tensor)));
+  realize(Array.from(tensors, (tensor) => tensorArgument('evaluate', tensor)));
 }
 
 /** The programs and kernels that `evaluate` of the same tensors would run, as text. */
 export function explain(tensors: readonly Tensor[]): string {
   checkArray('explain', 'an array of tensors', tensors);
-  return explainNodes(tensors.map((tensor) => tensorArgument('explain', tensor)));
+  return explainNodes(Array.from(tensors, (tensor) => tensorArgument('explain', tensor)));
 }
 
 /** The constants of one AdamW update; `step` counts from 1. */
@@ -194,7 +194,7 @@ export class UpdateList {
     const results = this.updates.flatMap((update) => update.results);
     for (const result of results) retain(result);
     try {
-      realize([...others.map((tensor) => windowOf(tensorArgument('evaluate', tensor)).base), ...results]);
+      realize([...Array.from(others, (tensor) => windowOf(tensorArgument('evaluate', tensor)).base), ...results]);
       for (const { targets, results: updated } of this.updates) targets.forEach((target, i) => target.replace(updated[i]!));
     } finally {
       for (const result of results) release(result);

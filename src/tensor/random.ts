@@ -41,7 +41,11 @@ export class RandomKey {
     readonly low: number,
     /** The upper 32 bits. */
     readonly high: number,
-  ) {}
+  ) {
+    for (const [name, word] of Object.entries({ low, high })) {
+      if (!Number.isInteger(word) || word < 0 || word >= 2 ** 32) throw new TensorError(`RandomKey: expected ${name}, an integer from 0 to 2^32 − 1, got ${describe(word)}`);
+    }
+  }
 
   /** The n-th key derived from this one (n a non-negative integer: a step, a row, a layer). */
   fold(n: number): RandomKey {

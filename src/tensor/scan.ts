@@ -64,7 +64,7 @@ export function scan(inputs: readonly Tensor[], options: ScanOptions<ScanState> 
   const { reverse = false, mask, init = 0 } = checkOptions('scan', options, optionNames);
   const several = Array.isArray(init);
   if (several && init.length === 0) throw new TensorError('scan: expected init to hold at least one state, got an empty array');
-  const given = inputs.map((input, i) => tensorArgument(`scan input ${i}`, input));
+  const given = Array.from(inputs, (input, i) => tensorArgument(`scan input ${i}`, input));
   const maskNode = mask === undefined ? null : tensorArgument('scan mask', mask);
   const shape = broadcastShapes('scan', (maskNode ? [...given, maskNode] : given).map((node) => node.shape));
   if (shape.length === 0) throw new TensorError('scan: expected inputs of at least one dimension, got scalars');

@@ -1,5 +1,5 @@
 /** Shapes, strides and the checks of arguments that name dimensions. Strides count elements. */
-import { TensorError, unknownKey } from '../errors';
+import { ignoreRejection, TensorError, unknownKey } from '../errors';
 
 /** The extents of an array, the outermost first; [] is a scalar. */
 export type Shape = readonly number[];
@@ -60,7 +60,8 @@ export function checkAxes(operation: string, axes: unknown, ndim: number): numbe
     return all;
   }
   const list = Array.isArray(axes) ? axes : [axes];
-  const checked = list.map((axis) => checkAxis(operation, axis, ndim)).sort((a, b) => a - b);
+  if (list.length > ndim && Array.isArray(axes)) throw new TensorError(`${operation}: expected at most ${ndim} axes, got ${describe(axes)}`);
+  const checked = Array.from(list, (axis) => checkAxis(operation, axis, ndim)).sort((a, b) => a - b);
   for (let i = 1; i < checked.length; i++) {
     if (checked[i] === checked[i - 1]) throw new TensorError(`${operation}: axis ${checked[i]} is named twice`);
   }
@@ -153,6 +154,7 @@ export function describe(value: unknown): string {
   if (typeof value === 'symbol') return 'a symbol';
   if (typeof value === 'function') return `a function${value.name ? ` (${value.name})` : ''}`;
   if (Array.isArray(value)) return `an array of ${value.length}`;
+  ignoreRejection(value);
   if (value instanceof Promise || typeof (value as { then?: unknown }).then === 'function') return 'a Promise';
   const { name } = (value as object).constructor ?? {};
   return typeof name === 'string' && name !== '' && name !== 'Object' ? `a ${name}` : 'an object';

@@ -299,6 +299,7 @@ export class Tensor extends Handle {
   /** One extent may be -1: it is worked out from the size. */
   reshape(...shape: (number | readonly number[])[]): Tensor {
     const asked = (Array.isArray(shape[0]) ? shape[0] : shape) as number[];
+    if (asked.length > 8) throw new TensorError(`reshape: expected at most 8 dimensions, got ${asked.length}`);
     const wanted = [...asked];
     const unknown = wanted.indexOf(-1);
     if (unknown >= 0 && wanted.every(Number.isInteger)) {
@@ -313,6 +314,7 @@ export class Tensor extends Handle {
   /** Dimensions in another order; reversed where none is given. */
   transpose(order?: readonly number[]): Tensor {
     if (order !== undefined) checkArray('transpose', 'an order of axes', order);
+    if (order !== undefined && order.length !== this.ndim) throw new TensorError(`transpose: expected an order of the ${this.ndim} axes, got ${describe(order)}`);
     const axes = order === undefined ? [...this.shape.keys()].reverse() : order.map((axis) => checkAxis('transpose', axis, this.ndim));
     if (axes.length !== this.ndim || new Set(axes).size !== axes.length) {
       throw new TensorError(`transpose: expected an order of the ${this.ndim} axes, got ${describe(order)}`);

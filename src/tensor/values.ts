@@ -1,10 +1,11 @@
 /** Reading the values behind a node. */
+import { TensorError } from '../errors';
 import { callNative } from '../native';
 import { dtypes, fromStored, type DType, type NumericArray } from './dtype';
 import { release, retain, type Node } from './graph';
 import { contiguous } from './operations';
 import { realize } from './plan';
-import { sizeOf, type Shape } from './shape';
+import { formatShape, sizeOf, type Shape } from './shape';
 
 /** Nested arrays as deep as the tensor has dimensions; a number for a scalar. */
 export type NestedArray = number | NestedArray[];
@@ -26,11 +27,21 @@ export function readNumber(node: Node): number {
   return fromStored(readStored(node, single), node.dtype)[0]!;
 }
 
+/** @throws TensorError where the host has no room for the values */
+function hostArray({ size, dtype, shape }: Node): NumericArray {
+  const { stored, bytes } = dtypes[dtype];
+  try {
+    return new stored(size);
+  } catch {
+    throw new TensorError(`reading ${dtype} ${formatShape(shape)}: no room for ${size * bytes} bytes in the host's memory`);
+  }
+}
+
 /** The elements in row-major order as they are stored. */
 export function readStored(shown: Node, into?: NumericArray): NumericArray {
   const node = contiguous(shown);
-  const { stored, bytes } = dtypes[node.dtype];
-  into ??= new stored(node.size);
+  const { bytes } = dtypes[node.dtype];
+  into ??= hostArray(node);
   if (node.op === 'constant') return into.fill(node.attributes.value!);
   retain(node);
   try {

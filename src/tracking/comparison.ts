@@ -1,5 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { checkFields, checkList, checkNumber, checkPath, checkText, isNumber, isObject, isText } from '../data/check';
+import { DataError, showValue } from '../errors';
 import { chart, type Line } from './chart';
 import type { MetricsRecord } from './jsonl_tracker';
 import { legend, page, table } from './page';
@@ -16,8 +18,18 @@ export interface Threshold {
   value: number;
 }
 
+function checkThreshold(who: string, threshold: unknown): asserts threshold is Threshold {
+  checkFields(who, 'threshold', threshold, '{ metric, window, value }');
+  const { metric, window, value } = threshold as Threshold;
+  checkText(who, 'metric', metric);
+  checkNumber(who, 'value', value);
+  if (!Number.isInteger(window) || window < 1) throw new DataError(`${who}: window: expected a positive integer, got ${showValue(window)}`);
+}
+
 /** The first step at which a run reaches the threshold, or null. */
-export function firstReached(records: readonly MetricsRecord[], { metric, window, value }: Threshold): number | null {
+export function firstReached(records: readonly MetricsRecord[], threshold: Threshold): number | null {
+  checkThreshold('firstReached', threshold);
+  const { metric, window, value } = threshold;
   const { steps, values } = curveOf(records, metric);
   for (let end = window; end <= values.length; end++) {
     const recent = values.slice(end - window, end);
@@ -38,6 +50,7 @@ export interface Spread {
 
 /** null where there are no numbers. */
 export function spreadOf(values: readonly number[]): Spread | null {
+  checkList('spreadOf', 'values', values, 'an array of numbers', isNumber);
   if (values.length === 0) return null;
   const sorted = [...values].sort((a, b) => a - b);
   const middle = (sorted.length - 1) / 2;
@@ -64,7 +77,21 @@ export interface ComparisonOptions {
  * Writes one self-contained HTML page: for each group the median over its runs of the trailing mean of the threshold's metric, and the band
  * from the least to the greatest. A run that has ended counts on with its last value.
  */
-export function writeComparison(file: string, { title, subtitle, threshold, groups, head, rows }: ComparisonOptions): void {
+export function writeComparison(file: string, options: ComparisonOptions): void {
+  const who = 'writeComparison';
+  checkPath(who, file);
+  checkFields(who, 'options', options, '{ title, threshold, groups, head, rows }');
+  const { title, subtitle, threshold, groups, head, rows } = options;
+  checkText(who, 'title', title);
+  if (subtitle !== undefined) checkText(who, 'subtitle', subtitle);
+  checkThreshold(who, threshold);
+  checkList(who, 'groups', groups, 'an array of { name, runs }', isObject);
+  for (const { name, runs } of groups) {
+    checkText(who, 'the name of a group', name);
+    checkList(who, `the runs of '${name}'`, runs, 'an array of records for each run', Array.isArray);
+  }
+  checkList(who, 'head', head, 'an array of texts', isText);
+  checkList(who, 'rows', rows, 'an array of arrays of texts', (row) => Array.isArray(row) && row.every(isText));
   const lines = groups.map(({ runs }, run) => bandOf(run, runs, threshold));
   const steps = [...new Set(lines.flatMap(({ curve }) => curve.steps))].sort((a, b) => a - b);
   const names = groups.map(({ name }) => name);

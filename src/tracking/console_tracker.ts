@@ -1,5 +1,7 @@
+import { checkFields, checkNumber, checkText } from '../data/check';
+import { DataError, showValue } from '../errors';
 import { formatDuration, formatNumber } from './format';
-import type { Metrics, Tracker } from './tracker';
+import { checkMetrics, type Metrics, type Tracker } from './tracker';
 
 /** What the console shows of a step's metrics: the label and the metric. */
 const SHOWN: readonly (readonly [label: string, metric: string])[] = [
@@ -55,9 +57,12 @@ export class ConsoleTracker implements Tracker {
   private closed = false;
 
   constructor(options: ConsoleTrackerOptions = {}) {
+    checkFields('ConsoleTracker', 'options', options);
     this.stream = options.stream ?? process.stdout;
+    if (typeof this.stream.write !== 'function') throw new DataError(`ConsoleTracker: stream: expected a stream with a method write, got ${showValue(this.stream)}`);
     this.now = options.now ?? (() => performance.now());
     this.totalSteps = options.totalSteps;
+    if (this.totalSteps !== undefined) checkNumber('ConsoleTracker', 'totalSteps', this.totalSteps);
     this.evaluates = options.evaluates ?? true;
     // Heard only when the training loop lets the event loop turn, which it does once a step.
     if (this.stream.isTTY) process.on('SIGINT', this.onInterrupt);
@@ -65,6 +70,7 @@ export class ConsoleTracker implements Tracker {
 
   log(step: number, metrics: Metrics): void {
     if (this.closed) return;
+    checkMetrics('ConsoleTracker', step, metrics);
     const time = this.now();
     this.step = step;
     if (this.times.at(-1)?.step !== step) this.times.push({ step, time });
@@ -79,6 +85,7 @@ export class ConsoleTracker implements Tracker {
 
   /** Prints a line of the run's own above the progress bar. */
   message(text: string): void {
+    checkText('ConsoleTracker', 'message', text);
     if (!this.barIsDrawn) return void this.stream.write(`${text}\n`);
     this.stream.write(`\r\x1b[K${text}\n`);
     this.show(this.now());

@@ -1,13 +1,15 @@
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { checkFields, checkList, checkPath, isObject, isText } from '../data/check';
+import { jsonOf } from '../data/jsonl';
 import { DataError } from '../errors';
-import type { Metrics, Sample, Tracker } from './tracker';
+import { checkMetrics, type Metrics, type Sample, type Tracker } from './tracker';
 
 /** One line of a metrics file: the step and its metrics; a value that was NaN or infinite is null. */
 export type MetricsRecord = { step: number } & Record<string, number | null>;
 
 /** The files of a run's folder. */
-export const RUN_FILES = { metrics: 'metrics.jsonl', samples: 'samples.jsonl', config: 'config.json' } as const;
+export const RUN_FILES = Object.freeze({ metrics: 'metrics.jsonl', samples: 'samples.jsonl', config: 'config.json' } as const);
 
 /** Appends JSON lines to a file, with a synchronous write each. */
 class JsonLines {
@@ -24,7 +26,7 @@ class JsonLines {
   }
 
   append(records: readonly object[]): void {
-    if (records.length > 0) writeSync(this.descriptor, records.map((record) => `${JSON.stringify(record)}\n`).join(''));
+    if (records.length > 0) writeSync(this.descriptor, records.map((record, i) => `${jsonOf('JsonlTracker', record, i)}\n`).join(''));
   }
 
   close(): void {
@@ -48,6 +50,8 @@ export class JsonlTracker implements Tracker {
    * @param options.config the run's configuration
    */
   constructor(readonly file: string, private readonly options: { resumedFrom?: number; config?: object } = {}) {
+    checkPath('JsonlTracker', file);
+    checkFields('JsonlTracker', 'options', options);
     mkdirSync(dirname(file), { recursive: true });
     this.metrics = new JsonLines(file, this.kept(file, readMetrics));
     if (options.resumedFrom === undefined) rmSync(this.beside('samples'), { force: true });
@@ -56,11 +60,13 @@ export class JsonlTracker implements Tracker {
 
   log(step: number, metrics: Metrics): void {
     if (this.metrics === null) throw new DataError(`JsonlTracker: ${this.file} is closed`);
+    checkMetrics('JsonlTracker', step, metrics);
     this.metrics.append([{ step, ...metrics }]);
   }
 
   logSamples(samples: readonly Sample[]): void {
     if (this.metrics === null) throw new DataError(`JsonlTracker: ${this.file} is closed`);
+    checkList('JsonlTracker', 'samples', samples, 'an array of samples (step, group, prompt, tokens, ids, advantages, reward, length)', isSample);
     this.samples ??= new JsonLines(this.beside('samples'), this.kept(this.beside('samples'), readSamples));
     this.samples.append(samples);
   }
@@ -93,19 +99,23 @@ export function readMetrics(file: string): MetricsRecord[] {
 
 /** Reads a file of samples. @throws DataError as `readMetrics` does */
 export function readSamples(file: string): Sample[] {
-  const texts = (value: unknown) => typeof value === 'string';
-  const isList = (value: unknown, length: number, holds: (item: unknown) => boolean) => Array.isArray(value) && value.length === length && value.every(holds);
-  return readRecords(file, 'a sample (step, group, prompt, tokens, ids, advantages, reward, length)', (record): record is Record<string, unknown> & Sample => {
-    const { step, group, prompt, tokens, ids, advantages, reward, length } = record;
-    if (![step, length].every(Number.isInteger) || !texts(group) || !texts(prompt) || !Array.isArray(tokens)) return false;
-    const numberOrNull = (value: unknown) => value === null || typeof value === 'number';
-    const lists = isList(tokens, tokens.length, texts) && isList(ids, tokens.length, Number.isInteger) && isList(advantages, tokens.length, numberOrNull);
-    return lists && typeof reward === 'number';
-  });
+  return readRecords(file, 'a sample (step, group, prompt, tokens, ids, advantages, reward, length)', (record): record is Record<string, unknown> & Sample => isSample(record));
+}
+
+const isList = (value: unknown, length: number, holds: (item: unknown) => boolean): boolean => Array.isArray(value) && value.length === length && value.every(holds);
+const numberOrNull = (value: unknown): boolean => value === null || typeof value === 'number';
+
+export function isSample(value: unknown): value is Sample {
+  if (!isObject(value)) return false;
+  const { step, group, prompt, tokens, ids, advantages, reward, length } = value as Sample;
+  if (![step, length].every(Number.isInteger) || !isText(group) || !isText(prompt) || !Array.isArray(tokens)) return false;
+  const lists = isList(tokens, tokens.length, isText) && isList(ids, tokens.length, Number.isInteger) && isList(advantages, tokens.length, numberOrNull);
+  return lists && typeof reward === 'number';
 }
 
 /** The objects of a file of JSON lines. */
 function readRecords<T>(file: string, expected: string, is: (record: Record<string, unknown>) => record is Record<string, unknown> & T): T[] {
+  checkPath('reading', file);
   const lines = readFileSync(file, 'utf8').split('\n');
   lines.pop();
   return lines.map((line, index) => {

@@ -1,8 +1,10 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { checkFields, checkList, checkNumber, checkPath, checkText, isObject } from '../data/check';
+import { DataError, showValue } from '../errors';
 import { chart, type ChartData, meanLine } from './chart';
 import { formatDuration } from './format';
-import type { MetricsRecord } from './jsonl_tracker';
+import { isSample, type MetricsRecord } from './jsonl_tracker';
 import { type Cell, colourOf, describe, escape, legend, page, table } from './page';
 import { type Curve, trailingMean } from './plot';
 import { samplesSection } from './report_samples';
@@ -46,8 +48,37 @@ const FIRST = new Map<string, PanelStyle>([
 
 const WINDOW = 10;
 
+const isValue = (value: unknown): boolean => value === null || value === undefined || typeof value === 'number';
+
+/** @throws DataError unless they are records: numbers by name, `step` among them */
+function checkRecords(who: string, records: unknown): void {
+  const isRecord = (record: unknown) => isObject(record) && typeof (record as MetricsRecord).step === 'number' && Object.values(record as object).every(isValue);
+  checkList(who, 'records', records, 'an array of records: numbers by name, and their step', isRecord);
+}
+
+function checkedReport(options: unknown): ReportOptions {
+  const who = 'reportPage';
+  checkFields(who, 'options', options, '{ title, subtitle, runs, target, window }');
+  const { title, subtitle, runs, target, window = WINDOW } = options as ReportOptions;
+  checkText(who, 'title', title);
+  if (subtitle !== undefined) checkText(who, 'subtitle', subtitle);
+  if (target !== undefined) checkNumber(who, 'target', target);
+  if (!Number.isInteger(window) || window < 1) throw new DataError(`${who}: window: expected a positive integer, got ${showValue(window)}`);
+  checkList(who, 'runs', runs, 'an array of at least one run { name, records, samples, config }', isObject);
+  if (runs.length === 0) throw new DataError(`${who}: runs: expected at least one run, got none`);
+  for (const { name, records, samples, config } of runs) {
+    checkText(who, 'the name of a run', name);
+    checkRecords(who, records);
+    checkList(who, `the samples of '${name}'`, samples, 'an array of samples (step, group, prompt, tokens, ids, advantages, reward, length)', isSample);
+    checkFields(who, `the config of '${name}'`, config);
+  }
+  return { title, subtitle, runs, target, window };
+}
+
 /** The values of a metric over a run. Records of the same step are merged, the later value stays; what is not finite is a gap. */
 export function curveOf(records: readonly MetricsRecord[], name: string): Curve {
+  checkRecords('curveOf', records);
+  checkText('curveOf', 'the name of a metric', name);
   const byStep = new Map<number, number>();
   for (const record of records) if (record[name] !== undefined) byStep.set(record.step, record[name] ?? NaN);
   const steps = [...byStep.keys()].sort((a, b) => a - b);
@@ -61,12 +92,15 @@ export function curveOf(records: readonly MetricsRecord[], name: string): Curve 
  * @param file the page; its folder is created
  */
 export function writeReport(file: string, options: ReportOptions): void {
+  checkPath('writeReport', file);
+  const page = reportPage(options);
   mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(file, reportPage(options));
+  writeFileSync(file, page);
 }
 
 /** The page that `writeReport` writes. */
-export function reportPage({ title, subtitle, runs, target, window = WINDOW }: ReportOptions): string {
+export function reportPage(options: ReportOptions): string {
+  const { title, subtitle, runs, target, window = WINDOW } = checkedReport(options);
   const names = runs.map(({ name }) => name);
   const { html, charts } = curves(runs, { target, window });
   const samples = runs.map((run, i) => samplesSection(run, colourOf(i), runs.length > 1)).filter((section) => section !== '');
@@ -156,12 +190,21 @@ function outcomes(runs: readonly RunData[], window: number): string {
   return table(['run', `reward, last ${window}`, `best ${window}`, 'evaluation', 'steps', 'time'], rows);
 }
 
+function wholeText(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? String(value);
+  } catch {
+    // Bigints and cycles.
+    return showValue(value);
+  }
+}
+
 /** `{ trainer: { seed: 3 } }` as `trainer.seed` → `3`. */
 function flatten(value: unknown, key = '', into = new Map<string, string>()): Map<string, string> {
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
     for (const [name, inner] of Object.entries(value)) flatten(inner, key === '' ? name : `${key}.${name}`, into);
   } else {
-    into.set(key, typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value)));
+    into.set(key, typeof value === 'string' ? value : wholeText(value));
   }
   return into;
 }

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join, sep } from 'node:path';
+import { checkList, checkPath, isText } from '../data/check';
 import { DataError } from '../errors';
 import { type MetricsRecord, readMetrics, readSamples, RUN_FILES } from './jsonl_tracker';
 import type { Sample } from './tracker';
@@ -22,6 +23,7 @@ export interface RunData {
  * @throws DataError where it holds no metrics, or a line is not what it should be
  */
 export function readRun(run: string): Omit<RunData, 'name'> {
+  checkPath('readRun', run);
   if (!existsSync(run)) throw new DataError(`${run}: no such file or folder; expected a run's folder (it holds ${RUN_FILES.metrics})`);
   const metrics = statSync(run).isDirectory() ? join(run, RUN_FILES.metrics) : run;
   if (!existsSync(metrics)) throw new DataError(`${run}: expected a run's folder (it holds ${RUN_FILES.metrics}; trainer.logger has to name jsonl)`);
@@ -45,6 +47,7 @@ function readConfig(file: string): Record<string, unknown> {
 
 /** Several runs, under their `run_name`s where these tell them apart, else under the folders' own part of the path. */
 export function readRuns(runs: readonly string[]): RunData[] {
+  checkList('readRuns', 'runs', runs, 'names of folders or files', isText);
   const read = runs.map((run) => readRun(run));
   const named = read.map(({ config }) => (config.trainer as { run_name?: unknown } | undefined)?.run_name);
   const isTelling = named.every((name) => typeof name === 'string') && new Set(named).size === runs.length;

@@ -1,10 +1,11 @@
 import { closeSync, mkdirSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { DataError } from '../errors';
+import { checkFields, checkPath } from '../data/check';
+import { DataError, showValue } from '../errors';
 import { crc } from './crc';
 import { bytesField, doubleField, floatField, integerField } from './protobuf';
-import type { Metrics, Tracker } from './tracker';
+import { checkMetrics, type Metrics, type Tracker } from './tracker';
 
 const PREFIX = 'events.out.tfevents.';
 /** Tells our event files from those that something else wrote into the same folder. */
@@ -29,6 +30,11 @@ export class TensorBoardTracker implements Tracker {
    * @param options.now milliseconds since 1970
    */
   constructor(folder: string, private readonly options: { resumedFrom?: number; now?: () => number } = {}) {
+    checkPath('TensorBoardTracker', folder);
+    checkFields('TensorBoardTracker', 'options', options);
+    const { now: clock, resumedFrom: last } = options;
+    if (clock !== undefined && typeof clock !== 'function') throw new DataError(`TensorBoardTracker: now: expected a function, got ${showValue(clock)}`);
+    if (last !== undefined && !Number.isInteger(last)) throw new DataError(`TensorBoardTracker: resumedFrom: expected a step, got ${showValue(last)}`);
     mkdirSync(folder, { recursive: true });
     const { resumedFrom } = options;
     if (resumedFrom === undefined) {
@@ -47,6 +53,7 @@ export class TensorBoardTracker implements Tracker {
   }
 
   log(step: number, metrics: Metrics): void {
+    checkMetrics('TensorBoardTracker', step, metrics);
     const values = Object.entries(metrics).map(([name, value]) => bytesField(1, [bytesField(1, name), floatField(2, value)]));
     this.write([integerField(2, step), bytesField(5, values)]);
   }
@@ -58,7 +65,9 @@ export class TensorBoardTracker implements Tracker {
 
   /** Seconds since 1970. */
   private now(): number {
-    return (this.options.now ?? Date.now)() / 1000;
+    const now: unknown = (this.options.now ?? Date.now)();
+    if (typeof now !== 'number' || !Number.isFinite(now)) throw new DataError(`TensorBoardTracker: now: expected milliseconds since 1970, got ${showValue(now)}`);
+    return now / 1000;
   }
 
   private write(fields: readonly Buffer[]): void {

@@ -1,3 +1,5 @@
+import { checkFields, checkList, checkNumber, checkPath, isText } from '../data/check';
+import { DataError, showValue } from '../errors';
 import { Registry } from '../registry';
 
 /** The numbers of one training step by name, as TRAINER metrics are named: `reward/avg_raw_reward`, `policy/final_loss`, … */
@@ -62,6 +64,7 @@ const trackers = new Registry<TrackerFactory>('logger');
 
 /** Adds a tracker that configurations name in `trainer.logger`. @throws RegistryError where the name is taken, unless `override`. */
 export function registerTracker(name: string, factory: TrackerFactory, options: { override?: boolean; keepExisting?: boolean } = {}): void {
+  if (typeof factory !== 'function') throw new DataError(`registerTracker: expected a function that makes a tracker, got ${showValue(factory)}`);
   trackers.register(name, factory, options);
 }
 
@@ -80,5 +83,15 @@ export function trackerReads(name: string, what: 'samples' | 'project'): boolean
  * @throws RegistryError for an unknown name, with what exists; nothing is opened then.
  */
 export function createTrackers(names: readonly string[], options: TrackerOptions): Tracker[] {
+  checkList('createTrackers', 'names', names, 'an array of names', isText);
+  checkFields('createTrackers', 'options', options, '{ directory, … }');
+  checkPath('createTrackers', options.directory);
   return [...new Set(names)].map((name) => trackers.get(name)).map((factory) => factory(options));
+}
+
+/** @throws DataError unless it is a step, and numbers by name */
+export function checkMetrics(who: string, step: unknown, metrics: unknown): void {
+  checkNumber(who, 'step', step);
+  checkFields(who, 'metrics', metrics, 'numbers by name');
+  for (const [name, value] of Object.entries(metrics)) if (typeof value !== 'number') throw new DataError(`${who}: metric '${name}': expected a number, got ${showValue(value)}`);
 }

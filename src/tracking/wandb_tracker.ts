@@ -1,5 +1,5 @@
-import { ConfigError, DataError } from '../errors';
-import type { Metrics, Tracker, TrackerOptions } from './tracker';
+import { ConfigError, DataError, quoted, showValue } from '../errors';
+import { checkMetrics, type Metrics, type Tracker, type TrackerOptions } from './tracker';
 import { OfflineWandbClient } from './wandb_offline';
 import { OnlineWandbClient } from './wandb_online';
 
@@ -28,10 +28,14 @@ export class WandbTracker implements Tracker {
   constructor(
     /** What sends the run, or keeps it on disk. */
     readonly client: WandbClient,
-  ) {}
+  ) {
+    const { log, finish } = (client ?? {}) as Partial<WandbClient>;
+    if (typeof log !== 'function' || typeof finish !== 'function') throw new DataError(`WandbTracker: expected a client with methods log and finish, got ${showValue(client)}`);
+  }
 
   log(step: number, metrics: Metrics): void {
     if (this.closed) throw new DataError('WandbTracker: the run is finished');
+    checkMetrics('WandbTracker', step, metrics);
     this.client.log(step, metrics);
   }
 
@@ -46,7 +50,7 @@ export class WandbTracker implements Tracker {
 export function wandbMode(env: Record<string, string | undefined> = process.env): 'online' | 'offline' {
   const mode = env.WANDB_MODE || 'online';
   if (mode === 'online' || mode === 'offline') return mode;
-  throw new ConfigError(`WANDB_MODE: expected online or offline, got '${mode}' (to log nothing there, remove 'wandb' from trainer.logger)`);
+  throw new ConfigError(`WANDB_MODE: expected online or offline, got ${quoted(mode)} (to log nothing there, remove 'wandb' from trainer.logger)`);
 }
 
 /** The tracker that `WANDB_MODE` asks for. @throws ConfigError where the online client is not installed */

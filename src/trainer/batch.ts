@@ -1,5 +1,6 @@
 /** Trajectories as padded arrays. */
-import { DataError } from '../errors';
+import { checkFields, checkList, isNumber, isObject } from '../data/check';
+import { DataError, showValue } from '../errors';
 import { tensor, type Tensor } from '../tensor';
 import { isFailed, type Trajectory, type TrajectoryStop, turnsOf } from './trajectory';
 
@@ -56,7 +57,16 @@ export class TrainingBatch {
     /** The columns of prompts and responses. */
     readonly shape: BatchShape,
   ) {
+    const who = 'TrainingBatch';
+    checkFields(who, 'shape', shape, '{ promptWidth, responseWidth, padId }');
     const { promptWidth, responseWidth, padId } = shape;
+    for (const [name, value] of Object.entries({ promptWidth, responseWidth, padId })) {
+      if (!Number.isInteger(value) || value < 0) throw new DataError(`${who}: ${name}: expected an integer, 0 or more, got ${showValue(value)}`);
+    }
+    checkList(who, 'trajectories', trajectories, 'an array of trajectories (promptIds, responseIds, rolloutLogProbs, …)', isTrajectory);
+    if (trajectories.length * (promptWidth + responseWidth) > MOST_IDS) {
+      throw new DataError(`${who}: expected at most ${MOST_IDS} ids, got ${trajectories.length} rows of ${promptWidth} + ${responseWidth}`);
+    }
     const width = promptWidth + responseWidth;
     this.rows = trajectories.length;
     this.ids = new Int32Array(this.rows * width).fill(padId);
@@ -116,6 +126,15 @@ export class TrainingBatch {
   *ranges(size: number, from = 0, to = this.rows): Generator<[from: number, to: number]> {
     for (let start = from; start < to; start += size) yield [start, Math.min(start + size, to)];
   }
+}
+
+/** Ids that fit in an array of 32-bit numbers of a gigabyte. */
+const MOST_IDS = 2 ** 28;
+
+function isTrajectory(value: unknown): boolean {
+  if (!isObject(value)) return false;
+  const { promptIds, responseIds, rolloutLogProbs, reward } = value as Trajectory;
+  return isNumber(reward) && [promptIds, responseIds, rolloutLogProbs].every((list) => Array.isArray(list) && list.every(isNumber)) && rolloutLogProbs.length === responseIds.length;
 }
 
 function checkLength(what: string, length: number, least: number, most: number): void {

@@ -2,9 +2,10 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join, sep } from 'node:path';
 import type { DataLoaderState } from '../data';
+import { checkFields, checkList, checkPath } from '../data/check';
 import { syncFolder, writeSynced } from '../data/files';
 import { DataError, showValue } from '../errors';
-import { type AdamW, type Decoder, readSafetensors, saveHuggingFace, writeSafetensors } from '../models';
+import { AdamW, Decoder, readSafetensors, saveHuggingFace, writeSafetensors } from '../models';
 import { withSafetensors } from '../models/safetensors';
 import type { Tensor } from '../tensor';
 import type { MetricsRecord } from '../tracking';
@@ -41,6 +42,15 @@ export interface TrainerState {
 /** The models of a checkpoint by folder: `policy`, `critic`, and `ref`, which nothing trains, where it changes during the run. */
 export type CheckpointModels = Record<string, { model: Decoder; optimizer: AdamW | null }>;
 
+function checkModels(who: string, models: unknown): void {
+  checkFields(who, 'models', models, '{ name: { model, optimizer } }');
+  for (const [name, part] of Object.entries(models)) {
+    const { model, optimizer } = (part ?? {}) as Partial<CheckpointModels[string]>;
+    if (!(model instanceof Decoder)) throw new DataError(`${who}: models: ${name}: expected a Transformer or a ValueModel as model, got ${showValue(model)}`);
+    if (optimizer !== null && !(optimizer instanceof AdamW)) throw new DataError(`${who}: models: ${name}: expected an AdamW or null as optimizer, got ${showValue(optimizer)}`);
+  }
+}
+
 const latestName = 'latest_ckpt_global_step.txt';
 const stateName = 'trainer_state.json';
 const estimatorName = 'advantage_estimator.json';
@@ -57,6 +67,12 @@ const leftover = /^global_step_\d+\.(draft|earlier|deleted)$/;
  * @throws DataError naming the folder and the newest checkpoint that stands; the failed one leaves nothing behind
  */
 export function saveCheckpoint(path: string, models: CheckpointModels, state: TrainerState, keep = -1): string {
+  checkPath('saveCheckpoint', path);
+  checkModels('saveCheckpoint', models);
+  checkFields('saveCheckpoint', 'state', state);
+  if (!Number.isInteger(state.globalStep) || state.globalStep < 0) throw new DataError(`saveCheckpoint: globalStep: expected an integer, 0 or more, got ${showValue(state.globalStep)}`);
+  checkList('saveCheckpoint', 'history', state.history, 'an array of records');
+  if (!Number.isInteger(keep)) throw new DataError(`saveCheckpoint: keep: expected an integer, got ${showValue(keep)}`);
   const folder = join(path, `global_step_${state.globalStep}`);
   const [draft, earlier] = [`${folder}.draft`, `${folder}.earlier`];
   try {
@@ -110,6 +126,7 @@ function writePointer(path: string, step: number): void {
 function reasonOf(error: unknown): string {
   const { code, message, cause } = error as NodeJS.ErrnoException;
   if (code === undefined && typeof cause === 'object' && cause !== null) return reasonOf(cause);
+  if (error instanceof RangeError) return 'a value is too large, or holds others too deep';
   if (code === 'ENOSPC') return `the disk is full: ${message}`;
   return code === 'EDQUOT' ? `the disk quota is used up: ${message}` : message;
 }
@@ -222,6 +239,7 @@ export function latestWhole(path: string): { folder: string | null; passed: stri
 
 /** The folder of `latestWhole`. @throws DataError as that does */
 export function latestCheckpoint(path: string): string | null {
+  checkPath('latestCheckpoint', path);
   return latestWhole(path).folder;
 }
 
@@ -243,6 +261,8 @@ export function moveCheckpoints(path: string, steps: readonly number[], to: stri
  * @throws DataError naming the file and what is wrong with it; TensorError for shapes that differ
  */
 export function loadCheckpoint(folder: string, models: CheckpointModels): TrainerState {
+  checkPath('loadCheckpoint', folder);
+  checkModels('loadCheckpoint', models);
   const state = readTrainerState(folder);
   for (const [name, { model, optimizer }] of Object.entries(models)) {
     if (optimizer === null) {

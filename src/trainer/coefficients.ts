@@ -1,5 +1,8 @@
 /** The weights of the KL term and of the entropy bonus over a run, fixed or adaptive. */
 import type { Config } from '../config';
+import { checkConfig } from '../config/validate';
+import { checkFields } from '../data/check';
+import { EstimatorError, showValue } from '../errors';
 import { AdaptiveEntropyCoefficient, AdaptiveKlController, createKlController, type KlController } from '../losses';
 
 /** What a checkpoint keeps of them; plain JSON. */
@@ -25,10 +28,13 @@ export class Coefficients {
   private readonly adaptiveEntropy: AdaptiveEntropyCoefficient | null;
   private readonly fixedEntropy: number;
 
-  constructor(
-    { trainer: { algorithm } }: Config,
-    private readonly klController: KlController = klControllerOf(algorithm),
-  ) {
+  private readonly klController: KlController;
+
+  constructor(config: Config, klController?: KlController) {
+    checkConfig('Coefficients', config);
+    const { algorithm } = config.trainer;
+    this.klController = klController ?? klControllerOf(algorithm);
+    if (typeof this.klController.update !== 'function') throw new EstimatorError(`Coefficients: expected a KL controller, got ${showValue(klController)}`);
     const { entropy_ctrl, entropy_loss_coef } = algorithm;
     const { target: entropy, delta, min, max } = entropy_ctrl;
     this.adaptiveEntropy = entropy_ctrl.type === 'adaptive' ? new AdaptiveEntropyCoefficient({ coefficient: entropy_loss_coef, target: entropy, delta, min, max }) : null;
@@ -46,7 +52,9 @@ export class Coefficients {
   }
 
   /** Moves those that are adaptive, after a step. */
-  update({ kl, sequences, entropy }: Measured): void {
+  update(measured: Measured): void {
+    checkFields('Coefficients.update', 'what was measured', measured, '{ kl, sequences, entropy }');
+    const { kl, sequences, entropy } = measured;
     if (kl !== undefined) this.klController.update(kl, sequences);
     if (entropy !== undefined) this.adaptiveEntropy?.update(entropy);
   }
@@ -57,7 +65,9 @@ export class Coefficients {
   }
 
   /** Goes on from a {@link Coefficients.state}. @throws EstimatorError for a state that is none */
-  restore({ kl, entropy }: CoefficientsState): void {
+  restore(state: CoefficientsState): void {
+    checkFields('Coefficients.restore', 'state', state, '{ kl, entropy }');
+    const { kl, entropy } = state;
     // A fixed one is the configuration's, which may have changed.
     if (this.klController instanceof AdaptiveKlController) this.klController.restore(kl);
     if (entropy !== null) this.adaptiveEntropy?.restore(entropy);

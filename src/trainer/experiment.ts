@@ -6,7 +6,7 @@ import { type AdvantageInput, hasAdvantageEstimator, listAdvantageEstimators } f
 import { type Config, loadConfigFromArguments, type LoadedConfig, type ModelConfig, type OptimizerConfig, validateConfig, validateDatasetSize } from '../config';
 import { createTokenizer, loadTokenizer, PromptDataset, type Tokenizer, tokenizerFiles, tokenizers } from '../data';
 import { environments, type EnvironmentClass, getEnvironment } from '../environments';
-import { ConfigError, VantageError } from '../errors';
+import { ConfigError, showValue, VantageError } from '../errors';
 import { deviceInfo } from '../native';
 import { policyLosses } from '../losses';
 import { AdamW, type Decoder, loadTransformer, loadValueModel, Transformer, type TransformerConfig, ValueModel } from '../models';
@@ -252,6 +252,8 @@ export async function main(
   { experiment: Class = Experiment, config: file, callbacks = [] }: MainOptions = {},
 ): Promise<TrainingResult | null> {
   try {
+    if (typeof Class !== 'function' || typeof Class.prototype?.run !== 'function') throw new ConfigError(`main: experiment: expected a class that extends Experiment, got ${showValue(Class)}`);
+    if (!Array.isArray(callbacks)) throw new ConfigError(`main: callbacks: expected an array, got ${showValue(callbacks)}`);
     const loaded = loadConfigFromArguments(file === undefined ? argv : ['-c', file, ...argv]);
     const { config, provenance } = loaded;
     const experiment = new Class(config);

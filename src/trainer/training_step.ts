@@ -2,6 +2,8 @@
 import { type AdvantageEstimator, type AdvantageInputs } from '../advantages';
 import { canonicalName } from '../advantages/registry';
 import type { Config } from '../config';
+import { checkConfig } from '../config/validate';
+import { ConfigError, showValue } from '../errors';
 import { DataLoader, inBatches, type PromptDataset, type PromptExample, type Tokenizer } from '../data';
 import { bucket } from '../models/generate';
 import { tidy } from '../tensor';
@@ -45,7 +47,10 @@ export interface TrainerParts {
 }
 
 /** Training steps that a run takes at most. */
-export function totalSteps({ trainer }: Config, prompts: number): number {
+export function totalSteps(config: Config, prompts: number): number {
+  checkConfig('totalSteps', config);
+  if (!Number.isInteger(prompts) || prompts < 0) throw new ConfigError(`totalSteps: expected the number of prompts, got ${showValue(prompts)}`);
+  const { trainer } = config;
   return Math.min(trainer.max_training_steps ?? Infinity, trainer.epochs * Math.floor(prompts / trainer.train_batch_size));
 }
 

@@ -1,5 +1,6 @@
 /** Returns that mix bootstrapping and sampling by λ: TD(0), TD(1), TD(λ), Q(λ), discounted returns, n steps. */
 import { EstimatorError, showValue } from '../../errors';
+import { checkObject } from '../../options';
 import { where, type Tensor } from '../../tensor';
 import { formatShape } from '../../tensor/shape';
 import { decayedSum, following, isFollowed, perStepOf, prepare, product, tensorOf, type Extras, type LambdaOptions, type Prepared, type ReturnOptions, type TrajectoryInputs } from './trajectory';
@@ -38,8 +39,8 @@ export function discountedReturns(inputs: TrajectoryInputs, options: ReturnOptio
  * are summed before V' is asked. Fewer are left at the end of an episode or a row. Steps are counted in valid ones.
  */
 export function nStepReturns(inputs: TrajectoryInputs, options: LambdaOptions & { n: number }): Tensor {
-  const { n } = options;
   const steps = prepare('nStepReturns', inputs, options, { options: ['n'] });
+  const { n } = options;
   if (!Number.isInteger(n) || n < 1) throw new EstimatorError(`nStepReturns: option 'n': expected a whole number of at least 1, got ${showValue(n)}`);
   if (n >= steps.rewards.shape[1]!) return steps.finish(unbounded(steps));
   const traces = tracesOf(steps);
@@ -55,6 +56,7 @@ export function nStepReturns(inputs: TrajectoryInputs, options: LambdaOptions & 
  * @param inputs `nextActionValues` `[B,T,A]`: Q of every action in the state after each step
  */
 export function qLambdaReturns(inputs: Omit<TrajectoryInputs, 'values' | 'nextValues' | 'bootstrapValues'> & { nextActionValues: Tensor }, options: LambdaOptions): Tensor {
+  checkObject('qLambdaReturns', 'input', inputs);
   const { nextActionValues, ...rest } = inputs;
   const q = tensorOf('qLambdaReturns', 'nextActionValues', nextActionValues);
   if (q.ndim !== 3) throw new EstimatorError(`qLambdaReturns: expected nextActionValues of shape [batch, time, actions], got ${formatShape(q.shape)}`);

@@ -1,5 +1,6 @@
 /** V-trace and its leaky form. */
 import { EstimatorError, showValue } from '../../errors';
+import { checkObject } from '../../options';
 import { where, type Tensor } from '../../tensor';
 import { type ImportanceRatios, decayedSum, finite, following, isFollowed, prepare, product, type LambdaOptions, type TrajectoryInputs } from './trajectory';
 
@@ -43,6 +44,7 @@ export interface VtraceEstimates {
  */
 export function vtraceEstimates(inputs: TrajectoryInputs & ImportanceRatios, options: VtraceEstimateOptions): VtraceEstimates {
   const who = 'vtraceEstimates';
+  checkObject(who, 'option', options);
   const { clipRho = 1, clipC = 1, clipPgRho = 1, alpha = 1, maskedStates = 'skip' } = options;
   const steps = prepare(who, inputs, options, {
     inputs: ['importanceRatios'],
