@@ -5,19 +5,25 @@
 import type { SchemaElement } from 'hyparquet';
 import { DataError, showValue } from '../errors';
 import { readBytes, writeWhole } from './files';
+import { checkColumns, checkFooter } from './parquet_check';
 
 type Row = Record<string, unknown>;
 
-/** The rows of a file. INT64 values are numbers where a number holds them exactly. @throws DataError for a file that is no Parquet. */
+/** The rows of a file. INT64 values are numbers where a number holds them exactly. @throws DataError for a file that is no Parquet, or damaged. */
 export async function readParquet(file: string): Promise<Row[]> {
   const bytes = readBytes(file);
-  const { parquetReadObjects } = await import('hyparquet');
+  const { parquetMetadata, parquetReadObjects, parquetSchema } = await import('hyparquet');
   try {
+    checkFooter(bytes);
     const buffer = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
-    const rows = await parquetReadObjects({ file: buffer });
+    const metadata = parquetMetadata(buffer);
+    checkColumns(bytes, metadata, parquetSchema(metadata));
+    const rows = await parquetReadObjects({ file: buffer, metadata });
     return rows.map((row) => fromStored(row) as Row);
   } catch (error) {
-    throw new DataError(`${file}: expected a Parquet file (${(error as Error).message})`, { cause: error });
+    // The reader stumbles over a damaged file in words about its own variables.
+    const isInternal = error instanceof TypeError || error instanceof RangeError || error instanceof SyntaxError;
+    throw new DataError(`${file}: expected a Parquet file (${isInternal ? 'it is damaged' : (error as Error).message})`, { cause: error });
   }
 }
 
