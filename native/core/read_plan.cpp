@@ -6,6 +6,7 @@
 #include <string>
 
 #include "error.h"
+#include "kernel_memory.h"
 
 namespace vantage {
 namespace {
@@ -40,6 +41,7 @@ class Reader {
     }
     place_.clear();
     if (at_ != count_) fail("plan: expected %zu words, got %zu", at_, count_);
+    find_use(plan_);
     return std::move(plan_);
   }
 
@@ -269,7 +271,10 @@ class Reader {
     if (one.op == Op::load && k == 0) return index(name, static_cast<int64_t>(p.views.size()));
     if (one.op == Op::constant && k == 0) return index(name, plan_.scalars);
     if (one.op == Op::cast && k == 1) return static_cast<int>(integer(name, 0, kRegisterTypes - 1));
-    if (one.op == Op::loop && k == 1) return static_cast<int>(integer(name, 1, std::max(rows_left, 1)));
+    if (one.op == Op::loop && k == 1) {
+      if (rows_left == 0) fail("plan word %zu: %sa loop is the last instruction: it has no block", at_, place_.c_str());
+      return static_cast<int>(integer(name, 1, rows_left));
+    }
     const bool reg = k < register_operands(one.op) || (one.op == Op::state && k != 1);
     if (reg) return index(name, p.registers);
     integer(name, -kLargest, kLargest);  // a word without meaning here
@@ -350,6 +355,10 @@ class Reader {
   // element by element: the same view twice.
   void aliasing(const Program& p) {
     for (const Output& out : p.outputs) {
+      for (const Output& other : p.outputs) {
+        if (&other == &out) break;
+        if (overlap(p, out.view, other.view)) fail("plan: %sviews %d and %d are written, and share memory", place_.c_str(), other.view, out.view);
+      }
       for (const Instruction& one : p.instructions) {
         if (one.op != Op::load || !overlap(p, out.view, one.a) || same_elements(p, out.view, one.a)) continue;
         fail("plan: %sview %d is written while view %d reads the same memory in another layout", place_.c_str(), out.view, one.a);
@@ -397,6 +406,7 @@ class Reader {
     }
     for (int i = 0; i < row.scalars; ++i) record.scalars[i] = index("scalar", plan_.scalars);
     for (int i = 0; i < row.attributes; ++i) record.attributes[i] = number("attribute");
+    check_kernel_memory(place_.c_str(), record, plan_.slots);
     plan_.records.emplace_back(record);
   }
 

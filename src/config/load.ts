@@ -28,6 +28,8 @@ interface Assignment {
   origin: string;
 }
 
+const MOST_PROBLEMS = 50;
+
 /**
  * Reads defaults, then `base`, then the file, then the overrides; later ones win key by key, and a mapping changes only the keys it names.
  * @throws ConfigError that names every problem: the key, its place, what was expected and what came.
@@ -43,8 +45,10 @@ export function loadConfig(options: LoadConfigOptions = {}): LoadedConfig {
   const tree: Tree = {};
   for (const { path, value, origin } of assignments) {
     const problem = keyProblem(path);
-    if (problem !== null) problems.push(located(origin, problem));
-    else assign(tree, path, value, origin, origins);
+    if (problem === null) assign(tree, path, value, origin, origins);
+    else problems.push(located(origin, problem));
+    // A file that is none of ours may have a hundred thousand keys, and each is compared with all that there are.
+    if (problems.length === MOST_PROBLEMS) throw new ConfigError(problemList([...problems, 'and perhaps more']));
   }
   const parsed = configSchema.safeParse(tree);
   if (!parsed.success) problems.push(...parsed.error.issues.map((issue) => describe(issue, tree, origins)));
@@ -87,7 +91,7 @@ function readYaml(file: string): Assignment[] {
   const document = parseDocument(source, { lineCounter: lines, prettyErrors: false });
   const place = (offset: number) => `${file}:${lines.linePos(offset).line}`;
   const [error] = document.errors;
-  if (error) throw new ConfigError(`${place(error.pos[0])}: ${error.message}`, { cause: error });
+  if (error) throw new ConfigError(`${place(error.pos[0])}: ${yamlReason(error)}`, { cause: error });
   const root = document.contents;
   if (root === null || (isScalar(root) && root.value === null)) return [];
   if (!isMap(root)) throw new ConfigError(`${file}: expected a mapping of keys, got ${showValue(document.toJS())}`);
@@ -103,10 +107,15 @@ function readYaml(file: string): Assignment[] {
     try {
       return node?.toJS(document) ?? null;
     } catch (error) {
-      throw new ConfigError(`${origin}: ${(error as Error).message}`, { cause: error });
+      throw new ConfigError(`${origin}: ${yamlReason(error as Error)}`, { cause: error });
     }
   };
   return walk(root, '', place(0));
+}
+
+/** The parser works by recursion. */
+function yamlReason({ message }: Error): string {
+  return message.includes('call stack') ? 'it is nested too deep' : message;
 }
 
 function parseOverride(override: string): Assignment[] {
@@ -115,7 +124,7 @@ function parseOverride(override: string): Assignment[] {
   const path = override.slice(0, cut).trim();
   const document = parseDocument(override.slice(cut + 1), { prettyErrors: false });
   const [error] = document.errors;
-  if (error) throw new ConfigError(`command line: ${path}: ${error.message}`, { cause: error });
+  if (error) throw new ConfigError(`command line: ${path}: ${yamlReason(error)}`, { cause: error });
   let value: unknown;
   try {
     value = document.toJS();

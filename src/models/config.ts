@@ -32,6 +32,9 @@ export interface TransformerConfig {
 /** A config with every field set. */
 export type ResolvedConfig = Required<TransformerConfig>;
 
+/** Each layer has twelve tensors by name: a file that asks for a million times as many is damaged. */
+const MOST_LAYERS = 10_000;
+
 type Sizes = Pick<TransformerConfig, 'vocabSize' | 'hiddenSize' | 'numLayers' | 'numHeads' | 'intermediateSize'>;
 
 /**
@@ -64,8 +67,9 @@ export function transformerConfig(given: Sizes & Partial<TransformerConfig>): Re
       'maxPositionEmbeddings',
     ] as const
   ) {
-    check(field, config[field], Number.isInteger(config[field]) && config[field] > 0, 'a positive integer');
+    check(field, config[field], Number.isSafeInteger(config[field]) && config[field] > 0, 'a positive integer');
   }
+  check('numLayers', config.numLayers, config.numLayers <= MOST_LAYERS, `at most ${MOST_LAYERS}`);
   for (const field of ['ropeTheta', 'rmsNormEps'] as const) {
     check(field, config[field], Number.isFinite(config[field]) && config[field] > 0, 'a positive number');
   }

@@ -272,6 +272,21 @@ data:
   });
 });
 
+describe('files that are none of ours', () => {
+  test('what is nested without end is refused in words', () => {
+    for (const text of [`trainer: ${'['.repeat(20_000)}${']'.repeat(20_000)}`, `trainer: ${'{a: '.repeat(5000)}1${'}'.repeat(5000)}`]) {
+      expect(errorOf(() => loadConfig({ file: yamlFile(text) }))).toMatch(/config-\d+\.yaml:1: it is nested too deep/);
+    }
+  });
+
+  test('of many unknown keys the first ones are told', () => {
+    const file = yamlFile(`trainer: {${Array.from({ length: 20_000 }, (_, i) => `k${i}: ${i}`).join(', ')}}`);
+    const lines = errorOf(() => loadConfig({ file })).split('\n');
+    expect(lines.length).toBe(52);
+    expect(lines.at(-1)).toBe('  - and perhaps more');
+  });
+});
+
 describe('keys that do not exist', () => {
   test.each([
     ['trainer.algoritm.gamma=1', 'trainer.algoritm.gamma: unknown key. Did you mean trainer.algorithm.gamma?'],

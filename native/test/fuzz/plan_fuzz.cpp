@@ -1,5 +1,6 @@
 // A libFuzzer target: plans as they come over the boundary. One that the reader accepts is run, twice, on buffers of just the size that it asks for: what is
 // fuzzed is the promise that a plan which passes the check is safe to run. Build with -DVANTAGE_FUZZ=ON (clang); `npm run fuzz:native` does all of it.
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 
@@ -53,6 +54,7 @@ int64_t product(const int64_t* shape, int ndim) {
 }
 
 bool small(const Plan& plan) {
+  if (plan.scalars > 4096 || plan.slots.size() > 4096) return false;
   int64_t bytes = plan.arena_bytes;
   for (const Slot& slot : plan.slots) bytes += std::min(slot.bytes, kMostBytes + 1);
   if (bytes > kMostBytes) return false;

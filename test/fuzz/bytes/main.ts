@@ -47,7 +47,7 @@ function runChild(options: ChildOptions): Promise<Ended> {
     child.on('close', (code, signal) => {
       clearInterval(watch);
       const summary = code === 0 ? (JSON.parse(output.trim().split('\n').at(-1)!) as Summary) : null;
-      resolve({ summary, begun, why: hangs ? 'hang' : `${signal ?? `exit code ${code}`}: ${errors.trim().slice(-600)}` });
+      resolve({ summary, begun, why: hangs ? 'hang' : `${signal ?? `exit code ${code}`}: ${errors.trim().slice(-1500)}` });
     });
   });
 }
@@ -70,7 +70,7 @@ async function fuzz(options: ChildOptions): Promise<Finding[]> {
       console.log(`${options.part}: ${runs} inputs (${accepted} accepted), ${kept} kept for what they reached, ${coverage} blocks; seed ${options.seed + 1000 * round}`);
       break;
     }
-    if (ended.begun === 0) throw new Error(`${options.part}: the process did not begin: ${ended.why}`);
+    if (ended.begun === 0 || ended.why.includes('is refused')) throw new Error(`${options.part}: the process did not begin: ${ended.why}`);
     const folder = join(options.folder, `crash_${round}`);
     cpSync(join(options.folder, 'input'), folder, { recursive: true });
     const isHang = ended.why === 'hang';

@@ -149,7 +149,7 @@ const config: Part = {
         join(folder, 'config.yaml'),
         `# a run
 defaults: &rate 1.0e-3
-data: { train_data: [a.jsonl, "b c.parquet"], val_data: null }
+data: { train_data: [a.jsonl, "b c.parquet"], val_data: [] }
 environment:
   env_class: gmax
 generator:
@@ -158,7 +158,7 @@ generator:
 trainer:
   algorithm:
     advantage_estimator: "grpo"
-    estimator_options: { gamma: 1, nested: { a: [1, 2, ~] } }
+    advantage_options: { gamma: 1, nested: { a: [1, 2, ~] } }
   policy: { optimizer_config: { lr: 1e-3 }, model: { hidden_size: 32 } }
   run_name: |
     two
@@ -168,7 +168,7 @@ trainer:
 `.replace('defaults: &rate 1.0e-3\n', ''),
       ),
     (folder) =>
-      writeFileSync(join(folder, 'config.yaml'), 'trainer: &t\n  seed: &s 3\n  epochs: *s\n  stop_when: { metric: "eval/all/avg_score", value: .5 }\n  logger: ["json\\u006c"]\n---\n'),
+      writeFileSync(join(folder, 'config.yaml'), 'trainer: &t\n  seed: &s 3\n  epochs: *s\n  stop_when: { metric: "eval/all/avg_score", value: .5 }\n  logger: ["json\\u006c"]\n'),
     (folder) => writeFileSync(join(folder, 'config.yaml'), JSON.stringify(loadConfig().config, null, 1)),
   ],
   read: (folder) => void loadConfig({ file: join(folder, 'config.yaml') }),
@@ -184,7 +184,7 @@ function smallRun(folder: string, changes: readonly string[]): Experiment['confi
     overrides: [
       ...tiny,
       `data.train_data=[${JSON.stringify(join(folder, 'train.jsonl'))}]`,
-      'data.val_data=null',
+      'data.val_data=[]',
       'environment.env_class=gmax',
       'generator.n_samples_per_prompt=2',
       'generator.sampling_params.max_generate_length=2',
