@@ -181,17 +181,6 @@ TEST(aliasing) {
   CHECK_THROWS(read_plan(folded.data(), folded.size()), "overlaps itself");
 }
 
-// Two outputs of one program in the same place: which one stays would be a matter of time.
-TEST(outputs_share_nothing) {
-  const auto two = [](double offset) {
-    return plan({1, 1, 0, 0, 1, 64, -1},
-                {record(0, {1, 4, 1, 0, 0, 0, 1, 3, 0, 0, 0, 1, 0, 0, 4, 1, 0, 0, offset, 1, 1, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2})});
-  };
-  const Words apart = two(8), shared = two(7);
-  CHECK(read_plan(apart.data(), apart.size()).records.size() == 1);
-  CHECK_THROWS(read_plan(shared.data(), shared.size()), "views 1 and 2 are written, and share memory");
-}
-
 TEST(a_loop_has_a_block) {
   const double loop = static_cast<int>(Op::loop);
   const Words words = plan({1, 2, 1, 0, 1, 40, -1, 40, -1},

@@ -1,7 +1,7 @@
 /** From a YAML file and dotted overrides to a complete, typed configuration, with the origin of every value. */
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { isMap, isScalar, LineCounter, parseDocument, type ParsedNode } from 'yaml';
+import { isMap, isScalar, LineCounter, parseDocument, type ParsedNode, visit } from 'yaml';
 import { type z } from 'zod';
 import { ConfigError, showValue } from '../errors';
 import { configKeys, isSection, keyProblem, openSectionOf } from './keys';
@@ -88,10 +88,21 @@ function readYaml(file: string): Assignment[] {
     throw new ConfigError(`${file}: cannot be read (${(error as Error).message})`, { cause: error });
   }
   const lines = new LineCounter();
-  const document = parseDocument(source, { lineCounter: lines, prettyErrors: false });
+  // The parser compares each key of a mapping with all others, which takes minutes where a file has tens of thousands.
+  const document = parseDocument(source, { lineCounter: lines, prettyErrors: false, uniqueKeys: false });
   const place = (offset: number) => `${file}:${lines.linePos(offset).line}`;
   const [error] = document.errors;
   if (error) throw new ConfigError(`${place(error.pos[0])}: ${yamlReason(error)}`, { cause: error });
+  visit(document, {
+    Map(_, { items }) {
+      const seen = new Set<unknown>();
+      for (const { key } of items) {
+        if (!isScalar(key)) continue;
+        if (seen.has(key.value)) throw new ConfigError(`${place(key.range![0])}: ${showValue(key.value)}: expected each key of a mapping once`);
+        seen.add(key.value);
+      }
+    },
+  });
   const root = document.contents;
   if (root === null || (isScalar(root) && root.value === null)) return [];
   if (!isMap(root)) throw new ConfigError(`${file}: expected a mapping of keys, got ${showValue(document.toJS())}`);

@@ -279,6 +279,11 @@ describe('files that are none of ours', () => {
     }
   });
 
+  test('a key that comes twice', () => {
+    expect(errorOf(() => loadConfig({ file: yamlFile('trainer:\n  seed: 1\n  epochs: 1\n  seed: 2\n') }))).toMatch(/config-\d+\.yaml:4: "seed": expected each key of a mapping once/);
+    expect(errorOf(() => loadConfig({ file: yamlFile('trainer:\n  algorithm: { advantage_options: { a: 1, a: 2 } }\n') }))).toContain('.yaml:2: "a": expected each key');
+  });
+
   test('of many unknown keys the first ones are told', () => {
     const file = yamlFile(`trainer: {${Array.from({ length: 20_000 }, (_, i) => `k${i}: ${i}`).join(', ')}}`);
     const lines = errorOf(() => loadConfig({ file })).split('\n');
