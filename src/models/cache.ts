@@ -1,6 +1,7 @@
 /** Keys and values of the tokens a batch has seen, so that each new token costs one column of work. */
 import { writeAt, zeros, type DType, type Tensor } from '../tensor';
 import type { ResolvedConfig } from './config';
+import { keptTensors } from './kept';
 
 /**
  * One [rows, capacity, Hk·hd] tensor of keys and one of values a layer, written in place. The first columns (a prompt) may come with fewer
@@ -19,9 +20,9 @@ export class KeyValueCache {
     dtype: DType,
   ) {
     const width = config.numKvHeads * config.headDim;
-    const make = (): Tensor[] => Array.from({ length: config.numLayers }, () => zeros([rows, capacity, width], { dtype }).realize().keep());
-    this.keys = make();
-    this.values = make();
+    const made = keptTensors(2 * config.numLayers, () => zeros([rows, capacity, width], { dtype }));
+    this.keys = made.slice(0, config.numLayers);
+    this.values = made.slice(config.numLayers);
   }
 
   /** The tensors that hold the cache now; evaluate them with what was computed from it. */
