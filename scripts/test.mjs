@@ -7,12 +7,14 @@
 //   sanitize  the C++ tests of the CPU under address and undefined-behaviour sanitizers
 //   compile   the CUDA library for every architecture of a release
 //   gpu       all there is to test on a GPU: `npm run test:gpu`
+//   alloc     every allocation of the addon fails in its turn       fuzz:native  changed plans under sanitizers, with clang's libFuzzer
 //   memory    thousands of training-like iterations, and of steps of a training run, that must leave nothing behind, on the device of VANTAGE_DEVICE
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { countCtest, resultLines } from './lib/ctest.mjs';
 import { countTests, DEVICE_TESTS, EMULATED_TESTS, findGpu, nvccVersion } from './lib/cuda.mjs';
+import { alloc, fuzzNative } from './lib/fuzz.mjs';
 import { testGpu } from './lib/gpu.mjs';
 import { attach, capture } from './lib/process.mjs';
 import { timed } from './lib/stage.mjs';
@@ -140,7 +142,7 @@ async function memory(args) {
   return { code: failed, passed: codes.length - failed, failed, skipped: 0 };
 }
 
-const SUITES = { native, types, style, jest, emulated, cuda, sanitize, compile, memory, gpu: () => testGpu({ root, native, jest }) };
+const SUITES = { native, types, style, jest, emulated, cuda, sanitize, compile, memory, alloc, 'fuzz:native': fuzzNative, gpu: () => testGpu({ root, native, jest }) };
 /** `npm run check`: what needs no build. */
 const SOURCES = ['types', 'style'];
 const EVERYTHING = ['native', 'types', 'style', 'jest', 'emulated', 'cuda'];

@@ -113,7 +113,7 @@ export function native(): NativeAddon {
 
 /** The addon's tables, read once. */
 export function nativeDescription(): NativeDescription {
-  return (described ??= native().describe());
+  return (described ??= callNative((addon) => addon.describe()));
 }
 
 const known = new Map<string, DeviceInfo>();

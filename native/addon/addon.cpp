@@ -1,6 +1,7 @@
 // The functions that TypeScript calls (src/native.ts types them). Each checks its arguments; a C++ exception becomes a JavaScript Error.
 #include <node_api.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <exception>
@@ -13,6 +14,9 @@
 #include "cuda_library.h"
 #include "describe.h"
 #include "environment.h"
+#ifdef VANTAGE_INJECT
+#include "../test/inject/inject.h"
+#endif
 
 namespace vantage::addon {
 namespace {
@@ -46,6 +50,23 @@ napi_value describe_all(const Arguments& call) { return describe(call.env()); }
 // deviceInfo(device) → {available, …}, see describe.cpp. For cuda it opens the library.
 napi_value device_info(const Arguments& call) { return describe_device(call.env(), call.text(0, "device"), call.function()); }
 
+// A handle that JavaScript does not learn of would stay for ever.
+template <class Undo>
+napi_value number_of(const Arguments& call, int32_t id, const Undo& undo) {
+  try {
+    return number(call, id);
+  } catch (...) {
+    undo();
+    throw;
+  }
+}
+
+void discard(Environment& environment, int32_t id, const Buffer& buffer) {
+  environment.buffers.erase(id);
+  environment.bytes -= buffer.bytes;
+  buffer.backend->release(buffer.memory, static_cast<size_t>(buffer.bytes));
+}
+
 // allocate(device, bytes) → id. The memory is not cleared.
 napi_value allocate(const Arguments& call) {
   Backend& backend = find_backend(call.text(0, "device").c_str(), call.function());
@@ -61,8 +82,9 @@ napi_value allocate(const Arguments& call) {
     throw;
   }
   environment.bytes += bytes;
+  const napi_value result = number_of(call, id, [&] { discard(environment, id, {&backend, memory, bytes}); });
   tell_of_memory(call, environment);
-  return number(call, id);
+  return result;
 }
 
 // free(id)
@@ -70,9 +92,7 @@ napi_value free_buffer(const Arguments& call) {
   Environment& environment = call.environment();
   const int32_t id = call.id(0, "id");
   const Buffer buffer = environment.buffer(id, call.function());
-  environment.buffers.erase(id);
-  environment.bytes -= buffer.bytes;
-  buffer.backend->release(buffer.memory, static_cast<size_t>(buffer.bytes));
+  discard(environment, id, buffer);
   tell_of_memory(call, environment);
   return nullptr;
 }
@@ -115,7 +135,9 @@ napi_value create_plan(const Arguments& call) {
   auto plan = std::make_unique<LoadedPlan>();
   plan->backend = &backend;
   plan->plan = read_plan(static_cast<const double*>(words.data), words.length);
-  return number(call, call.environment().plans.insert(std::move(plan)));
+  auto& plans = call.environment().plans;
+  const int32_t id = plans.insert(std::move(plan));
+  return number_of(call, id, [&] { plans.erase(id); });
 }
 
 // destroyPlan(id)
@@ -127,6 +149,15 @@ napi_value destroy_plan(const Arguments& call) {
   return nullptr;
 }
 
+void mark_repeated(const Plan& plan, std::vector<ExternalBuffer>& buffers) {
+  const size_t count = std::min(buffers.size(), plan.external_use.size());
+  for (size_t i = 0; i < count; ++i) {
+    for (size_t k = 0; k < count && !buffers[i].repeated; ++k) {
+      buffers[i].repeated = k != i && plan.external_use[k] != Use::none && buffers[k].data == buffers[i].data && buffers[i].data != nullptr;
+    }
+  }
+}
+
 // execute(planId, bufferIds: Int32Array, scalars: Float64Array)
 napi_value execute_plan(const Arguments& call) {
   Environment& environment = call.environment();
@@ -135,12 +166,18 @@ napi_value execute_plan(const Arguments& call) {
   const TypedArray scalars = call.typed_array(2, "scalars", napi_float64_array);
   thread_local std::vector<ExternalBuffer> buffers;
   buffers.resize(ids.length);
+  const uint64_t execution = ++environment.executions;
+  bool repeats = false;
   for (size_t i = 0; i < ids.length; ++i) {
-    const Buffer& buffer = environment.buffer(static_cast<const int32_t*>(ids.data)[i], call.function());
+    Buffer& buffer = environment.buffer(static_cast<const int32_t*>(ids.data)[i], call.function());
     if (buffer.backend != plan.backend)
       fail("execute: buffer %zu is on %s, the plan on %s", i, buffer.backend->name(), plan.backend->name());
     buffers[i] = {buffer.memory, buffer.bytes};
+    if (i >= plan.plan.external_use.size() || plan.plan.external_use[i] == Use::none) continue;
+    repeats |= buffer.used == execution;
+    buffer.used = execution;
   }
+  if (repeats) mark_repeated(plan.plan, buffers);
   execute(plan.plan, *plan.backend, buffers.data(), ids.length, static_cast<const double*>(scalars.data), scalars.length);
   return nullptr;
 }
@@ -209,6 +246,15 @@ napi_value stop_timer(const Arguments& call) {
   return result;
 }
 
+#ifdef VANTAGE_INJECT
+// inject(nth, onwards): see native/test/inject/inject.h. injected() → how many allocations there were since then, none of which fails any more.
+napi_value arm_injection(const Arguments& call) {
+  inject::arm(call.integer(0, "nth", 1, kMostBytes), call.integer(1, "onwards", 0, 1) == 1);
+  return nullptr;
+}
+napi_value end_injection(const Arguments& call) { return number(call, static_cast<double>(inject::disarm())); }
+#endif
+
 struct Export {
   const char* name;
   size_t arguments;
@@ -220,6 +266,9 @@ constexpr Export kExports[] = {
     {"download", 3, download},     {"createPlan", 2, create_plan},    {"destroyPlan", 1, destroy_plan}, {"execute", 3, execute_plan},
     {"memory", 0, memory},         {"trim", 0, trim},                 {"setThreads", 1, set_threads}, {"setIsa", 1, set_isa},
     {"deviceInfo", 1, device_info}, {"synchronize", 1, synchronize},  {"startTimer", 1, start_timer}, {"stopTimer", 1, stop_timer},
+#ifdef VANTAGE_INJECT
+    {"inject", 2, arm_injection},   {"injected", 0, end_injection},
+#endif
 };
 
 // Nothing that C++ throws may pass through Node.
@@ -229,7 +278,9 @@ napi_value entry(napi_env env, napi_callback_info info) {
   try {
     return function.call(Arguments(env, info, function.name, function.arguments));
   } catch (const std::bad_alloc&) {
-    napi_throw_error(env, nullptr, "vantage: out of memory");
+    char text[64];
+    std::snprintf(text, sizeof text, "%s: out of memory", function.name);
+    napi_throw_error(env, nullptr, text);
   } catch (const std::exception& error) {
     napi_throw_error(env, nullptr, error.what());
   } catch (...) {
@@ -260,6 +311,8 @@ NAPI_MODULE_INIT() {
                  "vantage");
     environment.release();
     addon::define(env, exports);
+  } catch (const std::bad_alloc&) {
+    napi_throw_error(env, nullptr, "vantage: out of memory");
   } catch (const std::exception& error) {
     napi_throw_error(env, nullptr, error.what());
   }

@@ -1,12 +1,11 @@
 #include "describe.h"
 
-#include <napi.h>
-
 #include "../core/error.h"
 #include "../core/kernels.h"
 #include "../core/program.h"
 #include "../cpu/backend.h"
 #include "../cpu/thread_pool.h"
+#include "arguments.h"
 #include "cuda_library.h"
 
 namespace vantage::addon {
@@ -14,82 +13,127 @@ namespace {
 
 constexpr int kBoundaryVersion = 1;  // of the plan's words and of this surface
 
-Napi::Value list_instructions(Napi::Env env) {
-  static constexpr const char* kinds[] = {"numeric", "floating", "compare", "logical", "select"};
-  Napi::Array list = Napi::Array::New(env);
-  for (const InstructionRow& row : kInstructionRows) {
-    Napi::Object one = Napi::Object::New(env);
-    one["name"] = Napi::String::New(env, row.name);
-    one["operands"] = Napi::Number::New(env, row.operands);
-    one["kind"] = Napi::String::New(env, kinds[static_cast<int>(row.kind)]);
-    list[list.Length()] = one;
+// Makes values; a failure of Node-API is an error that names the function.
+class Maker {
+ public:
+  Maker(napi_env env, const char* function) : env_(env), function_(function) {}
+
+  napi_value operator()(double number) const {
+    return made([&](napi_value* value) { return napi_create_double(env_, number, value); });
   }
-  return list;
+  napi_value operator()(int number) const { return (*this)(static_cast<double>(number)); }
+  napi_value operator()(bool truth) const {
+    return made([&](napi_value* value) { return napi_get_boolean(env_, truth, value); });
+  }
+  napi_value operator()(const char* text) const {
+    return made([&](napi_value* value) { return napi_create_string_utf8(env_, text, NAPI_AUTO_LENGTH, value); });
+  }
+  napi_value operator()(const std::string& text) const { return (*this)(text.c_str()); }
+  napi_value operator()(napi_value value) const { return value; }
+
+  napi_value object() const {
+    return made([&](napi_value* value) { return napi_create_object(env_, value); });
+  }
+  template <class T>
+  void set(napi_value object, const char* name, const T& value) const {
+    check(napi_set_named_property(env_, object, name, (*this)(value)), function_);
+  }
+
+  // An array of what `item` makes of 0 … count − 1.
+  template <class Item>
+  napi_value list(int count, const Item& item) const {
+    const napi_value all = made([&](napi_value* value) { return napi_create_array(env_, value); });
+    for (int i = 0; i < count; ++i) check(napi_set_element(env_, all, static_cast<uint32_t>(i), (*this)(item(i))), function_);
+    return all;
+  }
+
+ private:
+  template <class Make>
+  napi_value made(const Make& make) const {
+    napi_value value;
+    check(make(&value), function_);
+    return value;
+  }
+
+  napi_env env_;
+  const char* function_;
+};
+
+template <class T, size_t count>
+constexpr int count_of(const T (&)[count]) {
+  return static_cast<int>(count);
 }
 
-Napi::Value list_kernels(Napi::Env env) {
-  Napi::Array list = Napi::Array::New(env);
-  for (const KernelRow& row : kKernelRows) {
-    Napi::Object one = Napi::Object::New(env);
-    one["name"] = Napi::String::New(env, row.name);
-    one["views"] = Napi::Number::New(env, row.views);
-    one["scalars"] = Napi::Number::New(env, row.scalars);
-    one["attributes"] = Napi::Number::New(env, row.attributes);
-    list[list.Length()] = one;
-  }
-  return list;
+napi_value list_instructions(const Maker& make) {
+  static constexpr const char* kinds[] = {"numeric", "floating", "compare", "logical", "select"};
+  return make.list(count_of(kInstructionRows), [&](int i) {
+    const InstructionRow& row = kInstructionRows[i];
+    const napi_value one = make.object();
+    make.set(one, "name", row.name);
+    make.set(one, "operands", row.operands);
+    make.set(one, "kind", kinds[static_cast<int>(row.kind)]);
+    return one;
+  });
+}
+
+napi_value list_kernels(const Maker& make) {
+  return make.list(count_of(kKernelRows), [&](int i) {
+    const KernelRow& row = kKernelRows[i];
+    const napi_value one = make.object();
+    make.set(one, "name", row.name);
+    make.set(one, "views", row.views);
+    make.set(one, "scalars", row.scalars);
+    make.set(one, "attributes", row.attributes);
+    return one;
+  });
 }
 
 }  // namespace
 
-napi_value describe(napi_env raw) {
-  const Napi::Env env(raw);
-  Napi::Object result = Napi::Object::New(env);
-  result["version"] = Napi::Number::New(env, kBoundaryVersion);
-  result["instructions"] = list_instructions(env);
-  result["firstInstruction"] = Napi::Number::New(env, kFirstInstruction);
-  Napi::Object ops = Napi::Object::New(env);
-  for (int op = 0; op < kFirstInstruction; ++op) ops[kOpNames[op]] = Napi::Number::New(env, op);
-  result["ops"] = ops;
-  result["kernels"] = list_kernels(env);
-  Napi::Array dtypes = Napi::Array::New(env);
-  for (int i = 0; i < kDTypes; ++i) dtypes[i] = Napi::String::New(env, name_of(static_cast<DType>(i)));
-  result["dtypes"] = dtypes;
-  Napi::Object limits = Napi::Object::New(env);
-  limits["dims"] = Napi::Number::New(env, kMaxDims);
-  limits["registers"] = Napi::Number::New(env, kMaxRegisters);
-  limits["instructions"] = Napi::Number::New(env, kMaxInstructions);
-  limits["views"] = Napi::Number::New(env, kMaxViews);
-  limits["outputs"] = Napi::Number::New(env, kMaxOutputs);
-  result["limits"] = limits;
-  Napi::Array devices = Napi::Array::New(env);
-  devices[0u] = Napi::String::New(env, "cpu");
-  result["devices"] = devices;
-  result["isa"] = Napi::String::New(env, cpu::isa());
-  result["threads"] = Napi::Number::New(env, cpu::threads());
+napi_value describe(napi_env env) {
+  const Maker make(env, "describe");
+  const napi_value result = make.object();
+  make.set(result, "version", kBoundaryVersion);
+  make.set(result, "instructions", list_instructions(make));
+  make.set(result, "firstInstruction", kFirstInstruction);
+  const napi_value ops = make.object();
+  for (int op = 0; op < kFirstInstruction; ++op) make.set(ops, kOpNames[op], op);
+  make.set(result, "ops", ops);
+  make.set(result, "kernels", list_kernels(make));
+  make.set(result, "dtypes", make.list(kDTypes, [](int i) { return name_of(static_cast<DType>(i)); }));
+  const napi_value limits = make.object();
+  make.set(limits, "dims", kMaxDims);
+  make.set(limits, "registers", kMaxRegisters);
+  make.set(limits, "instructions", kMaxInstructions);
+  make.set(limits, "views", kMaxViews);
+  make.set(limits, "outputs", kMaxOutputs);
+  make.set(result, "limits", limits);
+  make.set(result, "devices", make.list(1, [](int) { return "cpu"; }));
+  make.set(result, "isa", cpu::isa());
+  make.set(result, "threads", cpu::threads());
   return result;
 }
 
-napi_value describe_device(napi_env raw, const std::string& name, const char* function) {
-  const Napi::Env env(raw);
-  Napi::Object result = Napi::Object::New(env);
+napi_value describe_device(napi_env env, const std::string& name, const char* function) {
+  const Maker make(env, function);
+  const napi_value result = make.object();
   if (name == "cpu") {
-    result["available"] = Napi::Boolean::New(env, true);
-    result["name"] = Napi::String::New(env, cpu::isa());
+    make.set(result, "available", true);
+    make.set(result, "name", cpu::isa());
     return result;
   }
   if (name != "cuda") fail("%s: expected a device of [cpu, cuda], got \"%.40s\"", function, name.c_str());
   const Cuda& cuda = cuda_library();
-  result["available"] = Napi::Boolean::New(env, cuda.backend != nullptr);
+  make.set(result, "available", cuda.backend != nullptr);
   if (!cuda.backend) {
-    result["reason"] = Napi::String::New(env, cuda.reason);
+    make.set(result, "reason", cuda.reason);
     return result;
   }
-  const auto version = [&](int major, int minor) { return Napi::String::New(env, std::to_string(major) + "." + std::to_string(minor)); };
-  result["name"] = Napi::String::New(env, cuda.device.name);
-  result["computeCapability"] = version(cuda.device.major, cuda.device.minor);
-  result["memoryBytes"] = Napi::Number::New(env, static_cast<double>(cuda.device.memory_bytes));
-  result["driver"] = version(cuda.device.driver / 1000, cuda.device.driver % 1000 / 10);
+  const auto version = [](int major, int minor) { return std::to_string(major) + "." + std::to_string(minor); };
+  make.set(result, "name", cuda.device.name);
+  make.set(result, "computeCapability", version(cuda.device.major, cuda.device.minor));
+  make.set(result, "memoryBytes", static_cast<double>(cuda.device.memory_bytes));
+  make.set(result, "driver", version(cuda.device.driver / 1000, cuda.device.driver % 1000 / 10));
   return result;
 }
 

@@ -15,6 +15,7 @@ struct Buffer {
   Backend* backend = nullptr;
   void* memory = nullptr;
   int64_t bytes = 0;
+  uint64_t used = 0;  // by which execution it was last named
 };
 
 struct LoadedPlan {
@@ -29,6 +30,7 @@ class Environment {
   HandleTable<Buffer> buffers;
   HandleTable<std::unique_ptr<LoadedPlan>> plans;
   int64_t bytes = 0;  // of all buffers
+  uint64_t executions = 0;
   int64_t told_bytes = 0;  // what V8 knows of them, and since when
   std::chrono::steady_clock::time_point told_at{};
 

@@ -37,6 +37,8 @@ void execute(const Plan& plan, Backend& backend, const ExternalBuffer* buffers, 
       fail("execute: buffer %zu: expected at least %lld bytes, got %lld", next, static_cast<long long>(slot.bytes),
            static_cast<long long>(buffer.bytes));
     }
+    if (buffer.repeated && plan.external_use[next] == Use::writes)
+      fail("execute: buffer %zu: expected memory of its own, as it is written, got that of another buffer, too", next);
     slots[i] = buffer.data;
     ++next;
   }

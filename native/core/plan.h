@@ -33,9 +33,12 @@ struct KernelRecord {
   double attributes[1];
 };
 
+enum class Use : uint8_t { none, reads, writes };
+
 struct Plan {
   std::vector<Slot> slots;
   int external_slots = 0;
+  std::vector<Use> external_use;  // of each external slot, in order, by the records
   int scalars = 0;
   int64_t arena_bytes = 0;
   std::vector<std::variant<Program, KernelRecord>> records;
@@ -47,6 +50,8 @@ Plan read_plan(const double* words, size_t count);
 struct ExternalBuffer {
   void* data;
   int64_t bytes;
+  // The same memory is given for another slot that is used, too: then the plan may only read it.
+  bool repeated = false;
 };
 
 // Checks the buffers against the plan, allocates the arena, runs every record. The work may not be done when this returns: reading a value waits for it.

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "error.h"
+#include "kernel_memory.h"
 
 namespace vantage {
 namespace {
@@ -40,6 +41,7 @@ class Reader {
     }
     place_.clear();
     if (at_ != count_) fail("plan: expected %zu words, got %zu", at_, count_);
+    find_use(plan_);
     return std::move(plan_);
   }
 
@@ -269,7 +271,10 @@ class Reader {
     if (one.op == Op::load && k == 0) return index(name, static_cast<int64_t>(p.views.size()));
     if (one.op == Op::constant && k == 0) return index(name, plan_.scalars);
     if (one.op == Op::cast && k == 1) return static_cast<int>(integer(name, 0, kRegisterTypes - 1));
-    if (one.op == Op::loop && k == 1) return static_cast<int>(integer(name, 1, std::max(rows_left, 1)));
+    if (one.op == Op::loop && k == 1) {
+      if (rows_left == 0) fail("plan word %zu: %sa loop is the last instruction: it has no block", at_, place_.c_str());
+      return static_cast<int>(integer(name, 1, rows_left));
+    }
     const bool reg = k < register_operands(one.op) || (one.op == Op::state && k != 1);
     if (reg) return index(name, p.registers);
     integer(name, -kLargest, kLargest);  // a word without meaning here
@@ -397,6 +402,7 @@ class Reader {
     }
     for (int i = 0; i < row.scalars; ++i) record.scalars[i] = index("scalar", plan_.scalars);
     for (int i = 0; i < row.attributes; ++i) record.attributes[i] = number("attribute");
+    check_kernel_memory(place_.c_str(), record, plan_.slots);
     plan_.records.emplace_back(record);
   }
 

@@ -70,7 +70,8 @@ void pack(T* to, const T* from, const Valid& valid) {
       widen_bytes(lanes, kHoles.chosen[set]);
       __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<intptr_t>(from + i) - kTile * intptr_t{sizeof(T)}));  // the next tile
       load_vector(x, from + i);
-      store_vector(to + kept, __builtin_shuffle(x, lanes));
+      choose_lanes(x, x, lanes);
+      store_vector(to + kept, x);
       kept += __builtin_popcount(set);
     }
   }
@@ -100,7 +101,8 @@ void unpack(T* to, const T* from, const Valid& valid, int64_t kept) {
       widen_bytes(lanes, kHoles.rank[set]);
       widen_bytes(bytes, valid.bytes + i);
       load_vector(x, from + kept);
-      store_vector(to + i, bytes != 0 ? __builtin_shuffle(x, lanes) : f32x8{});
+      choose_lanes(x, x, lanes);
+      store_vector(to + i, bytes != 0 ? x : f32x8{});
 #else
       for (int lane = 7; lane >= 0; --lane) to[i + lane] = valid.bytes[i + lane] ? from[kept + kHoles.rank[set][lane]] : T(0);
 #endif

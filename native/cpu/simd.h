@@ -36,7 +36,9 @@ VANTAGE_INLINE void store_vector(T* to, const V& from) {
 // written is in memory for the other threads after stream_fence().
 template <class T>
 VANTAGE_INLINE void stream_vector(T* to, const f32x8& from) {
-#if defined(__AVX__)
+#if defined(__AVX__) && defined(__clang__)
+  __builtin_nontemporal_store(from, reinterpret_cast<f32x8*>(to));
+#elif defined(__AVX__)
   __builtin_ia32_movntps256(reinterpret_cast<float*>(to), from);
 #else
   store_vector(to, from);
@@ -48,7 +50,11 @@ VANTAGE_INLINE void stream_line(char* to, const char* from) {
   typedef float f32x16 __attribute__((vector_size(64)));
   f32x16 x;
   load_vector(x, from);
+#if defined(__clang__)
+  __builtin_nontemporal_store(x, reinterpret_cast<f32x16*>(to));
+#else
   __builtin_ia32_movntps512(reinterpret_cast<float*>(to), x);
+#endif
 #else
 #pragma GCC unroll 2
   for (int part = 0; part < 64; part += 32) {
@@ -66,7 +72,7 @@ VANTAGE_INLINE void stream_fence() {
 
 // Four floats as doubles, and back. GCC 12 converts a vector of them in two halves.
 VANTAGE_INLINE void widen_floats(f64x4& to, const f32x4& from) {
-#if defined(__AVX__)
+#if defined(__AVX__) && !defined(__clang__)
   to = (f64x4)__builtin_ia32_cvtps2pd256(from);
 #else
   to = __builtin_convertvector(from, f64x4);
@@ -105,6 +111,17 @@ VANTAGE_INLINE void load_bytes(i32x8& to, const void* from) {
   const u8x16 low = (u8x16)u64x2{bytes, 0}, zero = {};
   to = __builtin_convertvector((u16x8)__builtin_shufflevector(low, zero, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), i32x8);
 }
+
+#if defined(__AVX2__)
+// Lane i becomes lane lanes[i].
+VANTAGE_INLINE void choose_lanes(f32x8& to, const f32x8& from, const i32x8& lanes) {
+#if defined(__clang__)
+  to = (f32x8)__builtin_ia32_permvarsf256(from, lanes);
+#else
+  to = __builtin_shuffle(from, lanes);
+#endif
+}
+#endif
 
 VANTAGE_INLINE bool all(const i32x8& truth) {
   const i64x4 bits = (i64x4)truth;

@@ -9,6 +9,7 @@
 #include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "../core/error.h"
@@ -103,7 +104,8 @@ class Pool {
       if (spins < 2000) pause();
       else std::this_thread::yield();
     }
-    if (error_) std::rethrow_exception(error_);
+    // The pool keeps no exception: it would hold what the caller may have no memory for.
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
     return true;
   }
 

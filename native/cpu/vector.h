@@ -75,10 +75,16 @@ VANTAGE_INLINE Vector<T> lane_numbers() {
 // Lane i becomes lane i ^ kDistance.
 template <class T, int kDistance>
 VANTAGE_INLINE Vector<T> exchange(Vector<T> v) {
+#if defined(__clang__)
+  Vector<T> to = {};
+  for (int i = 0; i < kLanes<T>; ++i) to[i] = v[i ^ kDistance];
+  return to;
+#else
   decltype(v < v) from = {};
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes<T>; ++i) from[i] = i ^ kDistance;
   return __builtin_shuffle(v, from);
+#endif
 }
 
 // The lanes are folded in halves: a fixed order, and short chains of additions.

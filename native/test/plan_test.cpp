@@ -181,6 +181,39 @@ TEST(aliasing) {
   CHECK_THROWS(read_plan(folded.data(), folded.size()), "overlaps itself");
 }
 
+TEST(a_loop_has_a_block) {
+  const double loop = static_cast<int>(Op::loop);
+  const Words words = plan({1, 2, 1, 0, 1, 40, -1, 40, -1},
+                           {record(0, {2, 2, 5, 1, 1, 1, 0, 2, 2, 0, 0, 0, 5, 1, 1, 0, 0, 5, 1, 3, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, loop, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1})});
+  CHECK_THROWS(read_plan(words.data(), words.size()), "a loop is the last instruction");
+}
+
+// Kernels look at an index before they use it, and write with several threads: what they write is theirs alone.
+TEST(kernels_write_their_own_memory) {
+  const auto scatter = [](double slot, double offset, double stride) {
+    return plan({1, 2, 0, 0, 1, 64, -1, 64, -1},
+                {record(1, {static_cast<double>(Kernel::scatter_add), 0, 3, 0, 1, 4, 1, 0, 3, 4, 1, 4, 1, slot, 3, offset, 1, 4, stride, 0})});
+  };
+  for (const Words& words : {scatter(1, 0, 1), scatter(0, 8, 2), scatter(1, 15, -2)}) CHECK(read_plan(words.data(), words.size()).records.size() == 1);
+  const Words over_index = scatter(0, 3, 1), over_source = scatter(0, 4, 1), folded = scatter(1, 0, 0);
+  CHECK_THROWS(read_plan(over_index.data(), over_index.size()), "record 0, scatter_add writes view 2, which shares memory with view 0");
+  CHECK_THROWS(read_plan(over_source.data(), over_source.size()), "shares memory with view 1");
+  CHECK_THROWS(read_plan(folded.data(), folded.size()), "scatter_add writes view 2, which overlaps itself");
+  // Two slots of the arena in one place.
+  const Words arena = plan({1, 2, 0, 64, 1, 48, 0, 16, 0},
+                           {record(1, {static_cast<double>(Kernel::scatter_add), 0, 3, 0, 1, 4, 1, 0, 3, 4, 1, 4, 1, 1, 3, 0, 1, 4, 1, 0})});
+  CHECK_THROWS(read_plan(arena.data(), arena.size()), "shares memory with view 0");
+}
+
+TEST(the_same_buffer_for_two_slots) {
+  const Words words = arithmetic();
+  const Plan plan = read_plan(words.data(), words.size());
+  std::vector<float> x(12);
+  const ExternalBuffer buffers[] = {{x.data(), 48, true}, {x.data(), 48, true}};
+  const double scalars[] = {3, 1};
+  CHECK_THROWS(execute(plan, cpu::backend(), buffers, 2, scalars, 2), "buffer 1: expected memory of its own");
+}
+
 TEST(changed_plans_do_no_harm) {
   std::mt19937 random(11);
   int valid = 0, refused = 0;

@@ -37,6 +37,8 @@ interface Assignment {
   origin: string;
 }
 
+const MOST_PROBLEMS = 50;
+
 /**
  * Reads defaults, then `base`, then the file, then the overrides; later ones win key by key, and a mapping changes only the keys it names.
  * @throws ConfigError that names every problem: the key, its place, what was expected and what came.
@@ -56,8 +58,10 @@ export function loadConfig(options: LoadConfigOptions = {}): LoadedConfig {
   const tree: Tree = {};
   for (const { path, value, origin } of assignments) {
     const problem = keyProblem(path);
-    if (problem !== null) problems.push(located(origin, problem));
-    else assign(tree, path, value, origin, origins);
+    if (problem === null) assign(tree, path, value, origin, origins);
+    else problems.push(located(origin, problem));
+    // A file that is none of ours may have a hundred thousand keys, and each is compared with all that there are.
+    if (problems.length === MOST_PROBLEMS) throw new ConfigError(problemList([...problems, 'and perhaps more']));
   }
   const parsed = schema().configSchema.safeParse(tree);
   if (!parsed.success) problems.push(...parsed.error.issues.map((issue) => describe(issue, tree, origins)));
@@ -102,7 +106,7 @@ export function problemList(problems: readonly string[]): string {
 }
 
 function readYaml(file: string): Assignment[] {
-  const { isMap, isScalar, LineCounter, parseDocument } = yaml();
+  const { isMap, isScalar, LineCounter, parseDocument, visit } = yaml();
   let source: string;
   try {
     source = readFileSync(file, 'utf8');
@@ -110,10 +114,21 @@ function readYaml(file: string): Assignment[] {
     throw new ConfigError(`${file}: cannot be read (${(error as Error).message})`, { cause: error });
   }
   const lines = new LineCounter();
-  const document = parseDocument(source, { lineCounter: lines, prettyErrors: false, merge: true });
+  // The parser compares each key of a mapping with all others, which takes minutes where a file has tens of thousands.
+  const document = parseDocument(source, { lineCounter: lines, prettyErrors: false, merge: true, uniqueKeys: false });
   const place = (offset: number) => `${file}:${lines.linePos(offset).line}`;
   const [error] = document.errors;
-  if (error) throw new ConfigError(`${place(error.pos[0])}: ${syntaxProblem(error, source)}`, { cause: error });
+  if (error) throw new ConfigError(`${place(error.pos[0])}: ${syntaxProblem(error)}`, { cause: error });
+  visit(document, {
+    Map(_, { items }) {
+      const seen = new Set<unknown>();
+      for (const { key } of items) {
+        if (!isScalar(key)) continue;
+        if (seen.has(key.value)) throw new ConfigError(`${place(key.range![0])}: ${String(key.value)}: is given twice in one mapping; keep one of them`);
+        seen.add(key.value);
+      }
+    },
+  });
   const root = document.contents;
   if (root === null || (isScalar(root) && root.value === null)) return [];
   if (!isMap(root)) throw new ConfigError(`${file}: expected a mapping of keys, got ${showValue(document.toJS())}`);
@@ -140,7 +155,7 @@ function readYaml(file: string): Assignment[] {
     try {
       return node?.toJS(document) ?? null;
     } catch (error) {
-      throw new ConfigError(`${origin}: ${(error as Error).message}`, { cause: error });
+      throw new ConfigError(`${origin}: ${syntaxProblem(error as Error)}`, { cause: error });
     }
   };
   return walk(root, '', place(0));
@@ -152,8 +167,9 @@ function isMergeKey(key: ParsedNode | null): boolean {
 }
 
 /** What the parser says, in the words of a configuration file. */
-function syntaxProblem({ code, message, pos }: YAMLParseError, source: string): string {
-  if (code === 'DUPLICATE_KEY') return `${/^[^\s:]+/.exec(source.slice(pos[0]))?.[0] ?? 'a key'}: is given twice in one mapping; keep one of them`;
+function syntaxProblem({ code, message }: YAMLParseError): string {
+  // The parser works by recursion.
+  if (message.includes('call stack')) return 'it is nested too deep';
   return code === 'MULTIPLE_DOCS' ? 'expected one YAML document, got another one behind ---' : message;
 }
 
@@ -164,7 +180,7 @@ function parseOverride(override: string): Assignment[] {
   const path = override.slice(0, cut).trim();
   const document = yaml().parseDocument(override.slice(cut + 1), { prettyErrors: false, merge: true });
   const [error] = document.errors;
-  if (error) throw new ConfigError(`command line: ${path}: ${error.message}`, { cause: error });
+  if (error) throw new ConfigError(`command line: ${path}: ${syntaxProblem(error)}`, { cause: error });
   let value: unknown;
   try {
     value = document.toJS();

@@ -1,9 +1,9 @@
 /** Tokenizers of Hugging Face's folders: `tokenizer.json`, `tokenizer_config.json` and the chat template. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Template } from '@huggingface/jinja';
 import type { Tokenizer as Engine } from '@huggingface/tokenizers';
 import { DataError, showValue } from '../errors';
+import type { ChatTemplate } from './chat_template';
 import { checkPath } from './check';
 import { readBytes, readJsonObject } from './files';
 import type { ChatMessage } from './rows';
@@ -13,7 +13,7 @@ type Json = Record<string, unknown>;
 
 /** Loaded with the first tokenizer: most that use this package have none. */
 const loadEngine = () => (require('@huggingface/tokenizers') as typeof import('@huggingface/tokenizers')).Tokenizer;
-const loadTemplate = () => (require('@huggingface/jinja') as typeof import('@huggingface/jinja')).Template;
+const loadTemplate = () => (require('./chat_template') as typeof import('./chat_template')).ChatTemplate;
 
 /** What a tokenizer's folder can hold; all of it is saved with a model again. */
 export const tokenizerFileNames = [
@@ -38,20 +38,23 @@ export class HuggingFaceTokenizer implements Tokenizer {
   private readonly known: (id: number) => boolean;
   /** The special tokens of `tokenizer_config.json` by their names there, which templates use: `eos_token` and so on. */
   private readonly special: Record<string, string>;
-  private template: Template | null = null;
+  private template: ChatTemplate | null = null;
 
   /** @throws DataError naming the file and what is wrong with it */
   constructor(private readonly folder: string) {
     checkPath('HuggingFaceTokenizer', folder);
     const file = join(folder, 'tokenizer.json');
     const model = readJsonObject(file);
+    checkIds(file, model);
     const present = tokenizerFileNames.filter((name) => existsSync(join(folder, name)));
     this.files = new Map(present.map((name) => [name, readBytes(join(folder, name))]));
     this.settings = this.files.has('tokenizer_config.json') ? readJsonObject(join(folder, 'tokenizer_config.json')) : {};
     try {
       this.engine = new (loadEngine())(model, this.settings);
     } catch (error) {
-      throw new DataError(`${file}: no tokenizer that is known here (${(error as Error).message})`, { cause: error });
+      // The engine stumbles over what it does not expect in words about its own variables.
+      const isInternal = error instanceof TypeError || error instanceof RangeError;
+      throw new DataError(`${file}: no tokenizer that is known here (${isInternal ? 'something in it is not of the type that it should be' : (error as Error).message})`, { cause: error });
     }
     const ids = [...this.engine.get_vocab().values()].filter((id) => this.engine.id_to_token(id) !== undefined);
     this.vocabSize = ids.reduce((most, id) => Math.max(most, id), -1) + 1;
@@ -75,7 +78,7 @@ export class HuggingFaceTokenizer implements Tokenizer {
     return this.engine.decode(kept, { skip_special_tokens: true, clean_up_tokenization_spaces: spaces });
   }
 
-  /** @throws DataError where the folder has no chat template, or the template refuses the messages */
+  /** @throws DataError where the folder has no chat template, and where the template is none, refuses the messages, or does not end */
   encodeChat(messages: readonly ChatMessage[]): number[] {
     return this.encode(this.renderChat(messages));
   }
@@ -85,19 +88,15 @@ export class HuggingFaceTokenizer implements Tokenizer {
    * @throws DataError as {@link encodeChat}
    */
   renderChat(messages: readonly ChatMessage[], { addGenerationPrompt = true }: { addGenerationPrompt?: boolean } = {}): string {
-    this.template ??= new (loadTemplate())(this.chatTemplate());
-    try {
-      return this.template.render({ messages, add_generation_prompt: addGenerationPrompt, tools: null, documents: null, ...this.special });
-    } catch (error) {
-      throw new DataError(`${this.folder}: the chat template does not take these messages (${(error as Error).message})`, { cause: error });
-    }
+    this.template ??= new (loadTemplate())(this.chatTemplate(), this.folder);
+    return this.template.render({ messages, add_generation_prompt: addGenerationPrompt, tools: null, documents: null, ...this.special });
   }
 
   private chatTemplate(): string {
     if (this.files.has('chat_template.jinja')) return Buffer.from(this.files.get('chat_template.jinja')!).toString('utf8');
     const { chat_template: given } = this.settings;
     // Several under names: the one for plain conversations.
-    const template = Array.isArray(given) ? (given as Json[]).find(({ name }) => name === 'default')?.template : given;
+    const template = Array.isArray(given) ? (given as (Json | null)[]).find((each) => each?.name === 'default')?.template : given;
     if (typeof template === 'string') return template;
     throw new DataError(`${this.folder}: expected a chat template (chat_template in tokenizer_config.json, or chat_template.jinja), got ${showValue(given ?? null)}`);
   }
@@ -126,6 +125,21 @@ export class HuggingFaceTokenizer implements Tokenizer {
     if (id !== undefined) return id;
     throw new DataError(`${join(this.folder, 'tokenizer_config.json')}: ${name}: expected a token of tokenizer.json, got ${showValue(token)}`);
   }
+}
+
+/** Ids may leave gaps; the largest vocabularies have a million. */
+const MOST_IDS = 1 << 24;
+
+/** The engine makes arrays as long as the largest id. @throws DataError naming the token */
+function checkIds(file: string, { model, added_tokens: added }: Json): void {
+  const vocabulary = (model as Json | null | undefined)?.vocab;
+  const named: [unknown, unknown][] = [
+    // A list has its ids by place.
+    ...(typeof vocabulary === 'object' && vocabulary !== null && !Array.isArray(vocabulary) ? Object.entries(vocabulary) : []),
+    ...(Array.isArray(added) ? added.map((token: Json | null): [unknown, unknown] => [token?.content, token?.id]) : []),
+  ];
+  const wrong = named.find(([, id]) => !Number.isInteger(id) || (id as number) < 0 || (id as number) >= MOST_IDS);
+  if (wrong) throw new DataError(`${file}: token ${showValue(wrong[0])}: expected an id from 0 to ${MOST_IDS - 1}, got ${showValue(wrong[1])}`);
 }
 
 /**

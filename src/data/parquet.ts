@@ -6,17 +6,25 @@ import type { SchemaElement } from 'hyparquet';
 import { DataError, showValue } from '../errors';
 import { checkList, checkPath, isObject } from './check';
 import { readBytes, writeWhole } from './files';
+import { checkColumns, checkFooter } from './parquet_check';
 
-/** The rows of a file. INT64 values are numbers where a number holds them exactly. @throws DataError for a file that is no Parquet. */
-export async function readParquet(file: string): Promise<Record<string, unknown>[]> {
+type Row = Record<string, unknown>;
+
+/** The rows of a file. INT64 values are numbers where a number holds them exactly. @throws DataError for a file that is no Parquet, or damaged. */
+export async function readParquet(file: string): Promise<Row[]> {
   const bytes = readBytes(file);
-  const { parquetReadObjects } = await import('hyparquet');
+  const { parquetMetadata, parquetReadObjects, parquetSchema } = await import('hyparquet');
   try {
+    checkFooter(bytes);
     const buffer = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
-    const rows = await parquetReadObjects({ file: buffer });
-    return rows.map((row) => fromStored(row) as Record<string, unknown>);
+    const metadata = parquetMetadata(buffer);
+    checkColumns(bytes, metadata, parquetSchema(metadata));
+    const rows = await parquetReadObjects({ file: buffer, metadata });
+    return rows.map((row) => fromStored(row) as Row);
   } catch (error) {
-    throw new DataError(`${file}: expected a Parquet file (${(error as Error).message})`, { cause: error });
+    // The reader stumbles over a damaged file in words about its own variables.
+    const isInternal = error instanceof TypeError || error instanceof RangeError || error instanceof SyntaxError;
+    throw new DataError(`${file}: expected a Parquet file (${isInternal ? 'it is damaged' : (error as Error).message})`, { cause: error });
   }
 }
 

@@ -4,6 +4,7 @@ import { TensorError } from '../errors';
 import { describe } from '../tensor/shape';
 import { checkCount, shapeOf } from './check';
 import type { ResolvedConfig } from './config';
+import { keptTensors } from './kept';
 
 /**
  * One [rows, capacity, Hk·hd] tensor of keys and one of values a layer, written in place. The first columns (a prompt) may come with fewer
@@ -26,9 +27,9 @@ export class KeyValueCache {
     if (typeof config !== 'object' || config === null) throw new TensorError(`KeyValueCache: expected a model's config, got ${describe(config)}`);
     for (const [name, value] of Object.entries({ rows, capacity, numKvHeads: config.numKvHeads, headDim: config.headDim, numLayers: config.numLayers })) checkCount('KeyValueCache', name, value);
     const width = config.numKvHeads * config.headDim;
-    const make = (): Tensor[] => Array.from({ length: config.numLayers }, () => zeros([rows, capacity, width], { dtype }).realize().keep());
-    this.keys = make();
-    this.values = make();
+    const made = keptTensors(2 * config.numLayers, () => zeros([rows, capacity, width], { dtype }));
+    this.keys = made.slice(0, config.numLayers);
+    this.values = made.slice(config.numLayers);
   }
 
   /** The tensors that hold the cache now; evaluate them with what was computed from it. */

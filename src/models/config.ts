@@ -33,7 +33,7 @@ export interface TransformerConfig {
 /** A config with every field set. */
 export type ResolvedConfig = Required<TransformerConfig>;
 
-/** More than any model has: names are listed layer by layer. */
+/** Each layer has twelve tensors by name: a file that asks for a million times as many is damaged. */
 const MOST_LAYERS = 10_000;
 
 /** The fields of a config that have no default. */
@@ -70,7 +70,7 @@ export function transformerConfig(given: TransformerSizes & Partial<TransformerC
       'maxPositionEmbeddings',
     ] as const
   ) {
-    check(field, config[field], Number.isInteger(config[field]) && config[field] > 0, 'a positive integer');
+    check(field, config[field], Number.isSafeInteger(config[field]) && config[field] > 0, 'a positive integer');
   }
   check('numLayers', config.numLayers, config.numLayers <= MOST_LAYERS, `at most ${MOST_LAYERS}`);
   for (const field of ['ropeTheta', 'rmsNormEps'] as const) {

@@ -121,9 +121,9 @@ export function generate(model: Transformer, prompts: readonly (readonly number[
   const endsAt = (id: number, response: readonly number[]): boolean => ends.has(id) || isComplete?.(response) === true;
   let open = rows;
   tidy(() => {
-    const cache = new KeyValueCache(model.config, rows, bucket(padded.width + maxLength), model.dtype);
     const promptStart = tensor(padded.start);
     const start = repeatRows(promptStart, samplesPerPrompt).realize();
+    const cache = new KeyValueCache(model.config, rows, bucket(padded.width + maxLength), model.dtype);
     const step = (ids: Tensor, columnStart: Tensor, drawKey: RandomKey): Tensor => {
       const columns = ids.shape[1]!;
       const logits = model.logits(model.hidden(ids, columnStart, { from: columns - 1, cache }).select(1, 0));
@@ -133,14 +133,18 @@ export function generate(model: Transformer, prompts: readonly (readonly number[
       open -= record(sampled.ids.dataSync() as Int32Array, sampled.logProbs.dataSync(), endsAt, responses, logProbs, stopReasons);
       return sampled.ids.keep();
     };
-    let last = tidy(() => step(tensor(padded.ids, { shape: [prompts.length, padded.width] }), promptStart, key.fold(0)));
-    for (let t = 1; t < maxLength && open > 0; t++) {
-      const next = tidy(() => step(last.reshape(rows, 1), start, key.fold(t)));
-      last.dispose();
-      last = next;
+    let last: Tensor | null = null;
+    try {
+      last = tidy(() => step(tensor(padded.ids, { shape: [prompts.length, padded.width] }), promptStart, key.fold(0)));
+      for (let t = 1; t < maxLength && open > 0; t++) {
+        const before: Tensor = last;
+        last = tidy(() => step(before.reshape(rows, 1), start, key.fold(t)));
+        before.dispose();
+      }
+    } finally {
+      last?.dispose();
+      cache.dispose();
     }
-    last.dispose();
-    cache.dispose();
   });
   return { prompts: padded, responses, logProbs, stopReasons };
 }

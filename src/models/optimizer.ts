@@ -4,6 +4,7 @@ import { evaluate, gradients, onesLike, UpdateList, zeros, type Tensor } from '.
 import { checkArray, checkFinite, checkOptions, describe, formatShape, sameShape } from '../tensor/shape';
 import { tensorArgument } from '../tensor/tensor';
 import { checkTensors } from './check';
+import { keptTensors } from './kept';
 
 const optionNames = ['lr', 'betas', 'epsilon', 'weightDecay', 'maxGradNorm', 'decays'] as const;
 const stepNames = ['lr', 'evaluate'] as const;
@@ -79,10 +80,11 @@ export class AdamW {
     for (const [name, value] of Object.entries({ lr, epsilon, weightDecay, maxGradNorm })) checkSetting(name, value, typeof value === 'number', 'a number');
     checkSetting('decays', decays, typeof decays === 'function', 'a function of a name');
     this.names = [...parameters.keys()];
-    for (const [name, { shape, dtype, device }] of parameters) {
-      const zero = (): Tensor => zeros(shape, { dtype, device }).realize().keep();
-      this.moments.set(name, { mean: zero(), square: zero() });
-    }
+    const zero = keptTensors(2 * this.names.length, (i) => {
+      const { shape, dtype, device } = parameters.get(this.names[i >> 1]!)!;
+      return zeros(shape, { dtype, device });
+    });
+    this.names.forEach((name, i) => this.moments.set(name, { mean: zero[2 * i]!, square: zero[2 * i + 1]! }));
   }
 
   /** Optimizer steps made. */
@@ -129,13 +131,15 @@ export class AdamW {
     const gradNorm = globalNorm(this.pending);
     const coefficient = (maxGradNorm === Infinity ? onesLike(gradNorm) : gradNorm.add(1e-6).pow(-1).mul(maxGradNorm).minimum(1)).reshape(1);
     const updates = new UpdateList();
-    this.steps++;
+    const step = this.steps + 1;
     this.names.forEach((name, i) => {
       const { mean, square } = this.moments.get(name)!;
-      const rates = { lr, beta1: betas[0], beta2: betas[1], epsilon, weightDecay: decays(name) ? weightDecay : 0, step: this.steps };
+      const rates = { lr, beta1: betas[0], beta2: betas[1], epsilon, weightDecay: decays(name) ? weightDecay : 0, step };
       updates.adamw(this.parameters.get(name)!, mean, square, this.pending![i]!, coefficient, rates);
     });
     updates.evaluate([gradNorm, ...metrics, ...this.takeAlongside()]);
+    // A step that fails is not counted: it may be made again.
+    this.steps = step;
     const result = { gradNorm: gradNorm.item() };
     for (const used of [...this.pending, gradNorm, coefficient]) used.dispose();
     this.pending = null;

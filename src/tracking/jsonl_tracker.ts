@@ -1,7 +1,8 @@
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { checkFields, checkList, checkPath, isObject, isText } from '../data/check';
 import { jsonOf } from '../data/jsonl';
+import { readBytes } from '../data/files';
 import { DataError } from '../errors';
 import { checkMetrics, type Metrics, type Sample, type Tracker } from './tracker';
 
@@ -94,7 +95,8 @@ export class JsonlTracker implements Tracker {
  * @throws DataError that names file and line where another line is no record.
  */
 export function readMetrics(file: string): MetricsRecord[] {
-  return readRecords(file, 'an object with a numeric "step"', (record): record is MetricsRecord => typeof record.step === 'number');
+  const isValue = (value: unknown) => value === null || typeof value === 'number';
+  return readRecords(file, 'an object with a numeric "step", and numbers or null', (record): record is MetricsRecord => Number.isFinite(record.step) && Object.values(record).every(isValue));
 }
 
 /** Reads a file of samples. @throws DataError as `readMetrics` does */
@@ -116,7 +118,7 @@ export function isSample(value: unknown): value is Sample {
 /** The objects of a file of JSON lines. */
 function readRecords<T>(file: string, expected: string, is: (record: Record<string, unknown>) => record is Record<string, unknown> & T): T[] {
   checkPath('reading', file);
-  const lines = readFileSync(file, 'utf8').split('\n');
+  const lines = readBytes(file).toString('utf8').split('\n');
   lines.pop();
   return lines.map((line, index) => {
     let record: unknown;

@@ -301,20 +301,47 @@ export function estimatorFile(folder: string): string {
   return join(folder, estimatorName);
 }
 
+type Rule = readonly [holds: (value: unknown) => boolean, expected: string];
+const isWhole: Rule = [(value) => Number.isSafeInteger(value) && (value as number) >= 0, 'an integer, 0 or more'];
+const isNumber: Rule = [Number.isFinite, 'a number'];
+const isObject: Rule = [(value) => typeof value === 'object' && value !== null && !Array.isArray(value), 'an object'];
+const isText: Rule = [(value) => typeof value === 'string', 'text'];
+const isTruth: Rule = [(value) => typeof value === 'boolean', 'true or false'];
+const isObjectOrNull: Rule = [(value) => value === null || isObject[0](value), 'an object or null'];
+
+/** Of what `TrainerState` keeps in its own file; the data loader and the coefficients look at theirs more closely. */
+const stateRules: Record<string, Rule> = {
+  globalStep: isWhole,
+  seconds: isNumber,
+  data: isObject,
+  'data.epoch': isWhole,
+  'data.batch': isWhole,
+  dataset: isText,
+  seed: isNumber,
+  coefficients: isObject,
+  'coefficients.kl': isObject,
+  'coefficients.kl.value': isNumber,
+  'coefficients.entropy': isObjectOrNull,
+  evaluationPending: isTruth,
+  config: isObject,
+};
+
 /** What stands beside the weights of a checkpoint. @throws DataError naming the file and what is wrong with it */
 export function readTrainerState(folder: string): TrainerState {
   const file = join(folder, stateName);
   const { files, ...state } = (readJson(file) ?? {}) as Partial<TrainerState & { files: Record<string, number> }>;
   if (state.version !== 3) throw new DataError(`${file}: version: expected 3, got ${showValue(state.version)}`);
-  for (const key of ['globalStep', 'seconds'] as const) {
-    const value = state[key];
-    const isRight = key === 'seconds' ? Number.isFinite(value) : Number.isInteger(value);
-    if (!isRight) throw new DataError(`${file}: ${key}: expected ${key === 'seconds' ? 'a number' : 'an integer'}, got ${showValue(value)}`);
+  for (const [key, [holds, expected]] of Object.entries(stateRules)) {
+    const value = key.split('.').reduce<unknown>((object, name) => (object as Record<string, unknown> | null | undefined)?.[name], state);
+    if (!holds(value)) throw new DataError(`${file}: ${key}: expected ${expected}, got ${showValue(value)}`);
   }
   // One that is listed and not there is an error: the estimator would begin anew.
   const isListed = Object.hasOwn(files ?? {}, estimatorName) || existsSync(estimatorFile(folder));
   const estimator = isListed ? (readJson(estimatorFile(folder)) as SavedEstimator) : null;
   const history = parseHistory(join(folder, historyName), readText(join(folder, historyName)));
+  const { globalStep, evaluationPending } = state as TrainerState;
+  // What the interrupted evaluation will add to is the last record.
+  if (evaluationPending && history.at(-1)?.step !== globalStep) throw new DataError(`${join(folder, historyName)}: expected step ${globalStep} as the last, got ${history.at(-1)?.step ?? 'none'}`);
   return { ...(state as TrainerState), estimator, history };
 }
 

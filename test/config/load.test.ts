@@ -299,6 +299,26 @@ data:
   });
 });
 
+describe('files that are none of ours', () => {
+  test('what is nested without end is refused in words', () => {
+    for (const text of [`trainer: ${'['.repeat(20_000)}${']'.repeat(20_000)}`, `trainer: ${'{a: '.repeat(5000)}1${'}'.repeat(5000)}`]) {
+      expect(errorOf(() => loadConfig({ file: yamlFile(text) }))).toMatch(/config-\d+\.yaml:1: it is nested too deep/);
+    }
+  });
+
+  test('a key that comes twice', () => {
+    expect(errorOf(() => loadConfig({ file: yamlFile('trainer:\n  seed: 1\n  epochs: 1\n  seed: 2\n') }))).toMatch(/config-\d+\.yaml:4: seed: is given twice in one mapping/);
+    expect(errorOf(() => loadConfig({ file: yamlFile('trainer:\n  algorithm: { advantage_options: { a: 1, a: 2 } }\n') }))).toContain('.yaml:2: "a": expected each key');
+  });
+
+  test('of many unknown keys the first ones are told', () => {
+    const file = yamlFile(`trainer: {${Array.from({ length: 20_000 }, (_, i) => `k${i}: ${i}`).join(', ')}}`);
+    const lines = errorOf(() => loadConfig({ file })).split('\n');
+    expect(lines.length).toBe(52);
+    expect(lines.at(-1)).toBe('  - and perhaps more');
+  });
+});
+
 describe('keys that do not exist', () => {
   test.each([
     ['trainer.algoritm.gamma=1', 'trainer.algoritm.gamma: unknown key. Did you mean trainer.algorithm.gamma?'],

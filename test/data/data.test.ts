@@ -119,7 +119,50 @@ describe('Parquet', () => {
   });
 
   test('a file that is no Parquet', async () => {
-    await expect(readParquet(fileWith('PAR0 this is nothing of the kind', 'parquet'))).rejects.toThrow('expected a Parquet file (');
+    await expect(readParquet(fileWith('PAR0 this is nothing of the kind', 'parquet'))).rejects.toThrow('expected a Parquet file (it does not begin and end with PAR1)');
+  });
+
+  /** The bytes of a file of the rows, and the file with one of them changed. */
+  async function damaged(change: (bytes: Buffer) => void): Promise<string> {
+    const file = path('parquet');
+    await writeParquet(file, rows);
+    const bytes = readFileSync(file);
+    change(bytes);
+    writeFileSync(file, bytes);
+    return file;
+  }
+
+  // The reader makes a promise for each column, and would let that of an unknown one be rejected with nobody there: the process would end.
+  test('columns of a row group that are not those of the schema', async () => {
+    const file = await damaged((bytes) => void bytes.write('mixes', bytes.lastIndexOf('mixed')));
+    await expect(readParquet(file)).rejects.toThrow(`${file}: expected a Parquet file (the columns of a row group are not those of the schema (data_source, prompt.list.element.role,`);
+  });
+
+  test('a footer or a column that is longer than the file', async () => {
+    const footer = await damaged((bytes) => void bytes.writeUInt32LE(1e9, bytes.length - 8));
+    await expect(readParquet(footer)).rejects.toThrow('(a footer of 1000000000 bytes is longer than the file)');
+    const cut = await damaged(() => undefined);
+    const bytes = readFileSync(cut);
+    writeFileSync(cut, Buffer.concat([bytes.subarray(0, 4), bytes.subarray(60)]));
+    await expect(readParquet(cut)).rejects.toThrow(/^.*: expected a Parquet file \(/);
+  });
+
+  test('any byte of it may be another: there are rows, or an error that names the file', async () => {
+    const original = await damaged(() => undefined);
+    const bytes = readFileSync(original);
+    for (let at = 0; at < bytes.length; at += 3) {
+      for (const value of [0, 0xff]) {
+        const changed = Buffer.from(bytes);
+        changed[at] = value;
+        writeFileSync(original, changed);
+        try {
+          expect(Array.isArray(await readParquet(original))).toBe(true);
+        } catch (error) {
+          expect(error).toBeInstanceOf(DataError);
+          expect((error as Error).message).toContain(`${original}: expected a Parquet file (`);
+        }
+      }
+    }
   });
 });
 

@@ -109,6 +109,47 @@ describe("a tokenizer of Qwen2's kind", () => {
     expect(() => loadTokenizer(folder)).toThrow(DataError);
   });
 
+  test.each([
+    ['{% for i in range(1000000000) %}x{% endfor %}', 'range(): expected at most 100000 numbers in all'],
+    ['{% macro f(x) %}{{ caller() }}{% endmacro %}{% call f(1) %}{{ f(1) }}{% endcall %}', 'the chat template does not take these messages'],
+    ["{% set ns = namespace(s='ab') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s }}", 'its text becomes too long'],
+    ['{% if %}', 'the chat template is no Jinja (Unexpected token: CloseStatement)'],
+    ['{{ messages', 'the chat template is no Jinja'],
+  ])('a template that cannot be rendered: %s', (template, message) => {
+    writeTokenizer(folder, { settings: { chat_template: template } });
+    const render = () => loadTokenizer(folder).encodeChat([{ role: 'user', content: 'hi' }]);
+    expect(render).toThrow(DataError);
+    expect(render).toThrow(`${folder}: `);
+    expect(render).toThrow(message);
+  });
+
+  test('what templates are given beside the messages', () => {
+    const template = "{{ range(3) | join(',') }} {{ range(5, 0, -2) | join(',') }} {{ none is none and true }} {{ strftime_now('%Y') }}";
+    writeTokenizer(folder, { settings: { chat_template: template } });
+    expect((loadTokenizer(folder) as HuggingFaceTokenizer).renderChat([{ role: 'user', content: 'hi' }])).toBe(`0,1,2 5,3,1 true ${new Date().getFullYear()}`);
+  });
+
+  test('a template whose loops never end is stopped', () => {
+    writeTokenizer(folder, { settings: { chat_template: '{% set a = range(3000) %}{% for i in a %}{% for j in a %}{% for k in a %}x{% endfor %}{% endfor %}{% endfor %}' } });
+    const clock = jest.spyOn(performance, 'now');
+    let now = 0;
+    clock.mockImplementation(() => (now += 0.1));
+    expect(() => loadTokenizer(folder).encodeChat([{ role: 'user', content: 'hi' }])).toThrow('it has not ended after 10 s');
+    clock.mockRestore();
+  });
+
+  test('ids without end, and parts of another type', () => {
+    const file = join(folder, 'tokenizer.json');
+    const change = (from: string, to: string) => {
+      writeTokenizer(folder);
+      writeFileSync(file, readFileSync(file, 'utf8').replace(from, to));
+    };
+    change('"a":', '"a":4294967295,"b":');
+    expect(() => loadTokenizer(folder)).toThrow(`${file}: token "a": expected an id from 0 to 16777215, got 4294967295`);
+    change('"merges":[', '"merges":[{},');
+    expect(() => loadTokenizer(folder)).toThrow(`${file}: no tokenizer that is known here (something in it is not of the type that it should be)`);
+  });
+
   test('without eos_token the generation settings say what ends a text', () => {
     const { ids } = writeTokenizer(folder, { settings: { eos_token: null, pad_token: null } });
     const { eosId, padId } = loadTokenizer(folder);

@@ -249,6 +249,7 @@ describe('errors', () => {
     ['scaled rotations as newer versions write them', change({ rope_parameters: { rope_type: 'linear', rope_theta: 1 } }), 'rope_parameters: expected rope_type "default"'],
     ['another activation', change({ hidden_act: 'gelu' }), 'hidden_act: expected "silu", got "gelu"'],
     ['quantized weights', change({ quantization_config: { bits: 4 } }), 'quantization_config: expected none'],
+    ['layers without end', change({ num_hidden_layers: 1e9 }), 'config.json: TransformerConfig.numLayers: expected at most 10000, got 1000000000'],
     ['no size', change({ hidden_size: undefined }), 'config.json: hidden_size: expected a number, got undefined'],
     ['a size that is text', change({ vocab_size: '11' }), 'config.json: vocab_size: expected a number, got "11"'],
     ['heads that do not divide', change({ num_key_value_heads: 3 }), 'config.json: TransformerConfig.numKvHeads: expected a divisor of numHeads = 4'],

@@ -102,8 +102,10 @@ describe('JsonlTracker', () => {
 
   it.each([
     ['{"step":1}\n{oops\n', /metrics\.jsonl:2: expected a JSON object/],
-    ['{"step":1}\n{"loss":3}\n', /metrics\.jsonl:2: expected an object with a numeric "step", got \{"loss":3\}/],
-    ['null\n', /metrics\.jsonl:1: expected an object with a numeric "step", got null/],
+    ['{"step":1}\n{"loss":3}\n', /metrics\.jsonl:2: expected an object with a numeric "step", and numbers or null, got \{"loss":3\}/],
+    ['{"step":1,"loss":"3"}\n', /metrics\.jsonl:1: expected an object with a numeric "step", and numbers or null, got \{"step":1,"loss":"3"\}/],
+    ['{"step":1e999}\n', /metrics\.jsonl:1: expected an object with a numeric "step"/],
+    ['null\n', /metrics\.jsonl:1: expected an object with a numeric "step", and numbers or null, got null/],
   ])('reports a malformed line with file and line', (content, message) => {
     writeFileSync(file(), content);
     expect(() => readMetrics(file())).toThrow(DataError);

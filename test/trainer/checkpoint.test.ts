@@ -131,11 +131,27 @@ describe('a checkpoint', () => {
     expect(() => loadCheckpoint(folder, { policy: { model: other, optimizer: new AdamW(other.parameters, { lr: 1 }) } })).toThrow(
       'model.safetensors: model.layers.1.input_layernorm.weight: expected float32 [16], got none',
     );
-    writeFileSync(join(folder, 'trainer_state.json'), '{"version": 2}');
-    expect(() => loadCheckpoint(folder, trained)).toThrow('trainer_state.json: version: expected 3, got 2');
+    const whole = readFileSync(join(folder, 'trainer_state.json'), 'utf8');
+    writeFileSync(join(folder, 'trainer_state.json'), '{"version": 1}');
+    expect(() => loadCheckpoint(folder, trained)).toThrow('trainer_state.json: version: expected 3, got 1');
     writeFileSync(join(folder, 'trainer_state.json'), '{"version": 3, "globalStep": 1.5}');
-    expect(() => loadCheckpoint(folder, trained)).toThrow('trainer_state.json: globalStep: expected an integer, got 1.5');
-    writeFileSync(join(folder, 'trainer_state.json'), '{"version": 3, "globalStep": 1, "seconds": 2}');
+    expect(() => loadCheckpoint(folder, trained)).toThrow('trainer_state.json: globalStep: expected an integer, 0 or more, got 1.5');
+    const damaged: [object, string][] = [
+      [{ data: null }, 'data: expected an object, got null'],
+      [{ data: { epoch: 0, batch: -1 } }, 'data.batch: expected an integer, 0 or more, got -1'],
+      [{ coefficients: { kl: { value: '0.1' }, entropy: null } }, 'coefficients.kl.value: expected a number, got "0.1"'],
+      [{ coefficients: { kl: { value: 1 } } }, 'coefficients.entropy: expected an object or null, got undefined'],
+      [{ evaluationPending: 1 }, 'evaluationPending: expected true or false, got 1'],
+      [{ config: [] }, 'config: expected an object, got []'],
+    ];
+    for (const [change, message] of damaged) {
+      writeFileSync(join(folder, 'trainer_state.json'), JSON.stringify({ ...(JSON.parse(whole) as object), ...change }));
+      expect(() => loadCheckpoint(folder, trained)).toThrow(`trainer_state.json: ${message}`);
+    }
+    writeFileSync(join(folder, 'trainer_state.json'), JSON.stringify({ ...(JSON.parse(whole) as object), evaluationPending: true }));
+    writeFileSync(join(folder, 'history.jsonl'), '');
+    expect(() => loadCheckpoint(folder, trained)).toThrow('history.jsonl: expected step 1 as the last, got none');
+    writeFileSync(join(folder, 'trainer_state.json'), whole);
     writeFileSync(join(folder, 'history.jsonl'), '{"step":1}\n{"a":1}\n');
     expect(() => loadCheckpoint(folder, trained)).toThrow('history.jsonl:2: expected an object with a numeric "step", got "{\\"a\\":1}"');
     rmSync(join(folder, 'history.jsonl'));
