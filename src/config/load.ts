@@ -167,10 +167,10 @@ function isMergeKey(key: ParsedNode | null): boolean {
 }
 
 /** What the parser says, in the words of a configuration file. */
-function syntaxProblem({ code, message }: YAMLParseError): string {
+function syntaxProblem({ message, ...error }: Error): string {
   // The parser works by recursion.
   if (message.includes('call stack')) return 'it is nested too deep';
-  return code === 'MULTIPLE_DOCS' ? 'expected one YAML document, got another one behind ---' : message;
+  return (error as Partial<YAMLParseError>).code === 'MULTIPLE_DOCS' ? 'expected one YAML document, got another one behind ---' : message;
 }
 
 function parseOverride(override: string): Assignment[] {
