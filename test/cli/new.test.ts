@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import ts from 'typescript';
+import { parse } from 'yaml';
 import { readMetrics } from 'vantage-rl';
 import { run } from '../../src/cli/main';
 import { root } from '../docs/markdown';
@@ -105,10 +106,13 @@ test('TypeScript compiles under strict settings, in CommonJS packages and in ES 
     const project = makeProject(type, ['vantage-rl', '@types/node']);
     writeFileSync(join(project, 'package.json'), JSON.stringify({ type }));
     const files: string[] = [];
-    // Names that are registered under another kind, that end in the class's own imports, that YAML takes for a value.
+    // Names whose class would hide an import, or a global; a name that YAML takes for a value.
     for (const [kind, name, className] of [['estimator', 'tensor', 'TensorEstimator'], ['loss', 'map', 'MapLoss'], ['environment', 'null', 'Null']] as const) {
       const { out } = await create(kind, name, '--dir', join(project, kind));
       expect(out).toContain(`class ${className}: write here`);
+      const config = parse(readFileSync(join(project, kind, 'config.yaml'), 'utf8'));
+      const { env_class, advantage_estimator, policy_loss_type } = { ...config.environment, ...config.trainer.algorithm };
+      expect({ estimator: advantage_estimator, loss: policy_loss_type, environment: env_class }[kind]).toBe(name);
       for (const file of [`${name}.ts`, `${name}.test.ts`, 'train.ts']) files.push(join(project, kind, file));
     }
     const program = ts.createProgram(files, { ...common, ...more, target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.NodeNext, types: ['node'], typeRoots: [join(project, 'node_modules/@types')] });
