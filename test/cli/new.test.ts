@@ -85,7 +85,7 @@ test('the tests of what is written fail where the formula is another', async () 
     const file = join(own, 'changed.mjs');
     const text = readFileSync(file, 'utf8');
     expect(text).toContain(changes[kind][0]);
-    writeFileSync(file, text.replace(...changes[kind]));
+    writeFileSync(file, text.replace(changes[kind][0], changes[kind][1]));
     await expect(output(own, ['--test', 'changed.test.mjs'])).rejects.toThrow(/fail [1-9]/);
   }));
 }, 60_000);
@@ -148,7 +148,7 @@ test('nothing is overwritten, and nothing half written', async () => {
   expect((await create('estimator', 'first', '--dir', join(own, 'first.ts/deeper'))).err).toContain('cannot be written');
 });
 
-test.each([
+const refused: readonly (readonly [readonly string[], string])[] = [
   [[], 'new: expected estimator, loss, environment, and a name'],
   [['estimater', 'x'], "Unknown kind 'estimater'. Did you mean 'estimator'? There are: estimator, loss, environment"],
   [['loss'], 'new loss: expected one name, got 0'],
@@ -161,7 +161,8 @@ test.each([
   [['estimator', 'grpo'], "new estimator: expected a name that is free, got 'grpo', which is a registered advantage estimator"],
   [['loss', 'dual_clip'], "got 'dual_clip', which is a registered policy loss"],
   [['environment', 'gmax'], "got 'gmax', which is a registered environment"],
-])('what cannot be is said: %j', async (argv, message) => {
+];
+test.each(refused)('what cannot be is said: %j', async (argv, message) => {
   const here = readdirSync('.');
   const { code, out, err } = await create(...argv);
   expect([code, out]).toEqual([2, '']);
