@@ -137,7 +137,10 @@ async function checkInstalled({ folder, project, env }) {
     await vantage('train', '-c', 'config.yaml');
     const steps = readFileSync(join(project, 'run/metrics.jsonl'), 'utf8').trim().split('\n').length;
     if (steps < 2) throw new Error(`expected the metrics of two steps, got ${steps}`);
-    return 'prepare and train, two steps';
+    await vantage('new', 'estimator', 'my_estimator', '--js', '--dir', 'new');
+    await must(node, ['--test', 'my_estimator.test.mjs'], { cwd: join(project, 'new'), env });
+    await must(node, ['train.mjs', 'trainer.max_training_steps=1'], { cwd: join(project, 'new'), env });
+    return 'prepare and train, two steps; new, its test and a step';
   });
 }
 

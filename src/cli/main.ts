@@ -10,11 +10,12 @@ import { doctor } from './doctor';
 import { exportModel } from './export';
 import { lab } from './lab';
 import { list } from './list';
+import { newFiles } from './new';
 import { prepare } from './prepare';
 import { report } from './report';
 import { train } from './train';
 
-const commands: Record<string, Command> = { prepare, train, compare, report, export: exportModel, list, lab, build, doctor };
+const commands: Record<string, Command> = { new: newFiles, prepare, train, compare, report, export: exportModel, list, lab, build, doctor };
 
 /** @returns the exit code */
 export async function run(argv: readonly string[]): Promise<number> {

@@ -31,15 +31,16 @@ const short = [
 
 interface Page {
   file: string;
-  commands: { line: number; text: string }[];
+  /** `block`: the line where its block begins. */
+  commands: { block: number; line: number; text: string }[];
 }
 
-/** The commands of a page: a line each, without its comment. */
+/** The commands of a page: a line each, without its comment. Each block begins in the folder of the clone; `cd` holds to the end of it. */
 function commandsOf(file: string): Page['commands'] {
   return blocks(read(file), 'sh').flatMap(({ code, line }) => {
     // What a backslash continues is one command.
     const lines = code.replaceAll(/\\\n\s*/g, '').split('\n');
-    return lines.map((text, i) => ({ line: line + i, text: text.replace(/(^|\s)#.*$/, '').trim() })).filter(({ text }) => text !== '');
+    return lines.map((text, i) => ({ block: line, line: line + i, text: text.replace(/(^|\s)#.*$/, '').trim() })).filter(({ text }) => text !== '');
   });
 }
 
@@ -73,7 +74,7 @@ function expectSuccess(folder: string, text: string): void {
   const [program, ...rest] = words(text);
   const argv = program === 'npx' && rest[0] === 'vantage' ? [join(root, 'dist/cli/main.js'), ...rest.slice(1)] : program === 'node' ? rest : null;
   if (argv === null) throw new Error(`no way to run '${text}' here: teach this test, or list the command with the reason`);
-  const isRun = /\bvantage (train|compare)\b/.test(text) ? !text.includes('--print-config') : program === 'node';
+  const isRun = /\bvantage (train|compare)\b/.test(text) ? !text.includes('--print-config') : program === 'node' && !rest.includes('--test');
   const seeds = text.includes('compare') ? ['--seeds', '1', '--window', '1', '--threshold', '2'] : [];
   const { status, stdout, stderr } = spawnSync(process.execPath, [...argv, ...seeds, ...(isRun ? short : [])], {
     cwd: folder,
@@ -89,14 +90,19 @@ for (const page of pages) {
   if (commands.length === 0) continue;
   test(`${relative(root, page.file)}: ${commands.length} commands`, () => {
     const folder = clone(page);
-    for (const { text } of commands) expectSuccess(folder, text);
+    let at = { block: 0, folder };
+    for (const { block, text } of commands) {
+      if (block !== at.block) at = { block, folder };
+      if (text.startsWith('cd ')) at.folder = join(at.folder, text.slice(3));
+      else expectSuccess(at.folder, text);
+    }
   }, 240_000);
 }
 
 test('what is listed as not run stands in a block, and all else was run', () => {
   const all = pages.flatMap(({ commands }) => commands.map(({ text }) => text));
   expect(notRun.filter(([pattern]) => !all.some((text) => pattern.test(text))).map(([pattern]) => String(pattern))).toEqual([]);
-  expect(all.filter((text) => reasonNot(text) === undefined && !/^(npx vantage|node) /.test(text))).toEqual([]);
+  expect(all.filter((text) => reasonNot(text) === undefined && !/^(npx vantage|node|cd) /.test(text))).toEqual([]);
 });
 
 test('scripts of package.json that a block calls exist', () => {
