@@ -37,6 +37,7 @@ export function checkExactGradient(name: LabEnvironmentName, options: LabEnviron
   if (!(gamma >= 0 && gamma <= 1)) throw new EstimatorError(`checkExactGradient: option 'gamma': expected a number from 0 to 1, got ${showValue(gamma)}`);
   if (!(Number.isInteger(samples) && samples >= 0 && samples !== 1))
     throw new EstimatorError(`checkExactGradient: option 'samples': expected a whole number, 0 or at least 2, got ${showValue(samples)}`);
+  if (!Number.isSafeInteger(seed)) throw new EstimatorError(`checkExactGradient: option 'seed': expected an integer, got ${showValue(seed)}`);
   const environment = labEnvironment(name, sizes);
   const { prompts, vocabulary, logits } = environment;
   const tree = enumerate(environment);

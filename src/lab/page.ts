@@ -1,6 +1,8 @@
 /** The picture of a lab: one self-contained HTML page. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { checkPath } from '../data/check';
+import { DataError, showValue } from '../errors';
 import { chart, type ChartData, type Line } from '../tracking/chart';
 import { colourOf, escape, legend, page, table } from '../tracking/page';
 import { logAxis, position, suitsLog, tickLabel, valueAxis, type Axis } from '../tracking/plot';
@@ -20,14 +22,18 @@ const measures = (cosine: number): readonly { title: string; of(quality: Gradien
 
 /** Writes {@link labPage} into a file; its folder is made. */
 export function writeLabPage(file: string, report: LabReport): void {
+  checkPath('writeLabPage', file);
+  const html = labPage(report);
   mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(file, labPage(report));
+  writeFileSync(file, html);
 }
 
 /**
  * One HTML page that needs no network. Without a sweep: how the cosine to the exact gradient grows with the number of sequences, and each figure with its interval; with one: each figure over the sweep. Below, the table.
  */
 export function labPage(report: LabReport): string {
+  const { results, truth, environment } = (report ?? {}) as Partial<LabReport>;
+  if (!Array.isArray(results) || !Array.isArray(truth) || typeof environment !== 'object') throw new DataError(`labPage: expected the report of estimatorLab, got ${showValue(report)}`);
   const labels = [...new Set(report.results.map(({ label }) => label))];
   const { html, charts } = report.sweep === null ? withoutSweep(report, labels) : overSweep(report, labels);
   const { head, rows } = labTable(report);

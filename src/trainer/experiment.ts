@@ -258,7 +258,7 @@ export async function main(
     const { config, provenance } = loaded;
     const experiment = new Class(config);
     experiment.callbacks.push(...callbacks);
-    checkConfig(loaded, experiment);
+    check(loaded, experiment);
     if (argv.includes('--print-config')) {
       print(describeConfig(config, provenance));
       return null;
@@ -315,7 +315,14 @@ export function validate(config: Config, experiment = new Experiment(config), pr
  * checkConfig(loaded);
  * await new Experiment(loaded.config).run();
  */
-export function checkConfig(loaded: LoadedConfig, experiment = new Experiment(loaded.config)): void {
+export function checkConfig(loaded: LoadedConfig, experiment?: Experiment): void {
+  const { config, provenance } = (loaded ?? {}) as Partial<LoadedConfig>;
+  if (typeof config !== 'object' || config === null || !(provenance instanceof Map))
+    throw new ConfigError(`checkConfig: expected what loadConfig gives, { config, provenance, beneath }, got ${showValue(loaded)}`);
+  check(loaded, experiment ?? new Experiment(config));
+}
+
+function check(loaded: LoadedConfig, experiment: Experiment): void {
   validate(loaded.config, experiment, () => unusedKeys(loaded, readBy(experiment)).refused.map(unusedKeyProblem));
 }
 

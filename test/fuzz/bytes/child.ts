@@ -47,7 +47,8 @@ const BATCH = 25;
 /** What grows further than this is not changed again. */
 const MOST_BYTES = 1 << 18;
 /** What JavaScript says of our own mistakes, and of those of the libraries that we call. */
-const INTERNAL = /Cannot (read|set|destructure|convert|mix)|is not (a function|iterable|defined|a constructor)|Invalid (array|typed array|string) length|Maximum call stack|out of bounds|Offset is outside|of undefined|\[object|Array buffer allocation|status \d+$/;
+const INTERNAL =
+  /Cannot (read|set|destructure|convert|mix)|is not (a function|iterable|defined|a constructor)|Invalid (array|typed array|string) length|Maximum call stack|out of bounds|Offset is outside|of undefined|\[object|Array buffer allocation|status \d+$/;
 
 class Fuzzer {
   private readonly work: string;
