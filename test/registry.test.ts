@@ -34,7 +34,7 @@ test('showValue is short and shows the type', () => {
   expect(showValue('x'.repeat(500))).toHaveLength(78);
   const circular: Record<string, unknown> = {};
   circular.self = circular;
-  expect(showValue(circular)).toBe('[object Object]');
+  expect(showValue(circular)).toBe('{"self":…}');
 });
 
 describe('Registry', () => {

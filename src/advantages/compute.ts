@@ -165,7 +165,8 @@ function run(name: string, instance: AdvantageEstimator, given: AdvantageInputs 
 }
 
 function checkRequired(who: string, instance: AdvantageEstimator, inputs: AdvantageInputs | PackedAdvantageInputs): void {
-  const requires = (instance.constructor as AdvantageEstimatorClass | undefined)?.requires ?? [];
+  const requires = (instance.constructor as AdvantageEstimatorClass | undefined)?.requires ?? ([] as readonly AdvantageInput[]);
+  if (!Array.isArray(requires as unknown)) throw new EstimatorError(`${who}: static requires: expected an array of names of inputs, got ${showValue(requires)}`);
   for (const input of requires) {
     if (inputs[input] === undefined || inputs[input] === null) {
       throw new EstimatorError(`${who} requires '${input}', which this run does not have${remedy(input)}. Given: ${Object.keys(given(inputs)).join(', ')}`);

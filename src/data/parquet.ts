@@ -94,7 +94,10 @@ function columnType(name: string, values: readonly unknown[], path: string): Col
 const MOST_DEPTH = 64;
 
 function kindOf(value: unknown, path: string): string {
-  if (Array.isArray(value)) return 'list';
+  if (Array.isArray(value)) {
+    checkList(`column ${path}`, 'value', value);
+    return 'list';
+  }
   if (typeof value === 'number') return Number.isSafeInteger(value) ? 'integer' : 'number';
   if (typeof value === 'string' || typeof value === 'boolean' || typeof value === 'object') return typeof value;
   throw new DataError(`column ${path}: expected JSON-like values, got ${showValue(value)} (${typeof value})`);

@@ -30,6 +30,8 @@ export function checkPromptLists(operation: string, prompts: unknown): asserts p
   if (!Array.isArray(prompts)) throw new TensorError(`${operation}: expected prompts, an array of arrays of token ids, got ${describe(prompts)}`);
   Array.from(prompts as readonly unknown[]).forEach((prompt, row) => {
     if (!Array.isArray(prompt) && !(prompt instanceof Int32Array)) throw new TensorError(`${operation}: expected an array of token ids in row ${row}, got ${describe(prompt)}`);
-    for (const id of prompt as readonly unknown[]) if (!Number.isInteger(id)) throw new TensorError(`${operation}: expected token ids in row ${row}, got ${describe(id)}`);
+    const ids = prompt as readonly unknown[];
+    // By index: a view of detached memory has length 0, but cannot be gone through.
+    for (let i = 0; i < ids.length; i++) if (!Number.isInteger(ids[i])) throw new TensorError(`${operation}: expected token ids in row ${row}, got ${describe(ids[i])}`);
   });
 }

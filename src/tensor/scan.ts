@@ -7,7 +7,24 @@
  */
 import { TensorError } from '../errors';
 import { isFloating, promote, type DType } from './dtype';
-import { broadcastTo, cast, constant, elementwise, elementwiseOps, expand, loop, Node, outputOf, reshape, scan as scanNode, topological, type ElementwiseOp, type LoopBody } from './graph';
+import {
+  broadcastTo,
+  cast,
+  constant,
+  elementwise,
+  elementwiseOps,
+  expand,
+  loop,
+  Node,
+  outputOf,
+  release,
+  reshape,
+  retain,
+  scan as scanNode,
+  topological,
+  type ElementwiseOp,
+  type LoopBody,
+} from './graph';
 import * as ops from './operations';
 import type { Operand } from './operations';
 import { broadcastShapes, checkOptions, describe, formatShape, sameShape, type Shape } from './shape';
@@ -82,12 +99,19 @@ export function scan(inputs: readonly Tensor[], options: ScanOptions<ScanState> 
   };
   const states = body.states.map((node) => new Tensor(node));
   const symbols = body.inputs.map((node) => new Tensor(node));
-  const result: unknown = several ? (step as (s: Tensor[], i: Tensor[]) => unknown)(states, symbols) : (step as (s: Tensor, i: Tensor[]) => unknown)(states[0]!, symbols);
-  body.next = nextStates(result, several, inits.length, row, dtype);
-  const lowered = lowerScan(full, inits, body, Boolean(reverse), maskNode ? expand(ops.condition(maskNode), shape) : null);
-  const after = lowered.after.map((node) => new Tensor(node));
-  for (const symbol of [...states, ...symbols]) symbol.dispose();
-  return several ? after : after[0]!;
+  // The step is the caller's, and may dispose of what the recurrence runs over.
+  const held = [...given, ...(maskNode ? [maskNode] : []), ...inits];
+  held.forEach(retain);
+  try {
+    const result: unknown = several ? (step as (s: Tensor[], i: Tensor[]) => unknown)(states, symbols) : (step as (s: Tensor, i: Tensor[]) => unknown)(states[0]!, symbols);
+    body.next = nextStates(result, several, inits.length, row, dtype);
+    const lowered = lowerScan(full, inits, body, Boolean(reverse), maskNode ? expand(ops.condition(maskNode), shape) : null);
+    const after = lowered.after.map((node) => new Tensor(node));
+    for (const symbol of [...states, ...symbols]) symbol.dispose();
+    return several ? after : after[0]!;
+  } finally {
+    held.forEach(release);
+  }
 }
 
 function initial(value: unknown, k: number, shape: Shape, dtype: DType): Node {

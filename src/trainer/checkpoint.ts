@@ -126,7 +126,7 @@ function writePointer(path: string, step: number): void {
 function reasonOf(error: unknown): string {
   const { code, message, cause } = error as NodeJS.ErrnoException;
   if (code === undefined && typeof cause === 'object' && cause !== null) return reasonOf(cause);
-  if (error instanceof RangeError) return 'a value is too large, or holds others too deep';
+  if (error instanceof RangeError || error instanceof TypeError) return 'the state holds what JSON cannot: cycles, bigints, or more than fits';
   if (code === 'ENOSPC') return `the disk is full: ${message}`;
   return code === 'EDQUOT' ? `the disk quota is used up: ${message}` : message;
 }

@@ -55,6 +55,19 @@ describe('a tidy disposes of its tensors', () => {
   });
 });
 
+test('a step of a scan may dispose of its inputs', () => {
+  const before = usage();
+  const [x, mask, init] = [tensor([[1, 2, 3]]), tensor([[true, true, false]]), tensor([10])];
+  const total = scan([x], { mask, init }, (state, [y]) => {
+    for (const each of [x, mask, init]) each.dispose();
+    return state.add(y);
+  });
+  expect(total.toArray()).toEqual([[11, 13, 13]]);
+  total.dispose();
+  // The step's own sum, a tensor without memory, is the collector's.
+  expect(usage()).toEqual({ ...before, tensors: before.tensors + 1 });
+});
+
 test('a tidy gives back lists of any length', () => {
   expect(tidy(() => new Array<number>(300_000).fill(1))).toHaveLength(300_000);
   expect(tidy(() => new Array<number>(2 ** 32 - 1))).toHaveLength(2 ** 32 - 1);
