@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { countCtest, resultLines } from './lib/ctest.mjs';
 import { countTests, DEVICE_TESTS, EMULATED_TESTS, findGpu, nvccVersion } from './lib/cuda.mjs';
-import { alloc, fuzzNative } from './lib/fuzz.mjs';
+import { alloc, codeOnce, fuzzNative } from './lib/fuzz.mjs';
 import { testGpu } from './lib/gpu.mjs';
 import { attach, capture } from './lib/process.mjs';
 import { timed } from './lib/stage.mjs';
@@ -37,11 +37,8 @@ async function native(args, { folder = 'build-cmake', options = [] } = {}) {
   return { code, ...countCtest(output) };
 }
 
-/** The CPU's code once, with AVX2 where this machine has it: instrumented code takes long to compile, and the instruction sets share their sources. */
 function sanitize(args) {
-  const avx2 = existsSync('/proc/cpuinfo') && /\bavx2\b.*\bbmi2\b|\bbmi2\b.*\bavx2\b/.test(readFileSync('/proc/cpuinfo', 'utf8'));
-  const code = ['-DVANTAGE_ISAS=baseline', ...(avx2 ? ['-DVANTAGE_BASELINE=x86-64-v3'] : [])];
-  return native(args, { folder: 'build-sanitize', options: ['-DVANTAGE_SANITIZE=address,undefined', '-DVANTAGE_TEST_CUDA=none', ...code] });
+  return native(args, { folder: 'build-sanitize', options: ['-DVANTAGE_SANITIZE=address,undefined', '-DVANTAGE_TEST_CUDA=none', ...codeOnce()] });
 }
 
 /** Each TypeScript project that is only checked: the sources with examples and benchmarks, and the tests. */

@@ -138,7 +138,19 @@ export class AdamW {
    *
    * @throws TensorError naming a tensor that is missing or of another shape or dtype; the optimizer is unchanged then
    */
-  loadState({ step, tensors }: OptimizerState): void {
+  loadState(state: OptimizerState): void {
+    const loaded = this.checkState(state);
+    for (const [name, { mean, square }] of loaded) {
+      const previous = this.moments.get(name)!;
+      if (previous.mean !== mean) previous.mean.dispose();
+      if (previous.square !== square) previous.square.dispose();
+      this.moments.set(name, { mean: mean.keep(), square: square.keep() });
+    }
+    this.steps = state.step;
+  }
+
+  /** @internal The moments of a state. @throws TensorError as {@link loadState} */
+  checkState({ step, tensors }: OptimizerState): Map<string, Moments> {
     if (!Number.isInteger(step) || step < 0) {
       throw new TensorError(`AdamW.loadState: expected step, a non-negative integer, got ${describe(step)}`);
     }
@@ -155,13 +167,7 @@ export class AdamW {
       };
       loaded.set(name, { mean: find('exp_avg'), square: find('exp_avg_sq') });
     }
-    for (const [name, { mean, square }] of loaded) {
-      const previous = this.moments.get(name)!;
-      if (previous.mean !== mean) previous.mean.dispose();
-      if (previous.square !== square) previous.square.dispose();
-      this.moments.set(name, { mean: mean.keep(), square: square.keep() });
-    }
-    this.steps = step;
+    return loaded;
   }
 
   /** Lets go of the optimizer's memory; the parameters stay. */

@@ -1,10 +1,11 @@
 /** Reading the values behind a node. */
+import { TensorError } from '../errors';
 import { callNative } from '../native';
 import { dtypes, fromStored, type DType, type NumericArray } from './dtype';
 import { release, retain, type Node } from './graph';
 import { contiguous } from './operations';
 import { realize } from './plan';
-import { sizeOf, type Shape } from './shape';
+import { formatShape, sizeOf, type Shape } from './shape';
 
 /** Nested arrays as deep as the tensor has dimensions; a number for a scalar. */
 export type NestedArray = number | NestedArray[];
@@ -30,7 +31,7 @@ export function readNumber(node: Node): number {
 export function readStored(shown: Node, into?: NumericArray): NumericArray {
   const node = contiguous(shown);
   const { stored, bytes } = dtypes[node.dtype];
-  into ??= new stored(node.size);
+  into ??= newArray(stored, node);
   if (node.op === 'constant') return into.fill(node.attributes.value!);
   retain(node);
   try {
@@ -41,6 +42,15 @@ export function readStored(shown: Node, into?: NumericArray): NumericArray {
     return into;
   } finally {
     release(node);
+  }
+}
+
+/** An array for a node's values. */
+function newArray(stored: new (length: number) => NumericArray, { shape, size }: Node): NumericArray {
+  try {
+    return new stored(size);
+  } catch (error) {
+    throw new TensorError(`reading a tensor of shape ${formatShape(shape)}: its ${size} elements are more than memory has room for`, { cause: error });
   }
 }
 

@@ -44,10 +44,7 @@ const sizes = { vocabSize: 14, hiddenSize: 8, numLayers: 1, numHeads: 2, numKvHe
 const safetensors: Part = {
   seeds: [
     (folder) => tidy(() => writeSafetensors(join(folder, 'a.safetensors'), new Map([['x', tensor([[1, 2], [3, 4]])], ['y', tensor([1, 0, 1], { dtype: 'bool' })]]), { format: 'pt' })),
-    (folder) =>
-      tidy(() =>
-        writeSafetensors(join(folder, 'a.safetensors'), new Map((['float64', 'bfloat16', 'int32', 'uint8'] as const).map((dtype) => [dtype, tensor([1, 2, 3], { dtype })])))
-      ),
+    (folder) => tidy(() => writeSafetensors(join(folder, 'a.safetensors'), new Map((['float64', 'bfloat16', 'int32', 'uint8'] as const).map((dtype) => [dtype, tensor([1, 2, 3], { dtype })])))),
     (folder) => {
       const header = Buffer.from('{"h":{"dtype":"F16","shape":[2,0,3],"data_offsets":[0,0]},"i":{"dtype":"F16","shape":[],"data_offsets":[0,2]}}');
       const length = Buffer.alloc(8);
@@ -82,8 +79,7 @@ const data: Part = {
 const parquet: Part = {
   seeds: [
     (folder) => writeParquet(join(folder, 'rows.parquet'), prompts(3)),
-    (folder) =>
-      writeParquet(join(folder, 'rows.parquet'), prompts(40).map((row, i) => ({ ...row, n: i * 1e9, x: i / 3, flag: i % 2 === 0, list: [i, i + 1], none: null }))),
+    (folder) => writeParquet(join(folder, 'rows.parquet'), prompts(40).map((row, i) => ({ ...row, n: i * 1e9, x: i / 3, flag: i % 2 === 0, list: [i, i + 1], none: null }))),
   ],
   read: (folder) => dataset(join(folder, 'rows.parquet')),
 };
@@ -115,7 +111,7 @@ const tokenizer: Part = {
         join(folder, 'chat_template.jinja'),
         "{%- set ns = namespace(n=0) %}{%- macro turn(m) %}<|im_start|>{{ m.role | upper }}\n{{ m['content'] | trim }}<|im_end|>\n{% endmacro %}" +
           "{% for m in messages if m.role != 'x' %}{% set ns.n = ns.n + 1 %}{{ turn(m) }}{% else %}none{% endfor %}{{ range(1, 3) | join(',') }}{{ messages[:1] | tojson(indent=2) }}" +
-          "{% if add_generation_prompt and ns.n > 0 %}<|im_start|>assistant\n{% endif %}",
+          '{% if add_generation_prompt and ns.n > 0 %}<|im_start|>assistant\n{% endif %}',
       );
       writeFileSync(join(folder, 'special_tokens_map.json'), JSON.stringify({ eos_token: { content: '<|im_end|>' }, pad_token: '<|endoftext|>' }));
       writeFileSync(join(folder, 'generation_config.json'), JSON.stringify({ eos_token_id: [270, 268] }));
@@ -167,8 +163,7 @@ trainer:
   seed: 0x10
 `.replace('defaults: &rate 1.0e-3\n', ''),
       ),
-    (folder) =>
-      writeFileSync(join(folder, 'config.yaml'), 'trainer: &t\n  seed: &s 3\n  epochs: *s\n  stop_when: { metric: "eval/all/avg_score", value: .5 }\n  logger: ["json\\u006c"]\n'),
+    (folder) => writeFileSync(join(folder, 'config.yaml'), 'trainer: &t\n  seed: &s 3\n  epochs: *s\n  stop_when: { metric: "eval/all/avg_score", value: .5 }\n  logger: ["json\\u006c"]\n'),
     (folder) => writeFileSync(join(folder, 'config.yaml'), JSON.stringify(loadConfig().config, null, 1)),
   ],
   read: (folder) => void loadConfig({ file: join(folder, 'config.yaml') }),
