@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { jobs, mustRun, prepareBuildFolder, requireToolchain, root } from '../setup.mjs';
+import { jobs, mustRun, oneInstructionSet, prepareBuildFolder, requireToolchain, root } from '../setup.mjs';
 import { attach, capture } from './process.mjs';
 import { timed } from './stage.mjs';
 
@@ -40,7 +40,7 @@ export async function fuzzNative(args) {
   prepareBuildFolder(folder, compiler);
   const env = { ...process.env, CXX: compiler, UBSAN_OPTIONS: 'print_stacktrace=1' };
   await timed('build-fuzz', async () => {
-    const options = ['-DVANTAGE_FUZZ=ON', '-DVANTAGE_CUDA=OFF', '-DVANTAGE_ISAS=baseline', '-DVANTAGE_BASELINE=x86-64-v3', '-DCMAKE_BUILD_TYPE=Release'];
+    const options = ['-DVANTAGE_FUZZ=ON', '-DVANTAGE_CUDA=OFF', '-DCMAKE_BUILD_TYPE=Release', ...oneInstructionSet()];
     await mustRun('cmake', ['-S', '.', '-B', 'build-fuzz', ...options], env);
     await mustRun('cmake', ['--build', 'build-fuzz', '--target', 'vantage_fuzz', '--parallel', String(jobs)], env);
   });

@@ -13,12 +13,13 @@ type Row = Record<string, unknown>;
 /** The rows of a file. INT64 values are numbers where a number holds them exactly. @throws DataError for a file that is no Parquet, or damaged. */
 export async function readParquet(file: string): Promise<Row[]> {
   const bytes = readBytes(file);
-  const { parquetMetadata, parquetReadObjects, parquetSchema } = await import('hyparquet');
+  const { parquetMetadata, parquetReadObjects, parquetSchema, snappyUncompress } = await import('hyparquet');
   try {
     checkFooter(bytes);
     const buffer = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
-    const metadata = parquetMetadata(buffer);
-    checkColumns(bytes, metadata, parquetSchema(metadata));
+    // What GeoParquet says of columns is not looked for: a damaged schema would keep that from ending.
+    const metadata = parquetMetadata(buffer, { geoparquet: false });
+    checkColumns(bytes, metadata, parquetSchema(metadata), snappyUncompress);
     const rows = await parquetReadObjects({ file: buffer, metadata });
     return rows.map((row) => fromStored(row) as Row);
   } catch (error) {

@@ -1,6 +1,6 @@
 /**
  * Whether a Parquet file holds what it says, as far as its reader takes that on trust: the lengths in its footer, the columns of each row group, and the sizes and counts in the
- * head of each page. A damaged one would have the reader make arrays of any size, or reject promises that nobody waits for.
+ * head of each page, and how often a number is repeated in it. A damaged one would have the reader make arrays of any size, or reject promises that nobody waits for.
  */
 import type { FileMetaData, SchemaTree } from 'hyparquet';
 import { DataError } from '../errors';
@@ -91,8 +91,11 @@ export function checkFooter(bytes: Uint8Array): void {
   new Thrift(bytes, bytes.length - 8 - length, bytes.length - 8).struct();
 }
 
+/** Writes what is compressed into an array of the size that it has then. */
+type Uncompress = (from: Uint8Array, to: Uint8Array) => void;
+
 /** @throws DataError that says what is wrong with the columns of a row group, or with the pages of one */
-export function checkColumns(bytes: Uint8Array, { row_groups: groups }: FileMetaData, schema: SchemaTree): void {
+export function checkColumns(bytes: Uint8Array, { row_groups: groups }: FileMetaData, schema: SchemaTree, uncompress: Uncompress): void {
   const leaves = leavesOf(schema);
   const mostValues = MOST_VALUES + MOST_VALUES_A_BYTE * bytes.length;
   const wanted = leaves.map(({ path }) => path.join('.'));
@@ -100,61 +103,139 @@ export function checkColumns(bytes: Uint8Array, { row_groups: groups }: FileMeta
     const names = columns.map(({ meta_data }) => meta_data?.path_in_schema.join('.'));
     if (names.length !== wanted.length || names.some((name, i) => name !== wanted[i])) throw new DataError(`the columns of a row group are not those of the schema (${wanted.join(', ')})`);
     for (const [i, { meta_data: meta }] of columns.entries()) {
-      const values = Number(meta!.num_values);
-      const rows = Number(num_rows);
-      const fits = leaves[i]!.repeats ? values >= rows : values === rows;
+      const leaf = leaves[i]!;
+      const [values, rows] = [Number(meta!.num_values), Number(num_rows)];
+      const fits = leaf.repetition > 0 ? values >= rows : values === rows;
       if (!(rows >= 0) || !fits || values > mostValues) throw new DataError(`column ${wanted[i]}: ${values} values do not fit ${rows} rows in ${bytes.length} bytes`);
       const start = Number(meta!.dictionary_page_offset || meta!.data_page_offset);
-      checkPages(bytes, { name: wanted[i]!, start, end: start + Number(meta!.total_compressed_size), values, isPlain: meta!.codec === 'UNCOMPRESSED', mostValues });
+      const end = start + Number(meta!.total_compressed_size);
+      if (!(start >= 4 && start <= end && end <= bytes.length)) throw new DataError(`column ${wanted[i]}: its bytes ${start} to ${end} are not inside the file's ${bytes.length}`);
+      try {
+        checkPages(bytes, { leaf, start, end, values, codec: meta!.codec, mostValues, uncompress });
+      } catch (error) {
+        throw new DataError(`column ${wanted[i]}: ${(error as Error).message}`, { cause: error });
+      }
     }
   }
 }
 
-function leavesOf(schema: SchemaTree): { path: readonly string[]; repeats: boolean }[] {
-  const leaves: { path: readonly string[]; repeats: boolean }[] = [];
-  const walk = (node: SchemaTree, repeats: boolean): void => {
+/** A column of the schema; the largest levels of its values (Dremel). */
+interface Leaf {
+  path: readonly string[];
+  repetition: number;
+  definition: number;
+}
+
+function leavesOf(schema: SchemaTree): Leaf[] {
+  const leaves: Leaf[] = [];
+  const walk = (node: SchemaTree, repetition: number, definition: number): void => {
     for (const child of node.children) {
-      const isRepeated = repeats || child.element.repetition_type === 'REPEATED';
-      if (child.children.length > 0) walk(child, isRepeated);
-      else leaves.push({ path: child.path, repeats: isRepeated });
+      const kind = child.element.repetition_type;
+      const levels = [repetition + Number(kind === 'REPEATED'), definition + Number(kind !== 'REQUIRED')] as const;
+      if (child.children.length > 0) walk(child, ...levels);
+      else leaves.push({ path: child.path, repetition: levels[0], definition: levels[1] });
     }
   };
-  walk(schema, false);
+  walk(schema, 0, 0);
   return leaves;
 }
 
-interface ChunkOfPages {
-  name: string;
+interface Chunk {
+  leaf: Leaf;
   start: number;
   end: number;
   values: number;
-  /** Not compressed. */
-  isPlain: boolean;
+  codec: string;
   mostValues: number;
+  uncompress: Uncompress;
 }
 
-/** The heads of a column's pages, one after the other: 1 type, 2 bytes of the contents, 3 bytes in the file, 5, 7, 8 the head by type (1 values). */
-function checkPages(bytes: Uint8Array, { name, start, end, values, isPlain, mostValues }: ChunkOfPages): void {
-  if (!(start >= 4 && start <= end && end <= bytes.length)) throw new DataError(`column ${name}: its bytes ${start} to ${end} are not inside the file's ${bytes.length}`);
+const [DATA, DICTIONARY, DATA_V2] = [0, 2, 3];
+const DICTIONARIES = [2, 8];
+const RUNS = 3;
+
+/** The pages of a column: 1 type, 2 bytes of the contents, 3 bytes in the file, 5, 7, 8 the head by type. */
+function checkPages(bytes: Uint8Array, { leaf, start, end, values, codec, mostValues, uncompress }: Chunk): void {
   const thrift = new Thrift(bytes, start, end);
   let found = 0;
   while (found < values) {
-    const head = thrift.struct();
-    const number = (fields: Fields | number | undefined, field: number): number => {
-      const value = fields instanceof Map ? (fields as Fields).get(field) : undefined;
-      return typeof value === 'number' ? value : NaN;
+    const fields = thrift.struct();
+    const numbers = (from: Fields | number | undefined, ...places: number[]): number[] =>
+      places.map((place) => {
+        const value = typeof from === 'object' ? from.get(place) : undefined;
+        return typeof value === 'number' ? value : NaN;
+      });
+    const [type, contents, stored] = numbers(fields, 1, 2, 3) as [number, number, number];
+    const most = codec === 'UNCOMPRESSED' ? stored : MOST_SNAPPY * stored + 64;
+    if (!(stored >= 0 && thrift.at + stored <= end && contents >= 0 && contents <= most)) throw new DataError(`a page of ${contents} bytes, ${stored} in the file, does not fit`);
+    const head = fields.get(type === DATA ? 5 : type === DICTIONARY ? 7 : 8);
+    const [count] = numbers(head, 1) as [number];
+    if (!(count >= 0 && count <= mostValues)) throw new DataError(`a page of ${count} values does not fit`);
+    const page = bytes.subarray(thrift.at, thrift.at + stored);
+    const unpacked = (packed: Uint8Array, size: number): Uint8Array => {
+      if (codec !== 'SNAPPY') return packed;
+      const whole = new Uint8Array(size);
+      uncompress(packed, whole);
+      return whole;
     };
-    const [type, contents, stored] = [1, 2, 3].map((field) => number(head, field)) as [number, number, number];
-    const most = isPlain ? stored : MOST_SNAPPY * stored + 64;
-    if (!(stored >= 0 && thrift.at + stored <= end && contents >= 0 && contents <= most)) {
-      throw new DataError(`column ${name}: a page of ${contents} bytes, ${stored} in the file, does not fit`);
+    if (type === DATA) {
+      const [encoding] = numbers(head, 2) as [number];
+      checkLevels(unpacked(page, contents), leaf, encoding, count);
+    } else if (type === DATA_V2) {
+      const [nulls, encoding, definition, repetition] = numbers(head, 2, 4, 5, 6) as [number, number, number, number];
+      const levels = definition + repetition;
+      if (!(nulls >= 0 && nulls <= count && definition >= 0 && repetition >= 0 && levels <= Math.min(stored, contents))) throw new DataError('a page whose head does not fit it');
+      if (leaf.repetition > 0) checkRuns(page, 0, bitsOf(leaf.repetition), count);
+      if (leaf.definition > 0) checkRuns(page, repetition, bitsOf(leaf.definition), count);
+      // 7: whether it is compressed; 1 is true, as it is where nothing is said.
+      const isPacked = (numbers(head, 7)[0] ?? NaN) !== 2;
+      const rest = page.subarray(levels);
+      checkValues(isPacked ? unpacked(rest, contents - levels) : rest, 0, encoding, count);
     }
-    const count = number(head.get(type === 0 ? 5 : type === 2 ? 7 : 8), 1);
-    if (!(count >= 0 && count <= mostValues)) throw new DataError(`column ${name}: a page of ${count} values does not fit`);
-    if (type !== 2) found += count;
+    if (type !== DICTIONARY) found += count;
     // One without values, of which there could be any number.
-    if (type !== 2 && count === 0 && stored === 0) throw new DataError(`column ${name}: a page is empty`);
+    if (type !== DICTIONARY && count === 0 && stored === 0) throw new DataError('a page is empty');
     thrift.at += stored;
   }
-  if (found !== values) throw new DataError(`column ${name}: its pages hold ${found} values, expected ${values}`);
+  if (found !== values) throw new DataError(`its pages hold ${found} values, expected ${values}`);
+}
+
+const bitsOf = (largest: number): number => 32 - Math.clz32(largest);
+
+/** Before the values of a page stand their levels, each list with its length. */
+function checkLevels(page: Uint8Array, { repetition, definition }: Leaf, encoding: number, count: number): void {
+  let at = 0;
+  for (const largest of [repetition, definition]) {
+    if (largest === 0) continue;
+    if (at + 4 > page.length) throw new DataError('a page is cut off');
+    checkRuns(page, at + 4, bitsOf(largest), count);
+    at += 4 + new DataView(page.buffer, page.byteOffset).getUint32(at, true);
+  }
+  checkValues(page, at, encoding, count);
+}
+
+/** Numbers of a dictionary's entries, with their width before them, and truths. */
+function checkValues(page: Uint8Array, at: number, encoding: number, count: number): void {
+  if (DICTIONARIES.includes(encoding) && at < page.length) checkRuns(page, at + 1, page[at]!, count);
+  if (encoding === RUNS) checkRuns(page, at + 4, 1, count);
+}
+
+/** Runs of equal numbers, and numbers side by side, until there are as many as values: no run is longer than that. */
+function checkRuns(page: Uint8Array, at: number, width: number, count: number): void {
+  for (let seen = 0; seen < count && at < page.length;) {
+    let head = 0;
+    for (let shift = 0, more = true; more && at < page.length; shift += 7) {
+      head |= (page[at]! & 127) << shift;
+      more = page[at++]! > 127;
+    }
+    const length = head >>> 1;
+    if ((head & 1) === 1) {
+      seen += 8 * length;
+      at += width * length;
+    } else {
+      if (length > count) throw new DataError(`a number is repeated ${length} times in a page of ${count} values`);
+      seen += length;
+      at += (width + 7) >> 3;
+    }
+  }
 }

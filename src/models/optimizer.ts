@@ -158,7 +158,19 @@ export class AdamW {
    *
    * @throws TensorError naming a tensor that is missing or of another shape or dtype; the optimizer is unchanged then
    */
-  loadState(saved: OptimizerState): void {
+  loadState(state: OptimizerState): void {
+    const loaded = this.checkState(state);
+    for (const [name, { mean, square }] of loaded) {
+      const previous = this.moments.get(name)!;
+      if (previous.mean !== mean) previous.mean.dispose();
+      if (previous.square !== square) previous.square.dispose();
+      this.moments.set(name, { mean: mean.keep(), square: square.keep() });
+    }
+    this.steps = state.step;
+  }
+
+  /** @internal The moments of a state. @throws TensorError as {@link loadState} */
+  checkState(saved: OptimizerState): Map<string, Moments> {
     const { step, tensors } = checkOptions('AdamW.loadState', saved, stateNames, 'key');
     checkTensors('AdamW.loadState', 'tensors', tensors);
     if (!Number.isInteger(step) || step < 0) {
@@ -177,13 +189,7 @@ export class AdamW {
       };
       loaded.set(name, { mean: find('exp_avg'), square: find('exp_avg_sq') });
     }
-    for (const [name, { mean, square }] of loaded) {
-      const previous = this.moments.get(name)!;
-      if (previous.mean !== mean) previous.mean.dispose();
-      if (previous.square !== square) previous.square.dispose();
-      this.moments.set(name, { mean: mean.keep(), square: square.keep() });
-    }
-    this.steps = step;
+    return loaded;
   }
 
   /** Lets go of the optimizer's memory; the parameters stay. */

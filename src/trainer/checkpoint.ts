@@ -271,11 +271,19 @@ export function loadCheckpoint(folder: string, models: CheckpointModels): Traine
     }
     const file = join(folder, name, 'optimizer.safetensors');
     const { tensors, metadata } = readSafetensors(file);
-    const step = Number(metadata.step);
-    if (!Number.isInteger(step) || step < 0)
-      throw new DataError(`${file}: metadata step: expected an integer, 0 or more, got ${showValue(metadata.step)}`);
-    loadWeights(join(folder, name, 'model.safetensors'), model.parameters);
-    optimizer.loadState({ step, tensors });
+    try {
+      const step = Number(metadata.step);
+      if (!Number.isInteger(step) || step < 0)
+        throw new DataError(`${file}: metadata step: expected an integer, 0 or more, got ${showValue(metadata.step)}`);
+      inFile(file, () => void optimizer.checkState({ step, tensors }));
+      loadWeights(join(folder, name, 'model.safetensors'), model.parameters);
+      optimizer.loadState({ step, tensors });
+    } catch (error) {
+      for (const x of tensors.values()) x.dispose();
+      throw error;
+    }
+    const taken = new Set(optimizer.state().tensors.values());
+    for (const x of tensors.values()) if (!taken.has(x)) x.dispose();
   }
   return state;
 }
@@ -284,15 +292,30 @@ export function loadCheckpoint(folder: string, models: CheckpointModels): Traine
 function loadWeights(file: string, parameters: Map<string, Tensor>): void {
   const { tensors } = readSafetensors(file);
   const describe = (x: Tensor | undefined) => (x === undefined ? 'none' : `${x.dtype} [${x.shape.join(',')}]`);
-  const names = new Set([...parameters.keys(), ...tensors.keys()]);
-  for (const name of names) {
+  for (const name of new Set([...parameters.keys(), ...tensors.keys()])) {
     const [expected, got] = [describe(parameters.get(name)), describe(tensors.get(name))];
-    if (expected !== got) throw new DataError(`${file}: ${name}: expected ${expected}, got ${got}`);
+    if (expected === got) continue;
+    for (const x of tensors.values()) x.dispose();
+    throw new DataError(`${file}: ${name}: expected ${expected}, got ${got}`);
   }
   for (const [name, parameter] of parameters) {
     const loaded = tensors.get(name)!;
     parameter.replace(loaded.node);
     loaded.dispose();
+  }
+}
+
+/** Where a checkpoint keeps what is no weight. */
+export function stateFile(folder: string): string {
+  return join(folder, stateName);
+}
+
+/** Takes something from a file. @throws DataError that names it, for what is refused */
+export function inFile(file: string, take: () => void): void {
+  try {
+    take();
+  } catch (error) {
+    throw new DataError(`${file}: ${(error as Error).message}`, { cause: error });
   }
 }
 

@@ -2,7 +2,7 @@
 import { DataError } from '../errors';
 import type { Metrics, MetricsRecord } from '../tracking';
 import { Callbacks } from './callbacks';
-import { type CheckpointModels, estimatorFile, loadCheckpoint, readTrainerState, saveCheckpoint } from './checkpoint';
+import { type CheckpointModels, estimatorFile, inFile, loadCheckpoint, readTrainerState, saveCheckpoint, stateFile } from './checkpoint';
 import { restoreEstimator, saveEstimator } from './estimator_state';
 import { Interrupt, Interrupted, type InterruptSignal } from './interrupt';
 import { Progress } from './progress';
@@ -67,9 +67,9 @@ export class Trainer extends TrainingSteps {
       throw new DataError(`data.train_data: expected the ${state.data.size} prompts that ${folder} was trained on, got others (${trainDataset.length} prompts)`);
     }
     loadCheckpoint(folder, this.checkpointModels());
-    this.loader.restore(state.data);
+    inFile(stateFile(folder), () => this.loader.restore(state.data));
     restoreEstimator(this.estimatorName, this.estimator, state.estimator, estimatorFile(folder));
-    this.coefficients.restore(state.coefficients);
+    inFile(stateFile(folder), () => this.coefficients.restore(state.coefficients));
     this.stepsDone = state.globalStep;
     this.checkpoint = folder;
     this.progress.restore(state.history, state.seconds);

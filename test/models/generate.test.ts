@@ -170,6 +170,19 @@ describe('generate', () => {
     expect(after.plans).toBe(before.plans);
   });
 
+  test('a callback that throws leaves neither cache nor tokens behind', () => {
+    const model = randomModel(tiny(), 'float32');
+    generate(model, prompts, { ...base, eosId: -1 });
+    const before = memory();
+    const isComplete = (response: readonly number[]) => {
+      if (response.length === 3) throw new Error('stop here');
+      return false;
+    };
+    expect(() => generate(model, prompts, { ...base, eosId: -1, isComplete })).toThrow('stop here');
+    const { bytes, tensors } = memory();
+    expect([bytes, tensors]).toEqual([before.bytes, before.tensors]);
+  });
+
   test('errors name what was expected and what came', () => {
     const model = randomModel(tiny(), 'float32');
     expect(() => generate(model, [[1], []], base)).toThrow('generate: expected prompts of at least one token, got an empty one in row 1');

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AdamW, Transformer, ValueModel } from '../../src/models';
-import { randomKey, tidy, type Tensor } from '../../src/tensor';
+import { memory, randomKey, tidy, type Tensor } from '../../src/tensor';
 import { Experiment, latestCheckpoint, loadCheckpoint, saveCheckpoint, type TrainerState } from '../../src/trainer';
 import { checkpointProblem } from '../../src/trainer/checkpoint';
 import { aCritic, smallConfig, temporaryFolder } from './helpers';
@@ -128,9 +128,15 @@ describe('a checkpoint', () => {
     const trained = models(1);
     const folder = saveCheckpoint(path, trained, state(1));
     const other = Transformer.initialize({ ...config, numLayers: 2 }, randomKey(0));
+    const bytes = memory().bytes;
     expect(() => loadCheckpoint(folder, { policy: { model: other, optimizer: new AdamW(other.parameters, { lr: 1 }) } })).toThrow(
+      "policy/optimizer.safetensors: AdamW.loadState: 'model.layers.1.input_layernorm.weight.exp_avg': expected float32 [16], got none",
+    );
+    expect(() => loadCheckpoint(folder, { policy: { model: other, optimizer: null } })).toThrow(
       'model.safetensors: model.layers.1.input_layernorm.weight: expected float32 [16], got none',
     );
+    // But for the moments of the optimizer that was made for it, nothing is left.
+    expect(memory().bytes).toBe(bytes + 2 * 4 * other.size);
     const whole = readFileSync(join(folder, 'trainer_state.json'), 'utf8');
     writeFileSync(join(folder, 'trainer_state.json'), '{"version": 1}');
     expect(() => loadCheckpoint(folder, trained)).toThrow('trainer_state.json: version: expected 3, got 1');

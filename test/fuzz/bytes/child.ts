@@ -91,7 +91,7 @@ class Fuzzer {
     const frame = error.stack?.split('\n').find((line) => line.trim().startsWith('at ')) ?? '';
     if (!(error instanceof VantageError)) return `${error.name}: ${error.message}${frame}`;
     if (!error.message.includes(this.options.folder)) return `the file is not named: ${error.name}: ${error.message}${frame}`;
-    const said = error.message.replaceAll(this.options.folder, '').replaceAll(/got [\s\S]*/g, '');
+    const said = error.message.replaceAll(this.options.folder, '').replace(/got [\s\S]*/, '');
     return INTERNAL.test(said) ? `internal words: ${error.message}` : null;
   }
 

@@ -1,0 +1,29 @@
+/** What no memory has room for is refused at once, and leaves nothing behind. */
+import { arange, memory, ones, randomKey, randomNormal, tensor, TensorError, tidy, VantageError, zeros } from '../../src';
+
+test.each<[string, () => unknown, RegExp]>([
+  ['reading a constant', () => zeros([1e12]).dataSync(), /^reading a tensor of shape \[1000000000000\]: its 1000000000000 elements are more than memory has room for$/],
+  ['reading what was broadcast', () => tensor([1]).broadcastTo([1e6, 1e6]).toArray(), /elements are more than memory has room for|out of memory/],
+  ['a constant in memory', () => zeros([1e12]).realize(), /^allocate: out of memory for 4000000000000 bytes on cpu$/],
+  ['arithmetic', () => ones([2 ** 39]).add(1).realize(), /^allocate: out of memory for 2199023255552 bytes on cpu$/],
+  ['a product', () => ones([1e6, 1]).matmul(ones([1, 1e6])).realize(), /^allocate: out of memory/],
+  ['random numbers', () => randomNormal([1e12], { key: randomKey(1) }).realize(), /^allocate: out of memory/],
+  ['a range', () => arange(1e12), /^arange: 1000000000000 elements are too many$/],
+])('%s', (_, make, message) => {
+  const before = memory();
+  let error: unknown = null;
+  try {
+    tidy(() => void make());
+  } catch (thrown) {
+    error = thrown;
+  }
+  expect(error).toBeInstanceOf(VantageError);
+  expect((error as Error).message).toMatch(message);
+  const { tensors, buffers, bytes } = memory();
+  expect([tensors, buffers, bytes]).toEqual([before.tensors, before.buffers, before.bytes]);
+  expect(tensor([1, 2]).add(1).toArray()).toEqual([2, 3]);
+});
+
+test('a size that is no size', () => {
+  expect(() => zeros([1e300])).toThrow(TensorError);
+});
