@@ -8,6 +8,8 @@ export {
   type AdvantageEstimatorClass,
   type AdvantageInput,
   type AdvantageResult,
+  type EstimatorDeclaration,
+  type EstimatorDeclares,
   type EstimatorReads,
   type EstimatorState,
 } from './estimator';

@@ -2,7 +2,7 @@
 import { EstimatorError } from '../errors';
 import { checkTensor } from '../losses/check';
 import { arange, where, type Tensor } from '../tensor';
-import type { AdvantageResult } from './estimator';
+import type { AdvantageResult, EstimatorDeclaration } from './estimator';
 import type { Groups } from './groups';
 
 /** Options of estimators that compare the rows of a group. */
@@ -17,6 +17,17 @@ export interface BaselineOptions {
 
 export const baselineOptions: BaselineOptions = { singleton: 'zero', skipNaN: false, leaveOneOut: false };
 export const singletonChoices = ['zero', 'raw', 'error'] as const;
+
+/** What estimators that compare the rows of a group by their options `singleton`, `normByStd` and `scale` declare. */
+export function declaredByGroups({ singleton, normByStd, scale }: Readonly<Record<string, unknown>>): EstimatorDeclaration {
+  const isOfBatch = normByStd === true && scale === 'batch';
+  return {
+    scope: isOfBatch ? 'batch' : 'group',
+    invariantTo: isOfBatch || singleton === 'raw' ? [] : normByStd === true ? ['shift', 'scale'] : ['shift'],
+    emptyRows: 'count',
+    smallestGroup: singleton === 'error' ? 2 : 1,
+  };
+}
 
 export interface Centred {
   /** R − μ, float64 [batch]; with `leaveOneOut` μ is the mean of the others. */

@@ -1,8 +1,8 @@
 import { EstimatorError } from '../../errors';
 import { tensor, where, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
 import type { Groups } from '../groups';
-import { baselineOptions, centreInGroups, singletonChoices, toEveryToken, type BaselineOptions } from '../outcome';
+import { baselineOptions, centreInGroups, declaredByGroups, singletonChoices, toEveryToken, type BaselineOptions } from '../outcome';
 import { deviationChoices, rowWhiteningChoices, whitenRows, whitenTokens, tokenWhitening, type DeviationOptions, type RowWhitening } from '../whiten';
 import { scaled } from './grpo';
 
@@ -25,6 +25,7 @@ interface DecoupledOptions extends BaselineOptions, DeviationOptions, RowWhiteni
 export class DecoupledRewards extends AdvantageEstimator {
   static override readonly requires = ['groupIds', 'rewardComponents'] as const;
   static override readonly reads: EstimatorReads = [];
+  static override readonly declares: EstimatorDeclares = (options) => ({ ...declaredByGroups(options), ...(options.whiten !== 'none' && { scope: 'batch' }) });
   static override readonly options: Readonly<Record<string, unknown>> = {
     ...baselineOptions,
     skipNaN: true,
