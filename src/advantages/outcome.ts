@@ -61,6 +61,9 @@ export function centreInGroups(scores: Tensor, groups: Groups, { singleton, skip
     // What rounding leaves of a difference of equal numbers is 0.
     remaining = where(left.greater(again.spread.mul(count).mul(1e-15)), left, 0);
     difference = exact.mul(share);
+  } else if (scores.dtype === 'float64') {
+    // The mean of equal numbers, rounded, is not always that number, and what it differs by would be whitened to numbers of size 1; of float32 numbers float64 rounds nothing.
+    difference = difference.sub((scored ? groups.moments(difference, scored) : groups.moments(difference)).mean);
   }
   // The difference of a single row from its own mean is 0 without more.
   const centred = singleton === 'raw' ? where(alone, known, difference) : difference;
