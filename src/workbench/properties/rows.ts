@@ -23,12 +23,14 @@ function reordered(subject: Subject, batch: Batch, order: readonly number[]): st
 /** Of what kind the dependence is: whether it is there where groups stand together and are of one size, or stand together. */
 function causeOfOrder(subject: Subject, batch: Batch, random: SmallRandom): 'row-order' | 'groups-equal-size' | 'groups-contiguous' {
   const count = sizeOf(batch)[0];
-  const size = Math.max(2, subject.declared.smallestGroup ?? 1);
-  const whole = Math.max(2, Math.floor(count / size));
-  const repeated = takeRows(batch, range(whole * size).map((row) => row % count));
-  const even: Batch = { ...varied(repeated, random), groupIds: range(whole * size).map((row) => `prompt ${Math.floor(row / size)}`) };
-  const turned = range(whole).reverse().flatMap((group) => range(size).map((k) => group * size + ((k + 1) % size)));
-  if (reordered(subject, even, turned)) return 'row-order';
+  const least = Math.max(2, subject.declared.smallestGroup ?? 1);
+  // Two sizes: pairs of rows that belong together for another reason may be groups of two.
+  for (const size of [least, least + 1]) {
+    const whole = Math.max(2, Math.floor(count / size));
+    const even: Batch = { ...varied(takeRows(batch, range(whole * size).map((row) => row % count)), random), groupIds: range(whole * size).map((row) => `prompt ${Math.floor(row / size)}`) };
+    const turned = range(whole).reverse().flatMap((group) => range(size).map((k) => group * size + ((k + 1) % size)));
+    if (reordered(subject, even, turned)) return 'row-order';
+  }
   const groups = groupsOf(batch);
   const together = takeRows(batch, groups.flat());
   const starts = groups.map((_, g) => groups.slice(0, g).reduce((sum, rows) => sum + rows.length, 0));

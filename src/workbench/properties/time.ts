@@ -39,6 +39,8 @@ export const exactCritic: Property = {
   shape: { emptyRows: false },
   skip: ({ requires }) => (requires.includes('values') ? null : 'it needs no critic'),
   judge(subject, drawn) {
+    // In rows of one token a value that is bootstrapped behind the end looks like one that is off by one.
+    if (validColumns(drawn).every((valid) => valid.length < 2)) return null;
     for (const terminal of [true, false]) {
       const ends = validColumns(drawn).map((valid) => valid.at(-1));
       const rewards = drawn.tokens.rewards.map((row, b) => row.map((x, t) => (!drawn.tokens.masks[b][t] ? 0 : terminal ? (t === ends[b] ? x + 3 : 0) : x + 3 + t)));
