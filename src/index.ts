@@ -14,6 +14,7 @@ export * from './environments';
 export * from './tracking';
 export * from './trainer';
 export * from './lab';
+export * from './workbench';
 export { conventionNames, type ConventionName, type Given, type NumberRange } from './options';
 export type { RegisterOptions, Registry } from './registry';
 export { ConfigError, DataError, EnvironmentError, EstimatorError, NativeError, RegistryError, TensorError, TrainingError, VantageError } from './errors';

@@ -33,6 +33,28 @@ export type EstimatorReads = readonly EstimatorRead[] | ((options: Readonly<Reco
 /** What an estimator may look at, beside rewards and masks. */
 export type EstimatorRead = 'gamma' | 'lambda' | AdvantageInput;
 
+/** What an estimator says of its results, beyond its inputs: {@link checkEstimator} and `vantage check` hold it to that. Whatever is not said is not claimed. */
+export interface EstimatorDeclaration {
+  /** What the advantages of a row may depend on: that `row` alone, the rows of its `group`, or the whole `batch` (unless said otherwise). */
+  readonly scope?: 'row' | 'group' | 'batch';
+  /**
+   * What changes no advantage at γ = 1: `shift`, a constant added to the total reward of every row of a group; `scale`, a positive factor on all rewards of a group (but for a small ε beside the
+   * standard deviation). Of reward components each one.
+   */
+  readonly invariantTo?: readonly ('shift' | 'scale')[];
+  /** What belongs together in the rows that are compared: the n-th valid `tokens`, wherever they stand (unless said otherwise), or `columns`, counted from the left. */
+  readonly alignment?: 'tokens' | 'columns';
+  /** Whether a row without a valid token counts in the statistics of its group or batch. */
+  readonly emptyRows?: 'count' | 'ignore';
+  /** What the total reward of a row may be. Default: any finite number. */
+  readonly rewardRange?: NumberRange;
+  /** Rows that a group must have. Default 1. */
+  readonly smallestGroup?: number;
+}
+
+/** The declaration of an estimator; a function where its options decide. */
+export type EstimatorDeclares = EstimatorDeclaration | ((options: Readonly<Record<string, unknown>>) => EstimatorDeclaration);
+
 /** What an estimator may look at besides rewards, values and masks. Whatever it `requires` is there. */
 export interface AdvantageContext {
   /** Discount γ. */
@@ -111,6 +133,8 @@ export abstract class AdvantageEstimator {
    * for those that extend it: one that does not say what it reads may read everything.
    */
   static readonly reads?: EstimatorReads;
+  /** What it says of its results, for {@link checkEstimator}. It speaks for this class alone, not for those that extend it. */
+  static readonly declares?: EstimatorDeclares;
   /** Options and their defaults. Whoever computes advantages may give others, by name. */
   static readonly options: Readonly<Record<string, unknown>> = {};
   /** The values that an option may have, where they are few. */
@@ -165,6 +189,7 @@ export abstract class AdvantageEstimator {
 export type AdvantageEstimatorClass = (new (options?: Readonly<Record<string, unknown>>) => AdvantageEstimator) & {
   readonly requires: readonly AdvantageInput[];
   readonly reads?: EstimatorReads;
+  readonly declares?: EstimatorDeclares;
   readonly options: Readonly<Record<string, unknown>>;
   readonly choices?: Readonly<Record<string, readonly unknown[]>>;
   readonly ranges?: Readonly<Record<string, NumberRange>>;

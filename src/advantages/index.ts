@@ -9,6 +9,8 @@ export {
   type AdvantageInput,
   type AdvantageResult,
   type EstimatorRead,
+  type EstimatorDeclaration,
+  type EstimatorDeclares,
   type EstimatorReads,
   type EstimatorState,
 } from './estimator';

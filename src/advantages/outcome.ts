@@ -2,7 +2,7 @@
 import { EstimatorError } from '../errors';
 import { checkTensor } from '../losses/check';
 import { arange, where, type Tensor } from '../tensor';
-import type { AdvantageResult } from './estimator';
+import type { AdvantageResult, EstimatorDeclaration } from './estimator';
 import type { Groups } from './groups';
 
 /** Options of estimators that compare the rows of a group. */
@@ -17,6 +17,17 @@ export interface BaselineOptions {
 
 export const baselineOptions: BaselineOptions = { singleton: 'zero', skipNaN: false, leaveOneOut: false };
 export const singletonChoices = ['zero', 'raw', 'error'] as const;
+
+/** What estimators that compare the rows of a group by their options `singleton`, `normByStd` and `scale` declare. */
+export function declaredByGroups({ singleton, normByStd, scale }: Readonly<Record<string, unknown>>): EstimatorDeclaration {
+  const isOfBatch = normByStd === true && scale === 'batch';
+  return {
+    scope: isOfBatch ? 'batch' : 'group',
+    invariantTo: isOfBatch || singleton === 'raw' ? [] : normByStd === true ? ['shift', 'scale'] : ['shift'],
+    emptyRows: 'count',
+    smallestGroup: singleton === 'error' ? 2 : 1,
+  };
+}
 
 export interface Centred {
   /** R − μ, float64 [batch]; with `leaveOneOut` μ is the mean of the others. */
@@ -50,6 +61,9 @@ export function centreInGroups(scores: Tensor, groups: Groups, { singleton, skip
     // What rounding leaves of a difference of equal numbers is 0.
     remaining = where(left.greater(again.spread.mul(count).mul(1e-15)), left, 0);
     difference = exact.mul(share);
+  } else if (scores.dtype === 'float64') {
+    // The mean of equal numbers, rounded, is not always that number, and what it differs by would be whitened to numbers of size 1; of float32 numbers float64 rounds nothing.
+    difference = difference.sub((scored ? groups.moments(difference, scored) : groups.moments(difference)).mean);
   }
   // The difference of a single row from its own mean is 0 without more.
   const centred = singleton === 'raw' ? where(alone, known, difference) : difference;

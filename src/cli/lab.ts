@@ -1,7 +1,7 @@
-import { parse } from 'yaml';
 import type { EstimatorLabOptions, LabReport, LabSweepKey } from '../lab';
 import { type Command, parseCommandLine, print, unknownWord, UsageError } from './command';
 import { Bar } from './bar';
+import { parseEstimatorOptions } from './estimator_options';
 import { loadHelp, loadModules, loadOption } from './load';
 
 /** Options that are numbers, by their names on the command line. */
@@ -60,7 +60,7 @@ The same command gives the same figures to the bit. docs/lab.md says what they m
     const options = Object.fromEntries(given) as EstimatorLabOptions;
     const named = Object.fromEntries(['environment', 'objective', 'convention'].flatMap((name) => (text(name) === undefined ? [] : [[name, text(name)]])));
     const sweep = text('sweep') === undefined ? undefined : parseSweep(text('sweep')!);
-    const estimators = positionals.length === 0 ? undefined : positionals.map(parseEstimator);
+    const estimators = positionals.length === 0 ? undefined : positionals.map((label) => ({ ...parseEstimatorOptions('lab', label), label }));
     const samples = text('check') === undefined ? undefined : number('check', text('check')!);
     await loadModules(values.load as string[] | undefined);
     // What registers estimators, and the native addon, is needed only from here on.
@@ -120,16 +120,4 @@ function parseSweep(text: string): { key: LabSweepKey; values: number[] } {
   if (!Object.hasOwn(sweeps, name)) throw new UsageError(`--sweep: ${unknownWord('key', name, Object.keys(sweeps))}`);
   if (list.trim() === '') throw new UsageError(`--sweep: expected ${name}=A,B, got '${text}'`);
   return { key: sweeps[name], values: list.split(',').map((value) => number(`sweep ${name}`, value)) };
-}
-
-/** `gae:whiten=none,lambda=0.9`: values as in a configuration. */
-function parseEstimator(text: string): { name: string; options: Record<string, unknown>; label: string } {
-  const [name, list] = [text.split(':')[0], text.split(':').slice(1).join(':')];
-  // A comma within brackets belongs to a list.
-  const entries = list === '' ? [] : list.split(/,(?![^[]*\])/).map((entry) => {
-    const [key, ...value] = entry.split('=');
-    if (value.length === 0 || key.trim() === '') throw new UsageError(`lab: ${text}: expected OPTION=VALUE behind the colon, got '${entry}'`);
-    return [key.trim(), parse(value.join('=')) as unknown] as const;
-  });
-  return { name, options: Object.fromEntries(entries), label: text };
 }

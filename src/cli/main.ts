@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { VantageError } from '../errors';
 import { build } from './build';
+import { check } from './check';
 import { type Command, print, unknownWord, UsageError } from './command';
 import { compare } from './compare';
 import { doctor } from './doctor';
@@ -15,7 +16,7 @@ import { prepare } from './prepare';
 import { report } from './report';
 import { train } from './train';
 
-const commands: Record<string, Command> = { new: newFiles, prepare, train, compare, report, export: exportModel, list, lab, build, doctor };
+const commands: Record<string, Command> = { new: newFiles, prepare, train, compare, report, export: exportModel, list, lab, check, build, doctor };
 
 /** @returns the exit code */
 export async function run(argv: readonly string[]): Promise<number> {
@@ -70,6 +71,6 @@ if (require.main === module) {
     if (error.code !== 'EPIPE') throw error;
     process.exit();
   });
-  // Training sets an exit code of its own, and so does doctor.
+  // Training sets an exit code of its own, and so do check and doctor.
   void run(process.argv.slice(2)).then((code) => (process.exitCode ||= code));
 }

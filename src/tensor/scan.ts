@@ -185,6 +185,7 @@ function lowerLoop(
   const shape = inputs[0]!.shape;
   const states = left.map((k) => body.states[k]!);
   let next = left.map((k) => body.next[k]!);
+  observer?.(whyLoop(next, states));
   const row = body.states[0]!.shape;
   const extra = new Map<Node, Node>();
   if (mask) {
@@ -224,6 +225,34 @@ function lowerLoop(
     after[k] = outputOf(node, i);
     before[k] = outputOf(node, left.length + i);
   });
+}
+
+let observer: ((reason: string) => void) | null = null;
+
+/** Runs `body`, and tells of each scan in it that becomes a loop which operation made its step not affine. */
+export function observingLoops<T>(observe: (reason: string) => void, body: () => T): T {
+  const before = observer;
+  observer = observe;
+  try {
+    return body();
+  } finally {
+    observer = before;
+  }
+}
+
+/** The first operation of a step that is not affine in its states. */
+function whyLoop(next: readonly Node[], states: readonly Node[]): string {
+  const dependent = dependents(next, new Set(states));
+  for (const { op, dtype, inputs } of topological(next)) {
+    const uses = inputs.map((input) => dependent.has(input));
+    if (!uses.includes(true)) continue;
+    if (op === 'mul' && uses[0] && uses[1]) return 'mul: a product of two terms that both depend on the state';
+    if (op === 'div' && uses[1]) return 'div: a division by a term that depends on the state';
+    if (op === 'where' && uses[0]) return 'where: a condition that depends on the state';
+    if (op === 'cast' && !isFloating(dtype)) return `cast: the state as ${dtype}`;
+    if (!['add', 'sub', 'neg', 'mul', 'div', 'where', 'cast'].includes(op)) return `${op}: a function of the state that is not a·s + b`;
+  }
+  return 'states that depend on one another, each on the next of the other';
 }
 
 /** The nodes of an expression that depend on one of the symbols. */

@@ -31,7 +31,7 @@ test('train --print-config shows what would run, and runs nothing', async () => 
 
 test('--help, --version and the help of a command', async () => {
   const help = await vantage('--help');
-  for (const name of ['new', 'prepare', 'train', 'compare', 'report', 'export', 'list', 'lab', 'build', 'doctor']) {
+  for (const name of ['new', 'prepare', 'train', 'compare', 'report', 'export', 'list', 'lab', 'check', 'build', 'doctor']) {
     expect(help.out).toContain(`  ${name} `);
     const own = await vantage(name, '--help');
     expect([own.code, own.err]).toEqual([0, '']);
@@ -43,8 +43,8 @@ test('--help, --version and the help of a command', async () => {
 });
 
 test.each([
-  [[], 'expected a command: new, prepare, train, compare, report, export, list, lab, build, doctor'],
-  [['prepar'], "Unknown command 'prepar'. Did you mean 'prepare'? There are: new, prepare, train, compare, report, export, list, lab, build, doctor"],
+  [[], 'expected a command: new, prepare, train, compare, report, export, list, lab, check, build, doctor'],
+  [['prepar'], "Unknown command 'prepar'. Did you mean 'prepare'? There are: new, prepare, train, compare, report, export, list, lab, check, build, doctor"],
   [['constructor'], "Unknown command 'constructor'."],
   [['prepare'], 'prepare: expected a dataset: gsm8k, gmax, max4, sort3, lookup'],
   [['prepare', 'gmx'], "Unknown dataset 'gmx'. Did you mean 'gmax'?"],

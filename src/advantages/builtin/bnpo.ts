@@ -1,7 +1,7 @@
 import { EstimatorError, showValue } from '../../errors';
 import { where, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
-import { centreInGroups, singletonChoices, toEveryToken } from '../outcome';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
+import { centreInGroups, declaredByGroups, singletonChoices, toEveryToken } from '../outcome';
 
 interface BetaOptions {
   singleton: 'zero' | 'raw' | 'error';
@@ -28,6 +28,12 @@ interface BetaOptions {
 export class BetaNormalization extends AdvantageEstimator {
   static override readonly requires = ['groupIds'] as const;
   static override readonly reads: EstimatorReads = [];
+  static override readonly declares: EstimatorDeclares = ({ singleton, alpha, beta, minReward, maxReward }) => ({
+    ...declaredByGroups({ singleton }),
+    ...((alpha === null || beta === null) && { scope: 'batch' }),
+    invariantTo: [],
+    rewardRange: { low: minReward as number, high: maxReward as number },
+  });
   static override readonly options: Readonly<Record<string, unknown>> = {
     singleton: 'zero',
     /** Of the density. null: from the moments of the batch. */

@@ -1,5 +1,5 @@
 import type { Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
 
 /**
  * On-policy distillation (Lu, Thinking Machines Lab, On-Policy Distillation, 2025; Xiao et al., MiMo-V2-Flash Technical Report, 2026): the advantage of a token is ℓ_teacher − ℓ_student, the
@@ -8,6 +8,7 @@ import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type E
 export class Distillation extends AdvantageEstimator {
   static override readonly requires = ['teacherLogProbs', 'oldLogProbs'] as const;
   static override readonly reads: EstimatorReads = [];
+  static override readonly declares: EstimatorDeclares = { scope: 'row', invariantTo: ['shift', 'scale'] };
 
   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, { teacherLogProbs, oldLogProbs }: AdvantageContext): AdvantageResult {
     const advantages = teacherLogProbs!.sub(oldLogProbs!).cast(rewards.dtype);

@@ -1,6 +1,6 @@
 import { EstimatorError } from '../../errors';
 import { generalizedAdvantage, scan, where, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
 import { truncatedGae } from '../returns';
 import { trajectoryOf } from '../trajectory_of';
 import { tokenWhitening, tokenWhiteningChoices, whitenTokens, type TokenWhitening } from '../whiten';
@@ -21,6 +21,7 @@ export const holesChoices = ['carry', 'ignore', 'decay'] as const;
 export class GeneralizedAdvantageEstimation extends AdvantageEstimator {
   static override readonly requires = ['values'] as const;
   static override readonly reads: EstimatorReads = ['gamma', 'lambda', 'groupIds', 'terminated', 'truncated', 'bootstrapValues'];
+  static override readonly declares: EstimatorDeclares = ({ whiten }) => ({ scope: whiten === true || whiten === 'batch' ? 'batch' : whiten === 'group' ? 'group' : 'row' });
   static override readonly options = {
     ...tokenWhitening,
     /** `carry` passes masked positions through; `ignore` runs the recurrence over them, whatever they hold; in `decay` they hold 0, and cost a step of γλ. */

@@ -1,8 +1,8 @@
 import { EstimatorError } from '../../errors';
 import { tensor, where, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
 import type { Groups } from '../groups';
-import { baselineOptions, centreInGroups, singletonChoices, toEveryToken, type BaselineOptions } from '../outcome';
+import { baselineOptions, centreInGroups, declaredByGroups, singletonChoices, toEveryToken, type BaselineOptions } from '../outcome';
 import { deviationChoices, rowWhiteningChoices, whitenRows, whitenTokens, tokenWhitening, type DeviationOptions, type RowWhitening } from '../whiten';
 import { scaled } from './grpo';
 
@@ -25,6 +25,12 @@ interface DecoupledOptions extends BaselineOptions, DeviationOptions, RowWhiteni
 export class DecoupledRewards extends AdvantageEstimator {
   static override readonly requires = ['groupIds', 'rewardComponents'] as const;
   static override readonly reads: EstimatorReads = [];
+  static override readonly declares: EstimatorDeclares = (options) => ({
+    ...declaredByGroups(options),
+    // ε counts where the parts of several components cancel out.
+    invariantTo: options.singleton === 'raw' ? [] : ['shift'],
+    ...(options.whiten !== 'none' && { scope: 'batch' }),
+  });
   static override readonly options: Readonly<Record<string, unknown>> = {
     ...baselineOptions,
     skipNaN: true,
@@ -73,11 +79,15 @@ function summed(components: Tensor, groups: Groups, options: DecoupledOptions): 
   if (count < Math.max(1, minComponents)) throw new EstimatorError(`expected at least ${Math.max(1, minComponents)} reward components, got ${count}`);
   if (weights.length !== 0 && weights.length !== count) throw new EstimatorError(`option 'weights': expected ${count} numbers, one a component, got ${weights.length}`);
   let sum = tensor(0, { dtype: 'float64', device: components.device }).broadcastTo([components.shape[0]!]);
+  let size = sum;
   for (let k = 0; k < count; k++) {
     const scores = components.select(1, k);
     const parts = centreInGroups(scores, groups, options);
     const normalised = options.normByStd ? scaled(parts, scores, { ...options, scale: 'group' }) : parts.centred;
-    sum = sum.add(normalised.mul(weights[k] ?? 1));
+    const part = normalised.mul(weights[k] ?? 1);
+    sum = sum.add(part);
+    size = size.add(part.abs());
   }
-  return sum;
+  // Parts that cancel out leave rounding noise, which whitening would stretch to numbers of size 1.
+  return where(sum.abs().greater(size.mul(1e-12)), sum, 0);
 }

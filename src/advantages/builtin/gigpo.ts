@@ -1,5 +1,6 @@
 import { where, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
+import { declaredByGroups } from '../outcome';
 import { GroupRelative } from './grpo';
 import { findTurns, relativeInGroups, relativeInStepGroups, turnReturns, withoutUnscored, type GroupRelativeOptions } from './turn_groups';
 
@@ -20,6 +21,7 @@ interface GroupInGroupOptions {
 export class GroupInGroup extends AdvantageEstimator {
   static override readonly requires = ['groupIds', 'turnIds', 'anchorIds'] as const;
   static override readonly reads: EstimatorReads = ({ turnDiscount }) => (turnDiscount === null ? ['gamma'] : []);
+  static override readonly declares: EstimatorDeclares = declaredByGroups;
   static override readonly options: Readonly<Record<string, unknown>> = {
     ...GroupRelative.options,
     /** ω. */

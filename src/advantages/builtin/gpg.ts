@@ -1,6 +1,6 @@
 import type { Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
-import { centreInGroups, singletonChoices, toEveryToken } from '../outcome';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
+import { centreInGroups, declaredByGroups, singletonChoices, toEveryToken } from '../outcome';
 
 /**
  * Group policy gradient (Chu et al., GPG: A Simple and Strong Reinforcement Learning Baseline for Model Reasoning, 2025): every token of a row gets α(R − μ)/f_norm, with
@@ -9,6 +9,7 @@ import { centreInGroups, singletonChoices, toEveryToken } from '../outcome';
 export class GroupPolicyGradient extends AdvantageEstimator {
   static override readonly requires = ['groupIds'] as const;
   static override readonly reads: EstimatorReads = [];
+  static override readonly declares: EstimatorDeclares = (options) => ({ ...declaredByGroups(options), scope: 'batch', invariantTo: [] });
   static override readonly options = {
     singleton: 'zero' as 'zero' | 'raw' | 'error',
     skipNaN: false,

@@ -1,6 +1,6 @@
 import { where, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
-import { baselineOptions, centreInGroups, singletonChoices, toEveryToken, type BaselineOptions, type Centred } from '../outcome';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
+import { baselineOptions, centreInGroups, declaredByGroups, singletonChoices, toEveryToken, type BaselineOptions, type Centred } from '../outcome';
 import { deviation, deviationChoices, type DeviationOptions } from '../whiten';
 
 interface GroupRelativeOptions extends BaselineOptions, DeviationOptions {
@@ -15,6 +15,7 @@ interface GroupRelativeOptions extends BaselineOptions, DeviationOptions {
 export class GroupRelative extends AdvantageEstimator {
   static override readonly requires = ['groupIds'] as const;
   static override readonly reads: EstimatorReads = [];
+  static override readonly declares: EstimatorDeclares = declaredByGroups;
   static override readonly options: Readonly<Record<string, unknown>> = {
     ...baselineOptions,
     /** Divide by the standard deviation. */
@@ -71,6 +72,7 @@ function varianceOfBatch(scores: Tensor, { scored }: Centred, ddof: number): Ten
  */
 export class DrGroupRelative extends GroupRelative {
   static override readonly reads: EstimatorReads = [];
+  static override readonly declares: EstimatorDeclares = declaredByGroups;
   static override readonly options: Readonly<Record<string, unknown>> = { ...baselineOptions };
   static override readonly choices: Readonly<Record<string, readonly unknown[]>> = { singleton: singletonChoices };
 
@@ -85,6 +87,7 @@ export class DrGroupRelative extends GroupRelative {
  */
 export class GroupRelativeBatchScale extends GroupRelative {
   static override readonly reads: EstimatorReads = [];
+  static override readonly declares: EstimatorDeclares = declaredByGroups;
   static override readonly options: Readonly<Record<string, unknown>> = { ...baselineOptions, ddof: 1, epsilon: 1e-4, epsilonPlacement: 'outside', minVariance: 0 };
   static override readonly choices: Readonly<Record<string, readonly unknown[]>> = { ...deviationChoices, singleton: singletonChoices };
 

@@ -1,6 +1,6 @@
 import { where, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
-import { centreInGroups, singletonChoices, toEveryToken } from '../outcome';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
+import { centreInGroups, declaredByGroups, singletonChoices, toEveryToken } from '../outcome';
 import { deviation, deviationChoices, type DeviationOptions } from '../whiten';
 
 /**
@@ -10,6 +10,7 @@ import { deviation, deviationChoices, type DeviationOptions } from '../whiten';
 export class PassAtK extends AdvantageEstimator {
   static override readonly requires = ['groupIds'] as const;
   static override readonly reads: EstimatorReads = [];
+  static override readonly declares: EstimatorDeclares = declaredByGroups;
   static override readonly options = {
     singleton: 'zero' as 'zero' | 'raw' | 'error',
     skipNaN: false,

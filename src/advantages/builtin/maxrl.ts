@@ -1,6 +1,6 @@
 import { where, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
-import { centreInGroups, singletonChoices, toEveryToken } from '../outcome';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
+import { centreInGroups, declaredByGroups, singletonChoices, toEveryToken } from '../outcome';
 
 /**
  * Maximum-likelihood reinforcement learning (Tajwar et al., Maximum Likelihood Reinforcement Learning, 2026): every token of a row gets (R − μ)/(μ + ε), μ the mean of the rewards of its group, with its
@@ -9,6 +9,7 @@ import { centreInGroups, singletonChoices, toEveryToken } from '../outcome';
 export class MaximumLikelihood extends AdvantageEstimator {
   static override readonly requires = ['groupIds'] as const;
   static override readonly reads: EstimatorReads = [];
+  static override readonly declares: EstimatorDeclares = (options) => ({ ...declaredByGroups(options), invariantTo: options.singleton === 'raw' ? [] : ['scale'], rewardRange: { low: 0 } });
   static override readonly options = {
     singleton: 'zero' as 'zero' | 'raw' | 'error',
     skipNaN: false,

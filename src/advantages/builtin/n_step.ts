@@ -1,5 +1,5 @@
 import type { Tensor } from '../../tensor';
-import type { AdvantageContext, EstimatorReads } from '../estimator';
+import type { AdvantageContext, EstimatorDeclares, EstimatorReads } from '../estimator';
 import { nStepReturns } from '../returns';
 import { trajectoryOf } from '../trajectory_of';
 import { TdLambda } from './td_lambda';
@@ -7,6 +7,7 @@ import { TdLambda } from './td_lambda';
 /** n-step returns (Sutton and Barto, Reinforcement Learning, 2018, 7.1), advantages G⁽ⁿ⁾ − V: n rewards, then the value behind them. See {@link nStepReturns}. */
 export class NStep extends TdLambda {
   static override readonly reads: EstimatorReads = ['gamma', 'lambda', 'terminated', 'truncated', 'bootstrapValues'];
+  static override readonly declares: EstimatorDeclares = ({ whiten }) => ({ scope: whiten ? 'batch' : 'row' });
   static override readonly options = {
     ...TdLambda.options,
     /** The steps that are summed. */

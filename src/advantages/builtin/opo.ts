@@ -1,6 +1,6 @@
 import { where, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
-import { centreInGroups, singletonChoices, toEveryToken } from '../outcome';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
+import { centreInGroups, declaredByGroups, singletonChoices, toEveryToken } from '../outcome';
 
 /**
  * On-policy optimisation with the optimal baseline (Hao et al., On-Policy RL with Optimal Reward Baseline, 2025): every token of a row gets R − ΣL_iR_i/ΣL_i over its
@@ -9,6 +9,7 @@ import { centreInGroups, singletonChoices, toEveryToken } from '../outcome';
 export class OptimalBaseline extends AdvantageEstimator {
   static override readonly requires = ['groupIds'] as const;
   static override readonly reads: EstimatorReads = [];
+  static override readonly declares: EstimatorDeclares = declaredByGroups;
   static override readonly options = { singleton: 'zero' as 'zero' | 'raw' | 'error', skipNaN: false };
   static override readonly choices = { singleton: singletonChoices };
 

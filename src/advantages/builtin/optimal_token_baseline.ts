@@ -1,5 +1,5 @@
 import { arange, scan, tensor, where, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
 import type { Groups } from '../groups';
 
 /**
@@ -12,6 +12,7 @@ import type { Groups } from '../groups';
 export class OptimalTokenBaseline extends AdvantageEstimator {
   static override readonly requires = ['groupIds', 'oldLogProbs', 'sumSquaredProbs'] as const;
   static override readonly reads: EstimatorReads = ['importanceWeights'];
+  static override readonly declares: EstimatorDeclares = ({ countEmptyRows }) => ({ scope: 'group', alignment: 'columns', emptyRows: countEmptyRows ? 'count' : 'ignore' });
   static override readonly options = {
     /** Added to ΣW. */
     epsilon: 1e-8,
@@ -55,6 +56,7 @@ export class OptimalTokenBaseline extends AdvantageEstimator {
 /** The same, with the n-th valid token of a row beside the n-th ones of the others: for rows with tool tokens in between, or padding on the left. */
 export class AlignedOptimalTokenBaseline extends OptimalTokenBaseline {
   static override readonly reads: EstimatorReads = ['importanceWeights'];
+  static override readonly declares: EstimatorDeclares = ({ countEmptyRows }) => ({ scope: 'group', emptyRows: countEmptyRows ? 'count' : 'ignore' });
 
   protected override aligned(returns: Tensor, energy: Tensor, totals: Tensor, masks: Tensor, groups: Groups): Tensor {
     const places = tensor(placesOfValid(masks), { shape: masks.shape, device: masks.device });

@@ -1,6 +1,6 @@
 import { EstimatorError, showValue } from '../../errors';
 import { tensor, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
 import { toEveryToken } from '../outcome';
 
 type Method = 'sloo_minus_one' | 'sloo' | 's' | 'analytic';
@@ -27,6 +27,13 @@ type OfGroup = (rewards: Float64Array, k: number) => { advantages: Float64Array;
 export class PassAtKPolicy extends AdvantageEstimator {
   static override readonly requires = ['groupIds'] as const;
   static override readonly reads: EstimatorReads = [];
+  static override readonly declares: EstimatorDeclares = ({ k, method, smallGroups }) => ({
+    scope: 'group',
+    invariantTo: method === 'sloo' || method === 'sloo_minus_one' ? ['shift'] : [],
+    emptyRows: 'count',
+    ...(method === 'analytic' && { rewardRange: { low: 0, high: 1, integer: true } }),
+    smallestGroup: smallGroups === 'zero' ? 1 : (k as number) + (method === 'sloo' ? 1 : 0),
+  });
   static override readonly options: Readonly<Record<string, unknown>> = { k: 4, method: 'sloo_minus_one', smallGroups: 'error' };
   static override readonly choices = { method: ['sloo_minus_one', 'sloo', 's', 'analytic'], smallGroups: ['error', 'zero'] };
 

@@ -1,8 +1,8 @@
 import { EstimatorError } from '../../errors';
 import { klDivergence, klEstimators, type KlEstimator } from '../../losses/kl';
 import { concat, where, zerosLike, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
-import { centreInGroups, singletonChoices, toEveryToken, type BaselineOptions } from '../outcome';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
+import { centreInGroups, declaredByGroups, singletonChoices, toEveryToken, type BaselineOptions } from '../outcome';
 import { tokenWhitening, tokenWhiteningChoices, whitenTokens, type TokenWhitening } from '../whiten';
 
 /** A penalty for the divergence from the reference policy, taken off each token's advantage. */
@@ -37,6 +37,7 @@ function penalised(rowValues: Tensor, masks: Tensor, options: Readonly<Record<st
 /** Every token of a row gets R, the row's total reward; on request less β·kl_t, and whitened over the valid tokens. A row without a reward (NaN, with `skipNaN`) gets 0 and takes no part. */
 export class RawReward extends AdvantageEstimator {
   static override readonly reads: EstimatorReads = ['groupIds', 'oldLogProbs', 'refLogProbs'];
+  static override readonly declares: EstimatorDeclares = ({ whiten }) => ({ scope: whiten === true || whiten === 'batch' ? 'batch' : whiten === 'group' ? 'group' : 'row' });
   static override readonly options = { ...tokenWhitening, ...penalty, whiten: 'none', skipNaN: false };
   static override readonly choices = { ...tokenWhiteningChoices, klEstimator: klEstimators };
 
@@ -56,6 +57,10 @@ export class RawReward extends AdvantageEstimator {
 export class ReinforcePlusPlusBaseline extends AdvantageEstimator {
   static override readonly requires = ['groupIds'] as const;
   static override readonly reads: EstimatorReads = ['oldLogProbs', 'refLogProbs'];
+  static override readonly declares: EstimatorDeclares = ({ singleton, whiten }) => ({
+    ...declaredByGroups({ singleton }),
+    ...((whiten === true || whiten === 'batch') && { scope: 'batch' }),
+  });
   static override readonly options = { ...tokenWhitening, ...penalty, singleton: 'zero', skipNaN: false };
   static override readonly choices = { ...tokenWhiteningChoices, singleton: singletonChoices, klEstimator: klEstimators };
 

@@ -1,5 +1,5 @@
 import { discountedReturn, scan, where, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
 import { tokenWhitening, tokenWhiteningChoices, whitenTokens, type TokenWhitening } from '../whiten';
 import { holesChoices } from './gae';
 
@@ -11,6 +11,7 @@ import { holesChoices } from './gae';
  */
 export class ReinforcePlusPlus extends AdvantageEstimator {
   static override readonly reads: EstimatorReads = ['gamma', 'groupIds'];
+  static override readonly declares: EstimatorDeclares = ({ whiten }) => ({ scope: whiten === true || whiten === 'batch' ? 'batch' : whiten === 'group' ? 'group' : 'row' });
   static override readonly options = {
     ...tokenWhitening,
     /** `carry` passes masked positions through; in `ignore` their rewards count, and each costs a step of γ; in `decay` it costs that, and their rewards do not count. */

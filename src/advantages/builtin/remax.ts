@@ -1,5 +1,5 @@
 import { discountedReturn, scan, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
 
 /**
  * ReMax (Li et al., ReMax: A Simple, Effective, and Efficient Reinforcement Learning Method for Aligning Large Language Models, 2024): G_t = Σ_{s≥t} r_s over the valid tokens, undiscounted;
@@ -8,6 +8,7 @@ import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type E
 export class ReMax extends AdvantageEstimator {
   static override readonly requires = ['baselines'] as const;
   static override readonly reads: EstimatorReads = [];
+  static override readonly declares: EstimatorDeclares = { scope: 'row' };
 
   override readonly takesRawInputs = true;
 

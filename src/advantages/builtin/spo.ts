@@ -1,6 +1,6 @@
 import { EstimatorError, showValue } from '../../errors';
 import { tensor, where, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorState, type EstimatorReads } from '../estimator';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorState, type EstimatorDeclares, type EstimatorReads } from '../estimator';
 import { toEveryToken } from '../outcome';
 import { rowWhiteningChoices, whitenRows, type RowWhitening } from '../whiten';
 
@@ -35,6 +35,7 @@ interface Tracked {
 export class SingleStream extends AdvantageEstimator {
   static override readonly requires = ['groupIds'] as const;
   static override readonly reads: EstimatorReads = ['policyDivergences'];
+  static override readonly declares: EstimatorDeclares = ({ whiten }) => ({ scope: whiten === 'rows' ? 'batch' : 'row', emptyRows: 'ignore' });
   static override readonly options: Readonly<Record<string, unknown>> = {
     /** Over `rows`, or `none`: A as it is. */
     whiten: 'rows',

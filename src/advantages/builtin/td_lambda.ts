@@ -1,5 +1,5 @@
 import type { Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
 import { lambdaReturns } from '../returns';
 import { trajectoryOf } from '../trajectory_of';
 import { maskedWhiten } from '../whiten';
@@ -11,6 +11,7 @@ import { maskedWhiten } from '../whiten';
 export class TdLambda extends AdvantageEstimator {
   static override readonly requires: readonly ('values')[] = ['values'];
   static override readonly reads: EstimatorReads = ['gamma', 'lambda', 'terminated', 'truncated', 'bootstrapValues'];
+  static override readonly declares: EstimatorDeclares = ({ whiten }) => ({ scope: whiten ? 'batch' : 'row' });
   static override readonly options: Readonly<Record<string, unknown>> = {
     /** Whiten the advantages over the valid tokens of the batch. */
     whiten: false,

@@ -1,5 +1,6 @@
 import { where, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
+import { declaredByGroups } from '../outcome';
 import { GroupRelative } from './grpo';
 import { findTurns, relativeInGroups, relativeInStepGroups, turnReturns, withoutUnscored, type GroupRelativeOptions } from './turn_groups';
 
@@ -10,6 +11,7 @@ import { findTurns, relativeInGroups, relativeInStepGroups, turnReturns, without
 export class TurnDiscount extends AdvantageEstimator {
   static override readonly requires = ['turnIds'] as const;
   static override readonly reads: EstimatorReads = ({ turnDiscount }) => (turnDiscount === null ? ['gamma'] : []);
+  static override readonly declares: EstimatorDeclares = { scope: 'row' };
   static override readonly options = {
     /** d, from turn to turn; within a turn nothing is discounted. null: γ of the run. */
     turnDiscount: null as number | null,
@@ -37,6 +39,7 @@ interface TurnLevelOptions {
 export class TurnLevel extends AdvantageEstimator {
   static override readonly requires = ['groupIds', 'turnIds'] as const;
   static override readonly reads: EstimatorReads = ({ turnDiscount }) => (turnDiscount === null ? ['gamma'] : []);
+  static override readonly declares: EstimatorDeclares = declaredByGroups;
   static override readonly options: Readonly<Record<string, unknown>> = {
     ...GroupRelative.options,
     /** From turn to turn. null: γ of the run. */

@@ -1,5 +1,5 @@
 import { generalizedAdvantage, where, type RowMoments, type Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
 import { tokenWhitening, tokenWhiteningChoices, whitenTokens, type TokenWhitening } from '../whiten';
 import { holesChoices, recurrence, type Holes } from './gae';
 
@@ -14,6 +14,7 @@ export class DecoupledAdvantageEstimation extends AdvantageEstimator {
     const isAdaptive = (lengthAdaptiveAlpha as number) > 0;
     return ['gamma', 'groupIds', ...(lambdaValue === null || (lambdaPolicy === null && !isAdaptive) ? (['lambda'] as const) : [])];
   };
+  static override readonly declares: EstimatorDeclares = ({ whiten }) => ({ scope: whiten === true || whiten === 'batch' ? 'batch' : whiten === 'group' ? 'group' : 'row' });
   static override readonly options = {
     ...tokenWhitening,
     /** λ of the returns (1 in the paper). null: λ of the run. */

@@ -1,6 +1,6 @@
 import { share } from '../../options';
 import type { Tensor } from '../../tensor';
-import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorReads } from '../estimator';
+import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
 import { vtraceEstimates } from '../returns';
 import { trajectoryOf } from '../trajectory_of';
 import { maskedWhiten } from '../whiten';
@@ -12,6 +12,7 @@ import { maskedWhiten } from '../whiten';
 export class Vtrace extends AdvantageEstimator {
   static override readonly requires = ['values', 'oldLogProbs', 'rolloutLogProbs'] as const;
   static override readonly reads: EstimatorReads = ['gamma', 'lambda', 'terminated', 'truncated', 'bootstrapValues'];
+  static override readonly declares: EstimatorDeclares = ({ whiten }) => ({ scope: whiten ? 'batch' : 'row' });
   static override readonly options = {
     /** ρ̄: bound of the ratio of each temporal-difference error. */
     clipRho: 1,

@@ -1,4 +1,4 @@
-/** Calls of the estimator lab, each as small as it can be. */
+/** Calls of the estimator lab and of the checks, each as small as it can be. */
 const lab = 'v.estimatorLab({ estimators: ["rloo"], environment: "terminal", prompts: 1, vocabulary: 3, length: 2, groupSize: 2, batches: 20, warmup: 1, resamples: 100 })';
 
 export const workbench: readonly string[] = [
@@ -7,4 +7,6 @@ export const workbench: readonly string[] = [
   'v.checkExactGradient("dense", { prompts: 1, vocabulary: 3, length: 2, samples: 10, seed: 1 })',
   `v.labPage(${lab}).length`,
   `v.writeLabPage("lab.html", ${lab})`,
+  'v.checkEstimator("rloo", { runs: 1, seed: 1, only: ["shape"] })',
+  'v.assertEstimator("rloo", { runs: 1, seed: 1, only: ["shape"] })',
 ];

@@ -1,0 +1,121 @@
+import { existsSync } from 'node:fs';
+import { relative, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { AdvantageEstimatorClass, CheckOptions, CheckReport } from '../index';
+import { Bar } from './bar';
+import { type Command, parseCommandLine, print, UsageError } from './command';
+import { parseEstimatorOptions } from './estimator_options';
+
+export const check: Command = {
+  summary: 'Tries an estimator on drawn batches: masks, groups, precision, state, time',
+  help: `Usage:
+  vantage check FILE [--estimator NAME …]
+      Checks the estimators that a module (.mjs, .js, .cjs) registers or exports, or those of these names.
+  vantage check --estimator NAME[:OPTION=VALUE,…] …
+      Checks registered ones.
+
+Options:
+  --seed N          of the batches (0)
+  --runs N          batches that each property is tried on (40)
+  --only A,B        these properties alone
+  --reference NAME[:OPTION=VALUE,…]   another estimator that should give the same numbers
+  --list            shows the properties
+  --json            prints the reports as JSON, a list
+
+Exit code: 0 where all hold, 1 where one failed, 2 where nothing could be checked. docs/checking.md says what each property means.`,
+
+  async run(argv) {
+    const { values, positionals } = parseCommandLine({
+      args: argv,
+      options: {
+        estimator: { type: 'string', multiple: true },
+        seed: { type: 'string' },
+        runs: { type: 'string' },
+        only: { type: 'string' },
+        reference: { type: 'string' },
+        list: { type: 'boolean' },
+        json: { type: 'boolean' },
+      },
+      allowPositionals: true,
+    });
+    const vantage = require('../index') as typeof import('../index');
+    if (values.list) {
+      for (const { id, title } of vantage.listCheckProperties()) print(`${id.padEnd(18)}${title}`);
+      return;
+    }
+    if (positionals.length > 1) throw new UsageError(`check: expected one FILE, got ${positionals.join(' ')}`);
+    const [file] = positionals;
+    if (file === undefined && values.estimator === undefined) throw new UsageError('check: expected a FILE, or --estimator NAME');
+    const options: CheckOptions = {
+      ...(values.seed !== undefined && { seed: whole('seed', values.seed) }),
+      ...(values.runs !== undefined && { runs: whole('runs', values.runs) }),
+      ...(values.only !== undefined && { only: values.only.split(',').map((id) => id.trim()) }),
+      ...(values.reference !== undefined && { reference: parseEstimatorOptions('check', values.reference) }),
+    };
+    const found = file === undefined ? [] : await load(file, vantage);
+    const targets = values.estimator === undefined ? found : values.estimator.map((text) => named(text, found));
+    if (targets.length === 0) throw new UsageError(`check: ${file}: registers no estimator and exports none (a class that has computeAdvantages)`);
+    const reports = targets.map((target) => checkOne(target, options, vantage));
+    if (values.json) print(JSON.stringify(reports, null, 2));
+    else print(reports.map(vantage.checkText).join('\n\n'));
+    if (reports.some(({ passed }) => !passed)) process.exitCode = 1;
+  },
+};
+
+interface Target {
+  estimator: string | AdvantageEstimatorClass;
+  options?: Readonly<Record<string, unknown>>;
+  module?: string;
+  exportedAs?: string;
+}
+
+function checkOne({ estimator, ...own }: Target, options: CheckOptions, vantage: typeof import('../index')): CheckReport {
+  const bar = new Bar(process.stderr);
+  const name = typeof estimator === 'string' ? estimator : estimator.name;
+  try {
+    return vantage.checkEstimator(estimator, { ...options, ...own, onProgress: ({ done, total, label }) => bar.show(done, total, `${name}: ${label}`) });
+  } catch (error) {
+    if (!(error instanceof vantage.VantageError)) throw error;
+    // Nothing was checked: that is another exit code than a property that does not hold.
+    throw new UsageError(error.message, { cause: error });
+  } finally {
+    bar.clear();
+  }
+}
+
+/** What a module registers and exports. */
+async function load(file: string, vantage: typeof import('../index')): Promise<Target[]> {
+  if (!existsSync(file)) throw new UsageError(`check: ${file}: no such file`);
+  const before = new Map(vantage.listAdvantageEstimators().map((name) => [name, vantage.getAdvantageEstimator(name)]));
+  let exported: Record<string, unknown>;
+  try {
+    exported = (await import(pathToFileURL(resolve(file)).href)) as Record<string, unknown>;
+  } catch (error) {
+    const isTypeScript = (error as NodeJS.ErrnoException | null)?.code === 'ERR_UNKNOWN_FILE_EXTENSION';
+    const hint = isTypeScript ? ' (for TypeScript, start with: node --import tsx node_modules/.bin/vantage …)' : '';
+    throw new UsageError(`check: ${file}: ${error instanceof Error ? error.message : String(error)}${hint}`, { cause: error });
+  }
+  const path = relative('.', resolve(file));
+  const module = path.startsWith('.') ? path : `./${path}`;
+  const registered = vantage.listAdvantageEstimators().filter((name) => vantage.getAdvantageEstimator(name) !== before.get(name));
+  const classes = new Set<unknown>(registered.map(vantage.getAdvantageEstimator));
+  // A CommonJS module has its exports in `default`, too.
+  const all = { ...(typeof exported.default === 'object' ? (exported.default as object) : {}), ...exported };
+  const others = Object.entries(all).filter((entry): entry is [string, AdvantageEstimatorClass] => isEstimatorClass(entry[1]) && !classes.has(entry[1]) && classes.add(entry[1]) !== null);
+  return [...registered.map((estimator) => ({ estimator, module })), ...others.map(([exportedAs, estimator]) => ({ estimator, module, exportedAs }))];
+}
+
+const isEstimatorClass = (value: unknown): boolean => typeof value === 'function' && typeof (value.prototype as { computeAdvantages?: unknown } | undefined)?.computeAdvantages === 'function';
+
+/** A target by name: of the module, by its registered name, export or class; else a registered one. */
+function named(text: string, found: readonly Target[]): Target {
+  const { name, options } = parseEstimatorOptions('check', text);
+  const own = found.find(({ estimator, exportedAs }) => estimator === name || exportedAs === name || (typeof estimator !== 'string' && estimator.name === name));
+  return { ...(own ?? { estimator: name }), options };
+}
+
+function whole(name: string, text: string): number {
+  const value = text.trim() === '' ? NaN : Number(text);
+  if (!Number.isSafeInteger(value)) throw new UsageError(`--${name}: expected a whole number, got '${text}'`);
+  return value;
+}

@@ -1,0 +1,212 @@
+/** Is an estimator right? Properties that hold for every estimator that is what it declares to be, tried on drawn batches, with the smallest batch where one does not hold. */
+import type { AdvantageEstimatorClass, EstimatorDeclaration } from '../advantages';
+import { SmallRandom } from '../data/random';
+import { EstimatorError, showValue } from '../errors';
+import { checkNames } from '../options';
+import { unknownName } from '../registry';
+import { sizeOf, type Batch } from './batch';
+import { causes, type CauseId } from './causes';
+import { codeFor } from './code';
+import { properties } from './properties';
+import { referenceProperty, type EstimatorReference } from './properties/reference';
+import { batchFor, type Property, type Violation } from './property';
+import { checkText } from './report';
+import { shrink } from './shrink';
+import { Subject } from './subject';
+import { suggestionsFor } from './suggest';
+
+/** How an estimator is checked. */
+export interface CheckOptions {
+  /** Of the batches. The same seed gives the same report. Default 0. */
+  seed?: number;
+  /** Batches that each property is tried on. Default 40. */
+  runs?: number;
+  /** Ids of the properties to try. Default: all. */
+  only?: readonly string[];
+  /** Options of the estimator. */
+  options?: Readonly<Record<string, unknown>>;
+  /** Declarations in place of those of the class (`static declares`). */
+  declares?: EstimatorDeclaration;
+  /** What it should give: another estimator's numbers, or those of a loop. */
+  reference?: EstimatorReference;
+  /** Throw where a property does not hold, with the report as the message. Default false. */
+  throw?: boolean;
+  /** From where the code of a report imports the class, or what registers it. */
+  module?: string;
+  /** The name under which that module exports the class, where it is not registered. */
+  exportedAs?: string;
+  /** Called before each property. */
+  onProgress?: (progress: { done: number; total: number; label: string }) => void;
+}
+
+/** A property that does not hold, or something that is reported. */
+export interface CheckFinding {
+  /** The name of the usual cause. */
+  cause: CauseId;
+  /** What it is. */
+  usualCause: string;
+  /** What mends it. */
+  cure: string;
+  /** What else is known of the cause here. */
+  hint: string | null;
+  /** What was seen. */
+  seen: string;
+  /** Rows of the smallest batch that shows it. */
+  rows: number;
+  /** Columns of it. */
+  columns: number;
+  /** A script that shows it, to paste. */
+  code: string;
+}
+
+/** What became of one property. */
+export interface CheckedProperty {
+  /** As docs/checking.md lists them. */
+  id: string;
+  /** What holds. */
+  title: string;
+  /** `noted` and `warned` are no failures; `skipped` ones say nothing of this estimator. */
+  status: 'passed' | 'failed' | 'warned' | 'noted' | 'skipped';
+  /** Why it was skipped. */
+  reason: string | null;
+  /** Batches that it was tried on. */
+  tries: number;
+  /** Null where it passed or was skipped. */
+  finding: CheckFinding | null;
+}
+
+/** What a check found. */
+export interface CheckReport {
+  /** The estimator's name, or that of its class. */
+  estimator: string;
+  /** What it was held to. */
+  declared: EstimatorDeclaration;
+  /** Of the batches. */
+  seed: number;
+  /** Batches a property. */
+  runs: number;
+  /** Whether no property failed. */
+  passed: boolean;
+  /** Each property, in the order in which they were tried. */
+  properties: CheckedProperty[];
+  /** What the class could declare, as its results say. */
+  suggestions: string[];
+}
+
+const optionNames = ['seed', 'runs', 'only', 'options', 'declares', 'reference', 'throw', 'module', 'exportedAs', 'onProgress'];
+
+/**
+ * Tries an estimator on drawn batches: shapes, masked positions, padding, holes, order and groups of rows, awkward batches, precision, state, memory, time. It is judged against what its class declares
+ * (`static requires`, `static declares`); what is not declared is not held against it.
+ *
+ * @param estimator a registered name, or a class
+ * @returns the report; with `throw`, an EstimatorError in place of one that has failures
+ * @throws EstimatorError for options that are none, and for what is no estimator
+ * @example
+ * const { passed } = checkEstimator('grpo', { runs: 10 });
+ */
+export function checkEstimator(estimator: string | AdvantageEstimatorClass, options: CheckOptions = {}): CheckReport {
+  checkNames('checkEstimator', 'option', options, optionNames);
+  const { seed = 0, runs = 40, only, options: own = {}, declares = {}, reference, module = null, exportedAs = null, onProgress } = options;
+  for (const [name, value, low] of [['seed', seed, -Number.MAX_SAFE_INTEGER], ['runs', runs, 1]] as const) {
+    if (!(Number.isSafeInteger(value) && value >= low)) throw new EstimatorError(`checkEstimator: option '${name}': expected a whole number${low === 1 ? ', 1 or more' : ''}, got ${showValue(value)}`);
+  }
+  checkNames("checkEstimator: option 'declares'", 'declaration', declares, ['scope', 'invariantTo', 'alignment', 'emptyRows', 'rewardRange', 'smallestGroup']);
+  checkSubject(estimator);
+  const all = reference === undefined ? properties : [...properties.slice(0, 1), referenceProperty(reference), ...properties.slice(1)];
+  const chosen = chosenOf(all, only);
+  const subject = new Subject(estimator, typeof estimator === 'string' ? estimator : estimator.name || '(anonymous)', own, declares);
+  const results: CheckedProperty[] = [];
+  const broken = new Set<string>();
+  for (const [done, property] of chosen.entries()) {
+    onProgress?.({ done, total: chosen.length, label: property.id });
+    const reason = property.skip?.(subject) ?? explainedBy(property, broken);
+    const checked = reason === null ? tried(property, subject, { seed, runs, origin: { module, exported: exportedAs } }) : skipped(property, reason);
+    results.push(checked);
+    if (checked.status === 'failed') broken.add(property.id);
+  }
+  const passed = broken.size === 0;
+  const suggestions = passed && only === undefined ? suggestionsFor(subject, seed) : [];
+  const report = { estimator: subject.name, declared: { ...subject.declared, scope: subject.scope }, seed, runs, passed, properties: results, suggestions };
+  if (!passed && options.throw === true) throw new EstimatorError(checkText(report));
+  return report;
+}
+
+/**
+ * {@link checkEstimator} that throws where a property does not hold: for tests.
+ * @throws EstimatorError whose message is the report
+ */
+export function assertEstimator(estimator: string | AdvantageEstimatorClass, options: Omit<CheckOptions, 'throw'> = {}): CheckReport {
+  return checkEstimator(estimator, { ...options, throw: true });
+}
+
+/** The properties that there are, with what each says. */
+export function listCheckProperties(): { id: string; title: string }[] {
+  return properties.map(({ id, title }) => ({ id, title }));
+}
+
+function checkSubject(estimator: unknown): void {
+  if (typeof estimator === 'string') return;
+  const prototype = typeof estimator === 'function' ? (estimator.prototype as { computeAdvantages?: unknown } | undefined) : undefined;
+  if (typeof prototype?.computeAdvantages !== 'function') {
+    throw new EstimatorError(`checkEstimator: expected a registered name, or a class that extends AdvantageEstimator and has computeAdvantages, got ${showValue(estimator)}`);
+  }
+}
+
+function chosenOf(all: readonly Property[], only: readonly string[] | undefined): readonly Property[] {
+  if (only === undefined) return all;
+  const ids = all.map(({ id }) => id);
+  const stray = only.find((id) => !ids.includes(id));
+  if (stray !== undefined) throw new EstimatorError(`checkEstimator: option 'only': ${unknownName('property', stray, ids)}`);
+  return all.filter(({ id }) => only.includes(id));
+}
+
+function explainedBy({ id, after = [] }: Property, broken: ReadonlySet<string>): string | null {
+  if (id !== 'result' && broken.has('result')) return 'result failed';
+  const earlier = after.find((each) => broken.has(each));
+  return earlier === undefined ? null : `${earlier} failed`;
+}
+
+const skipped = ({ id, title }: Property, reason: string): CheckedProperty => ({ id, title, status: 'skipped', reason, tries: 0, finding: null });
+
+/** A stream of random numbers for each property, so that leaving one out changes no other. */
+const streamOf = (id: string): number => Array.from(id).reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % 1_000_003, 7) * 1000;
+
+function tried(property: Property, subject: Subject, { seed, runs, origin }: { seed: number; runs: number; origin: Parameters<typeof codeFor>[3] }): CheckedProperty {
+  const { id, title } = property;
+  const attempts = property.once ? Math.min(runs, 3) : runs;
+  let milder: { violation: Violation; batch: Batch } | null = null;
+  let tries = 0;
+  for (let attempt = 0; attempt < attempts; attempt++) {
+    tries++;
+    const stream = streamOf(id) + attempt;
+    const batch = batchFor(property, subject, new SmallRandom(seed, stream), attempt);
+    const judge = (each: Batch) => property.judge(subject, each, new SmallRandom(seed, stream + 500_000_000));
+    const violation = judge(batch);
+    if (violation === null) continue;
+    // Speed is no matter of the smallest batch, and one note is enough.
+    const smallest = violation.severity === 'note' || property.once ? batch : shrink(batch, (each) => fits(each, subject) && judge(each)?.cause === violation.cause);
+    milder = { violation: judgeAgain(judge, smallest, violation), batch: smallest };
+    break;
+  }
+  if (milder === null) return { id, title, status: 'passed', reason: null, tries, finding: null };
+  const { violation, batch } = milder;
+  const status = violation.severity === 'note' ? 'noted' : violation.severity === 'warning' ? 'warned' : 'failed';
+  return { id, title, status, reason: null, tries, finding: findingOf(subject, violation, batch, origin) };
+}
+
+/** A violation that chance has made (a random estimator) may be gone when it is looked at again. */
+const judgeAgain = (judge: (batch: Batch) => Violation | null, batch: Batch, first: Violation): Violation => (first.severity === 'note' ? first : (judge(batch) ?? first));
+
+/** Whether a batch is still one that the estimator takes. */
+function fits({ groupIds }: Batch, { declared: { smallestGroup = 1 } }: Subject): boolean {
+  const counts = new Map<string | number, number>();
+  for (const id of groupIds) counts.set(id, (counts.get(id) ?? 0) + 1);
+  return Math.min(...counts.values()) >= smallestGroup;
+}
+
+function findingOf(subject: Subject, violation: Violation, batch: Batch, origin: Parameters<typeof codeFor>[3]): CheckFinding {
+  const { cause, cure } = causes[violation.cause];
+  const [rows, columns] = sizeOf(violation.batches?.[0] ?? batch);
+  return { cause: violation.cause, usualCause: cause, cure, hint: violation.hint ?? null, seen: violation.seen, rows, columns, code: codeFor(subject, violation, batch, origin) };
+}

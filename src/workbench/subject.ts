@@ -1,0 +1,130 @@
+/** The estimator that is checked: how it is made, what it declares, and what it gives for a batch. */
+import { computeAdvantages, createAdvantageEstimator, getAdvantageEstimator } from '../advantages';
+import type { AdvantageEstimator, AdvantageEstimatorClass, AdvantageInput, AdvantageInputs, AdvantageResult, EstimatorDeclaration, PackedAdvantageInputs } from '../advantages';
+import { Tensor, tensor, tidy, type Device } from '../tensor';
+import { isWhole, type Batch, type Grid } from './batch';
+
+/** What an estimator gave, or why it gave nothing. */
+export type Outcome = { advantages: Grid; returns: Grid; error: null } | { advantages: null; returns: null; error: string };
+
+/** How a batch is computed. */
+export interface RunSettings {
+  /** Default: a new one. */
+  instance?: AdvantageEstimator;
+  /** Of all inputs that are no whole numbers. Default float64. */
+  dtype?: 'float32' | 'float64';
+  device?: Device;
+  /** Rows one after the other, without what lies behind their last valid token. */
+  packed?: boolean;
+}
+
+/** Inputs that a training run has. An estimator that does not say what it reads may look at them. */
+const usual: readonly AdvantageInput[] = ['groupIds', 'values', 'oldLogProbs', 'refLogProbs', 'rolloutLogProbs'];
+
+export class Subject {
+  readonly Class: AdvantageEstimatorClass;
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly declared: EstimatorDeclaration;
+  /** Whether the class itself declares something. */
+  readonly isDeclared: boolean;
+  readonly requires: readonly AdvantageInput[];
+  /** What it gets: all that it requires or reads. */
+  readonly inputs: readonly AdvantageInput[];
+  readonly scope: 'row' | 'group' | 'batch';
+
+  constructor(readonly estimator: string | AdvantageEstimatorClass, readonly name: string, readonly given: Readonly<Record<string, unknown>>, override: EstimatorDeclaration) {
+    this.Class = typeof estimator === 'string' ? getAdvantageEstimator(estimator) : estimator;
+    const instance = this.create();
+    this.options = instance.options ?? {};
+    const own = <K extends 'reads' | 'declares'>(key: K) => {
+      // What a class says holds for it alone, not for those that extend it.
+      const value: unknown = Object.hasOwn(this.Class, key) ? this.Class[key] : undefined;
+      return (typeof value === 'function' ? (value as (options: object) => unknown)(this.options) : value) as K extends 'reads' ? readonly string[] | undefined : EstimatorDeclaration | undefined;
+    };
+    const declares = own('declares');
+    this.isDeclared = declares !== undefined || Object.keys(override).length > 0;
+    this.declared = { ...declares, ...override };
+    this.scope = this.declared.scope ?? 'batch';
+    this.requires = this.Class.requires ?? [];
+    const reads = (own('reads') ?? usual).filter((name): name is AdvantageInput => name !== 'gamma' && name !== 'lambda');
+    this.inputs = [...new Set([...this.requires, ...reads])];
+  }
+
+  create(): AdvantageEstimator {
+    return typeof this.estimator === 'string' ? createAdvantageEstimator(this.estimator, this.given) : new this.estimator({ ...this.estimator.options, ...this.given });
+  }
+
+  run(batch: Batch, settings: RunSettings = {}): Outcome {
+    const { gamma, lambda } = batch;
+    const instance = settings.instance ?? this.create();
+    try {
+      return tidy(() => {
+        const inputs = settings.packed ? packedInputs(batch, settings) : tensorsOf(batch, settings);
+        const { advantages, returns } = computeAdvantages(instance, inputs, { gamma, lambda });
+        const offsets = settings.packed ? packing(batch).offsets : null;
+        return { advantages: gridOf(advantages, offsets, batch), returns: gridOf(returns, offsets, batch), error: null };
+      });
+    } catch (error) {
+      return { advantages: null, returns: null, error: error instanceof Error ? error.message : String(error) };
+    }
+  }
+
+  /** What computeAdvantages of the class itself returns, before masked positions are set to 0: null where it threw, or returned something else. */
+  raw(batch: Batch): { advantages: Grid; returns: Grid; leavesZeros: boolean } | null {
+    const instance = this.create();
+    let raw: { advantages: Grid; returns: Grid } | null = null;
+    const inner = instance.computeAdvantages.bind(instance);
+    instance.computeAdvantages = (...args) => {
+      const result = inner(...args);
+      const parts: AdvantageResult = result instanceof Tensor ? { advantages: result } : result;
+      raw = { advantages: parts.advantages.toArray() as Grid, returns: (parts.returns ?? parts.advantages).toArray() as Grid };
+      return result;
+    };
+    if (this.run(batch, { instance }).error !== null) return null;
+    return raw && { ...(raw as { advantages: Grid; returns: Grid }), leavesZeros: instance.leavesZeros };
+  }
+}
+
+const named = (batch: Batch, make: (name: string, grid: Grid) => Tensor): Record<string, Tensor> => Object.fromEntries(Object.entries(batch.tokens).map(([name, grid]) => [name, make(name, grid)]));
+
+/** The batch as inputs of `computeAdvantages`. */
+export function tensorsOf(batch: Batch, { dtype = 'float64', device }: RunSettings = {}): AdvantageInputs {
+  const shape = [batch.groupIds.length, batch.tokens.masks[0]?.length ?? 0];
+  return { ...named(batch, (name, grid) => tensor(arrayOf(name, grid.flat(), dtype), { shape, device })), ...perRow(batch, dtype, device) } as unknown as AdvantageInputs;
+}
+
+/** Numbers of an input as a typed array of the type that they have. */
+export function arrayOf(name: string, numbers: readonly number[], dtype: 'float32' | 'float64'): Int32Array | Uint8Array | Float32Array | Float64Array {
+  if (name.endsWith('Ids')) return Int32Array.from(numbers);
+  if (isWhole(name)) return Uint8Array.from(numbers);
+  return dtype === 'float32' ? Float32Array.from(numbers) : Float64Array.from(numbers);
+}
+
+function perRow(batch: Batch, dtype: 'float32' | 'float64', device?: Device): Record<string, unknown> {
+  const rows = Object.entries(batch.rows).map(([name, list]) => [name, tensor(arrayOf(name, list, dtype), { device })] as const);
+  const components = batch.components && tensor(arrayOf('', batch.components.flat(), dtype), { shape: [batch.components.length, batch.components[0]?.length ?? 0], device });
+  return { ...Object.fromEntries(rows), groupIds: [...batch.groupIds], ...(components && { rewardComponents: components }) };
+}
+
+/** The tokens of each row up to its last valid one. */
+function packing(batch: Batch): { lengths: number[]; offsets: Int32Array } {
+  const lengths = batch.tokens.masks.map((row) => row.lastIndexOf(1) + 1);
+  const offsets = new Int32Array(lengths.length + 1);
+  for (const [row, length] of lengths.entries()) offsets[row + 1] = offsets[row] + length;
+  return { lengths, offsets };
+}
+
+function packedInputs(batch: Batch, { dtype = 'float64', device }: RunSettings): PackedAdvantageInputs {
+  const { lengths, offsets } = packing(batch);
+  const tokens = named(batch, (name, grid) => tensor(arrayOf(name, grid.flatMap((row, b) => row.slice(0, lengths[b])), dtype), { device }));
+  return { ...tokens, ...perRow(batch, dtype, device), rowOffsets: offsets } as unknown as PackedAdvantageInputs;
+}
+
+function gridOf(array: Tensor, offsets: Int32Array | null, { tokens: { masks } }: Batch): Grid {
+  if (!offsets) return array.toArray() as Grid;
+  const numbers = Array.from(array.dataSync());
+  return masks.map((row, b) => {
+    const own = numbers.slice(offsets[b], offsets[b + 1]);
+    return row.map((_, t) => own[t] ?? 0);
+  });
+}
