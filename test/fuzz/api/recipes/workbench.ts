@@ -7,6 +7,8 @@ export const workbench: readonly string[] = [
   'v.checkExactGradient("dense", { prompts: 1, vocabulary: 3, length: 2, samples: 10, seed: 1 })',
   `v.labPage(${lab}).length`,
   `v.writeLabPage("lab.html", ${lab})`,
-  'v.checkEstimator("rloo", { runs: 1, seed: 1, only: ["shape"] })',
-  'v.assertEstimator("rloo", { runs: 1, seed: 1, only: ["shape"] })',
+  'v.checkEstimator("rloo", { runs: 1, seed: 1, only: ["result"] })',
+  'v.listCheckProperties().length',
+  'v.checkText(v.checkEstimator("rloo", { runs: 1, only: ["result"] }))',
+  'v.assertEstimator("rloo", { runs: 1, seed: 1, only: ["result"] })',
 ];
