@@ -39,7 +39,10 @@ Exit code: 0 where all hold, 1 where one failed, 2 where nothing could be checke
       allowPositionals: true,
     });
     const vantage = require('../index') as typeof import('../index');
-    if (values.list) { for (const { id, title } of vantage.listCheckProperties()) print(`${id.padEnd(18)}${title}`); return; }
+    if (values.list) {
+      for (const { id, title } of vantage.listCheckProperties()) print(`${id.padEnd(18)}${title}`);
+      return;
+    }
     if (positionals.length > 1) throw new UsageError(`check: expected one FILE, got ${positionals.join(' ')}`);
     const [file] = positionals;
     if (file === undefined && values.estimator === undefined) throw new UsageError('check: expected a FILE, or --estimator NAME');

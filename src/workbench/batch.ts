@@ -96,7 +96,7 @@ function drawMask(random: SmallRandom, columns: number, { masks, emptyRows }: Sh
   const length = 1 + random.below(columns);
   const start = random.below(columns - length + 1);
   const row: number[] = Array.from({ length: columns }, (_, t) => (t >= start && t < start + length ? 1 : 0));
-  if (masks === 'any' && length > 2 && random.below(2) === 0) for (let t = start + 1; t < start + length - 1; t++) row[t] = random.below(2);
+  if (masks === 'any' && length > 2 && random.below(2) === 0) { for (let t = start + 1; t < start + length - 1; t++) row[t] = random.below(2); }
   return row;
 }
 

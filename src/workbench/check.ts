@@ -111,7 +111,7 @@ export function checkEstimator(estimator: string | AdvantageEstimatorClass, opti
   for (const [name, value, low] of [['seed', seed, -Number.MAX_SAFE_INTEGER], ['runs', runs, 1]] as const) {
     if (!(Number.isSafeInteger(value) && value >= low)) throw new EstimatorError(`checkEstimator: option '${name}': expected a whole number${low === 1 ? ', 1 or more' : ''}, got ${showValue(value)}`);
   }
-  checkNames('checkEstimator: option \'declares\'', 'declaration', declares, ['scope', 'invariantTo', 'alignment', 'emptyRows', 'rewardRange', 'smallestGroup']);
+  checkNames("checkEstimator: option 'declares'", 'declaration', declares, ['scope', 'invariantTo', 'alignment', 'emptyRows', 'rewardRange', 'smallestGroup']);
   checkSubject(estimator);
   const all = reference === undefined ? properties : [...properties.slice(0, 1), referenceProperty(reference), ...properties.slice(1)];
   const chosen = chosenOf(all, only);
@@ -210,4 +210,3 @@ function findingOf(subject: Subject, violation: Violation, batch: Batch, origin:
   const [rows, columns] = sizeOf(violation.batches?.[0] ?? batch);
   return { cause: violation.cause, usualCause: cause, cure, hint: violation.hint ?? null, seen: violation.seen, rows, columns, code: codeFor(subject, violation, batch, origin) };
 }
-

@@ -85,8 +85,7 @@ export class Subject {
   }
 }
 
-const named = (batch: Batch, make: (name: string, grid: Grid) => Tensor): Record<string, Tensor> =>
-  Object.fromEntries(Object.entries(batch.tokens).map(([name, grid]) => [name, make(name, grid)]));
+const named = (batch: Batch, make: (name: string, grid: Grid) => Tensor): Record<string, Tensor> => Object.fromEntries(Object.entries(batch.tokens).map(([name, grid]) => [name, make(name, grid)]));
 
 /** The batch as inputs of `computeAdvantages`. */
 export function tensorsOf(batch: Batch, { dtype = 'float64', device }: RunSettings = {}): AdvantageInputs {

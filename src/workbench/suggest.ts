@@ -22,7 +22,9 @@ export function suggestionsFor(subject: Subject, seed: number): string[] {
   const widths = ['row', 'group', 'batch'];
   if (narrow !== undefined && widths.indexOf(narrow) < widths.indexOf(subject.scope)) parts.push(`scope: '${narrow}'`);
   const given = subject.declared.invariantTo ?? [];
-  const invariant = subject.declared.rewardRange ? [] : (['shift', 'scale'] as const).filter((to) => !given.includes(to) && batches(true).every(({ batch, random }) => isInvariant(subject, batch, random, to) === null));
+  const invariant = subject.declared.rewardRange
+    ? []
+    : (['shift', 'scale'] as const).filter((to) => !given.includes(to) && batches(true).every(({ batch, random }) => isInvariant(subject, batch, random, to) === null));
   if (invariant.length > 0) parts.push(`invariantTo: [${[...given, ...invariant].map((to) => `'${to}'`).join(', ')}]`);
   if (parts.length > 0) found.push(`static override readonly declares = { ${parts.join(', ')} } as const;`);
   const zeros = batches(false).every(({ batch }) => {

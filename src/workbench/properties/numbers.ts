@@ -37,8 +37,7 @@ function causeOfError(subject: Subject, batch: Batch, message: string): CauseId 
 }
 
 /** Rewards that differ from row to row. */
-const spread = (batch: Batch, part: (row: number) => number): Batch =>
-  mapTokens(batch, (grid, name) => (name === 'rewards' ? grid.map((row, b) => row.map((x) => (x + 1) * (part(b) + 1))) : grid));
+const spread = (batch: Batch, part: (row: number) => number): Batch => mapTokens(batch, (grid, name) => (name === 'rewards' ? grid.map((row, b) => row.map((x) => (x + 1) * (part(b) + 1))) : grid));
 
 /** Every row whole, with rewards of `level` at its end, and all rows alike in everything else. */
 function levelBatch(one: Batch, { rows, columns, level, grouped }: { rows: number; columns: number; level: (row: number) => number; grouped: boolean }): Batch {
@@ -96,7 +95,8 @@ function equalRewards(subject: Subject, random: SmallRandom, rows: number): Viol
         if (outcome.error !== null) return { cause: 'zero-deviation', seen: `equal rewards: ${outcome.error}`, batches: [batch], how };
         const exact = Math.max(...(integer ? [low] : [at(0.5), at(0.25)]).map((each) => largest(subject.run(make(each, count), { dtype }))));
         const most = largest(outcome);
-        if (exact <= TOLERANCE && most > 1e-3) return { cause: 'zero-deviation', seen: `equal rewards give 0 where they are ${show(at(0.5))}, and up to ${show(most)} where they are ${show(level)}`, batches: [batch], how };
+        if (exact <= TOLERANCE && most > 1e-3)
+          return { cause: 'zero-deviation', seen: `equal rewards give 0 where they are ${show(at(0.5))}, and up to ${show(most)} where they are ${show(level)}`, batches: [batch], how };
       }
     }
   }

@@ -66,7 +66,15 @@ function expectedOf(reference: EstimatorReference, batch: Batch, subject: Subjec
   if (typeof reference === 'function') {
     const { rewards, masks, values = null, ...others } = batch.tokens;
     const clean = (grid: Grid) => grid.map((row, b) => row.map((x, t) => (masks[b][t] ? x : 0)));
-    const advantages = reference({ rewards: clean(rewards), masks, values: values && clean(values), groupIds: batch.groupIds, inputs: { ...others, ...batch.rows, ...(batch.components && { rewardComponents: batch.components }) }, gamma: batch.gamma, lambda: batch.lambda });
+    const advantages = reference({
+      rewards: clean(rewards),
+      masks,
+      values: values && clean(values),
+      groupIds: batch.groupIds,
+      inputs: { ...others, ...batch.rows, ...(batch.components && { rewardComponents: batch.components }) },
+      gamma: batch.gamma,
+      lambda: batch.lambda,
+    });
     return { advantages: clean(advantages), returns: clean(advantages), error: null };
   }
   const { name, options: own = {} } = typeof reference === 'string' ? { name: reference } : reference;
@@ -107,7 +115,8 @@ function byNumbers(batch: Batch, expected: Grid, got: Grid): { cause: CauseId; h
     if (each((n) => Math.sqrt((n - 1) / n))) return { cause: 'ddof', hint: 'it matches the reference with ddof 1 in place of 0' };
     if (each((n) => n / (n - 1))) return { cause: 'group-size-factor', hint: 'by n/(n − 1): the mean of the others in place of that of all' };
     if (each((n) => (n - 1) / n)) return { cause: 'group-size-factor', hint: 'by (n − 1)/n: the mean of all in place of that of the others' };
-    if (groups.some(({ n }) => n !== groups[0].n) && groups.every(({ own }) => own.every((ratio) => near(ratio, own[0]))) && groups.some(({ own }) => !near(own[0], first))) return { cause: 'group-size-factor' };
+    if (groups.some(({ n }) => n !== groups[0].n) && groups.every(({ own }) => own.every((ratio) => near(ratio, own[0]))) && groups.some(({ own }) => !near(own[0], first)))
+      return { cause: 'group-size-factor' };
     if (all.length > 1 && all.every((ratio) => near(ratio, first))) return { cause: 'factor', hint: `by ${Number(first.toPrecision(5))}` };
   }
   for (const step of [1, -1]) {

@@ -14,8 +14,10 @@ export const speed: Property = {
   once: true,
   shape: { masks: 'none', emptyRows: false, outcome: true },
   judge(subject, batch) {
-    const wide = mapTokens(takeRows(batch, range(ROWS).map((row) => row % batch.groupIds.length)), (grid, name) =>
-      grid.map((row) => range(COLUMNS).map((t) => (name === 'rewards' ? (t < COLUMNS - 1 ? 0 : row.at(-1)!) : row[t % row.length]))));
+    const wide = mapTokens(
+      takeRows(batch, range(ROWS).map((row) => row % batch.groupIds.length)),
+      (grid, name) => grid.map((row) => range(COLUMNS).map((t) => (name === 'rewards' ? (t < COLUMNS - 1 ? 0 : row.at(-1)!) : row[t % row.length]))),
+    );
     const times = tidy(() => {
       const inputs = tensorsOf(wide, { dtype: 'float32' });
       const instance = subject.create();

@@ -100,7 +100,10 @@ export const causality: Property = {
     const drawn = withoutEnds(drawBatch(random, { rows: 1, columns: 1, masks: 'none', emptyRows: false, undiscounted: true }, subject.inputs, subject.declared));
     const one = { ...drawn, groupIds: range(rows).map(() => 'prompt'), rows: Object.fromEntries(Object.entries(drawn.rows).map(([name, [x]]) => [name, range(rows).map(() => x)])) };
     const number = (name: string, b: number, t: number, x: number) => (name === 'rewards' ? ((7 * b + 3 * t) % 11) / 4 : name === 'values' ? ((5 * b + 2 * t) % 7) / 8 : x);
-    const grids = mapTokens({ ...one, components: drawn.components && range(rows).map((b) => [b / 2, b / 4]) }, (grid, name) => range(rows).map((b) => range(5).map((t) => number(name, b, t, grid[0][0]))));
+    const grids = mapTokens(
+      { ...one, components: drawn.components && range(rows).map((b) => [b / 2, b / 4]) },
+      (grid, name) => range(rows).map((b) => range(5).map((t) => number(name, b, t, grid[0][0]))),
+    );
     // λ below 1 shows where each value stands; γλ = ½ hides nothing.
     const batch = { ...grids, lambda: 0.5 };
     for (const input of ['rewards', 'values'] as const) {

@@ -25,13 +25,33 @@ export const tokenMistakes: Mistake[] = [
   { what: 'a mask that comes after a NaN', cause: 'mask-times-nan', takesRawInputs: true, compute: (r, _, m) => perToken(r.mul(m).sum(1), m) },
   { what: 'raw inputs without a mask', cause: 'reads-masked', takesRawInputs: true, compute: (r, _, m) => perToken(r.sum(1), m) },
   { what: 'advantages at masked positions that are said to be 0', cause: 'masked-results', leavesZeros: true, compute: (r, _, m) => r.sum(1, { keepDims: true }).add(m.mul(0)) },
-  { what: 'the last token bootstrapped from its own value', cause: 'bootstrap-at-end', requires: ['values'], declares: { scope: 'row' }, compute: (r, v, m, { gamma, lambda }) => gaeWith(r, v!, where(isLast(m), v!, carried(v!, m)), m, gamma, lambda) },
+  {
+    what: 'the last token bootstrapped from its own value',
+    cause: 'bootstrap-at-end',
+    requires: ['values'],
+    declares: { scope: 'row' },
+    compute: (r, v, m, { gamma, lambda }) => gaeWith(r, v!, where(isLast(m), v!, carried(v!, m)), m, gamma, lambda),
+  },
   { what: 'V_t in place of V_{t+1}', cause: 'bootstrap-off-by-one', requires: ['values'], declares: { scope: 'row' }, compute: (r, v, m, { gamma, lambda }) => gaeWith(r, v!, v!, m, gamma, lambda) },
-  { what: 'GAE without γ before the next value', cause: 'bootstrap-off-by-one', requires: ['values'], declares: { scope: 'row' }, compute: (r, v, m, { gamma, lambda }) => scan([r, v!, carried(v!, m)], { reverse: true, mask: m }, (a, [x, y, n]) => x.add(n).sub(y).add(a.mul(gamma * lambda))) },
+  {
+    what: 'GAE without γ before the next value',
+    cause: 'bootstrap-off-by-one',
+    requires: ['values'],
+    declares: { scope: 'row' },
+    compute: (r, v, m, { gamma, lambda }) => scan([r, v!, carried(v!, m)], { reverse: true, mask: m }, (a, [x, y, n]) => x.add(n).sub(y).add(a.mul(gamma * lambda))),
+  },
   { what: 'time reversed', cause: 'time-reversed', compute: (r, _, m, { gamma }) => scan([r], { mask: m }, (before, [x]) => x.add(before.mul(gamma))) },
   { what: 'time reversed, then whitened', cause: 'time-reversed', compute: (r, _, m, { gamma }) => maskedWhiten(scan([r], { mask: m }, (before, [x]) => x.add(before.mul(gamma))), m) },
-  { what: 'a cumulative sum without the own reward', cause: 'own-reward-missing', compute: (r, _, m) => scan([r], { reverse: true, mask: m, init: [0, 0] }, ([sum, last], [x]) => [sum.add(last), x])[0] },
-  { what: 'a cumulative sum that takes the reward before it, too', cause: 'off-by-one', compute: (r, _, m) => toGo(r, m, 1).add(scan([r], { mask: m, init: [0, 0] }, ([, last], [x]) => [last, x])[0]) },
+  {
+    what: 'a cumulative sum without the own reward',
+    cause: 'own-reward-missing',
+    compute: (r, _, m) => scan([r], { reverse: true, mask: m, init: [0, 0] }, ([sum, last], [x]) => [sum.add(last), x])[0],
+  },
+  {
+    what: 'a cumulative sum that takes the reward before it, too',
+    cause: 'off-by-one',
+    compute: (r, _, m) => toGo(r, m, 1).add(scan([r], { mask: m, init: [0, 0] }, ([, last], [x]) => [last, x])[0]),
+  },
   { what: 'a product of the state with itself', cause: 'sequential-scan', compute: (r, _, m) => scan([r], { reverse: true, mask: m }, (next, [x]) => x.add(next.mul(next).mul(0.01)).minimum(10)) },
 ];
 
