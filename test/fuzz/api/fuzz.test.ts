@@ -67,9 +67,9 @@ test('the same seed gives the same calls', () => {
   expect(calls(1)).not.toEqual(calls(2));
 });
 
-test.each([1, 2])('nothing breaks: 1500 calls of seed %i', async (seed) => {
-  const { calls, programs, findings } = await fuzz({ seed, count: 1500, shrink: false });
+test.each([1, 2])('nothing breaks: 700 calls of seed %i', async (seed) => {
+  const { calls, programs, findings } = await fuzz({ seed, count: 700, shrink: false });
   expect(summary(findings)).toEqual([]);
-  expect(calls).toBe(1500);
-  expect(programs).toBeGreaterThan(1400);
+  expect(calls).toBe(700);
+  expect(programs).toBeGreaterThan(650);
 }, 240_000);
