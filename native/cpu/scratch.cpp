@@ -26,7 +26,7 @@ void* scratch_bytes(Scratch purpose, size_t bytes) {
     blocks.bytes[i] = 0;
     const size_t rounded = (bytes / 4096 + 1) * 4096;
     blocks.memory[i] = rounded < bytes ? nullptr : std::aligned_alloc(64, rounded);
-    if (!blocks.memory[i]) fail("out of memory: a kernel needs %zu bytes of working memory", bytes);
+    if (!blocks.memory[i]) fail("execute: out of memory for %zu bytes of a kernel's working memory", bytes);
     blocks.bytes[i] = rounded;
   }
   return blocks.memory[i];

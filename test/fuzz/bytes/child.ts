@@ -48,7 +48,7 @@ const BATCH = 25;
 const MOST_BYTES = 1 << 18;
 /** What JavaScript says of our own mistakes, and of those of the libraries that we call. */
 const INTERNAL =
-  /Cannot (read|set|destructure|convert|mix)|is not (a function|iterable|defined|a constructor)|Invalid (array|typed array|string) length|Maximum call stack|out of bounds|Offset is outside|of undefined|\[object|Array buffer allocation|status \d+$/;
+  /Cannot (read|set|destructure|convert|mix)|is not (a function|iterable|defined|a constructor)|Invalid (array|typed array|string) length|Maximum call stack|out of bounds|Offset is outside|of undefined|Array buffer allocation|status \d+$/;
 
 class Fuzzer {
   private readonly work: string;
