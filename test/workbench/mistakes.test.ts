@@ -9,7 +9,7 @@ const mistakes = [...tokenMistakes, ...rowMistakes, ...referenceMistakes];
 test('there are enough of them', () => expect(mistakes.length).toBeGreaterThanOrEqual(60));
 
 test.each(mistakes)('$what: $cause', (mistake) => {
-  const report = checkEstimator(classOf(mistake), { runs: 6, ...mistake.check });
+  const report = checkEstimator(classOf(mistake), { runs: 12, ...mistake.check });
   const found = report.properties.flatMap(({ finding, status }) => (finding && finding.cause !== 'slow' ? [`${status} ${finding.cause}`] : []));
   expect(found.map((each) => each.split(' ')[1])).toContain(mistake.cause);
   const { finding, status } = report.properties.find((each) => each.finding?.cause === mistake.cause)!;
