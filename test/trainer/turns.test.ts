@@ -87,7 +87,7 @@ describe('a batch', () => {
       const reasons = inputs.stop_reasons.map((reason) => (reason === 'stop' ? 'stop' : 'length') as 'stop' | 'length');
       const rows = inputs.loss_masks.map((mask, row): Trajectory => {
         const turns = mask.flatMap((m, start) => (m === 1 ? [{ start, end: start + 1, reward: 0 }] : []));
-        return { ...trajectories[2]!, responseIds: [...mask, 0].map(() => 1), rolloutLogProbs: [], turns, stopReason: reasons[row]! };
+        return { ...trajectories[2]!, responseIds: [...mask, 0].map(() => 1), rolloutLogProbs: [...mask, 0].map(() => -1), turns, stopReason: reasons[row]! };
       });
       const width = Math.max(...rows.map(({ responseIds }) => responseIds.length));
       const filtered = new TrainingBatch(rows, { ...shape, responseWidth: width });
