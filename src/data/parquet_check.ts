@@ -94,6 +94,9 @@ export function checkFooter(bytes: Uint8Array): void {
 /** Writes what is compressed into an array of the size that it has then. */
 type Uncompress = (from: Uint8Array, to: Uint8Array) => void;
 
+/** Compressions that are read. */
+const codecs = ['UNCOMPRESSED', 'SNAPPY'];
+
 /** @throws DataError that says what is wrong with the columns of a row group, or with the pages of one */
 export function checkColumns(bytes: Uint8Array, { row_groups: groups }: FileMetaData, schema: SchemaTree, uncompress: Uncompress): void {
   const leaves = leavesOf(schema);
@@ -110,6 +113,7 @@ export function checkColumns(bytes: Uint8Array, { row_groups: groups }: FileMeta
       const start = Number(meta!.dictionary_page_offset || meta!.data_page_offset);
       const end = start + Number(meta!.total_compressed_size);
       if (!(start >= 4 && start <= end && end <= bytes.length)) throw new DataError(`column ${wanted[i]}: its bytes ${start} to ${end} are not inside the file's ${bytes.length}`);
+      if (!codecs.includes(meta!.codec)) throw new DataError(`column ${wanted[i]} is compressed by ${meta!.codec}, which is not read here: write the file with ${codecs.join(' or ')}`);
       try {
         checkPages(bytes, { leaf, start, end, values, codec: meta!.codec, mostValues, uncompress });
       } catch (error) {

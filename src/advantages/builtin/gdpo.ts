@@ -89,5 +89,6 @@ function summed(components: Tensor, groups: Groups, options: DecoupledOptions): 
     size = size.add(part.abs());
   }
   // Parts that cancel out leave rounding noise, which whitening would stretch to numbers of size 1.
-  return where(sum.abs().greater(size.mul(1e-12)), sum, 0);
+  // `less`, as the comparison of infinities must leave the sum, in which they are found.
+  return where(sum.abs().less(size.mul(1e-12)), 0, sum);
 }

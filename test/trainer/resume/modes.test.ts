@@ -92,7 +92,7 @@ describe('latest', () => {
 
   it("goes on from the one before where a critic or an estimator's state is gone, and keeps the rest of it aside", async () => {
     const folder = temporaryFolder();
-    const kind = ['trainer.algorithm.advantage_estimator=spo', 'trainer.critic.model={}', 'trainer.ckpt_interval=1'];
+    const kind = ['trainer.algorithm.advantage_estimator=spo', 'trainer.critic.model={}', 'trainer.critic_mini_batch_size=2', 'trainer.ckpt_interval=1'];
     expect((await start(folder, [...kind, 'trainer.max_training_steps=4']))?.steps).toBe(4);
     const path = join(folder, 'checkpoints');
     rmSync(join(path, 'global_step_4/trainer_state.json'));
