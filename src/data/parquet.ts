@@ -11,7 +11,7 @@ import { checkColumns, checkFooter } from './parquet_check';
 type Row = Record<string, unknown>;
 
 /** The rows of a file. INT64 values are numbers where a number holds them exactly. @throws DataError for a file that is no Parquet, or damaged. */
-export async function readParquet(file: string): Promise<Row[]> {
+export async function readParquet(file: string): Promise<Record<string, unknown>[]> {
   const bytes = readBytes(file);
   const { parquetMetadata, parquetReadObjects, parquetSchema, snappyUncompress } = await import('hyparquet');
   try {

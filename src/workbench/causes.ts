@@ -144,5 +144,5 @@ export const causes = {
   'not-the-reference': { cause: 'none of the usual differences explains it', cure: 'compare by hand on the batch below' },
 } as const satisfies Readonly<Record<string, Cause>>;
 
-/** The name of a usual cause, as docs/checking.md lists them. */
+/** The name of a usual cause, as docs/checking.md lists them. @useDeclaredType */
 export type CauseId = keyof typeof causes;
