@@ -27,11 +27,6 @@ export interface ExactGradientCheck {
 
 const STEP = 1e-4;
 
-/**
- * Compares the exact gradient of an environment's discounted return with finite differences, and with a Monte Carlo estimate that samples token by token and enumerates nothing.
- *
- * @throws EstimatorError for an unknown environment, and sizes and numbers out of range
- */
 export function checkExactGradient(name: LabEnvironmentName, options: LabEnvironmentOptions & { gamma?: number; samples?: number; seed?: number } = {}): ExactGradientCheck {
   const { gamma = 1, samples = 0, seed = 0, ...sizes } = options;
   if (!(gamma >= 0 && gamma <= 1)) throw new EstimatorError(`checkExactGradient: option 'gamma': expected a number from 0 to 1, got ${showValue(gamma)}`);

@@ -140,22 +140,6 @@ const rules: Readonly<Record<string, Rule>> = {
 
 const who = 'estimatorLab';
 
-/**
- * Measures what advantage estimators make of samples: bias and variance of the policy gradient, where the exact one is known.
- *
- * In an environment with a few prompts and a short vocabulary every sequence is enumerated, so that the return E[R] of a tabular softmax policy and its gradient ∇J, [states · vocabulary], are exact. Of each of many
- * independent batches of N = prompts · `groupSize` sequences the estimator's advantages give g = (1/N) Σ_i Σ_t A_it ∇log π(a_it): the negative gradient of the policy loss −A·ℓ, summed over tokens and averaged over
- * sequences. With μ = E[g] and Σ its covariance, a result says how far μ is from ∇J, whether a factor would mend that (`scale`) or the direction is another one (`turn`, `cosine`), how much g varies (`variance`, tr Σ),
- * and how many sequences' mean has the cosine `cosine` to ∇J. Intervals are bootstrapped over batches, that of `scale` is Student's t. All estimators see the same batches. Equal options give equal bits.
- *
- * An estimator that refuses the batches has an `error` in place of figures.
- *
- * @throws EstimatorError for options that are none, with the nearest name
- * @throws RegistryError for an estimator that is not registered
- * @example
- * const { results } = estimatorLab({ estimators: ['rloo', { name: 'gae', options: { whiten: false, lambda: 0.9 } }], environment: 'critic', batches: 100 });
- * for (const { label, quality } of results) console.log(label, quality?.cosine.value, quality?.variance.value);
- */
 export function estimatorLab(options: EstimatorLabOptions = {}): LabReport {
   const resolved = resolveOptions(who, defaults, options, { rules });
   const { environment: name, prompts, vocabulary, length, environmentSeed, groupSize, gamma, lambda, objective, batches, warmup, cosine, confidence, significance, resamples, seed } = resolved;

@@ -20,7 +20,6 @@ const measures = (cosine: number): readonly { title: string; of(quality: Gradien
   { title: `samples to a cosine of ${cosine}`, of: (quality) => quality.samplesToCosine },
 ];
 
-/** Writes {@link labPage} into a file; its folder is made. */
 export function writeLabPage(file: string, report: LabReport): void {
   checkPath('writeLabPage', file);
   const html = labPage(report);
@@ -28,9 +27,6 @@ export function writeLabPage(file: string, report: LabReport): void {
   writeFileSync(file, html);
 }
 
-/**
- * One HTML page that needs no network. Without a sweep: how the cosine to the exact gradient grows with the number of sequences, and each figure with its interval; with one: each figure over the sweep. Below, the table.
- */
 export function labPage(report: LabReport): string {
   const { results, truth, environment } = (report ?? {}) as Partial<LabReport>;
   if (!Array.isArray(results) || !Array.isArray(truth) || typeof environment !== 'object') throw new DataError(`labPage: expected the report of estimatorLab, got ${showValue(report)}`);

@@ -95,16 +95,6 @@ export interface CheckReport {
 
 const optionNames = ['seed', 'runs', 'only', 'options', 'declares', 'reference', 'throw', 'module', 'exportedAs', 'onProgress'];
 
-/**
- * Tries an estimator on drawn batches: shapes, masked positions, padding, holes, order and groups of rows, awkward batches, precision, state, memory, time. It is judged against what its class declares
- * (`static requires`, `static declares`); what is not declared is not held against it.
- *
- * @param estimator a registered name, or a class
- * @returns the report; with `throw`, an EstimatorError in place of one that has failures
- * @throws EstimatorError for options that are none, and for what is no estimator
- * @example
- * const { passed } = checkEstimator('grpo', { runs: 10 });
- */
 export function checkEstimator(estimator: string | AdvantageEstimatorClass, options: CheckOptions = {}): CheckReport {
   checkNames('checkEstimator', 'option', options, optionNames);
   const { seed = 0, runs = 40, only, options: own = {}, declares = {}, reference, module = null, exportedAs = null, onProgress } = options;
@@ -132,15 +122,10 @@ export function checkEstimator(estimator: string | AdvantageEstimatorClass, opti
   return report;
 }
 
-/**
- * {@link checkEstimator} that throws where a property does not hold: for tests.
- * @throws EstimatorError whose message is the report
- */
 export function assertEstimator(estimator: string | AdvantageEstimatorClass, options: Omit<CheckOptions, 'throw'> = {}): CheckReport {
   return checkEstimator(estimator, { ...options, throw: true });
 }
 
-/** The properties that there are, with what each says. */
 export function listCheckProperties(): { id: string; title: string }[] {
   return properties.map(({ id, title }) => ({ id, title }));
 }

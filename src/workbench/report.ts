@@ -3,7 +3,6 @@ import type { CheckedProperty, CheckReport } from './check';
 
 const marks = { passed: '✓', failed: '✗', warned: '!', noted: '·', skipped: '–' } as const;
 
-/** The report as text for a terminal, or for the message of an error: what was tried, what failed, the smallest batch as code, the usual cause, the cure. */
 export function checkText(report: CheckReport): string {
   const { estimator, declared, seed, runs, properties, suggestions } = report;
   const says = Object.entries(declared).map(([key, value]) => `${key} ${typeof value === 'string' ? value : JSON.stringify(value)}`);
