@@ -1,6 +1,6 @@
 // `npm run setup`: dependencies, the native addon and the TypeScript build, each only where something it depends on has changed.
 // Plain Node without dependencies, because it runs before there are any.
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -80,12 +80,14 @@ async function buildNative(compiler, cuda) {
   await mustRun(process.execPath, ['-e', 'require("./build/Release/vantage.node").describe()']);
 }
 
-/** Compiles beside the old build and swaps it in whole, so that files of removed sources do not stay behind. */
+/** Builds beside the old build and swaps it in whole, so that files of removed sources do not stay behind. */
 async function buildTypeScript() {
   const draft = at('build-dist');
   rmSync(draft, { recursive: true, force: true });
   await mustRun(process.execPath, [at('node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json', '--outDir', 'build-dist']);
-  chmodSync(join(draft, 'cli/main.js'), 0o755);
+  // Loaded only here: it needs a package, and this script installs them.
+  const { bundle } = await import('./bundle.mjs');
+  await bundle(root, draft);
   rmSync(at('dist'), { recursive: true, force: true });
   renameSync(draft, at('dist'));
 }
@@ -104,7 +106,7 @@ function linkCommand() {
 export function stages() {
   const packageFiles = [at('package.json'), at('package-lock.json'), at('.npmrc')];
   const nativeFiles = filesUnder([at('CMakeLists.txt'), at('native')], { except: [at('native/test')] });
-  const sourceFiles = filesUnder([at('src'), at('tsconfig.json'), at('tsconfig.build.json')]);
+  const sourceFiles = filesUnder([at('src'), at('tsconfig.json'), at('tsconfig.build.json'), at('scripts/bundle.mjs')]);
   const abi = `${process.platform} ${process.arch}`;
   const cuda = wantsCuda();
   return {

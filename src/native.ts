@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import nodeGypBuild from 'node-gyp-build';
 import { NativeError } from './errors';
+import { packageFolder } from './package';
 
 /** A row of the instruction table (native/core/instructions.h). */
 export interface InstructionInfo {
@@ -85,11 +86,9 @@ export interface NativeAddon {
   setIsa(name: string): void;
 }
 
-const root = join(__dirname, '..');
-
 function load(): NativeAddon {
   try {
-    return nodeGypBuild(root) as NativeAddon;
+    return nodeGypBuild(packageFolder) as NativeAddon;
   } catch (error) {
     throw new NativeError(whyNot(error as Error));
   }
@@ -97,8 +96,8 @@ function load(): NativeAddon {
 
 /** What is missing, and the command that mends it: prebuilt addons come for some systems only (docs/installation.md). */
 function whyNot(error: Error): string {
-  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
-  const mend = existsSync(join(root, 'src')) ? 'In a clone run: npm run setup' : 'Build it, with a C++20 compiler, CMake and make, by: npx vantage build';
+  const { version } = JSON.parse(readFileSync(join(packageFolder, 'package.json'), 'utf8')) as { version: string };
+  const mend = existsSync(join(packageFolder, 'src')) ? 'In a clone run: npm run setup' : 'Build it, with a C++20 compiler, CMake and make, by: npx vantage build';
   const reason = error.message.split('\n')[0].trim();
   return `vantage-rl ${version}: no native addon for ${process.platform}-${process.arch} (Node ${process.version}) loads. ${mend}. (${reason}) \`npx vantage doctor\` says what was looked for.`;
 }

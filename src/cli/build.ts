@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { packageFolder } from '../package';
 import { type Command, parseCommandLine } from './command';
 
 export const build: Command = {
@@ -15,7 +16,7 @@ Options:
 
   async run(argv) {
     const { values } = parseCommandLine({ args: argv, options: { cuda: { type: 'boolean' } } });
-    const script = join(__dirname, '../../scripts/build_from_source.mjs');
+    const script = join(packageFolder, 'scripts/build_from_source.mjs');
     const child = spawn(process.execPath, [script, ...(values.cuda ? ['--cuda'] : [])], { stdio: 'inherit' });
     const [code] = (await once(child, 'close')) as [number | null];
     process.exitCode = code ?? 1;

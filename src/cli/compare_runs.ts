@@ -2,8 +2,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { extname, join } from 'node:path';
+import { join } from 'node:path';
 import { VantageError } from '../errors';
+import { programFile } from '../package';
 import { firstReached, type Threshold } from '../tracking/comparison';
 import { formatDuration } from '../tracking/format';
 import { type MetricsRecord, readMetrics, RUN_FILES } from '../tracking/jsonl_tracker';
@@ -76,12 +77,11 @@ async function runOne({ estimator, seed, folder, overrides }: Planned, { train, 
   mkdirSync(folder, { recursive: true });
   const metrics = join(folder, RUN_FILES.metrics);
   rmSync(metrics, { force: true });
-  const program = join(__dirname, `main${extname(__filename)}`);
   // Each gets its share of the cores; the number of threads changes no result.
   const threads = String(Math.max(1, Math.floor(availableParallelism() / jobs)));
   const env = jobs > 1 ? { VANTAGE_NUM_THREADS: threads, ...process.env } : process.env;
   // A group of its own: a terminal sends Ctrl-C to a whole group, and with what is sent on from here that would be two, which end a run at once.
-  const child = spawn(process.execPath, [...process.execArgv, program, 'train', ...train, ...overrides], {
+  const child = spawn(process.execPath, [...process.execArgv, programFile('cli/main'), 'train', ...train, ...overrides], {
     env,
     stdio: ['ignore', 'ignore', 'pipe'],
     detached: true,

@@ -1,8 +1,8 @@
-#!/usr/bin/env node
 /** The command line: `vantage <command> …`. Errors are one line; exit code 1, and 2 where the command line itself is wrong. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { VantageError } from '../errors';
+import { packageFolder } from '../package';
 import { build } from './build';
 import { check } from './check';
 import { type Command, print, unknownWord, UsageError } from './command';
@@ -54,7 +54,7 @@ ${lines.join('\n')}
 }
 
 function version(): string {
-  const manifest = JSON.parse(readFileSync(join(__dirname, '../../package.json'), 'utf8')) as { version: string };
+  const manifest = JSON.parse(readFileSync(join(packageFolder, 'package.json'), 'utf8')) as { version: string };
   return manifest.version;
 }
 
@@ -65,7 +65,8 @@ function messageOf(error: unknown): string {
   return process.env.VANTAGE_DEBUG ? (error.stack ?? String(error)) : String(error);
 }
 
-if (require.main === module) {
+/** The program. */
+export function start(): void {
   // `vantage list | head -1`: who reads has had enough.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
@@ -74,3 +75,5 @@ if (require.main === module) {
   // Training sets an exit code of its own, and so do check and doctor.
   void run(process.argv.slice(2)).then((code) => (process.exitCode ||= code));
 }
+
+if (require.main === module) start();

@@ -1,10 +1,8 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { resolve as findAddon } from 'node-gyp-build';
+import { packageFolder } from '../../package';
 import type { BinaryInfo } from './findings';
-
-/** The package's folder. */
-export const packageFolder = join(__dirname, '../../..');
 
 /** Whether this is a clone of the repository, where `npm run setup` builds. */
 export const isClone = (): boolean => existsSync(join(packageFolder, 'scripts/setup.mjs'));

@@ -1,5 +1,5 @@
 import { spawn, type SpawnOptions } from 'node:child_process';
-import { extname, join } from 'node:path';
+import { isSource, programFile } from '../../package';
 import type { Probed } from './probe';
 
 /** How a probe ended, with all it told before. */
@@ -11,14 +11,11 @@ export interface Ended {
   reason: string | null;
 }
 
-const isSource = extname(__filename) === '.ts';
-
 /** Runs the probe of a device in a process of its own, which cannot take this one with it. Ends after `seconds`, whatever the probe does. */
 export function runProbe(device: 'cpu' | 'cuda', { seconds, env = process.env }: { seconds: number; env?: NodeJS.ProcessEnv }): Promise<Ended> {
-  const program = join(__dirname, `probe${extname(__filename)}`);
   // Where a default is asked for, it is this device.
   const options = { env: { ...env, VANTAGE_DEVICE: device }, stdio: ['ignore', 'ignore', 'pipe', 'pipe'] } satisfies SpawnOptions;
-  const child = spawn(process.execPath, [...(isSource ? process.execArgv : []), program, device], options);
+  const child = spawn(process.execPath, [...(isSource ? process.execArgv : []), programFile('cli/doctor/probe'), device], options);
   let [told, errors] = ['', ''];
   child.stderr!.setEncoding('utf8').on('data', (text: string) => (errors = (errors + text).slice(-2000)));
   (child.stdio[3] as NodeJS.ReadableStream).setEncoding('utf8').on('data', (text: string) => (told += text));

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { advise } from './advice';
-import { findBinary, packageFolder } from './binary';
+import { packageFolder } from '../../package';
+import { findBinary } from './binary';
 import { runProbe } from './child';
 import { cudaInfo } from './cuda';
 import type { BinaryInfo, CpuInfo, Findings } from './findings';

@@ -74,8 +74,13 @@ function canUse(call: () => void): boolean {
   }
 }
 
-try {
-  probe(process.argv[2] === 'cuda' ? 'cuda' : 'cpu');
-} catch (error) {
-  tell({ error: error instanceof Error ? error.message : String(error) });
+/** The program. */
+export function start(): void {
+  try {
+    probe(process.argv[2] === 'cuda' ? 'cuda' : 'cpu');
+  } catch (error) {
+    tell({ error: error instanceof Error ? error.message : String(error) });
+  }
 }
+
+if (require.main === module) start();
