@@ -255,15 +255,16 @@ export async function main(
     if (typeof Class !== 'function' || typeof Class.prototype?.run !== 'function') throw new ConfigError(`main: experiment: expected a class that extends Experiment, got ${showValue(Class)}`);
     if (!Array.isArray(callbacks)) throw new ConfigError(`main: callbacks: expected an array, got ${showValue(callbacks)}`);
     const loaded = loadConfigFromArguments(file === undefined ? argv : ['-c', file, ...argv]);
-    const { config, provenance } = loaded;
+    const { config } = loaded;
     const experiment = new Class(config);
     experiment.callbacks.push(...callbacks);
     check(loaded, experiment);
+    const { overridden } = unusedKeys(loaded, readBy(experiment));
     if (argv.includes('--print-config')) {
-      print(describeConfig(config, provenance));
+      print(describeConfig(loaded, overridden));
       return null;
     }
-    for (const key of unusedKeys(loaded, readBy(experiment)).overridden) print(overriddenKeyNote(key));
+    for (const key of overridden) print(overriddenKeyNote(key));
     const folders = [
       { key: config.trainer.export_path === null ? 'trainer.ckpt_path (metrics are kept beside it)' : 'trainer.export_path', folder: exportFolder(config) },
       { key: 'trainer.ckpt_path', folder: config.trainer.ckpt_path },

@@ -6,17 +6,30 @@ import { policyLosses, TokenPolicyLoss } from '../losses';
 import { defaultDevice } from '../tensor';
 import { makeEstimator, usesReference } from './advantage_step';
 import { lossSettings } from './loss_settings';
+import type { UnusedKey } from './unused_keys';
 
 /** Variables of the environment that change a run. */
 const variables = ['VANTAGE_DEVICE', 'VANTAGE_NUM_THREADS'] as const;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** @param env the process's environment unless given */
-export function describeConfig(config: Config, provenance: LoadedConfig['provenance'], env: Environment = process.env): string {
+/**
+ * @param overridden keys whose effect an override takes: as a comment, since a file that gives them is refused
+ * @param env the process's environment unless given
+ */
+export function describeConfig({ config, provenance }: Pick<LoadedConfig, 'config' | 'provenance'>, overridden: readonly UnusedKey[] = [], env: Environment = process.env): string {
+  const idle = new Map(overridden.map(({ key, because }) => [key, because]));
   const set = variables.filter((name) => env[name]).map((name) => `environment: ${name}=${env[name]}`);
   const comments = [...summary(config), ...set].map((line) => `# ${line}`);
-  return [...comments, '', ...tree(config, '', (key, value) => originOf(key, value, provenance, env), (key) => isValue(key, provenance))].join('\n');
+  return [
+    ...comments,
+    '',
+    ...tree(config, '', {
+      origin: (key, value) => originOf(key, value, provenance, env),
+      isLeaf: (key) => isValue(key, provenance),
+      idle,
+    }),
+  ].join('\n');
 }
 
 function summary(config: Config): string[] {
@@ -48,15 +61,24 @@ function originOf(key: string, value: unknown, provenance: LoadedConfig['provena
   return variable === undefined ? origin : `${origin}; environment: VANTAGE_DEVICE=${variable}`;
 }
 
+interface Tree {
+  origin: (key: string, value: unknown) => string;
+  isLeaf: (key: string) => boolean;
+  /** Keys without an effect, and why. */
+  idle: ReadonlyMap<string, string>;
+}
+
 /** The lines of a mapping. */
-function tree(node: object, path: string, origin: (key: string, value: unknown) => string, isLeaf: (key: string) => boolean, indent = ''): string[] {
+function tree(node: object, path: string, of: Tree, indent = ''): string[] {
   const { stringify } = require('yaml') as typeof import('yaml'); // takes long to load
   return Object.entries(node).flatMap(([name, value]: [string, unknown]) => {
     const key = path === '' ? name : `${path}.${name}`;
     const label = stringify(name).trim();
     const isMapping = typeof value === 'object' && value !== null && !Array.isArray(value) && Object.keys(value).length > 0;
-    if (isMapping && !isLeaf(key)) return [`${indent}${label}:`, ...tree(value, key, origin, isLeaf, `${indent}  `)];
-    return [`${indent}${label}: ${stringify(value, { collectionStyle: 'flow', lineWidth: 0 }).trim()} # ${origin(key, value)}`];
+    if (isMapping && !of.isLeaf(key)) return [`${indent}${label}:`, ...tree(value, key, of, `${indent}  `)];
+    const line = `${label}: ${stringify(value, { collectionStyle: 'flow', lineWidth: 0 }).trim()} # ${of.origin(key, value)}`;
+    const because = of.idle.get(key);
+    return [because === undefined ? indent + line : `${indent}# ${line}; has no effect: ${because}`];
   });
 }
 

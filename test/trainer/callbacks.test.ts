@@ -187,7 +187,7 @@ describe('a subclass', () => {
 describe('--print-config', () => {
   it('says what the environment decides', () => {
     const { config, provenance } = loadConfig({ base: smallBase() });
-    const of = (env: Record<string, string>) => describeConfig(config, provenance, env).split('\n').filter((line) => line.includes('device:') || line.startsWith('# environment'));
+    const of = (env: Record<string, string>) => describeConfig({ config, provenance }, [], env).split('\n').filter((line) => line.includes('device:') || line.startsWith('# environment'));
     expect(of({})).toEqual(['  device: null # default']);
     expect(of({ VANTAGE_DEVICE: 'cpu', VANTAGE_NUM_THREADS: '2' })).toEqual([
       '# environment: VANTAGE_DEVICE=cpu',

@@ -239,12 +239,27 @@ describe('is not refused:', () => {
     for (
       const keys of [[], [`trainer.policy.model.path=${model}`, 'trainer.critic.model={}'], ['policy_loss_type=sapo', 'trainer.eval_interval=-1', 'trainer.eval_before_train=false']]
     ) {
-      const { config, provenance } = loadConfig({ overrides: [...files, ...dotted(keys)] });
+      const loaded = loadConfig({ overrides: [...files, ...dotted(keys)] });
       const file = join(temporaryFolder(), 'printed.yaml');
-      writeFileSync(file, describeConfig(config, provenance, {}));
+      writeFileSync(file, describeConfig(loaded, unusedKeys(loaded).overridden, {}));
       expect(messageOf({ file })).toBe('none');
     }
   });
+
+  test.each(['dual_clip, clip_ratio_c: 4', 'cispo, cispo: { cispo_eps_clip_low: 0.1, cispo_eps_clip_high: 3 }'])(
+    'what --print-config prints where an override takes the effect of keys of the file: %s',
+    (loss) => {
+      const folder = temporaryFolder();
+      const [file, printed] = [join(folder, 'config.yaml'), join(folder, 'printed.yaml')];
+      writeFileSync(file, `trainer: { algorithm: { policy_loss_type: ${loss} } }`);
+      const loaded = loadConfig({ file, overrides: [...files, 'trainer.algorithm.policy_loss_type=gspo'] });
+      const text = describeConfig(loaded, unusedKeys(loaded).overridden, {});
+      expect(text).toMatch(/^ +# \w+: [\d.]+ # .*config\.yaml.*; has no effect: /m);
+      writeFileSync(printed, text);
+      expect(messageOf({ file: printed })).toBe('none');
+      expect(loadConfig({ file: printed }).config.trainer.algorithm.policy_loss_type).toBe('gspo');
+    },
+  );
 
   test('any key of the examples', () => {
     const examples = join(__dirname, '../../examples');
