@@ -99,17 +99,18 @@ export function writeComparison(file: string, options: ComparisonOptions): void 
   const { metric, window, value } = threshold;
   const values = lines.flatMap(({ band }) => [...(band?.low ?? []), ...(band?.high ?? [])]);
   const isShare = values.every((each) => !Number.isFinite(each) || (each >= 0 && each <= 1));
-  const how = `Lines: the median over the seeds of the mean of ${
-    window === 1 ? 'each value' : `the last ${window} values`
-  }; bands: from the least to the greatest. A run that has ended counts on with its last value.`;
+  const how = [
+    `Lines: the median over the seeds of the mean of ${window === 1 ? 'each value' : `the last ${window} values`}; bands: from the least to the greatest.`,
+    'A run that has ended counts on with its last value.',
+  ];
   mkdirSync(dirname(file), { recursive: true });
   const drawn = { lines, steps, unit: isShare, target: value };
   if (file.endsWith('.svg')) {
-    writeFileSync(file, chartSvg({ title, facts: how.split('; '), names, ...drawn, x: 'training step', y: metric }));
+    writeFileSync(file, chartSvg({ title, facts: how, names, ...drawn, x: 'training step', y: metric }));
     return;
   }
   const { html, data } = chart({ title: metric, ...drawn, main: true });
-  const note = `<p class="note">${how}</p>`;
+  const note = `<p class="note">${how.join(' ')}</p>`;
   const body = `${legend(names)}\n${html}\n${note}\n<section class="block">${table(head, rows)}</section>`;
   writeFileSync(file, page({ kind: 'comparison', title, subtitle, names, body, charts: [data] }));
 }

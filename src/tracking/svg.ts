@@ -79,10 +79,22 @@ export function chartSvg({ title, facts, lines, names, steps, labels, x: xTitle,
     ...lines.flatMap(({ run, curve, band }) => (band ? [`<path class="band r${colourOf(run)}" d="${area(curve.steps, band.low, band.high, x, y)}"/>`] : [])),
     ...lines.map(({ run, curve }) => `<path class="line r${colourOf(run)}" d="${path(curve, x, y)}"><title>${escape(names[run] ?? '')}</title></path>`),
     '</svg>',
-    target === undefined ? '' : `<text class="goal end" x="${WIDTH - RIGHT}" y="${Number(across(target)) + 15}">target ${tickLabel(target)}</text>`,
+    ...(target === undefined ? [] : [targetLabel(target, lines, { steps, across: (value) => top + PLOT_HEIGHT * (1 - position(y, value)) })]),
   ];
   const open = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" role="img" aria-label="${escape(title)}">`;
   return `${open}\n<style>\n${STYLE}\n</style>\n${parts.join('\n')}\n</svg>\n`;
+}
+
+/** At the end of the target's line, above or below it, that lines leave free. */
+function targetLabel(target: number, lines: readonly Line[], { steps, across }: { steps: readonly number[]; across: (value: number) => number }): string {
+  const span = (steps.at(-1) ?? 0) - (steps[0] ?? 0);
+  const places = [{ isLeft: false, shift: 15 }, { isLeft: false, shift: -6 }, { isLeft: true, shift: 15 }, { isLeft: true, shift: -6 }].map(({ isLeft, shift }) => {
+    const near = (step: number) => (isLeft ? step - steps[0] : steps[steps.length - 1] - step) <= span / 8;
+    const values = lines.flatMap(({ curve }) => curve.values.filter((value, i) => near(curve.steps[i]) && Number.isFinite(value)));
+    return { isLeft, y: across(target) + shift, room: Math.min(...values.map((value) => Math.abs(across(value) - (across(target) + shift - 4)))) };
+  });
+  const { isLeft, y } = places.reduce((best, place) => (place.room > best.room ? place : best));
+  return `<text class="goal${isLeft ? '' : ' end'}" x="${isLeft ? LEFT + 4 : WIDTH - RIGHT}" y="${y.toFixed(1)}">target ${tickLabel(target)}</text>`;
 }
 
 /** Where each name stands: as many beside each other as there is room for. */

@@ -32,7 +32,7 @@ export function live(page: string): { folder: string; told: Told[] } {
   let file = '';
   for (const [i, { language, text, line }] of fences.entries()) {
     const named = /^(?:\/\/|#) (\S+\.\w+)\n/.exec(text)?.[1];
-    if (named !== undefined) writeFileSync(join(folder, (file = named)), text.slice(text.indexOf('\n') + 1));
+    if (named !== undefined) writeFileSync(join(folder, file = named), text.slice(text.indexOf('\n') + 1));
     if (language === 'diff') writeFileSync(join(folder, file), changed(readFileSync(join(folder, file), 'utf8'), text));
     if (language !== 'sh') continue;
     const shown = fences[i + 1]?.language === 'text' ? fences[i + 1]!.text.trimEnd().split('\n') : [];
