@@ -1,16 +1,16 @@
 import { existsSync } from 'node:fs';
 import { relative, resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import type { AdvantageEstimatorClass, CheckOptions, CheckReport } from '../index';
 import { Bar } from './bar';
 import { type Command, parseCommandLine, print, UsageError } from './command';
 import { parseEstimatorOptions } from './estimator_options';
+import { importModule, loadingError } from './load';
 
 export const check: Command = {
   summary: 'Tries an estimator on drawn batches: masks, groups, precision, state, time',
   help: `Usage:
   vantage check FILE [--estimator NAME …]
-      Checks the estimators that a module (.mjs, .js, .cjs) registers or exports, or those of these names.
+      Checks the estimators that a module (.mjs, .js, .cjs; .ts with tsx installed) registers or exports, or those of these names.
   vantage check --estimator NAME[:OPTION=VALUE,…] …
       Checks registered ones.
 
@@ -89,11 +89,9 @@ async function load(file: string, vantage: typeof import('../index')): Promise<T
   const before = new Map(vantage.listAdvantageEstimators().map((name) => [name, vantage.getAdvantageEstimator(name)]));
   let exported: Record<string, unknown>;
   try {
-    exported = (await import(pathToFileURL(resolve(file)).href)) as Record<string, unknown>;
+    exported = await importModule(file);
   } catch (error) {
-    const isTypeScript = (error as NodeJS.ErrnoException | null)?.code === 'ERR_UNKNOWN_FILE_EXTENSION';
-    const hint = isTypeScript ? ' (for TypeScript, start with: node --import tsx node_modules/.bin/vantage …)' : '';
-    throw new UsageError(`check: ${file}: ${error instanceof Error ? error.message : String(error)}${hint}`, { cause: error });
+    throw new UsageError(`check: ${loadingError(file, error)}`, { cause: error });
   }
   const path = relative('.', resolve(file));
   const module = path.startsWith('.') ? path : `./${path}`;

@@ -13,7 +13,7 @@ export const compare: Command = {
   help: `Usage:
   vantage compare -c FILE --estimators grpo,rloo,my_custom [--for NAME:key=value …] [--seeds 5] [--load FILE …] [key=value …]
       Trains with each estimator and each seed, and reports after how many steps and seconds the mean of a metric reaches a
-      threshold: median, least and greatest over the seeds. Leaves comparison.json, comparison.html and each run's files.
+      threshold: median, least and greatest over the seeds. Leaves comparison.json, comparison.html, comparison.svg and each run's files.
 
 Options:
   -c, --config FILE          the configuration; its trainer.stop_when is the threshold unless the next options say another one
@@ -112,21 +112,22 @@ function conclude(
     return [estimator, `${reached} of ${runs.length}`, show(steps, 0), show(seconds, 1)];
   });
   const what = `mean of ${threshold.metric} over ${threshold.window} ${threshold.window === 1 ? 'step' : 'steps'} ≥ ${threshold.value}`;
-  const page = join(directory, 'comparison.html');
-  writeComparison(page, {
+  const [page, svg] = ['comparison.html', 'comparison.svg'].map((name) => join(directory, name));
+  const comparison = {
     title: estimators.join(', '),
     subtitle: `${config}, ${seeds.length} ${seeds.length === 1 ? 'seed' : 'seeds'}; reached: ${what}. Median (least … greatest) of the runs that reached it.`,
     threshold,
     groups: results.map(({ estimator }) => ({ name: estimator, runs: finished.filter((run) => run.estimator === estimator).map(({ records }) => records) })),
     head,
     rows,
-  });
+  };
+  for (const file of [page, svg]) writeComparison(file, comparison);
   const json = join(directory, 'comparison.json');
   writeFileSync(json, `${JSON.stringify({ config, threshold, seeds, estimators: results }, null, 2)}\n`);
   const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i].length)));
   print(['', `Reached: ${what}; median (least … greatest) of the runs that reached it`].join('\n'));
   for (const row of [head, ...rows]) print(`  ${row.map((cell, i) => cell.padEnd(widths[i])).join('   ').trimEnd()}`);
-  print(`picture   ${page}\nfigures   ${json}\nruns      vantage report ${join(directory, '*', '*')}`);
+  print(`pictures  ${page}, ${svg}\nfigures   ${json}\nruns      vantage report ${join(directory, '*', '*')}`);
   const failed = finished.filter(({ error }) => error !== null);
   for (const { estimator, seed, error } of failed) process.stderr.write(`vantage: ${estimator} seed ${seed}: ${error}\n`);
   if (failed.length > 0) process.exitCode = 1;

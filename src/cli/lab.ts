@@ -45,8 +45,8 @@ Options:
   --confidence X             of the intervals (0.95)
   --seed N                   of the samples and the bootstrap (0)
   --environment_seed N       of the rewards, the policy and the critic's error (0)
-  --out FILE                 writes the picture, an HTML page
-  --json                     prints the report as JSON in place of the table (a number without an end is null)
+  --out FILE                 writes the picture: an HTML page, or where FILE ends in .svg its large chart alone
+  --json                     prints the report as JSON in place of the table: all intervals (a number without an end is null)
   --check N                  measures no estimator, but the exact gradient: against finite differences, and N sampled sequences
 ${loadHelp}
 
@@ -88,10 +88,10 @@ The same command gives the same figures to the bit. docs/lab.md says what they m
 };
 
 function printTable(report: LabReport, page: string | undefined): void {
-  const { labSubtitle, labTable, refusals } = require('../lab/table') as typeof import('../lab/table');
-  const { head, rows } = labTable(report);
+  const { labFacts, labTable, refusals } = require('../lab/table') as typeof import('../lab/table');
+  const { head, rows } = labTable(report, { narrow: true });
   const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i].length)));
-  print(`${labSubtitle(report)}\n`);
+  print(`${labFacts(report).join('\n')}\n`);
   for (const row of [head, ...rows]) print(`  ${row.map((cell, i) => cell.padEnd(widths[i])).join('  ').trimEnd()}`);
   if (page !== undefined) print(`\npicture   ${page}`);
   for (const reason of refusals(report.results)) process.stderr.write(`vantage: ${reason}\n`);

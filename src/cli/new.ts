@@ -127,7 +127,6 @@ function describe(directory: string, files: readonly File[], { name, extension }
       return false;
     }
   };
-  const vantage = isTypeScript ? 'NODE_OPTIONS="--import tsx" npx vantage' : 'npx vantage';
   const next = [
     ...(folder === '.' ? [] : [[`cd ${/^[\w./-]+$/.test(folder) ? folder : `'${folder.replaceAll("'", "'\\''")}'`}`, '']]),
     ...(isThere('vantage-rl') ? [] : [['npm install vantage-rl', '']]),
@@ -135,7 +134,12 @@ function describe(directory: string, files: readonly File[], { name, extension }
     ...(!isTypeScript || (isThere('tsx') && isThere('@types/node/package.json')) ? [] : [['npm install --save-dev tsx typescript @types/node', '']]),
     [`${node} --test ${name}.test.${extension}`, 'its test'],
     [`${node} train.${extension} trainer.max_training_steps=10`, 'ten steps; without the key to a mean reward of 0.9'],
-    ...(kindName === 'estimator' ? [[`${vantage} lab ${name} --load ${name}.${extension}`, 'its bias and variance against exact gradients']] : []),
+    ...(kindName === 'estimator'
+      ? [[`npx vantage check ${name}.${extension}`, 'properties that hold for every right one'], [
+        `npx vantage lab ${name} --load ${name}.${extension}`,
+        'its bias and variance against exact gradients',
+      ]]
+      : []),
   ];
   const widest = Math.max(...next.map(([command]) => command.length));
   return [

@@ -1,14 +1,15 @@
-/** The picture of a lab: one self-contained HTML page. */
+/** The picture of a lab: one self-contained HTML page, or its large chart alone as SVG. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { checkPath } from '../data/check';
 import { DataError, showValue } from '../errors';
-import { chart, type ChartData, type Line } from '../tracking/chart';
+import { chart, type ChartData, type ChartOptions, type Line } from '../tracking/chart';
 import { colourOf, escape, legend, page, table } from '../tracking/page';
 import { logAxis, position, suitsLog, tickLabel, valueAxis, type Axis } from '../tracking/plot';
+import { chartSvg } from '../tracking/svg';
 import type { LabReport, LabResult } from './lab';
 import type { Estimated, GradientQuality } from './statistics';
-import { labSubtitle, labTable, refusals, snake, withInterval } from './table';
+import { labFacts, labTable, refusals, snake, withInterval } from './table';
 
 /** Columns of intervals, and charts of a sweep. */
 const measures = (cosine: number): readonly { title: string; of(quality: GradientQuality): Estimated; target?: number }[] => [
@@ -22,38 +23,56 @@ const measures = (cosine: number): readonly { title: string; of(quality: Gradien
 
 export function writeLabPage(file: string, report: LabReport): void {
   checkPath('writeLabPage', file);
-  const html = labPage(report);
+  const text = file.endsWith('.svg') ? labSvg(report) : labPage(report);
   mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(file, html);
+  writeFileSync(file, text);
 }
 
-export function labPage(report: LabReport): string {
+function checkReport(report: LabReport): void {
   const { results, truth, environment } = (report ?? {}) as Partial<LabReport>;
   if (!Array.isArray(results) || !Array.isArray(truth) || typeof environment !== 'object') throw new DataError(`labPage: expected the report of estimatorLab, got ${showValue(report)}`);
-  const labels = [...new Set(report.results.map(({ label }) => label))];
+}
+
+const labelsOf = ({ results }: LabReport): string[] => [...new Set(results.map(({ label }) => label))];
+const titleOf = ({ environment }: LabReport): string => `Estimators in ‘${environment.name}’`;
+
+export function labPage(report: LabReport): string {
+  checkReport(report);
+  const labels = labelsOf(report);
   const { html, charts } = report.sweep === null ? withoutSweep(report, labels) : overSweep(report, labels);
   const { head, rows } = labTable(report);
   const refused = refusals(report.results).map((reason) => `<p class="note">${escape(reason)}</p>`).join('\n');
   const body = `${legend(labels)}\n${html}\n<section class="block">${table(head, rows)}${refused}</section>`;
-  return page({ kind: 'estimator lab', title: `Estimators in ‘${report.environment.name}’`, subtitle: labSubtitle(report), names: labels, body, charts });
+  return page({ kind: 'estimator lab', title: titleOf(report), subtitle: `${labFacts(report).join('; ')}.`, names: labels, body, charts });
 }
 
 /** Powers of two that the picture of cosines goes up to. */
 const DOUBLINGS = 10;
 
-function withoutSweep(report: LabReport, labels: readonly string[]): { html: string; charts: ChartData[] } {
-  const { results, settings, truth: [{ norm, rows }] } = report;
+/** The large chart as SVG: how the cosine grows, or of a sweep, how it moves. */
+function labSvg(report: LabReport): string {
+  checkReport(report);
+  const names = labelsOf(report);
+  const { title, ...chart } = report.sweep === null ? growthOf(report, names) : overValues(report, names, 0);
+  const x = report.sweep === null ? 'sequences that are averaged over' : snake(report.sweep.key);
+  return chartSvg({ title: titleOf(report), facts: labFacts(report), names, ...chart, x, y: 'cosine to the exact gradient' });
+}
+
+/** The cosine over the sequences that are averaged over. */
+function growthOf({ results, settings, truth: [{ norm, rows }] }: LabReport, labels: readonly string[]): ChartOptions {
   const steps = Array.from({ length: DOUBLINGS + 1 }, (_, k) => k);
-  const lines = results.map((result): Line => ({ run: labels.indexOf(result.label), curve: { steps, values: steps.map((k) => cosineOfMean(result, norm, 2 ** k)) } }));
-  const growth = chart({
+  return {
     title: 'cosine to the exact gradient, by sequences that are averaged over',
-    lines,
+    lines: results.map((result) => ({ run: labels.indexOf(result.label), curve: { steps, values: steps.map((k) => cosineOfMean(result, norm, 2 ** k)) } })),
     steps,
     labels: steps.map((k) => String(rows * 2 ** k)),
-    main: true,
     unit: true,
     target: settings.cosine,
-  });
+  };
+}
+
+function withoutSweep(report: LabReport, labels: readonly string[]): { html: string; charts: ChartData[] } {
+  const growth = chart({ ...growthOf(report, labels), main: true });
   const note = '<p class="note">Expected from bias and variance: ⟨μ, ∇J⟩ / (‖∇J‖ · √(‖μ‖² + tr Σ / batches)). An estimator whose line ends below 1 points elsewhere, however much is sampled.</p>';
   return { html: `${growth.html}\n${note}\n<section class="block">${intervals(report, labels)}</section>`, charts: [growth.data] };
 }
@@ -95,17 +114,21 @@ function interval(estimated: Estimated, axis: Axis, { run, target }: { run: numb
   }"><svg viewBox="0 0 1000 1000" preserveAspectRatio="none" aria-hidden="true">${rule}${whisker}</svg>${dot}</div>`;
 }
 
-function overSweep({ results, settings, sweep }: LabReport, labels: readonly string[]): { html: string; charts: ChartData[] } {
+/** A figure over the values of the sweep, by its place in {@link measures}. */
+function overValues({ results, settings, sweep }: LabReport, labels: readonly string[], measure: number): ChartOptions {
   const { key, values } = sweep!;
   const steps = values.map((_, i) => i);
-  const charts = measures(settings.cosine).map(({ title, of, target }, i) => {
-    const lines = labels.map((label, run): Line => {
-      const all = values.map((at) => results.find((result) => result.label === label && result.at === at)?.quality ?? null);
-      const pick = (part: keyof Estimated) => all.map((quality) => (quality === null ? NaN : of(quality)[part]));
-      return { run, curve: { steps, values: pick('value') }, band: { low: pick('low'), high: pick('high') } };
-    });
-    return chart({ title: i === 0 ? `${title}, by ${snake(key)}` : title, lines, steps, labels: values.map(String), main: i === 0, target });
+  const { title, of, target } = measures(settings.cosine)[measure];
+  const lines = labels.map((label, run): Line => {
+    const all = values.map((at) => results.find((result) => result.label === label && result.at === at)?.quality ?? null);
+    const pick = (part: keyof Estimated) => all.map((quality) => (quality === null ? NaN : of(quality)[part]));
+    return { run, curve: { steps, values: pick('value') }, band: { low: pick('low'), high: pick('high') } };
   });
+  return { title: measure === 0 ? `${title}, by ${snake(key)}` : title, lines, steps, labels: values.map(String), target };
+}
+
+function overSweep(report: LabReport, labels: readonly string[]): { html: string; charts: ChartData[] } {
+  const charts = measures(report.settings.cosine).map((_, i) => chart({ ...overValues(report, labels, i), main: i === 0 }));
   const [first, ...rest] = charts.map(({ html }) => html);
   return { html: `${first}\n<div class="grid">${rest.join('\n')}</div>`, charts: charts.map(({ data }) => data) };
 }

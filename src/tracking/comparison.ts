@@ -7,6 +7,7 @@ import type { MetricsRecord } from './jsonl_tracker';
 import { legend, page, table } from './page';
 import { trailingMean } from './plot';
 import { curveOf } from './report';
+import { chartSvg } from './svg';
 
 /** When a run counts as solved: the mean of `metric` over the last `window` steps that have it is at least `value`. */
 export interface Threshold {
@@ -74,7 +75,7 @@ export interface ComparisonOptions {
 }
 
 /**
- * Writes one self-contained HTML page: for each group the median over its runs of the trailing mean of the threshold's metric, and the band
+ * Writes one self-contained HTML page, or where `file` ends in .svg its chart alone: for each group the median over its runs of the trailing mean of the threshold's metric, and the band
  * from the least to the greatest. A run that has ended counts on with its last value.
  */
 export function writeComparison(file: string, options: ComparisonOptions): void {
@@ -98,11 +99,18 @@ export function writeComparison(file: string, options: ComparisonOptions): void 
   const { metric, window, value } = threshold;
   const values = lines.flatMap(({ band }) => [...(band?.low ?? []), ...(band?.high ?? [])]);
   const isShare = values.every((each) => !Number.isFinite(each) || (each >= 0 && each <= 1));
-  const { html, data } = chart({ title: metric, lines, steps, main: true, unit: isShare, target: value });
-  const note = `<p class="note">Lines: the median over the seeds of the mean of ${
-    window === 1 ? 'each value' : `the last ${window} values`
-  }; bands: from the least to the greatest. A run that has ended counts on with its last value.</p>`;
+  const how = [
+    `Lines: the median over the seeds of the mean of ${window === 1 ? 'each value' : `the last ${window} values`}; bands: from the least to the greatest.`,
+    'A run that has ended counts on with its last value.',
+  ];
   mkdirSync(dirname(file), { recursive: true });
+  const drawn = { lines, steps, unit: isShare, target: value };
+  if (file.endsWith('.svg')) {
+    writeFileSync(file, chartSvg({ title, facts: how, names, ...drawn, x: 'training step', y: metric }));
+    return;
+  }
+  const { html, data } = chart({ title: metric, ...drawn, main: true });
+  const note = `<p class="note">${how.join(' ')}</p>`;
   const body = `${legend(names)}\n${html}\n${note}\n<section class="block">${table(head, rows)}</section>`;
   writeFileSync(file, page({ kind: 'comparison', title, subtitle, names, body, charts: [data] }));
 }

@@ -8,14 +8,10 @@ export const COLOURS = LIGHT.length;
 const colours = (list: readonly string[]): string => list.map((colour, i) => `--c${i}: ${colour};`).join(' ');
 const runs = LIGHT.map((_, i) => `.r${i} { --run: var(--c${i}); }`).join('\n');
 
-/** The style of our pages: hairlines, figures of equal width, light and dark; advantages from orange (below 0) to blue (above). */
-export const PAGE_STYLE = `
-:root {
+/** The colours of pages and pictures, light and dark; advantages from orange (below 0) to blue (above). */
+export const COLOUR_STYLE = `:root {
   --paper: #fcfbf9; --ink: #1d1c1a; --muted: #6f6b64; --rule: #e9e6e0; --wash: #f3f1ec; --accent: var(--c0); --goal: #2a7f50;
   --up: 36 96 222; --down: 224 106 0; ${colours(LIGHT)}
-  --text: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif;
-  --serif: "Iowan Old Style", "Palatino Linotype", Palatino, "Source Serif Pro", Georgia, serif;
-  --mono: ui-monospace, "SF Mono", "Cascadia Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
 }
 @media (prefers-color-scheme: dark) {
   :root {
@@ -23,7 +19,16 @@ export const PAGE_STYLE = `
     --up: 84 144 255; --down: 240 130 40; ${colours(DARK)}
   }
 }
-${runs}
+${runs}`;
+
+/** The style of our pages: hairlines, figures of equal width. */
+export const PAGE_STYLE = `
+${COLOUR_STYLE}
+:root {
+  --text: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif;
+  --serif: "Iowan Old Style", "Palatino Linotype", Palatino, "Source Serif Pro", Georgia, serif;
+  --mono: ui-monospace, "SF Mono", "Cascadia Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
+}
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 var(--text); font-variant-numeric: tabular-nums; }
 main { max-width: 1040px; margin: 0 auto; padding: 56px 32px 72px; }

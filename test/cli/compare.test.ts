@@ -158,7 +158,7 @@ describe('--load', () => {
     writeFileSync(join(folder, 'typed.ts'), 'export const x: number = 1;');
     const typed = vantage(folder, 'list', '--load', 'typed.ts');
     // Newer versions of Node read TypeScript by themselves.
-    if (typed.status !== 0) expect(typed.stderr).toContain('for TypeScript, start with: node --import tsx');
+    if (typed.status !== 0) expect(typed.stderr).toBe('vantage: --load: typed.ts: Node.js cannot read TypeScript without tsx: npm install --save-dev tsx\n');
   });
 });
 

@@ -8,7 +8,7 @@ import { parse } from 'yaml';
 import { configKeys, loadConfig } from 'vantage-rl';
 import { keyProblem } from '../../src/config/keys';
 import { unusedKeys } from '../../src/trainer/unused_keys';
-import { blocks, files, read, root, run } from './markdown';
+import { blocks, files, read, root, run, story } from './markdown';
 import { expectShown } from './shown';
 
 /** The dotted keys of a configuration, or of a piece of one. */
@@ -26,6 +26,8 @@ for (const file of files) {
   describe(relative(root, file), () => {
     for (const block of blocks(text, 'ts')) {
       const { code, line, named } = block;
+      // Of a story the files are its own.
+      if (named && file === story) continue;
       if (named) {
         test(`line ${line}: is what ${named} holds`, () => {
           expect(read(join(dirname(file), named))).toContain(code.slice(code.indexOf('\n') + 1).trim());

@@ -1,5 +1,5 @@
-/** What the Markdown files of the repository hold: their blocks of code, and the sandbox that a block runs in. */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+/** The sandbox that a block of the documentation runs in, beside what pages.ts has. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,39 +7,10 @@ import { transformSync } from '@swc/core';
 import { stringify } from 'yaml';
 import * as vantage from 'vantage-rl';
 import { smallBase } from '../trainer/helpers';
+import type { Block } from './pages';
 import { expectShown, shownAs } from './shown';
 
-export const root = join(__dirname, '../..');
-
-function markdown(folder: string): string[] {
-  if (!existsSync(folder)) return [];
-  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
-    const path = join(folder, entry.name);
-    return entry.isDirectory() ? markdown(path) : entry.name.endsWith('.md') ? [path] : [];
-  });
-}
-
-/** README, CONTRIBUTING, docs and the examples' READMEs. */
-export const files = ['README.md', 'CONTRIBUTING.md'].map((name) => join(root, name)).concat(markdown(join(root, 'docs')), markdown(join(root, 'examples')));
-
-export interface Block {
-  code: string;
-  /** The line of its first row. */
-  line: number;
-  /** A block that begins with the name of a file (`// main.ts`) is that file's text. */
-  named?: string;
-}
-
-/** Blocks marked with a language: ```ts. */
-export function blocks(text: string, language: string): Block[] {
-  const found = text.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, 'gm'));
-  return [...found].map((match) => {
-    const code = match[1]!;
-    return { code, line: text.slice(0, match.index).split('\n').length + 1, named: /^\/\/ (\S+\.ts)\n/.exec(code)?.[1] };
-  });
-}
-
-export const read = (file: string): string => readFileSync(file, 'utf8');
+export * from './pages';
 
 /** The registries that a block may add to. */
 const registries = [

@@ -8,7 +8,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { stringify } from 'yaml';
 import { smallBase } from '../trainer/helpers';
-import { blocks, files, read, root } from './markdown';
+import { commandsOf, type PageCommand, words } from './commands';
+import { files, read, root, story } from './markdown';
 
 /** Commands that do not run here, and why. Each stands in some block. */
 const notRun: readonly (readonly [RegExp, string])[] = [
@@ -31,20 +32,11 @@ const short = [
 
 interface Page {
   file: string;
-  /** `block`: the line where its block begins. */
-  commands: { block: number; line: number; text: string }[];
+  commands: PageCommand[];
 }
 
-/** The commands of a page: a line each, without its comment. Each block begins in the folder of the clone; `cd` holds to the end of it. */
-function commandsOf(file: string): Page['commands'] {
-  return blocks(read(file), 'sh').flatMap(({ code, line }) => {
-    // What a backslash continues is one command.
-    const lines = code.replaceAll(/\\\n\s*/g, '').split('\n');
-    return lines.map((text, i) => ({ block: line, line: line + i, text: text.replace(/(^|\s)#.*$/, '').trim() })).filter(({ text }) => text !== '');
-  });
-}
-
-const pages: Page[] = files.map((file) => ({ file, commands: commandsOf(file) })).filter(({ commands }) => commands.length > 0);
+// Each block begins in the folder of the clone; `cd` holds to the end of it. A story runs as a whole, in its own test.
+const pages: Page[] = files.filter((file) => file !== story).map((file) => ({ file, commands: commandsOf(read(file)) })).filter(({ commands }) => commands.length > 0);
 const reasonNot = (text: string): string | undefined => notRun.find(([pattern]) => pattern.test(text))?.[1];
 const runs = ({ text }: { text: string }): boolean => reasonNot(text) === undefined;
 
@@ -66,9 +58,6 @@ function clone({ commands }: Page): string {
   for (const run of given) if (/vantage (report|export)/.test(text)) expectSuccess(folder, `npx vantage train -c config.yaml trainer.ckpt_path=${run}/checkpoints trainer.ckpt_interval=1`);
   return folder;
 }
-
-/** The words of a command line; quotes keep words together. */
-const words = (text: string): string[] => [...text.matchAll(/(?:'[^']*'|[^\s'])+/g)].map(([word]) => word.replaceAll("'", ''));
 
 function expectSuccess(folder: string, text: string): void {
   const [program, ...rest] = words(text);

@@ -49,4 +49,20 @@ it('the page has a line and a band for each group; a run that has ended counts o
   expect(html.match(/<path class="band r0" d="M0\.0 /g)).toHaveLength(1);
   expect(html).toContain('target 0.5');
   expect(html).toContain('<th scope="row">&lt;b&gt;</th><td>–</td>');
+
+  const picture = join(folder, 'new', 'comparison.svg');
+  writeComparison(picture, { title: 'a, <b>', threshold, groups, head: [], rows: [] });
+  const svg = readFileSync(picture, 'utf8');
+  const [, drawn] = /<path class="line r0" d="(M0\.0 [^"]*)"><title>a<\/title>/.exec(svg)!;
+  expect(html).toContain(`<path class="line r0" d="${drawn}"/>`);
+  expect(svg.replace(' xmlns="http://www.w3.org/2000/svg"', '')).not.toMatch(/https?:|src=|href=|@import|url\(|<script|NaN/);
+  // Names are text, and each element that begins ends.
+  expect([svg.includes('&lt;b&gt;'), svg.includes('<b>')]).toEqual([true, false]);
+  const open: string[] = [];
+  for (const [, end, name, empty] of svg.matchAll(/<(\/?)(\w+)[^>]*?(\/?)>/g)) {
+    if (end === '/') expect(open.pop()).toBe(name);
+    else if (empty !== '/') open.push(name!);
+  }
+  expect(open).toEqual([]);
+  expect([svg.includes('>target 0.5<'), svg.includes('>training step<'), svg.includes('>score<')]).toEqual([true, true, true]);
 });
