@@ -1,11 +1,7 @@
 /** Mistakes with rows, groups, numbers, state and results. */
-import { AdvantageEstimator, arange, keep, randomKey, randomNormal, tensor, where, type Tensor } from 'vantage-rl';
-import { perToken, type Mistake } from './mistake';
+import { arange, keep, randomKey, randomNormal, tensor, where, type Tensor } from 'vantage-rl';
+import { perToken, type Mistake, type WithState } from './mistake';
 
-interface WithState extends AdvantageEstimator {
-  kept: Tensor[];
-  count: number;
-}
 const grouped = { requires: ['groupIds'], declares: { scope: 'group', emptyRows: 'count' } } as const;
 const of = (x: { requires: readonly string[]; declares: Mistake['declares'] }) => ({ requires: [...x.requires], declares: x.declares });
 /** The variance of each row's group, with n − ddof. */
