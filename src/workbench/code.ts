@@ -40,13 +40,14 @@ function inputsOf(batch: Batch, packed: boolean): string {
   const ends = batch.tokens.masks.map((row) => row.lastIndexOf(1) + 1);
   const flat = (rows: Grid) => numbers(rows.flatMap((row, b) => row.slice(0, ends[b])));
   const isExact = (name: string) => name === 'masks' || name === 'terminated' || name === 'truncated' || name.endsWith('Ids');
-  const entries = Object.entries(batch.tokens).map(([name, rows]) => {
+  const { omitted = [] } = batch;
+  const entries = Object.entries(batch.tokens).filter(([name]) => !omitted.includes(name)).map(([name, rows]) => {
     const data = packed ? flat(rows) : grid(rows);
     return `  ${name}: ${name.endsWith('Ids') ? `tensor(${data}, { dtype: 'int32' })` : isExact(name) ? data : `tensor(${data}, { dtype })`},`;
   });
-  for (const [name, list] of Object.entries(batch.rows)) entries.push(`  ${name}: tensor(${numbers(list)}, { dtype }),`);
-  if (batch.components) entries.push(`  rewardComponents: tensor(${grid(batch.components)}, { dtype }),`);
-  entries.push(`  groupIds: ${numbers(batch.groupIds)},`);
+  for (const [name, list] of Object.entries(batch.rows)) if (!omitted.includes(name)) entries.push(`  ${name}: tensor(${numbers(list)}, { dtype }),`);
+  if (batch.components && !omitted.includes('rewardComponents')) entries.push(`  rewardComponents: tensor(${grid(batch.components)}, { dtype }),`);
+  if (!omitted.includes('groupIds')) entries.push(`  groupIds: ${numbers(batch.groupIds)},`);
   if (packed) entries.push(`  rowOffsets: ${numbers(ends.reduce((all, n) => [...all, all.at(-1)! + n], [0]))},`);
   return `(dtype) => ({\n${entries.join('\n')}\n})`;
 }

@@ -49,16 +49,30 @@ export const groupNames: Property = {
   title: 'Groups under other names have the same advantages',
   after: ['row-order'],
   skip: ({ inputs }) => (inputs.includes('groupIds') ? null : 'it reads no group ids'),
-  judge(subject, batch) {
+  judge(subject, batch, random) {
     const names = [...new Set(batch.groupIds)];
     const renamed = { ...batch, groupIds: batch.groupIds.map((id) => 1000 - 7 * names.indexOf(id)) };
     const numbered = { ...batch, groupIds: batch.groupIds.map((id) => names.indexOf(id)) };
     const first = subject.run(numbered);
-    for (const other of [renamed, batch]) {
+    const order = random.permutation(names.length);
+    const shuffled = { ...batch, groupIds: batch.groupIds.map((id) => `prompt ${order[names.indexOf(id)]}`) };
+    for (const other of [renamed, batch, shuffled]) {
       const seen = disagreement(first, subject.run(other));
       if (seen) return { cause: 'group-names', seen: `with other names ${seen}`, batches: [numbered, other] };
     }
     return null;
+  },
+};
+
+export const turnNames: Property = {
+  id: 'turn-names',
+  title: 'Turns under other ids, in the same order, have the same advantages',
+  after: ['row-order'],
+  skip: ({ inputs }) => (inputs.includes('turnIds') ? null : 'it reads no turns'),
+  judge(subject, batch) {
+    const renamed = mapTokens(batch, (grid, name) => (name === 'turnIds' ? grid.map((row) => row.map((id) => 3 * id + 2)) : grid));
+    const seen = disagreement(subject.run(batch), subject.run(renamed));
+    return seen ? { cause: 'turn-names', seen: `with other ids ${seen}`, batches: [batch, renamed] } : null;
   },
 };
 

@@ -11,7 +11,7 @@ export const wildRowMistakes: Mistake[] = [
     what: 'a group by group deviation over the tokens of the batch',
     cause: 'batch-statistics',
     ...grouped,
-    compute: (r, _, m, { groups }) => perToken(groups!.centre(r.sum(1)), m).div(perToken(r.sum(1), m).std(null, { mask: m }).add(1e-6)),
+    compute: (r, _, m, { groups }) => perToken(groups!.centre(r.sum(1)), m).div(perToken(r.sum(1), m).std(null, { mask: m, ddof: 0 }).add(1e-6)),
   },
   {
     what: 'rewards divided by the largest of the batch',
@@ -38,7 +38,7 @@ export const wildRowMistakes: Mistake[] = [
   },
   {
     what: 'scores of shape [groups, answers], where groups may lie in each other',
-    cause: 'groups-contiguous',
+    cause: 'groups-equal-size',
     ...grouped,
     compute: (r, _, m, { groups }) => {
       const n = Math.ceil(r.shape[0]! / groups!.count);
@@ -49,7 +49,6 @@ export const wildRowMistakes: Mistake[] = [
       };
       return perToken(tensor(Float64Array.from(scores, (x, b) => x - mean(b))).cast(r.dtype), m);
     },
-    // Of one size, as its author's sampler leaves them.
   },
   {
     what: 'groups by the index of the row, modulo their number',
@@ -148,7 +147,7 @@ export const wildRowMistakes: Mistake[] = [
     compute: (r, _, m) => perToken(r.sum(1).sub(perToken(r.sum(1), m).mean(null, { mask: m })), m),
     check: { reference: ({ rewards, masks }) => beside(rewards, masks), only: ['reference'] },
   },
-  { what: 'the baseline minus the reward', cause: 'sign', ...grouped, compute: (r, _, m, { groups }) => perToken(groups!.mean(r.sum(1)).sub(r.sum(1)), m) },
+  { what: 'the baseline minus the reward', cause: 'sign', ...grouped, compute: (r, _, m, { groups }) => perToken(groups!.centre(r.sum(1)).neg(), m) },
   { what: 'costs where rewards were meant', cause: 'sign', declares: { scope: 'row' }, compute: (r, _, m, { gamma }) => toGo(r, m, gamma).neg() },
   { what: 'a squeeze without an axis', cause: 'wrong-shape', compute: (r, _, m) => r.sum(1, { keepDims: true }).squeeze().expandDims(1).mul(m) },
   {

@@ -1,5 +1,5 @@
 /** Mistakes of code in the wild, with time: ends of episodes, discounts, values, the last token. */
-import { arange, concat, scan, tensor, where, zeros, type Tensor } from 'vantage-rl';
+import { arange, concat, maskedWhiten, scan, tensor, where, zeros, type Tensor } from 'vantage-rl';
 import { carried, gaeWith, leftBy, perToken, toGo, type Mistake } from './mistake';
 
 const critic = { requires: ['values'], declares: { scope: 'row' } } as const;
@@ -87,7 +87,7 @@ export const wildTokenMistakes: Mistake[] = [
   },
   {
     what: 'values that are rolled, so that the last one is followed by the first',
-    cause: 'last-column',
+    cause: 'off-by-one',
     ...critic,
     compute: (r, v, m, { gamma, lambda }) => gae(r, v!, m, gaeWith(r, v!, concat([v!.slice([0, 1]), v!.slice([0, 0], [null, 1])], 1), m, gamma, lambda)),
   },
@@ -98,7 +98,7 @@ export const wildTokenMistakes: Mistake[] = [
     requires: ['values'],
     compute: (r, v, m, { gamma, lambda }) => {
       const a = gaeWith(r, v!, carried(v!, m), m, gamma, lambda);
-      const white = a.sub(a.mean(null, { mask: m })).div(a.std(null, { mask: m }).add(1e-8));
+      const white = maskedWhiten(a, m);
       return { advantages: white, returns: white.add(v!) };
     },
   },
@@ -160,7 +160,7 @@ export const wildTokenMistakes: Mistake[] = [
   },
   {
     what: 'differences of neighbours',
-    cause: 'single-column',
+    cause: 'last-column',
     declares: { scope: 'row' },
     compute: (r, _, m) => concat([r.slice([0, 1]).sub(r.slice([0, 0], [null, r.shape[1]! - 1])).reshape(r.shape[0]!, r.shape[1]! - 1), zeros([r.shape[0]!, 1]).cast(r.dtype)], 1).mul(m),
   },
