@@ -184,13 +184,12 @@ function tried(property: Property, subject: Subject, { seed, runs, origin }: { s
       found = { violation: chance, batch };
       break;
     }
-    // A later batch may tell what this one does not.
-    const vague = violation.cause === 'not-the-reference';
-    if (vague && found !== null) continue;
+    const sameKind = (other: Violation | null) => other !== null && (property.diagnose !== undefined || other.cause === violation.cause);
     // Speed is no matter of the smallest batch, and one note is enough.
-    const smallest = violation.severity === 'note' || property.once ? batch : shrink(batch, (each) => fits(each, subject) && judge(each)?.cause === violation.cause);
-    found = { violation: judgeAgain(judge, smallest, violation), batch: smallest };
-    if (!vague) break;
+    const smallest = violation.severity === 'note' || property.once ? batch : shrink(batch, (each) => fits(each, subject) && sameKind(judge(each)));
+    const again = judgeAgain(judge, smallest, violation);
+    found = { violation: property.diagnose?.(subject, again, new SmallRandom(seed, stream + 700_000_000)) ?? again, batch: smallest };
+    break;
   }
   if (found === null) return { id, title, status: 'passed', reason: null, tries, finding: null };
   const { violation, batch } = found;

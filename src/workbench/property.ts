@@ -32,6 +32,8 @@ export interface Property {
   readonly once?: boolean;
   /** Most batches that it is tried on, where more would say no more. */
   readonly tries?: number;
+  /** Of a violation that was found: what more batches tell of its cause. */
+  diagnose?(subject: Subject, violation: Violation, random: SmallRandom): Violation;
   /** null where it holds. Random choices come from `random` alone, so that the same batch is judged in the same way. */
   judge(subject: Subject, batch: Batch, random: SmallRandom): Violation | null;
 }

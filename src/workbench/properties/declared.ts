@@ -14,7 +14,7 @@ export const requiredInputs: Property = {
     const missing = subject.inputs.filter((name) => !subject.requires.includes(name));
     const bare = { ...batch, omitted: missing };
     const { error } = subject.run(bare);
-    if (error === null) return null;
+    if (error === null || subject.run(batch).error !== null) return null;
     // The one that it cannot do without.
     const name = missing.find((each) => subject.run({ ...batch, omitted: missing.filter((other) => other !== each) }).error === null);
     return { cause: 'undeclared-input', seen: `without ${name ?? missing.join(', ')}: ${error}`, ...(name && { hint: `static requires = ['${name}']` }), batches: [bare] };
@@ -24,21 +24,22 @@ export const requiredInputs: Property = {
 const TRIES = 6;
 const flags: readonly string[] = ['terminated', 'truncated'];
 
-/** Batches that differ from one in a single input. */
+/** Batches that differ in a single input, all from the first. */
 function changesOf(batch: Batch, name: string): Batch[] {
   const [rows] = sizeOf(batch);
-  if (name === 'gamma' || name === 'lambda') return [{ ...batch, [name]: batch[name] === 1 ? 0.5 : 1 }, { ...batch, gamma: 0.5, lambda: 0.5, [name]: 0.25 }];
-  if (name === 'groupIds') return [range(rows).map(() => 'one'), range(rows).map((row) => `own ${row}`), range(rows).map((row) => `half ${row % 2}`)].map((groupIds) => ({ ...batch, groupIds }));
-  if (name === 'rewardComponents') return [{ ...batch, components: batch.components && batch.components.map((row, b) => row.map((x, k) => x + ((b + k) % 3))) }];
+  // What γ counts may show at λ < 1 only, and the other way round.
+  if (name === 'gamma' || name === 'lambda') return [1, 0.5, 0.25].map((value) => ({ ...batch, gamma: 0.5, lambda: 0.5, [name]: value }));
+  if (name === 'groupIds') return [batch.groupIds, range(rows).map(() => 'one'), range(rows).map((row) => `own ${row}`), range(rows).map((row) => `half ${row % 2}`)].map((groupIds) => ({ ...batch, groupIds }));
+  if (name === 'rewardComponents') return [batch, { ...batch, components: batch.components && batch.components.map((row, b) => row.map((x, k) => x + ((b + k) % 3))) }];
   const other = (x: number, b: number, t: number): number => (flags.includes(name) ? 1 - x : name.endsWith('Ids') ? (b + t) % 2 : x / 2 - ((3 * b + 5 * t) % 7) / 8);
-  if (Object.hasOwn(batch.rows, name)) return [{ ...batch, rows: { ...batch.rows, [name]: batch.rows[name].map((x, b) => other(x, b, 0)) } }];
-  return Object.hasOwn(batch.tokens, name) ? [withTokens(batch, name, batch.tokens[name].map((row, b) => row.map((x, t) => other(x, b, t))))] : [];
+  if (Object.hasOwn(batch.rows, name)) return [batch, { ...batch, rows: { ...batch.rows, [name]: batch.rows[name].map((x, b) => other(x, b, 0)) } }];
+  return Object.hasOwn(batch.tokens, name) ? [batch, withTokens(batch, name, batch.tokens[name].map((row, b) => row.map((x, t) => other(x, b, t))))] : [batch];
 }
 
 export const inputsUsed: Property = {
   id: 'inputs-used',
   title: 'Every input that it requires, or says to read, changes something',
-  after: ['repeated'],
+  after: ['repeated', 'scope'],
   once: true,
   judge(subject, _, random) {
     const reads = (subject.reads ?? []).filter((name) => !subject.requires.includes(name as never));
@@ -51,14 +52,15 @@ export const inputsUsed: Property = {
     const batches = range(TRIES).map(() => drawBatch(random, { rows: 6, columns: 6, masks: 'none', emptyRows: false }, subject.inputs, subject.declared));
     const idle = [...subject.requires, ...reads].filter((name) =>
       batches.every((batch) => {
-        const base = second(batches[0], batch);
-        return base.error === null && changesOf(batch, name).every((changed) => disagreement(base, second(batches[0], changed), { tolerance: 0 }) === null);
+        const [plain, ...changed] = changesOf(batch, name);
+        const base = second(batches[0], plain);
+        return base.error === null && changed.every((each) => disagreement(base, second(batches[0], each), { tolerance: 0 }) === null);
       }),
     );
     if (idle.length === 0) return null;
     const batch = batches[0];
     const required = idle.some((name) => subject.requires.includes(name as never));
-    return { cause: 'input-unused', seen: `other numbers in ${idle.join(', ')} change nothing`, batches: [batch, ...changesOf(batch, idle[0])], severity: required ? 'failure' : 'warning' };
+    return { cause: 'input-unused', seen: `other numbers in ${idle.join(', ')} change nothing`, batches: changesOf(batch, idle[0]), severity: required ? 'failure' : 'warning' };
   },
 };
 
@@ -72,8 +74,8 @@ export const readsDeclared: Property = {
     const base = subject.run(batch);
     for (const name of ['gamma', 'lambda'] as const) {
       if (subject.reads!.includes(name)) continue;
-      for (const changed of changesOf(batch, name)) {
-        const [plain, other] = [{ ...changed, [name]: 1 }, { ...changed, [name]: 0.5 }];
+      const [plain, ...changed] = changesOf(batch, name);
+      for (const other of changed) {
         const seen = disagreement(subject.run(plain), subject.run(other));
         if (seen) return { cause: 'undeclared-read', seen: `with another ${name} ${seen}`, hint: `static reads = ['${name}']`, batches: [plain, other] };
       }

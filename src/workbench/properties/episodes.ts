@@ -1,6 +1,6 @@
 /** Episodes and critics: what crosses the end of an episode, and what a critic is trained on. */
-import { drawBatch, mapTokens, validColumns, type Batch } from '../batch';
-import { disagreement, show } from '../compare';
+import { drawBatch, mapTokens, validColumns, withTokens, type Batch } from '../batch';
+import { agree, disagreement, show } from '../compare';
 import { range, type Property } from '../property';
 import type { Outcome, Subject } from '../subject';
 import { inParts, partsOf } from './rows';
@@ -31,6 +31,10 @@ export const ends: Property = {
     for (const flag of ['terminated', 'truncated'] as const) {
       if (!subject.inputs.includes(flag)) continue;
       const batch = withEnd(subject, drawn, flag);
+      const without = withTokens(batch, flag, batch.tokens[flag].map((row) => row.map(() => 0)));
+      if (subject.requires.includes(flag) && agree(subject.run(batch), subject.run(without), { tolerance: 0 })) {
+        return { cause: 'input-unused', seen: `${flag} at token ${END} changes nothing`, batches: [batch, without] };
+      }
       const reach = reachOf(subject, batch, 'rewards');
       const at = reach?.findIndex((row, t) => t <= END && row.some((is, s) => is && s > END)) ?? -1;
       if (at < 0) continue;

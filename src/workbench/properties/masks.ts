@@ -58,7 +58,7 @@ export const padding: Property = {
     // Neighbours across the edge matter only while a row reaches the edge.
     const [one, two] = [pad(batch, 1, 1), pad(batch, 2, 2)];
     const wraps = left !== null && right !== null && !disagreement(subject.run(one), subject.run(two), { expected: (grid) => grid.map((row) => [0, ...row, 0]) });
-    const mirrored = left !== null && isMirrored(subject, batch);
+    const mirrored = isMirrored(subject, batch);
     const cause = costsSteps ? 'discount-over-masked' : mirrored ? 'time-reversed' : wraps ? 'off-by-one' : left && right ? 'padding-counted' : left ? 'first-column' : 'last-column';
     return { cause, ...(mirrored && { hint: 'columns are flipped, and not flipped back' }), ...(wraps && !mirrored && { hint: 'the last column is followed by the first' }), seen: `with ${width} columns of padding on the ${left ? 'left' : 'right'} ${left ?? right}`, batches: [batch, left ? pad(batch, width, 0) : pad(batch, 0, width)] };
   },
@@ -72,7 +72,7 @@ function isMirrored(subject: Subject, batch: Batch): boolean {
   if (base.error !== null) return false;
   const moved = range(4).map((s) => subject.run(undiscounted(withTokens(whole, 'rewards', whole.tokens.rewards.map((row) => row.map((_, t) => (t === s ? 1 : 0)))))));
   const reaches = (s: number, t: number): boolean => moved[s].error === null && Math.abs(moved[s].advantages[0][t] - base.advantages[0][t]) > 1e-9;
-  return range(4).every((s) => reaches(s, 3 - s)) && !range(4).every((s) => reaches(s, s)) && !reaches(0, 0) && !reaches(3, 3);
+  return range(4).every((s) => reaches(s, 3 - s)) && !reaches(0, 0);
 }
 
 export const shiftedRows: Property = {

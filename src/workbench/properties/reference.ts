@@ -1,6 +1,6 @@
 /** An estimator beside another one, or beside a loop over numbers: what the difference is. */
 import type { AdvantageEstimatorClass } from '../../advantages';
-import { changeRewards, groupsOf, sizeOf, validColumns, type Batch, type Grid } from '../batch';
+import { changeRewards, drawBatch, groupsOf, sizeOf, validColumns, type Batch, type Grid } from '../batch';
 import type { CauseId } from '../causes';
 import { agree, disagreement } from '../compare';
 import { range, type Property } from '../property';
@@ -43,6 +43,9 @@ const variants: readonly (readonly [option: string, values: readonly unknown[], 
   ['holes', ['carry', 'ignore', 'decay'], 'another-option'],
 ];
 
+/** Batches that tell the cause. */
+const BATCHES = 16;
+
 export function referenceProperty(reference: EstimatorReference): Property {
   const title = `The same numbers as ${typeof reference === 'function' ? 'the reference' : typeof reference === 'string' ? reference : reference.name}`;
   return {
@@ -55,7 +58,21 @@ export function referenceProperty(reference: EstimatorReference): Property {
       const expected = expectedOf(reference, batch, subject);
       const got = onlyAdvantages(subject.run(batch));
       const seen = disagreement(expected, got);
-      return seen ? { ...explained(reference, subject, batch, expected, got), seen: `reference and estimator: ${seen}`, batches: [batch] } : null;
+      return seen ? { cause: 'not-the-reference', seen: `reference and estimator: ${seen}`, batches: [batch] } : null;
+    },
+    diagnose(subject, violation, random) {
+      // What explains most batches: on a small one, much explains it.
+      const found: { cause: CauseId; hint?: string }[] = [];
+      for (let k = 0; k < BATCHES; k++) {
+        const wide = drawBatch(random, { rows: 7, columns: 7, masks: 'any', emptyRows: false }, subject.inputs, subject.declared);
+        const batch = k % 2 === 0 ? wide : changeRewards(wide, new Set(range(sizeOf(wide)[0])), { scale: 2 ** -10 });
+        const [expected, got] = [expectedOf(reference, batch, subject), onlyAdvantages(subject.run(batch))];
+        if (disagreement(expected, got)) found.push(explained(reference, subject, batch, expected, got));
+      }
+      const known = found.filter(({ cause }) => cause !== 'not-the-reference');
+      const times = ({ cause }: { cause: CauseId }) => known.filter((each) => each.cause === cause).length;
+      const best = known.reduce<(typeof known)[number] | null>((most, each) => (most === null || times(each) > times(most) ? each : most), null);
+      return best !== null && times(best) >= Math.min(2, found.length) ? { ...violation, ...best } : violation;
     },
   };
 }

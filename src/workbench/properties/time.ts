@@ -100,8 +100,8 @@ function judged(reach: boolean[][], input: 'rewards' | 'values'): Omit<Violation
   if (input === 'rewards' && someFuture && !somePast && range(time).every((t) => !reach[t][t])) return { cause: 'own-reward-missing', seen, severity: 'warning' };
   // Of an estimator that looks at no reward of a token, such as one of components, this says nothing.
   if (input === 'rewards' && pairs.some(({ is }) => is)) {
-    if (range(time).some((s) => reach.every((row) => !row[s]))) return { cause: 'reward-ignored', seen, severity: 'warning' };
     if ([0, time - 1].some((t) => !reach[t].includes(true)) && reach.some((row, t) => row[t])) return { cause: 'token-left-out', seen, severity: 'warning' };
+    if (range(time).some((s) => reach.every((row) => !row[s]))) return { cause: 'reward-ignored', seen, severity: 'warning' };
   }
   return null;
 }

@@ -131,8 +131,8 @@ export const wildRowMistakes: Mistake[] = [
     },
   },
   { what: 'a division by the mean reward', cause: 'not-finite', declares: { scope: 'batch' }, compute: (r, _, m) => perToken(r.sum(1).div(r.sum(1).mean()), m) },
-  { what: 'rewards in bfloat16', cause: 'half-precision', declares: { scope: 'row' }, compute: (r, _, m) => toGo(r.cast('bfloat16').cast(r.dtype), m, 1) },
-  { what: 'a baseline in bfloat16', cause: 'half-precision', ...grouped, compute: (r, _, m, { groups }) => perToken(groups!.centre(r.sum(1).cast('bfloat16').cast(r.dtype)), m) },
+  { what: 'rewards in bfloat16', cause: 'half-precision', declares: { scope: 'row' }, compute: (r, _, m) => toGo(r.cast('bfloat16').realize().cast(r.dtype), m, 1) },
+  { what: 'a baseline in bfloat16', cause: 'half-precision', ...grouped, compute: (r, _, m, { groups }) => perToken(groups!.centre(r.sum(1).cast('bfloat16').realize().cast(r.dtype)), m) },
   { what: 'rewards as integers', cause: 'half-precision', declares: { scope: 'row' }, compute: (r, _, m) => toGo(r.cast('int32').cast(r.dtype), m, 1) },
   { what: 'a variance around 0 that is brought to μ in float32', cause: 'cancellation', compute: (r, _, m) => perToken(welford(r.sum(1)), m), check: { only: ['float32', 'offset'] } },
   {
