@@ -166,7 +166,7 @@ const streamOf = (text: string): number => Array.from(text).reduce((sum, letter)
 
 function tried(property: Property, subject: Subject, { seed, runs, origin }: { seed: number; runs: number; origin: Parameters<typeof codeFor>[3] }): CheckedProperty {
   const { id, title } = property;
-  const attempts = Math.min(runs, property.once ? 3 : (property.tries ?? runs));
+  const attempts = Math.min(runs, property.tries ?? (property.once ? 3 : runs));
   let found: { violation: Violation; batch: Batch } | null = null;
   let tries = 0;
   // Properties of one kind of batch share its batches, and with them what was computed.

@@ -57,10 +57,10 @@ export const padding: Property = {
     const costsSteps = !seenWith(undiscounted(batch), width, 0) && !seenWith(undiscounted(batch), 0, width) && (batch.gamma < 1 || batch.lambda < 1);
     // Neighbours across the edge matter only while a row reaches the edge.
     const [one, two] = [pad(batch, 1, 1), pad(batch, 2, 2)];
-    const wraps = left !== null && right !== null && !disagreement(subject.run(one), subject.run(two), { expected: (grid) => grid.map((row) => [0, ...row, 0]) });
-    const mirrored = isMirrored(subject, batch);
+    const wraps = !costsSteps && left !== null && right !== null && !disagreement(subject.run(one), subject.run(two), { expected: (grid) => grid.map((row) => [0, ...row, 0]) });
+    const mirrored = !costsSteps && !wraps && isMirrored(subject, batch);
     const cause = costsSteps ? 'discount-over-masked' : mirrored ? 'time-reversed' : wraps ? 'off-by-one' : left && right ? 'padding-counted' : left ? 'first-column' : 'last-column';
-    return { cause, ...(mirrored && { hint: 'columns are flipped, and not flipped back' }), ...(wraps && !mirrored && { hint: 'the last column is followed by the first' }), seen: `with ${width} columns of padding on the ${left ? 'left' : 'right'} ${left ?? right}`, batches: [batch, left ? pad(batch, width, 0) : pad(batch, 0, width)] };
+    return { cause, ...(mirrored && { hint: 'columns are flipped, and not flipped back' }), ...(wraps && { hint: 'the last column is followed by the first' }), seen: `with ${width} columns of padding on the ${left ? 'left' : 'right'} ${left ?? right}`, batches: [batch, left ? pad(batch, width, 0) : pad(batch, 0, width)] };
   },
 };
 

@@ -77,6 +77,7 @@ export const awkward: Property = {
   id: 'awkward-batches',
   title: 'Rows alone, single tokens, equal rewards, and rows or batches without a valid token give finite numbers',
   once: true,
+  tries: 2,
   judge(subject, _, random) {
     const { smallestGroup = 1, rewardRange } = subject.declared;
     const some = Math.max(3, smallestGroup);
@@ -109,17 +110,18 @@ function equalRewards(subject: Subject, random: SmallRandom, rows: number): Viol
   const one = oneRow(subject, random);
   const make = (level: number, count: number) => levelBatch(one, { rows: count, columns: 3, level: () => level, grouped: true });
   const largest = (outcome: Outcome) => Math.max(0, ...(outcome.advantages ?? []).flat().map(Math.abs));
-  for (const level of integer ? [low] : [at(0), at(0.5), at(0.1), at(0.7)]) {
-    for (const count of [rows, rows + 2, rows + 4]) {
-      const batch = make(level, count);
-      for (const dtype of ['float64', 'float32'] as const) {
-        const outcome = subject.run(batch, { dtype });
-        const how = dtype === 'float32' ? dtype : undefined;
-        if (outcome.error !== null) return { cause: 'zero-deviation', seen: `equal rewards: ${outcome.error}`, batches: [batch], how };
-        const exact = Math.max(...(integer ? [low] : [at(0.5), at(0.25)]).map((each) => largest(subject.run(make(each, count), { dtype }))));
-        const most = largest(outcome);
-        if (exact <= TOLERANCE && most > 1e-3)
-          return { cause: 'zero-deviation', seen: `equal rewards give 0 where they are ${show(at(0.5))}, and up to ${show(most)} where they are ${show(level)}`, batches: [batch], how };
+  for (const count of [rows, rows + 2, rows + 4]) {
+    for (const dtype of ['float64', 'float32'] as const) {
+      const how = dtype === 'float32' ? dtype : undefined;
+      const levels = integer ? [low] : [at(0), at(0.5), at(0.25), at(0.1), at(0.7)];
+      const outcomes = levels.map((level) => subject.run(make(level, count), { dtype }));
+      const broken = outcomes.findIndex(({ error }) => error !== null);
+      if (broken >= 0) return { cause: 'zero-deviation', seen: `equal rewards: ${outcomes[broken].error!}`, batches: [make(levels[broken], count)], how };
+      const exact = Math.max(...outcomes.slice(0, 3).map(largest));
+      const most = outcomes.map(largest);
+      const worst = most.findIndex((x) => x > 1e-3);
+      if (exact <= TOLERANCE && worst >= 0) {
+        return { cause: 'zero-deviation', seen: `equal rewards give 0 where they are ${show(at(0.5))}, and up to ${show(most[worst])} where they are ${show(levels[worst])}`, batches: [make(levels[worst], count)], how };
       }
     }
   }

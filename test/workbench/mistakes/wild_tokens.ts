@@ -174,6 +174,7 @@ export const wildTokenMistakes: Mistake[] = [
   {
     what: 'an index [t][b] in place of [b][t]',
     cause: 'row-order',
+    check: { bail: false },
     compute: (r) => {
       const [rows, time] = r.shape as [number, number];
       const x = r.dataSync();
