@@ -15,6 +15,8 @@ export interface Violation {
   batches?: readonly Batch[];
   /** How the batches are computed, where it is not in float64 by a new instance each. */
   how?: 'float32' | 'float32-and-float64' | 'same-instance' | 'same-inputs' | 'resumed' | 'leak' | 'packed' | 'devices';
+  /** Another estimator that stands beside it. */
+  beside?: { name: string; options?: Readonly<Record<string, unknown>> };
   severity?: 'failure' | 'warning' | 'note';
 }
 

@@ -21,7 +21,9 @@ export const uncached: Property = {
     const [one, two] = [batch, another(batch)].map((each) => pad(each, 0, UNUSUAL));
     const [first, second] = [subject.compute(one), subject.compute(two)];
     if (first.error !== null || second.error !== null || disagreement(first, second, { tolerance: 0 })) return null;
-    const cut = (outcome: Outcome): Outcome => (outcome.error === null ? { ...outcome, advantages: outcome.advantages.map((row) => row.slice(0, columns)), returns: outcome.returns.map((row) => row.slice(0, columns)) } : outcome);
+    const cut = (
+      outcome: Outcome,
+    ): Outcome => (outcome.error === null ? { ...outcome, advantages: outcome.advantages.map((row) => row.slice(0, columns)), returns: outcome.returns.map((row) => row.slice(0, columns)) } : outcome);
     const alone = pad(another(batch), 0, UNUSUAL + 1);
     const seen = disagreement(cut(subject.compute(alone)), cut(second));
     return seen ? { cause: 'stale-cache', seen: `in another shape, and behind another batch of its shape: ${seen}`, batches: [one, two, alone] } : null;

@@ -29,7 +29,8 @@ function changesOf(batch: Batch, name: string): Batch[] {
   const [rows] = sizeOf(batch);
   // What γ counts may show at λ < 1 only, and the other way round.
   if (name === 'gamma' || name === 'lambda') return [1, 0.5, 0.25].map((value) => ({ ...batch, gamma: 0.5, lambda: 0.5, [name]: value }));
-  if (name === 'groupIds') return [batch.groupIds, range(rows).map(() => 'one'), range(rows).map((row) => `own ${row}`), range(rows).map((row) => `half ${row % 2}`)].map((groupIds) => ({ ...batch, groupIds }));
+  if (name === 'groupIds')
+    return [batch.groupIds, range(rows).map(() => 'one'), range(rows).map((row) => `own ${row}`), range(rows).map((row) => `half ${row % 2}`)].map((groupIds) => ({ ...batch, groupIds }));
   if (name === 'rewardComponents') return [batch, { ...batch, components: batch.components && batch.components.map((row, b) => row.map((x, k) => x + ((b + k) % 3))) }];
   const other = (x: number, b: number, t: number): number => (flags.includes(name) ? 1 - x : name.endsWith('Ids') ? (b + t) % 2 : x / 2 - ((3 * b + 5 * t) % 7) / 8);
   if (Object.hasOwn(batch.rows, name)) return [batch, { ...batch, rows: { ...batch.rows, [name]: batch.rows[name].map((x, b) => other(x, b, 0)) } }];
@@ -38,11 +39,12 @@ function changesOf(batch: Batch, name: string): Batch[] {
 
 export const inputsUsed: Property = {
   id: 'inputs-used',
-  title: 'Every input that it requires, or says to read, changes something',
+  title: 'Every input that it requires changes something, and so do γ and λ where it says to read them',
   after: ['repeated', 'scope'],
   once: true,
   judge(subject, _, random) {
-    const reads = (subject.reads ?? []).filter((name) => !subject.requires.includes(name as never));
+    // Optional inputs may be read under other options than these.
+    const reads = (subject.reads ?? []).filter((name) => name === 'gamma' || name === 'lambda');
     // What matters may do so from the second batch on.
     const second = (first: Batch, batch: Batch): Outcome => {
       const instance = subject.create();
@@ -55,7 +57,7 @@ export const inputsUsed: Property = {
         const [plain, ...changed] = changesOf(batch, name);
         const base = second(batches[0], plain);
         return base.error === null && changed.every((each) => disagreement(base, second(batches[0], each), { tolerance: 0 }) === null);
-      }),
+      })
     );
     if (idle.length === 0) return null;
     const batch = batches[0];

@@ -121,7 +121,12 @@ function equalRewards(subject: Subject, random: SmallRandom, rows: number): Viol
       const most = outcomes.map(largest);
       const worst = most.findIndex((x) => x > 1e-3);
       if (exact <= TOLERANCE && worst >= 0) {
-        return { cause: 'zero-deviation', seen: `equal rewards give 0 where they are ${show(at(0.5))}, and up to ${show(most[worst])} where they are ${show(levels[worst])}`, batches: [make(levels[worst], count)], how };
+        return {
+          cause: 'zero-deviation',
+          seen: `equal rewards give 0 where they are ${show(at(0.5))}, and up to ${show(most[worst])} where they are ${show(levels[worst])}`,
+          batches: [make(levels[worst], count)],
+          how,
+        };
       }
     }
   }

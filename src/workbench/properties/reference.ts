@@ -58,7 +58,14 @@ export function referenceProperty(reference: EstimatorReference): Property {
       const expected = expectedOf(reference, batch, subject);
       const got = onlyAdvantages(subject.run(batch));
       const seen = disagreement(expected, got);
-      return seen ? { cause: 'not-the-reference', seen: `reference and estimator: ${seen}`, batches: [batch] } : null;
+      return seen
+        ? {
+          cause: 'not-the-reference',
+          seen: `reference and estimator: ${seen}`,
+          batches: [batch],
+          ...(typeof reference !== 'function' && { beside: typeof reference === 'string' ? { name: reference } : reference }),
+        }
+        : null;
     },
     diagnose(subject, violation, random) {
       // What explains most batches: on a small one, much explains it.
@@ -120,7 +127,7 @@ function explained(reference: EstimatorReference, subject: Subject, batch: Batch
       ['λ = 1', gamma, 1],
       ['λ = 0', gamma, 0],
       ['γ = 1', 1, lambda],
-      ['γ and λ in each other\'s place', lambda, gamma],
+      ["γ and λ in each other's place", lambda, gamma],
       ['no γ beside λ', gamma, Math.min(1, lambda / gamma)],
       ['γ = λ = 1', 1, 1],
     ];
@@ -165,7 +172,8 @@ function byRows(valid: readonly (readonly number[])[], expected: Grid, got: Grid
   const gaps = rows.map((row) => row.map(({ x, y }) => y - x));
   const same = (list: readonly number[]) => list.every((gap) => Math.abs(gap - list[0]) <= 1e-6 + 1e-4 * Math.abs(list[0]));
   // Two rows at least: one number is a constant away from any other.
-  if (rows.filter((row) => row.length > 0).length > 1 && new Set(all.map(({ x }) => x.toPrecision(5))).size > 1 && same(gaps.flat())) return { cause: 'another-baseline', hint: `they differ by ${Number(gaps.flat()[0].toPrecision(5))} everywhere` };
+  if (rows.filter((row) => row.length > 0).length > 1 && new Set(all.map(({ x }) => x.toPrecision(5))).size > 1 && same(gaps.flat()))
+    return { cause: 'another-baseline', hint: `they differ by ${Number(gaps.flat()[0].toPrecision(5))} everywhere` };
   const lines = rows.filter((row) => new Set(row.map(({ x }) => x.toPrecision(5))).size > 2).map((row) => line(row));
   if (lines.length > 1 && lines.every((each) => each !== null)) return { cause: 'another-normalisation' };
   return null;
