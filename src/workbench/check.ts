@@ -32,6 +32,8 @@ export interface CheckOptions {
   reference?: EstimatorReference;
   /** Stop at the first property that fails. Default false. */
   bail?: boolean;
+  /** Look for the smallest batch that shows a fault, which takes most of the time of finding one. Default true. */
+  shrink?: boolean;
   /** Throw where a property does not hold, with the report as the message. Default false. */
   throw?: boolean;
   /** From where the code of a report imports the class, or what registers it. */
@@ -99,7 +101,7 @@ export interface CheckReport {
 /** Calls that show an estimator whose results are random in one of ten. */
 const CALLS_FOR_CHANCE = 24;
 
-const optionNames = ['seed', 'runs', 'only', 'options', 'declares', 'reference', 'bail', 'throw', 'module', 'exportedAs', 'onProgress'];
+const optionNames = ['seed', 'runs', 'only', 'options', 'declares', 'reference', 'bail', 'shrink', 'throw', 'module', 'exportedAs', 'onProgress'];
 
 export function checkEstimator(estimator: string | AdvantageEstimatorClass, options: CheckOptions = {}): CheckReport {
   checkNames('checkEstimator', 'option', options, optionNames);
@@ -117,7 +119,7 @@ export function checkEstimator(estimator: string | AdvantageEstimatorClass, opti
   for (const [done, property] of chosen.entries()) {
     onProgress?.({ done, total: chosen.length, label: property.id });
     const reason = property.skip?.(subject) ?? explainedBy(property, broken);
-    const checked = reason === null ? tried(property, subject, { seed, runs, origin: { module, exported: exportedAs } }) : skipped(property, reason);
+    const checked = reason === null ? tried(property, subject, { seed, runs, smallest: options.shrink !== false, origin: { module, exported: exportedAs } }) : skipped(property, reason);
     results.push(checked);
     if (checked.status === 'failed') broken.add(property.id);
     if (broken.size > 0 && options.bail === true) break;
@@ -164,7 +166,11 @@ const skipped = ({ id, title }: Property, reason: string): CheckedProperty => ({
 /** A stream of random numbers for each text. */
 const streamOf = (text: string): number => Array.from(text).reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % 1_000_003, 7) * 1000;
 
-function tried(property: Property, subject: Subject, { seed, runs, origin }: { seed: number; runs: number; origin: Parameters<typeof codeFor>[3] }): CheckedProperty {
+function tried(
+  property: Property,
+  subject: Subject,
+  { seed, runs, smallest: isWanted, origin }: { seed: number; runs: number; smallest: boolean; origin: Parameters<typeof codeFor>[3] },
+): CheckedProperty {
   const { id, title } = property;
   const attempts = Math.min(runs, property.tries ?? (property.once ? 3 : runs));
   let found: { violation: Violation; batch: Batch } | null = null;
@@ -186,7 +192,7 @@ function tried(property: Property, subject: Subject, { seed, runs, origin }: { s
     }
     const sameKind = (other: Violation | null) => other !== null && (property.diagnose !== undefined || other.cause === violation.cause);
     // Speed is no matter of the smallest batch, and one note is enough.
-    const smallest = violation.severity === 'note' || property.once ? batch : shrink(batch, (each) => fits(each, subject) && sameKind(judge(each)));
+    const smallest = violation.severity === 'note' || property.once || !isWanted ? batch : shrink(batch, (each) => fits(each, subject) && sameKind(judge(each)));
     const again = judgeAgain(judge, smallest, violation);
     found = { violation: property.diagnose?.(subject, again, new SmallRandom(seed, stream + 700_000_000)) ?? again, batch: smallest };
     break;
