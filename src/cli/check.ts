@@ -19,6 +19,7 @@ Options:
   --runs N          batches that each property is tried on (40)
   --only A,B        these properties alone
   --reference NAME[:OPTION=VALUE,…]   another estimator that should give the same numbers
+  --bail            stops at the first property that fails
   --list            shows the properties
   --json            prints the reports as JSON, a list
 
@@ -33,6 +34,7 @@ Exit code: 0 where all hold, 1 where one failed, 2 where nothing could be checke
         runs: { type: 'string' },
         only: { type: 'string' },
         reference: { type: 'string' },
+        bail: { type: 'boolean' },
         list: { type: 'boolean' },
         json: { type: 'boolean' },
       },
@@ -50,6 +52,7 @@ Exit code: 0 where all hold, 1 where one failed, 2 where nothing could be checke
       ...(values.seed !== undefined && { seed: whole('seed', values.seed) }),
       ...(values.runs !== undefined && { runs: whole('runs', values.runs) }),
       ...(values.only !== undefined && { only: values.only.split(',').map((id) => id.trim()) }),
+      ...(values.bail && { bail: true }),
       ...(values.reference !== undefined && { reference: parseEstimatorOptions('check', values.reference) }),
     };
     const found = file === undefined ? [] : await load(file, vantage);

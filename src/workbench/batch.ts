@@ -17,6 +17,8 @@ export interface Batch {
   readonly components: Grid | null;
   readonly gamma: number;
   readonly lambda: number;
+  /** Inputs that are not given, though there are numbers for them. */
+  readonly omitted?: readonly string[];
 }
 
 /** Inputs of tokens that are whole numbers or flags. */

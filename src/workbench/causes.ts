@@ -63,6 +63,7 @@ export const causes = {
     cause: 'all groups are taken to be of one size: B / number of groups, perhaps by integer division',
     cure: "context.groups.sizes, or groups.mean, which divides by each group's own size",
   },
+  'turn-names': { cause: 'ids of turns are used as numbers: they only say which tokens belong together, and in which order', cure: 'compare ids with each other; count turns by where they change' },
   'group-names': { cause: 'the ids of groups are used as numbers, or their order', cure: 'only whether two ids are equal says something: context.groups' },
   'batch-statistics': {
     cause: 'a mean or deviation over the batch where that of the group was meant: other groups change the result',
@@ -84,11 +85,19 @@ export const causes = {
     cause: 'float32 cancellation: E[x²] − E[x]² , or sums of large numbers whose difference is meant',
     cure: "take the mean off first: x.sub(mean).square(), var(), std(), groups.moments; or cast('float64')",
   },
+  'half-precision': {
+    cause: 'small differences of rewards are lost: a cast to bfloat16 or to integers, or a threshold',
+    cure: 'no cast below float32 (or to int32) before the advantages; where rewards are flags, static declares { rewardRange: { low: 0, high: 1, integer: true } }',
+  },
   precision: { cause: 'float32 inputs lose digits that float64 inputs keep', cure: "sum small numbers, not large ones; cast('float64') where numbers of different size meet" },
   device: { cause: 'CPU and GPU give different numbers', cure: 'report it with the batch below, unless the estimator draws random numbers' },
   randomness: {
     cause: 'new instances give different numbers for one batch: random numbers, a clock, or state outside of the instance',
     cure: "randomKey(seed) with a key that depends on the batch's number alone; state in fields",
+  },
+  'stale-cache': {
+    cause: 'a batch gives the numbers of an earlier one of its shape: results are kept by shape or size',
+    cure: 'keep nothing that depends on the numbers of a batch; or key it by the numbers',
   },
   'state-carried': {
     cause: 'the instance carries state from batch to batch which saveState does not give: a resumed run goes on differently',
@@ -102,7 +111,19 @@ export const causes = {
     cause: 'an instance that went through saveState, JSON and restoreState does not go on as the one that was not interrupted',
     cure: 'save all fields that later calls read, as plain JSON with finite numbers',
   },
-  'inputs-changed': { cause: 'inputs are changed or disposed: writeAt, dispose(), using, or an assignment to an array', cure: 'operations make new tensors; inputs belong to the caller' },
+  'undeclared-input': {
+    cause: 'an input is used that the class does not require: a run without it fails in the middle',
+    cure: 'name it in static requires; or do without it where it is null, and name it in static reads',
+  },
+  'undeclared-read': { cause: 'static reads does not name all that changes the result: a run refuses the key that sets it', cure: 'name it in static reads' },
+  'input-unused': {
+    cause: 'an input is required, or said to be read, and changes nothing: a flag, a bootstrap value or a discount that is left out of the formula',
+    cure: 'use it (terminated: 1 − flag as a factor on what comes behind the token); or leave it out of static requires and static reads',
+  },
+  'inputs-changed': {
+    cause: 'inputs, or the context, are changed or disposed: writeAt, an optimizer step, dispose(), using, sort(), or an assignment',
+    cure: 'operations make new tensors; inputs belong to the caller',
+  },
   'tensors-leaked': { cause: 'each call leaves tensors behind: keep() without dispose() of the one before', cure: 'this.field?.dispose() before keep; nothing else needs keep' },
   'packed-differs': { cause: 'packed rows (rowOffsets) give other numbers than padded ones: the width of the batch matters', cure: 'see padding' },
   'masked-results': { cause: 'leavesZeros = true, and the result holds other numbers at masked positions', cure: '.mul(masks) or where(masks, x, 0) on the result; or no leavesZeros' },
@@ -114,12 +135,29 @@ export const causes = {
     cause: 'a factor on all rewards of a group changes advantages, though invariantTo says scale: no division by a deviation, or a large ε',
     cure: 'divide by groups.std(scores).add(1e-6); or leave scale out of invariantTo',
   },
+  'credit-across-ends': {
+    cause: 'rewards behind the end of an episode (terminated, truncated) reach tokens before it: the flag of another token, the flag for its opposite, or no flag in the trace',
+    cure: 'δ_t = r_t + γ(1 − d_t)V_{t+1} − V_t and A_t = δ_t + γλ(1 − d_t)A_{t+1}, d_t the flag of token t itself',
+  },
+  'returns-without-values': {
+    cause: 'returns are the advantages, though there is a critic: it would learn 0 where it is right',
+    cure: 'return { advantages, returns: advantages.add(values) }, advantages before they are whitened',
+  },
+  'returns-whitened': {
+    cause: "returns of a row depend on other rows: they come from advantages that were whitened, and the critic's target moves with the batch",
+    cure: 'returns = advantages + values before whitening',
+  },
+  'reward-ignored': { cause: 'the rewards of some tokens reach no token: only that of the last one is looked at', cure: 'rewards.sum(1) for the total of a row; or a scan' },
+  'token-left-out': {
+    cause: 'the first or the last token of a row gets nothing: a mask that begins late or ends early, as where labels are shifted',
+    cure: 'masks as they come: masks[t] belongs to token t, as rewards[t] does',
+  },
   'bootstrap-at-end': {
     cause: 'behind the last token of a row a value is bootstrapped, though the row ends there',
     cure: 'the recurrence starts at 0: scan(…, { init: [0, 0] }); bootstrapValues where rows are cut off',
   },
   'bootstrap-off-by-one': {
-    cause: 'the temporal-difference error does not vanish for a critic that is right: r_t + γV_{t+1} − V_t takes V of another token (off by one?), or a γ is missing',
+    cause: 'the temporal-difference error does not vanish for a critic that is right: r_t + γV_{t+1} − V_t takes V of another token (off by one?), or γ is missing, or λ stands in its place',
     cure: 'values[t] is V before token t: the next one is that of the next valid token, 0 behind the last',
   },
   'time-reversed': { cause: 'advantages depend on earlier rewards and not on later ones: the recurrence runs forwards', cure: 'scan(…, { reverse: true }), cumsum(1, { reverse: true })' },
@@ -137,7 +175,13 @@ export const causes = {
   'epsilon-placement': { cause: 'ε inside of the root where the reference has it outside, or the other way round: √(σ² + ε) is not σ + ε', cure: 'std.add(epsilon), or variance.add(epsilon).sqrt()' },
   epsilon: { cause: 'another ε than that of the reference', cure: 'compare the ε beside σ' },
   'another-option': { cause: 'the reference with another option', cure: 'see the option that is named' },
-  sign: { cause: 'the sign: reference times −1', cure: 'R − baseline, not baseline − R' },
+  sign: { cause: 'the sign: more reward gives less advantage, or the reference times −1', cure: 'R − baseline, not baseline − R' },
+  'another-discount': { cause: 'the reference with another γ or λ: one of them is left out, or they changed places', cure: 'δ_t = r_t + γV_{t+1} − V_t, A_t = δ_t + γλA_{t+1}' },
+  'another-normalisation': {
+    cause: 'each row is moved and stretched by itself: statistics of a row where the reference has those of the batch or of a group',
+    cure: 'mean and deviation with { mask: masks } and axis null, not 1',
+  },
+  'another-baseline': { cause: 'the reference minus a constant: another mean (over tokens in place of rows, of the batch in place of the group)', cure: 'compare what the mean is taken over' },
   factor: { cause: 'a constant factor', cure: 'look for a divisor that is counted twice, or not at all' },
   'group-size-factor': { cause: 'a factor that depends on the size of the group, such as n/(n − 1)', cure: 'leave-one-out or mean over all, n or n − 1: compare the divisors' },
   'time-shift': { cause: 'the reference moved by one token', cure: 'look for an index that is off by one' },

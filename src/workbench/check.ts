@@ -7,6 +7,7 @@ import { unknownName } from '../registry';
 import { sizeOf, type Batch } from './batch';
 import { causes, type CauseId } from './causes';
 import { codeFor } from './code';
+import { disagreement } from './compare';
 import { properties } from './properties';
 import { referenceProperty, type EstimatorReference } from './properties/reference';
 import { batchFor, type Property, type Violation } from './property';
@@ -29,6 +30,10 @@ export interface CheckOptions {
   declares?: EstimatorDeclaration;
   /** What it should give: another estimator's numbers, or those of a loop. */
   reference?: EstimatorReference;
+  /** Stop at the first property that fails. Default false. */
+  bail?: boolean;
+  /** Look for the smallest batch that shows a fault, which takes most of the time of finding one. Default true. */
+  shrink?: boolean;
   /** Throw where a property does not hold, with the report as the message. Default false. */
   throw?: boolean;
   /** From where the code of a report imports the class, or what registers it. */
@@ -93,7 +98,10 @@ export interface CheckReport {
   suggestions: string[];
 }
 
-const optionNames = ['seed', 'runs', 'only', 'options', 'declares', 'reference', 'throw', 'module', 'exportedAs', 'onProgress'];
+/** Calls that show an estimator whose results are random in one of ten. */
+const CALLS_FOR_CHANCE = 24;
+
+const optionNames = ['seed', 'runs', 'only', 'options', 'declares', 'reference', 'bail', 'shrink', 'throw', 'module', 'exportedAs', 'onProgress'];
 
 export function checkEstimator(estimator: string | AdvantageEstimatorClass, options: CheckOptions = {}): CheckReport {
   checkNames('checkEstimator', 'option', options, optionNames);
@@ -111,9 +119,10 @@ export function checkEstimator(estimator: string | AdvantageEstimatorClass, opti
   for (const [done, property] of chosen.entries()) {
     onProgress?.({ done, total: chosen.length, label: property.id });
     const reason = property.skip?.(subject) ?? explainedBy(property, broken);
-    const checked = reason === null ? tried(property, subject, { seed, runs, origin: { module, exported: exportedAs } }) : skipped(property, reason);
+    const checked = reason === null ? tried(property, subject, { seed, runs, smallest: options.shrink !== false, origin: { module, exported: exportedAs } }) : skipped(property, reason);
     results.push(checked);
     if (checked.status === 'failed') broken.add(property.id);
+    if (broken.size > 0 && options.bail === true) break;
   }
   const passed = broken.size === 0;
   const suggestions = passed && only === undefined ? suggestionsFor(subject, seed) : [];
@@ -154,30 +163,54 @@ function explainedBy({ id, after = [] }: Property, broken: ReadonlySet<string>):
 
 const skipped = ({ id, title }: Property, reason: string): CheckedProperty => ({ id, title, status: 'skipped', reason, tries: 0, finding: null });
 
-/** A stream of random numbers for each property, so that leaving one out changes no other. */
-const streamOf = (id: string): number => Array.from(id).reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % 1_000_003, 7) * 1000;
+/** A stream of random numbers for each text. */
+const streamOf = (text: string): number => Array.from(text).reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % 1_000_003, 7) * 1000;
 
-function tried(property: Property, subject: Subject, { seed, runs, origin }: { seed: number; runs: number; origin: Parameters<typeof codeFor>[3] }): CheckedProperty {
+function tried(
+  property: Property,
+  subject: Subject,
+  { seed, runs, smallest: isWanted, origin }: { seed: number; runs: number; smallest: boolean; origin: Parameters<typeof codeFor>[3] },
+): CheckedProperty {
   const { id, title } = property;
-  const attempts = property.once ? Math.min(runs, 3) : runs;
-  let milder: { violation: Violation; batch: Batch } | null = null;
+  const attempts = Math.min(runs, property.tries ?? (property.once ? 3 : runs));
+  let found: { violation: Violation; batch: Batch } | null = null;
   let tries = 0;
+  // Properties of one kind of batch share its batches, and with them what was computed.
+  const kind = JSON.stringify(property.shape ?? {});
+  const drawn = (attempt: number) => subject.drawn(`${kind} ${attempt}`, () => batchFor(property, subject, new SmallRandom(seed, streamOf(kind) + attempt), attempt));
   for (let attempt = 0; attempt < attempts; attempt++) {
     tries++;
     const stream = streamOf(id) + attempt;
-    const batch = batchFor(property, subject, new SmallRandom(seed, stream), attempt);
+    const batch = drawn(attempt);
     const judge = (each: Batch) => property.judge(subject, each, new SmallRandom(seed, stream + 500_000_000));
     const violation = judge(batch);
     if (violation === null) continue;
+    const chance = violation.severity === 'note' ? null : byChance(subject, violation.batches?.[0] ?? batch);
+    if (chance !== null) {
+      found = { violation: chance, batch };
+      break;
+    }
+    const sameKind = (other: Violation | null) => other !== null && (property.diagnose !== undefined || other.cause === violation.cause);
     // Speed is no matter of the smallest batch, and one note is enough.
-    const smallest = violation.severity === 'note' || property.once ? batch : shrink(batch, (each) => fits(each, subject) && judge(each)?.cause === violation.cause);
-    milder = { violation: judgeAgain(judge, smallest, violation), batch: smallest };
+    const smallest = violation.severity === 'note' || property.once || !isWanted ? batch : shrink(batch, (each) => fits(each, subject) && sameKind(judge(each)));
+    const again = judgeAgain(judge, smallest, violation);
+    found = { violation: property.diagnose?.(subject, again, new SmallRandom(seed, stream + 700_000_000)) ?? again, batch: smallest };
     break;
   }
-  if (milder === null) return { id, title, status: 'passed', reason: null, tries, finding: null };
-  const { violation, batch } = milder;
+  if (found === null) return { id, title, status: 'passed', reason: null, tries, finding: null };
+  const { violation, batch } = found;
   const status = violation.severity === 'note' ? 'noted' : violation.severity === 'warning' ? 'warned' : 'failed';
   return { id, title, status, reason: null, tries, finding: findingOf(subject, violation, batch, origin) };
+}
+
+/** Whether one batch gives several results, which would explain any violation. */
+function byChance(subject: Subject, batch: Batch): Violation | null {
+  const first = subject.compute(batch);
+  for (let again = 0; again < CALLS_FOR_CHANCE; again++) {
+    const seen = disagreement(first, subject.compute(batch), { tolerance: 0 });
+    if (seen) return { cause: 'randomness', seen, batches: [batch, batch] };
+  }
+  return null;
 }
 
 /** A violation that chance has made (a random estimator) may be gone when it is looked at again. */

@@ -14,7 +14,9 @@ export interface Violation {
   /** Batches whose results stand beside one another, if they are not the one that was drawn. */
   batches?: readonly Batch[];
   /** How the batches are computed, where it is not in float64 by a new instance each. */
-  how?: 'float32' | 'float32-and-float64' | 'same-instance' | 'packed';
+  how?: 'float32' | 'float32-and-float64' | 'same-instance' | 'same-inputs' | 'resumed' | 'leak' | 'packed' | 'devices';
+  /** Another estimator that stands beside it. */
+  beside?: { name: string; options?: Readonly<Record<string, unknown>> };
   severity?: 'failure' | 'warning' | 'note';
 }
 
@@ -28,8 +30,12 @@ export interface Property {
   readonly after?: readonly string[];
   /** Default `any` mask, rows without tokens, up to eight columns. */
   readonly shape?: Partial<Shape>;
-  /** Holds for every batch or none: one try is enough. */
+  /** Holds for every batch or none: a few tries are enough, and the batch is not shrunk. */
   readonly once?: boolean;
+  /** Most batches that it is tried on, where more would say no more. */
+  readonly tries?: number;
+  /** Of a violation that was found: what more batches tell of its cause. */
+  diagnose?(subject: Subject, violation: Violation, random: SmallRandom): Violation;
   /** null where it holds. Random choices come from `random` alone, so that the same batch is judged in the same way. */
   judge(subject: Subject, batch: Batch, random: SmallRandom): Violation | null;
 }

@@ -4,15 +4,18 @@ import { range } from './property';
 
 const MOST_TRIES = 400;
 
-/** One thing less: a row, a column, a reward, a discount. */
+/** One thing less: half of the rows or columns, a row, a column, an input, a reward, a discount. */
 function* smaller(batch: Batch): Generator<Batch> {
   const [rows, columns] = sizeOf(batch);
+  for (const half of rows > 3 ? [0, 1] : []) yield takeRows(batch, range(rows).filter((b) => (b < rows / 2) === (half === 0)));
+  for (const half of columns > 3 ? [0, 1] : []) yield takeColumns(batch, range(rows).map(() => range(columns).filter((t) => (t < columns / 2) === (half === 0))));
   for (let row = 0; rows > 1 && row < rows; row++) yield takeRows(batch, range(rows).filter((b) => b !== row));
   for (let column = 0; columns > 1 && column < columns; column++) yield takeColumns(batch, range(rows).map(() => range(columns).filter((t) => t !== column)));
   if (batch.gamma !== 1) yield { ...batch, gamma: 1 };
   if (batch.lambda !== 1) yield { ...batch, lambda: 1 };
   for (const [name, grid] of Object.entries(batch.tokens)) {
     if (name === 'masks') continue;
+    if (grid.flat().filter((x) => x !== 0).length > 1) yield withTokens(batch, name, grid.map((row) => row.map(() => 0)));
     for (const [row, numbers] of grid.entries()) {
       for (const [column, x] of numbers.entries()) {
         if (x === 0 || (name !== 'rewards' && x === 1)) continue;

@@ -28,6 +28,10 @@ export class Subject {
   /** Whether the class itself declares something. */
   readonly isDeclared: boolean;
   readonly requires: readonly AdvantageInput[];
+  /** What the class itself says to read, beside what it requires; null where it says nothing. */
+  readonly reads: readonly string[] | null;
+  /** Inputs that runs usually have, and that it does not say to read. */
+  readonly undeclared: readonly AdvantageInput[];
   /** What it gets: all that it requires or reads. */
   readonly inputs: readonly AdvantageInput[];
   readonly scope: 'row' | 'group' | 'batch';
@@ -46,15 +50,37 @@ export class Subject {
     this.declared = { ...declares, ...override };
     this.scope = this.declared.scope ?? 'batch';
     this.requires = this.Class.requires ?? [];
-    const reads = (own('reads') ?? usual).filter((name): name is AdvantageInput => name !== 'gamma' && name !== 'lambda');
+    this.reads = own('reads') ?? null;
+    const reads = (this.reads ?? usual).filter((name): name is AdvantageInput => name !== 'gamma' && name !== 'lambda');
     this.inputs = [...new Set([...this.requires, ...reads])];
+    this.undeclared = usual.filter((name) => !this.inputs.includes(name));
   }
 
   create(): AdvantageEstimator {
     return typeof this.estimator === 'string' ? createAdvantageEstimator(this.estimator, this.given) : new this.estimator({ ...this.estimator.options, ...this.given });
   }
 
+  /** What a new instance gives for a batch in float64 is computed once: many properties begin with it. */
+  private readonly known = new WeakMap<Batch, Outcome>();
+
   run(batch: Batch, settings: RunSettings = {}): Outcome {
+    if (Object.keys(settings).length > 0) return this.compute(batch, settings);
+    let outcome = this.known.get(batch);
+    if (outcome === undefined) this.known.set(batch, outcome = this.compute(batch, {}));
+    return outcome;
+  }
+
+  private readonly batches = new Map<string, Batch>();
+
+  /** A batch that several properties begin with. */
+  drawn(key: string, draw: () => Batch): Batch {
+    let batch = this.batches.get(key);
+    if (batch === undefined) this.batches.set(key, batch = draw());
+    return batch;
+  }
+
+  /** {@link run}, computed anew. */
+  compute(batch: Batch, settings: RunSettings = {}): Outcome {
     const { gamma, lambda } = batch;
     const instance = settings.instance ?? this.create();
     try {
@@ -90,8 +116,11 @@ const named = (batch: Batch, make: (name: string, grid: Grid) => Tensor): Record
 /** The batch as inputs of `computeAdvantages`. */
 export function tensorsOf(batch: Batch, { dtype = 'float64', device }: RunSettings = {}): AdvantageInputs {
   const shape = [batch.groupIds.length, batch.tokens.masks[0]?.length ?? 0];
-  return { ...named(batch, (name, grid) => tensor(arrayOf(name, grid.flat(), dtype), { shape, device })), ...perRow(batch, dtype, device) } as unknown as AdvantageInputs;
+  return given(batch, { ...named(batch, (name, grid) => tensor(arrayOf(name, grid.flat(), dtype), { shape, device })), ...perRow(batch, dtype, device) }) as unknown as AdvantageInputs;
 }
+
+/** Without what is left out. */
+const given = ({ omitted = [] }: Batch, inputs: Record<string, unknown>): Record<string, unknown> => Object.fromEntries(Object.entries(inputs).filter(([name]) => !omitted.includes(name)));
 
 /** Numbers of an input as a typed array of the type that they have. */
 export function arrayOf(name: string, numbers: readonly number[], dtype: 'float32' | 'float64'): Int32Array | Uint8Array | Float32Array | Float64Array {
@@ -117,7 +146,7 @@ function packing(batch: Batch): { lengths: number[]; offsets: Int32Array } {
 function packedInputs(batch: Batch, { dtype = 'float64', device }: RunSettings): PackedAdvantageInputs {
   const { lengths, offsets } = packing(batch);
   const tokens = named(batch, (name, grid) => tensor(arrayOf(name, grid.flatMap((row, b) => row.slice(0, lengths[b])), dtype), { device }));
-  return { ...tokens, ...perRow(batch, dtype, device), rowOffsets: offsets } as unknown as PackedAdvantageInputs;
+  return given(batch, { ...tokens, ...perRow(batch, dtype, device), rowOffsets: offsets }) as unknown as PackedAdvantageInputs;
 }
 
 function gridOf(array: Tensor, offsets: Int32Array | null, { tokens: { masks } }: Batch): Grid {

@@ -5,11 +5,12 @@ import { join } from 'node:path';
 import { checkEstimator, getAdvantageEstimator, listAdvantageEstimators, listCheckProperties, type CheckReport } from 'vantage-rl';
 import { run } from '../../src/cli/main';
 import { read, root } from '../docs/markdown';
+import { allButSpeed } from './properties';
 
 test.each(listAdvantageEstimators())('%s holds under its declaration', (name) => {
   expect(Object.hasOwn(getAdvantageEstimator(name), 'declares')).toBe(true);
-  const { passed, properties } = checkEstimator(name, { runs: 3, seed: 5 });
-  expect([passed, properties.filter(({ status, id }) => (status === 'failed' || status === 'warned') && id !== 'speed').map(({ id }) => id)]).toEqual([true, []]);
+  const { passed, properties } = checkEstimator(name, { runs: 2, seed: 5, only: allButSpeed });
+  expect([passed, properties.filter(({ status }) => status === 'failed' || status === 'warned').map(({ id }) => id)]).toEqual([true, []]);
 });
 
 test.each<[() => unknown, string]>([

@@ -16,6 +16,8 @@ export class ${className} extends AdvantageEstimator {
   ${fixed(`requires = ['groupIds']${ts(' as const')};`)}
   /** What it looks at beside those, such as 'gamma' and 'lambda': a run refuses settings that nothing reads. */
   ${fixed(`reads = []${ts(' as const')};`)}
+  /** What its results claim, which checkEstimator holds them to: on which rows they depend, what changes nothing. Rows without a valid token count here, with a reward of 0. */
+  ${fixed(`declares = { scope: 'group', emptyRows: 'count' }${ts(' as const')};`)}
   /** Options with their defaults. In a configuration: trainer.algorithm.advantage_options. */
   ${fixed('options = { discount: 1 };')}
   /** The numbers that an option may be. */
@@ -30,9 +32,11 @@ export class ${className} extends AdvantageEstimator {
 
     // From the last token to the first; masked positions are passed over. Called once, with symbols: no JavaScript runs per token.
     const returns = scan([rewards], { reverse: true, mask: masks }, (next, [r]) => r.add(next.mul(discount)));
-    const baselines = groups${ts('!')}.mean(rewards.sum(1)); // [batch]: a number for each row
+    const { mean } = groups${ts('!')}.moments(rewards.sum(1)); // [batch], float64: a number for each row
 
-    return { advantages: returns.sub(baselines.expandDims(1)), returns, metrics: { baseline: baselines.mean() } };
+    // The difference is taken in float64: where rewards are large, float32 would keep little of it.
+    const advantages = returns.cast('float64').sub(mean.expandDims(1)).cast(returns.dtype);
+    return { advantages, returns, metrics: { baseline: mean.mean() } };
   }
 }
 
@@ -41,8 +45,8 @@ registerAdvantageEstimator('${name}', ${className});
 `,
     test: `import { strict as assert } from 'node:assert';
 import { test } from 'node:test';
-import { computeAdvantages } from 'vantage-rl';
-import './${name}.${imported}';
+import { assertEstimator, computeAdvantages } from 'vantage-rl';
+import { ${className} } from './${name}.${imported}';
 
 // Two prompts, whose answers do not lie side by side. NaN stands where the mask is 0 (padding, and a hole in the second row): it must reach nothing.
 const groupIds = ['a', 'b', 'a', 'b', 'a'];
@@ -75,6 +79,12 @@ for (const discount of [1, 0.9, 0]) {
     expected.forEach((value, i) => assert.ok(Math.abs(got[i]${ts('!')} - value) < 1e-5, 'position ' + i + ': expected ' + value + ', got ' + got[i]));
   });
 }
+
+// Padding, holes, order and groups of rows, awkward batches, precision, memory: on drawn batches, with the smallest one that fails in the message.
+test('it is what it declares to be', () => {
+  assertEstimator(${className}, { runs: 10 });
+  assertEstimator(${className}, { runs: 5, options: { discount: 0.5 } });
+});
 
 test('what it requires must be there, and an option must be in its range', () => {
   assert.throws(() => computeAdvantages('${name}', { rewards, masks }), /groupIds/);

@@ -1,30 +1,50 @@
 /** One call beside another one: state, chance, inputs, memory, devices. */
-import { computeAdvantages, type AdvantageInputs } from '../../advantages';
-import { deviceInfo, memory, tensor, Tensor, tidy } from '../../tensor';
-import { mapTokens, type Batch } from '../batch';
+import { computeAdvantages, type AdvantageContext, type AdvantageInputs } from '../../advantages';
+import { deviceInfo, memory, Tensor, tidy } from '../../tensor';
+import { mapTokens, pad, sizeOf, type Batch } from '../batch';
 import { agree, difference, disagreement } from '../compare';
 import type { Property, Violation } from '../property';
-import { arrayOf, tensorsOf, type Subject } from '../subject';
+import { tensorsOf, type Outcome, type Subject } from '../subject';
+
+/** Columns of padding. */
+const UNUSUAL = 29;
 
 const another = (batch: Batch): Batch => mapTokens(batch, (grid, name) => (name === 'rewards' ? grid.map((row) => [...row].reverse().map((x) => x / 2)) : grid));
+
+export const uncached: Property = {
+  id: 'uncached',
+  title: 'A batch has its own numbers, whatever batch of its shape came before',
+  once: true,
+  judge(subject, batch) {
+    // Widths that no other property has, so that the first batch of a shape is known to be the first.
+    const columns = sizeOf(batch)[1];
+    const [one, two] = [batch, another(batch)].map((each) => pad(each, 0, UNUSUAL));
+    const [first, second] = [subject.compute(one), subject.compute(two)];
+    if (first.error !== null || second.error !== null || disagreement(first, second, { tolerance: 0 })) return null;
+    const cut = (
+      outcome: Outcome,
+    ): Outcome => (outcome.error === null ? { ...outcome, advantages: outcome.advantages.map((row) => row.slice(0, columns)), returns: outcome.returns.map((row) => row.slice(0, columns)) } : outcome);
+    const alone = pad(another(batch), 0, UNUSUAL + 1);
+    const seen = disagreement(cut(subject.compute(alone)), cut(second));
+    return seen ? { cause: 'stale-cache', seen: `in another shape, and behind another batch of its shape: ${seen}`, batches: [one, two, alone] } : null;
+  },
+};
 
 export const repeated: Property = {
   id: 'repeated',
   title: 'The same batch gives the same numbers: by a new instance, and by one that was used, unless saveState gives what it carries',
   judge(subject, batch) {
-    const used = subject.create();
-    const first = subject.run(batch, { instance: used });
-    const fresh = subject.run(batch);
-    const chance = disagreement(first, fresh, { tolerance: 0 });
-    if (chance) return { cause: 'randomness', seen: chance, batches: [batch] };
+    const first = subject.run(batch);
+    const chance = disagreement(first, subject.compute(batch), { tolerance: 0 });
+    if (chance) return { cause: 'randomness', seen: chance, batches: [batch, batch] };
     if (first.error !== null) return null;
+    const used = subject.create();
     const between = subject.run(another(batch), { instance: used });
     const again = subject.run(batch, { instance: used });
-    const failure = between.error ?? again.error;
-    if (failure !== null) return subject.run(another(batch)).error === null ? { cause: 'state-disposed', seen: failure, batches: [batch, another(batch)], how: 'same-instance' } : null;
+    if (again.error !== null) return between.error === null ? { cause: 'state-disposed', seen: again.error, batches: [another(batch), batch], how: 'same-instance' } : null;
     if (stateOf(used) !== null) return null;
     const seen = disagreement(first, again, { tolerance: 0 });
-    return seen ? { cause: 'state-carried', seen: `after another batch ${seen}`, batches: [batch, another(batch), batch], how: 'same-instance' } : null;
+    return seen ? { cause: 'state-carried', seen: `after another batch ${seen}`, batches: [another(batch), batch], how: 'same-instance' } : null;
   },
 };
 
@@ -39,9 +59,10 @@ export const resumed: Property = {
     if (subject.run(batch, { instance: whole }).error !== null) return null;
     const state = stateOf(whole);
     if (state === null) return null;
-    const fault = (seen: string): Violation => ({ cause: 'state-not-restored', seen, batches: [batch, another(batch)], how: 'same-instance' });
+    const fault = (seen: string, hint?: string): Violation => ({ cause: 'state-not-restored', seen, ...(hint && { hint }), batches: [batch, another(batch), batch], how: 'resumed' });
+    const saved = JSON.stringify(state);
     try {
-      later.restoreState(JSON.parse(JSON.stringify(state)) as typeof state);
+      later.restoreState(JSON.parse(saved) as typeof state);
     } catch (error) {
       return fault(`restoreState: ${error instanceof Error ? error.message : String(error)}`);
     }
@@ -49,41 +70,67 @@ export const resumed: Property = {
       const seen = disagreement(subject.run(next, { instance: whole }), subject.run(next, { instance: later }), { tolerance: 0 });
       if (seen) return fault(`not interrupted and resumed: ${seen}`);
     }
-    return null;
+    const now = JSON.stringify(state);
+    return saved === now ? null : fault(`what saveState gave is ${saved}, and after two more batches ${now}`, 'saveState gives the object that goes on changing: copy it');
   },
 };
 
 export const untouched: Property = {
   id: 'inputs-untouched',
-  title: 'Inputs are as they were: tensors, typed arrays and group ids',
+  title: 'Inputs and context are as they were: tensors, typed arrays, group ids',
+  tries: 12,
   judge(subject, batch) {
-    return tidy(() => {
-      const arrays = Object.fromEntries(Object.entries(batch.tokens).map(([name, grid]) => [name, arrayOf(name, grid.flat(), 'float64')]));
-      const ids = Int32Array.from(batch.groupIds, (id) => [...new Set(batch.groupIds)].indexOf(id));
-      const shape = [batch.groupIds.length, batch.tokens.masks[0]?.length ?? 0];
-      const tensors = Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, tensor(array, { shape }).realize()]));
-      const inputs = { ...tensorsOf(batch), ...tensors, groupIds: ids } as unknown as AdvantageInputs;
-      const copies = { arrays: structuredClone(arrays), ids: ids.slice() };
-      const instance = subject.create();
-      const { gamma, lambda } = batch;
-      try {
-        computeAdvantages(instance, inputs, { gamma, lambda });
-        computeAdvantages(instance, inputs, { gamma, lambda });
-      } catch (error) {
-        const gone = Object.entries(inputs).find(([, value]) => value instanceof Tensor && value.isDisposed);
-        return gone ? { cause: 'inputs-changed', seen: `${gone[0]} is disposed: ${(error as Error).message}` } : null;
-      }
-      for (const [name, value] of Object.entries(inputs) as [string, unknown][]) {
-        if (value instanceof Tensor && value.isDisposed) return { cause: 'inputs-changed', seen: `${name} is disposed` };
-      }
-      for (const name of Object.keys(arrays)) {
-        const [before, now, given] = [copies.arrays[name], tensors[name].dataSync(), arrays[name]].map((array) => [Array.from(array)]);
-        if (difference(before, now, 0) ?? difference(before, given, 0)) return { cause: 'inputs-changed', seen: `${name} holds other numbers than before the call` };
-      }
-      return difference([Array.from(copies.ids)], [Array.from(ids)], 0) ? { cause: 'inputs-changed', seen: 'groupIds are other ones than before the call' } : null;
-    });
+    for (const dtype of ['float64', 'float32'] as const) {
+      const seen = tidy(() => whatChanges(subject, batch, dtype));
+      if (seen) return { cause: 'inputs-changed', seen, batches: [batch], how: 'same-inputs' };
+    }
+    return null;
   },
 };
+
+/** What two calls with the same inputs leave behind in them. */
+function whatChanges(subject: Subject, batch: Batch, dtype: 'float64' | 'float32'): string | null {
+  const ids = Int32Array.from(batch.groupIds, (id) => [...new Set(batch.groupIds)].indexOf(id));
+  const inputs = { ...tensorsOf(batch, { dtype }), groupIds: ids } as unknown as AdvantageInputs;
+  const tensors = Object.entries(inputs).filter((entry): entry is [string, Tensor] => entry[1] instanceof Tensor);
+  const before = new Map(tensors.map(([name, array]) => [name, Array.from(array.realize().dataSync())]));
+  const [idsBefore, instance] = [Array.from(ids), subject.create()];
+  let ofContext: string | null = null;
+  const inner = instance.computeAdvantages.bind(instance);
+  instance.computeAdvantages = (rewards, values, masks, context) => {
+    const [entries, names] = [{ ...context }, [...(context.groups?.ids ?? [])]];
+    const result = inner(rewards, values, masks, context);
+    ofContext ??= contextChange(entries, names, context);
+    return result;
+  };
+  let error: string | null = null;
+  try {
+    const { gamma, lambda } = batch;
+    for (let call = 0; call < 2; call++) computeAdvantages(instance, inputs, { gamma, lambda });
+  } catch (thrown) {
+    error = thrown instanceof Error ? thrown.message : String(thrown);
+  }
+  for (const [name, array] of tensors) {
+    if (array.isDisposed) return `${name} is disposed${error ? `: ${error}` : ''}`;
+    try {
+      if (difference([before.get(name)!], [Array.from(array.dataSync())], 0)) return `${name} holds other numbers than before the call`;
+    } catch (thrown) {
+      return `${name} cannot be read any more: ${(thrown as Error).message}`;
+    }
+  }
+  if (idsBefore.some((id, row) => id !== ids[row])) return 'groupIds are other ones than before the call';
+  return ofContext;
+}
+
+function contextChange(before: Partial<AdvantageContext>, ids: readonly unknown[], after: AdvantageContext): string | null {
+  const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])] as (keyof AdvantageContext)[];
+  const changed = keys.find((key) => !Object.is(before[key], after[key]));
+  if (changed !== undefined) return `context.${changed} is another one than before the call`;
+  const now: readonly unknown[] = after.groups?.ids ?? [];
+  if (now.length !== ids.length || now.some((id, group) => id !== ids[group])) return 'context.groups.ids are other ones than before the call';
+  if (after.groups && (after.groups.index.isDisposed || after.groups.sizes.isDisposed)) return 'context.groups is disposed';
+  return null;
+}
 
 export const leaks: Property = {
   id: 'memory',
@@ -100,7 +147,7 @@ export const leaks: Property = {
     for (let k = 0; k < 3; k++) if (subject.run(batch, { instance }).error !== null) return null;
     const counts = [count(), count(), count(), count()];
     const grows = counts.every((n, k) => k === 0 || n > counts[k - 1]);
-    return grows ? { cause: 'tensors-leaked', seen: `${counts.at(-1)! - counts[0]} tensors more after three calls`, how: 'same-instance', batches: [batch, batch] } : null;
+    return grows ? { cause: 'tensors-leaked', seen: `${counts.at(-1)! - counts[0]} tensors more after three calls`, how: 'leak', batches: [batch] } : null;
   },
 };
 
@@ -112,6 +159,6 @@ export const onDevices: Property = {
   judge(subject, batch) {
     const [cpu, cuda] = (['cpu', 'cuda'] as const).map((device) => subject.run(batch, { device, dtype: 'float32' }));
     const seen = agree(cpu, cuda, { tolerance: 1e-4 }) ? null : disagreement(cpu, cuda, { tolerance: 1e-4 });
-    return seen ? { cause: 'device', seen: `on the CPU and on the GPU: ${seen}`, how: 'float32' } : null;
+    return seen ? { cause: 'device', seen: `on the CPU and on the GPU: ${seen}`, how: 'devices', batches: [batch] } : null;
   },
 };

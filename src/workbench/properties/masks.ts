@@ -55,10 +55,34 @@ export const padding: Property = {
     const [left, right] = [subject.declared.alignment === 'columns' ? null : seenWith(batch, width, 0), seenWith(batch, 0, width)];
     if (!left && !right) return null;
     const costsSteps = !seenWith(undiscounted(batch), width, 0) && !seenWith(undiscounted(batch), 0, width) && (batch.gamma < 1 || batch.lambda < 1);
-    const cause = costsSteps ? 'discount-over-masked' : left && right ? 'padding-counted' : left ? 'first-column' : 'last-column';
-    return { cause, seen: `with ${width} columns of padding on the ${left ? 'left' : 'right'} ${left ?? right}`, batches: [batch, left ? pad(batch, width, 0) : pad(batch, 0, width)] };
+    // Neighbours across the edge matter only while a row reaches the edge.
+    const [one, two] = [pad(batch, 1, 1), pad(batch, 2, 2)];
+    const wraps = !costsSteps && left !== null && right !== null && !disagreement(subject.run(one), subject.run(two), { expected: (grid) => grid.map((row) => [0, ...row, 0]) });
+    const mirrored = !costsSteps && !wraps && isMirrored(subject, batch);
+    const cause = costsSteps ? 'discount-over-masked' : mirrored ? 'time-reversed' : wraps ? 'off-by-one' : left && right ? 'padding-counted' : left ? 'first-column' : 'last-column';
+    return {
+      cause,
+      ...(mirrored && { hint: 'columns are flipped, and not flipped back' }),
+      ...(wraps && { hint: 'the last column is followed by the first' }),
+      seen: `with ${width} columns of padding on the ${left ? 'left' : 'right'} ${left ?? right}`,
+      batches: [batch, left ? pad(batch, width, 0) : pad(batch, 0, width)],
+    };
   },
 };
+
+/** Whether what stands in the last column comes out in the first: rewards of one column move the result of the mirrored one. */
+function isMirrored(subject: Subject, batch: Batch): boolean {
+  const [rows] = sizeOf(batch);
+  const whole = mapTokens(
+    takeColumns(batch, range(rows).map(() => [0, 0, 0, 0])),
+    (grid, name) => (name === 'masks' ? grid.map((row) => row.map(() => 1)) : name === 'rewards' ? grid.map((row) => row.map(() => 0)) : grid),
+  );
+  const base = subject.run(undiscounted(whole));
+  if (base.error !== null) return false;
+  const moved = range(4).map((s) => subject.run(undiscounted(withTokens(whole, 'rewards', whole.tokens.rewards.map((row) => row.map((_, t) => (t === s ? 1 : 0)))))));
+  const reaches = (s: number, t: number): boolean => moved[s].error === null && Math.abs(moved[s].advantages[0][t] - base.advantages[0][t]) > 1e-9;
+  return range(4).every((s) => reaches(s, 3 - s)) && !reaches(0, 0);
+}
 
 export const shiftedRows: Property = {
   id: 'shifted-rows',

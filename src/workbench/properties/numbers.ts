@@ -19,21 +19,44 @@ export const result: Property = {
 };
 
 function kindOfError(message: string): CauseId {
-  if (/of shape|does not broadcast|dimensions?\b|shape \[/.test(message)) return 'wrong-shape';
-  if (/Promise|expected computeAdvantages to return|floating dtype|to be a (floating )?Tensor|metric '|in it$/.test(message)) return 'wrong-result';
+  if (/metric '/.test(message)) return 'wrong-result';
+  if (/writeAt|adamw|changed in place|was disposed/.test(message)) return 'inputs-changed';
+  if (/of shape|does not broadcast|dimensions?\b|shape \[|expected an axis/.test(message)) return 'wrong-shape';
+  if (/Promise|expected computeAdvantages to return|floating dtype|to be a (floating )?Tensor|in it$/.test(message)) return 'wrong-result';
   return /expected finite/.test(message) ? 'not-finite' : 'throws';
 }
 
 /** What is not finite, or refused, in some batches only: by what they have that others lack. */
 function causeOfError(subject: Subject, batch: Batch, message: string): CauseId {
   const kind = kindOfError(message);
-  if (kind !== 'not-finite') return kind;
   const works = (other: Batch) => subject.run(other).error === null;
+  if (kind === 'throws' || kind === 'wrong-shape' || kind === 'not-finite') {
+    const ofGroups = causeInGroups(subject, batch, works);
+    if (ofGroups !== null) return ofGroups;
+  }
+  if (kind !== 'not-finite') return kind;
   const full = withTokens(batch, 'masks', batch.tokens.masks.map((row) => (row.includes(1) ? row : row.map(() => 1))));
   if (works(full)) return 'empty-row';
   const twice = spread(takeRows(full, range(2 * sizeOf(full)[0]).map((k) => Math.floor(k / 2))), (row) => row % 2);
+  // Where one row, and two equal ones, are well with rewards of 1, another divisor is to blame: their sum, or a mean.
+  const alike = (rows: number) => mapTokens(takeRows(full, range(rows).map(() => 0)), (grid, name) => (name === 'rewards' ? grid.map((row) => row.map(() => 1)) : grid));
+  if (works(twice) && works(alike(1)) && works(alike(2))) return 'not-finite';
   if (works(twice)) return groupsOf(full).some((rows) => rows.length === 1) || sizeOf(full)[0] === 1 ? 'single-row' : 'zero-deviation';
   return 'not-finite';
+}
+
+/** What of the groups a batch is refused for: their names, their order or their sizes; null where it is nothing of these. */
+function causeInGroups(subject: Subject, batch: Batch, works: (batch: Batch) => boolean): CauseId | null {
+  if (!subject.inputs.includes('groupIds')) return null;
+  const names = [...new Set(batch.groupIds)];
+  if (works({ ...batch, groupIds: batch.groupIds.map((id) => names.indexOf(id)) })) return 'group-names';
+  const groups = groupsOf(batch);
+  if (works(takeRows(batch, groups.flat()))) return 'groups-contiguous';
+  const ofSizes = (...sizes: number[]): Batch => {
+    const ids = sizes.flatMap((size, group) => range(size).map(() => `prompt ${group}`));
+    return { ...spread(takeRows(batch, ids.map((_, row) => row % sizeOf(batch)[0])), (row) => row % 3), groupIds: ids };
+  };
+  return works(ofSizes(3, 3)) && works(ofSizes(2, 2)) && !works(ofSizes(2, 3)) ? 'groups-equal-size' : null;
 }
 
 /** Rewards that differ from row to row. */
@@ -54,6 +77,7 @@ export const awkward: Property = {
   id: 'awkward-batches',
   title: 'Rows alone, single tokens, equal rewards, and rows or batches without a valid token give finite numbers',
   once: true,
+  tries: 2,
   judge(subject, _, random) {
     const { smallestGroup = 1, rewardRange } = subject.declared;
     const some = Math.max(3, smallestGroup);
@@ -86,17 +110,23 @@ function equalRewards(subject: Subject, random: SmallRandom, rows: number): Viol
   const one = oneRow(subject, random);
   const make = (level: number, count: number) => levelBatch(one, { rows: count, columns: 3, level: () => level, grouped: true });
   const largest = (outcome: Outcome) => Math.max(0, ...(outcome.advantages ?? []).flat().map(Math.abs));
-  for (const level of integer ? [low] : [at(0), at(0.5), at(0.1), at(0.7)]) {
-    for (const count of [rows, rows + 2, rows + 4]) {
-      const batch = make(level, count);
-      for (const dtype of ['float64', 'float32'] as const) {
-        const outcome = subject.run(batch, { dtype });
-        const how = dtype === 'float32' ? dtype : undefined;
-        if (outcome.error !== null) return { cause: 'zero-deviation', seen: `equal rewards: ${outcome.error}`, batches: [batch], how };
-        const exact = Math.max(...(integer ? [low] : [at(0.5), at(0.25)]).map((each) => largest(subject.run(make(each, count), { dtype }))));
-        const most = largest(outcome);
-        if (exact <= TOLERANCE && most > 1e-3)
-          return { cause: 'zero-deviation', seen: `equal rewards give 0 where they are ${show(at(0.5))}, and up to ${show(most)} where they are ${show(level)}`, batches: [batch], how };
+  for (const count of [rows, rows + 2, rows + 4]) {
+    for (const dtype of ['float64', 'float32'] as const) {
+      const how = dtype === 'float32' ? dtype : undefined;
+      const levels = integer ? [low] : [at(0), at(0.5), at(0.25), at(0.1), at(0.7)];
+      const outcomes = levels.map((level) => subject.run(make(level, count), { dtype }));
+      const broken = outcomes.findIndex(({ error }) => error !== null);
+      if (broken >= 0) return { cause: 'zero-deviation', seen: `equal rewards: ${outcomes[broken].error!}`, batches: [make(levels[broken], count)], how };
+      const exact = Math.max(...outcomes.slice(0, 3).map(largest));
+      const most = outcomes.map(largest);
+      const worst = most.findIndex((x) => x > 1e-3);
+      if (exact <= TOLERANCE && worst >= 0) {
+        return {
+          cause: 'zero-deviation',
+          seen: `equal rewards give 0 where they are ${show(at(0.5))}, and up to ${show(most[worst])} where they are ${show(levels[worst])}`,
+          batches: [make(levels[worst], count)],
+          how,
+        };
       }
     }
   }
@@ -135,6 +165,16 @@ export function isInvariant(subject: Subject, batch: Batch, random: SmallRandom,
   return agree(first, second, { tolerance: 1e-3 }) || first.error !== null ? null : { seen: disagreement(first, second, { tolerance: 1e-3 })!, changed };
 }
 
+/** The one size of groups for which it is invariant. */
+function sizeThatHolds(subject: Subject, batch: Batch, random: SmallRandom, to: 'shift' | 'scale'): number | null {
+  const holds = range(7).map((k) => {
+    const size = k + 2;
+    const even: Batch = { ...takeRows(batch, range(2 * size).map((row) => row % sizeOf(batch)[0])), groupIds: range(2 * size).map((row) => `prompt ${Math.floor(row / size)}`) };
+    return isInvariant(subject, spread(even, (row) => row % size), random, to) === null;
+  });
+  return holds.filter(Boolean).length === 1 ? holds.indexOf(true) + 2 : null;
+}
+
 const invariance = (to: 'shift' | 'scale', title: string): Property => ({
   id: to,
   title,
@@ -142,7 +182,10 @@ const invariance = (to: 'shift' | 'scale', title: string): Property => ({
   skip: ({ declared }) => (declared.invariantTo?.includes(to) ? null : 'not declared (invariantTo)'),
   judge(subject, batch, random) {
     const found = isInvariant(subject, batch, random, to);
-    return found ? { cause: `not-${to}-invariant`, seen: found.seen, batches: [batch, found.changed] } : null;
+    if (!found) return null;
+    const size = sizeThatHolds(subject, batch, random, to);
+    const seen = { seen: found.seen, batches: [batch, found.changed] };
+    return size === null ? { cause: `not-${to}-invariant`, ...seen } : { cause: 'groups-equal-size', hint: `it holds for groups of ${size}`, ...seen };
   },
 });
 

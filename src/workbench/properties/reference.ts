@@ -1,6 +1,6 @@
 /** An estimator beside another one, or beside a loop over numbers: what the difference is. */
 import type { AdvantageEstimatorClass } from '../../advantages';
-import { changeRewards, groupsOf, sizeOf, validColumns, type Batch, type Grid } from '../batch';
+import { changeRewards, drawBatch, groupsOf, sizeOf, validColumns, type Batch, type Grid } from '../batch';
 import type { CauseId } from '../causes';
 import { agree, disagreement } from '../compare';
 import { range, type Property } from '../property';
@@ -43,6 +43,9 @@ const variants: readonly (readonly [option: string, values: readonly unknown[], 
   ['holes', ['carry', 'ignore', 'decay'], 'another-option'],
 ];
 
+/** Batches that tell the cause. */
+const BATCHES = 16;
+
 export function referenceProperty(reference: EstimatorReference): Property {
   const title = `The same numbers as ${typeof reference === 'function' ? 'the reference' : typeof reference === 'string' ? reference : reference.name}`;
   return {
@@ -55,7 +58,28 @@ export function referenceProperty(reference: EstimatorReference): Property {
       const expected = expectedOf(reference, batch, subject);
       const got = onlyAdvantages(subject.run(batch));
       const seen = disagreement(expected, got);
-      return seen ? { ...explained(reference, subject, batch, expected, got), seen: `reference and estimator: ${seen}`, batches: [batch] } : null;
+      return seen
+        ? {
+          cause: 'not-the-reference',
+          seen: `reference and estimator: ${seen}`,
+          batches: [batch],
+          ...(typeof reference !== 'function' && { beside: typeof reference === 'string' ? { name: reference } : reference }),
+        }
+        : null;
+    },
+    diagnose(subject, violation, random) {
+      // What explains most batches: on a small one, much explains it.
+      const found: { cause: CauseId; hint?: string }[] = [];
+      for (let k = 0; k < BATCHES; k++) {
+        const wide = drawBatch(random, { rows: 7, columns: 7, masks: 'any', emptyRows: false }, subject.inputs, subject.declared);
+        const batch = k % 2 === 0 ? wide : changeRewards(wide, new Set(range(sizeOf(wide)[0])), { scale: 2 ** -10 });
+        const [expected, got] = [expectedOf(reference, batch, subject), onlyAdvantages(subject.run(batch))];
+        if (disagreement(expected, got)) found.push(explained(reference, subject, batch, expected, got));
+      }
+      const known = found.filter(({ cause }) => cause !== 'not-the-reference');
+      const times = ({ cause }: { cause: CauseId }) => known.filter((each) => each.cause === cause).length;
+      const best = known.reduce<(typeof known)[number] | null>((most, each) => (most === null || times(each) > times(most) ? each : most), null);
+      return best !== null && times(best) >= Math.min(2, found.length) ? { ...violation, ...best } : violation;
     },
   };
 }
@@ -97,6 +121,21 @@ function explained(reference: EstimatorReference, subject: Subject, batch: Batch
       }
     }
   }
+  if (typeof reference !== 'function') {
+    const { gamma, lambda } = batch;
+    const discounts: readonly (readonly [string, number, number])[] = [
+      ['λ = 1', gamma, 1],
+      ['λ = 0', gamma, 0],
+      ['γ = 1', 1, lambda],
+      ["γ and λ in each other's place", lambda, gamma],
+      ['no γ beside λ', gamma, Math.min(1, lambda / gamma)],
+      ['γ = λ = 1', 1, 1],
+    ];
+    for (const [what, newGamma, newLambda] of discounts) {
+      if (newGamma === gamma && newLambda === lambda) continue;
+      if (agree(expectedOf(reference, { ...batch, gamma: newGamma, lambda: newLambda }, subject), got)) return { cause: 'another-discount', hint: `it matches the reference with ${what}` };
+    }
+  }
   return byNumbers(batch, expected.advantages, got.advantages);
 }
 
@@ -110,7 +149,7 @@ function byNumbers(batch: Batch, expected: Grid, got: Grid): { cause: CauseId; h
   if (zeros && first !== undefined && all.every((ratio) => near(ratio, -1))) return { cause: 'sign' };
   const groups = groupsOf(batch).map((rows) => ({ n: rows.length, own: rows.flatMap((row) => ratios[row]) })).filter(({ own }) => own.length > 0);
   const each = (factor: (n: number) => number) => groups.length > 0 && groups.every(({ n, own }) => own.every((ratio) => near(ratio, factor(n))));
-  if (zeros) {
+  if (zeros && Math.abs(first ?? 0) > 1e-6) {
     if (each((n) => Math.sqrt(n / (n - 1)))) return { cause: 'ddof', hint: 'it matches the reference with ddof 0 in place of 1' };
     if (each((n) => Math.sqrt((n - 1) / n))) return { cause: 'ddof', hint: 'it matches the reference with ddof 1 in place of 0' };
     if (each((n) => n / (n - 1))) return { cause: 'group-size-factor', hint: 'by n/(n − 1): the mean of the others in place of that of all' };
@@ -123,5 +162,27 @@ function byNumbers(batch: Batch, expected: Grid, got: Grid): { cause: CauseId; h
     const pairs = valid.flatMap((columns, b) => columns.flatMap((t, i) => (columns[i + step] === undefined ? [] : [[got[b][t], expected[b][columns[i + step]]]])));
     if (pairs.length > 1 && pairs.every(([x, y]) => near(x, y))) return { cause: 'time-shift' };
   }
-  return { cause: 'not-the-reference' };
+  return byRows(valid, expected, got) ?? { cause: 'not-the-reference' };
+}
+
+/** Whether the two differ by a constant, or row by row by a constant and a factor. */
+function byRows(valid: readonly (readonly number[])[], expected: Grid, got: Grid): { cause: CauseId; hint?: string } | null {
+  const rows = valid.map((columns, b) => columns.map((t) => ({ x: expected[b][t], y: got[b][t] })));
+  const all = rows.flat();
+  const gaps = rows.map((row) => row.map(({ x, y }) => y - x));
+  const same = (list: readonly number[]) => list.every((gap) => Math.abs(gap - list[0]) <= 1e-6 + 1e-4 * Math.abs(list[0]));
+  // Two rows at least: one number is a constant away from any other.
+  if (rows.filter((row) => row.length > 0).length > 1 && new Set(all.map(({ x }) => x.toPrecision(5))).size > 1 && same(gaps.flat()))
+    return { cause: 'another-baseline', hint: `they differ by ${Number(gaps.flat()[0].toPrecision(5))} everywhere` };
+  const lines = rows.filter((row) => new Set(row.map(({ x }) => x.toPrecision(5))).size > 2).map((row) => line(row));
+  if (lines.length > 1 && lines.every((each) => each !== null)) return { cause: 'another-normalisation' };
+  return null;
+}
+
+/** The straight line that points lie on; null where they lie on none, or on a flat one. */
+function line(points: readonly { x: number; y: number }[]): { slope: number; at0: number } | null {
+  const [first, last] = [...points].sort((p, q) => p.x - q.x).filter((_, i, { length }) => i === 0 || i === length - 1);
+  const slope = (last.y - first.y) / (last.x - first.x);
+  const at0 = first.y - slope * first.x;
+  return Math.abs(slope) > 1e-6 && points.every(({ x, y }) => Math.abs(at0 + slope * x - y) <= 1e-4 * Math.max(1, Math.abs(y))) ? { slope, at0 } : null;
 }

@@ -49,16 +49,30 @@ export const groupNames: Property = {
   title: 'Groups under other names have the same advantages',
   after: ['row-order'],
   skip: ({ inputs }) => (inputs.includes('groupIds') ? null : 'it reads no group ids'),
-  judge(subject, batch) {
+  judge(subject, batch, random) {
     const names = [...new Set(batch.groupIds)];
     const renamed = { ...batch, groupIds: batch.groupIds.map((id) => 1000 - 7 * names.indexOf(id)) };
     const numbered = { ...batch, groupIds: batch.groupIds.map((id) => names.indexOf(id)) };
     const first = subject.run(numbered);
-    for (const other of [renamed, batch]) {
+    const order = random.permutation(names.length);
+    const shuffled = { ...batch, groupIds: batch.groupIds.map((id) => `prompt ${order[names.indexOf(id)]}`) };
+    for (const other of [renamed, batch, shuffled]) {
       const seen = disagreement(first, subject.run(other));
       if (seen) return { cause: 'group-names', seen: `with other names ${seen}`, batches: [numbered, other] };
     }
     return null;
+  },
+};
+
+export const turnNames: Property = {
+  id: 'turn-names',
+  title: 'Turns under other ids, in the same order, have the same advantages',
+  after: ['row-order'],
+  skip: ({ inputs }) => (inputs.includes('turnIds') ? null : 'it reads no turns'),
+  judge(subject, batch) {
+    const renamed = mapTokens(batch, (grid, name) => (name === 'turnIds' ? grid.map((row) => row.map((id) => 3 * id + 2)) : grid));
+    const seen = disagreement(subject.run(batch), subject.run(renamed));
+    return seen ? { cause: 'turn-names', seen: `with other ids ${seen}`, batches: [batch, renamed] } : null;
   },
 };
 
@@ -81,7 +95,7 @@ export const scope: Property = {
   title: 'Rows depend on their scope alone: a batch that is split between groups (or rows) gives the same',
   after: ['row-order'],
   skip: ({ scope: declared }) => (declared === 'batch' ? 'its scope is the batch' : null),
-  judge(subject, batch) {
+  judge(subject, batch, random) {
     const narrow = subject.scope as 'row' | 'group';
     const parts = partsOf(narrow, batch);
     const seen = disagreement(subject.run(batch), inParts(subject, batch, parts));
@@ -89,25 +103,19 @@ export const scope: Property = {
     const smaller = parts.find((rows) => !agree(subject.run(takeRows(batch, rows)), subject.run(batch), { expected: (grid) => grid })) ?? parts[0];
     const batches = [batch, takeRows(batch, smaller)];
     if (narrow === 'row') return { cause: 'other-rows', seen: `each row by itself: ${seen}`, batches };
-    return { cause: dependsOnSizes(subject, batch) ? 'groups-equal-size' : 'batch-statistics', seen: `each group by itself: ${seen}`, batches };
+    return { cause: dependsOnSizes(subject, batch, random) ? 'groups-equal-size' : 'batch-statistics', seen: `each group by itself: ${seen}`, batches };
   },
 };
 
-/** Whether groups of one size are independent of each other, though these are not. */
-function dependsOnSizes(subject: Subject, batch: Batch): boolean {
+/** Whether groups of one size are independent of each other, though these are not. Groups of one row have nothing to compare, and equal rewards say little. */
+function dependsOnSizes(subject: Subject, batch: Batch, random: SmallRandom): boolean {
   const groups = groupsOf(batch);
-  const least = Math.min(...groups.map((rows) => rows.length));
-  if (groups.length < 2 || groups.every((rows) => rows.length === least)) return false;
-  const even = takeRows(batch, groups.flatMap((rows) => rows.slice(0, least)));
-  // Groups of one row have nothing to compare: their agreement says little.
-  if (least < 2) return evenDoubled(subject, batch, groups);
-  return agree(subject.run(even), inParts(subject, even, groupsOf(even)));
-}
-
-function evenDoubled(subject: Subject, batch: Batch, groups: readonly (readonly number[])[]): boolean {
-  const most = Math.max(...groups.map((rows) => rows.length));
-  const even = takeRows(batch, groups.flatMap((rows) => range(most).map((k) => rows[k % rows.length])));
-  return agree(subject.run(even), inParts(subject, even, groupsOf(even)));
+  if (groups.length < 2 || groups.every((rows) => rows.length === groups[0].length)) return false;
+  return [2, 3, 4].every((size) => {
+    const rows = groups.flatMap((own) => range(size).map((k) => own[k % own.length]));
+    const even = varied(takeRows(batch, rows), random);
+    return agree(subject.run(even), inParts(subject, even, groupsOf(even)));
+  });
 }
 
 export const emptyRows: Property = {

@@ -50,7 +50,7 @@ export const parallelScans: Property = {
   shape: { emptyRows: false },
   judge(subject, batch) {
     const reasons = new Set<string>();
-    observingLoops((reason) => reasons.add(reason), () => subject.run(batch));
+    observingLoops((reason) => reasons.add(reason), () => subject.compute(batch));
     return reasons.size === 0 ? null : { cause: 'sequential-scan', seen: [...reasons].join('; '), severity: 'note' };
   },
 };

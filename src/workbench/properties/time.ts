@@ -1,5 +1,5 @@
 /** What time means: a critic that is right, and which rewards reach which token. */
-import { drawBatch, validColumns, withTokens, type Batch, type Grid, mapTokens } from '../batch';
+import { drawBatch, mapTokens, takeColumns, validColumns, withTokens, type Batch, type Grid } from '../batch';
 import { show } from '../compare';
 import { range, type Property, type Violation } from '../property';
 import type { Subject } from '../subject';
@@ -32,25 +32,37 @@ function readsOwnValue(subject: Subject, batch: Batch): boolean {
   return a.error !== null || b.error !== null || Math.abs(a.advantages[row][at] - b.advantages[row][at]) > 1e-6;
 }
 
+/** The batch with a critic that knows the rewards to come: of outcomes at γ = 1, or of every token at γ = ½. */
+export function exactBatch(drawn: Batch, terminal: boolean): Batch {
+  const ends = validColumns(drawn).map((valid) => valid.at(-1));
+  const rewards = drawn.tokens.rewards.map((row, b) => row.map((x, t) => (!drawn.tokens.masks[b][t] ? 0 : terminal ? (t === ends[b] ? x + 3 : 0) : x + 3 + t)));
+  const plain = { ...withTokens(withoutEnds(drawn), 'rewards', rewards), gamma: terminal ? 1 : 0.5, lambda: 0.5 };
+  return withTokens(plain, 'values', exactValues(plain));
+}
+
+/** Whether a row that is its last token alone has an advantage other than 0, though V is right. */
+function lastAloneFails(subject: Subject, batch: Batch): boolean {
+  const one = takeColumns(batch, validColumns(batch).map((valid) => [valid.at(-1) ?? 0]));
+  const { advantages } = subject.run(one);
+  return advantages !== null && advantages.some((row, b) => batch.tokens.masks[b].includes(1) && Math.abs(row[0]) > 1e-6);
+}
+
 export const exactCritic: Property = {
   id: 'exact-critic',
   title: 'A critic that is right leaves nothing to learn: where V is the sum of the rewards to come, advantages are 0',
-  after: ['padding', 'shifted-rows', 'holes'],
+  after: ['inputs-used', 'padding', 'shifted-rows', 'holes'],
   shape: { emptyRows: false },
   skip: ({ requires }) => (requires.includes('values') ? null : 'it needs no critic'),
   judge(subject, drawn) {
     // In rows of one token a value that is bootstrapped behind the end looks like one that is off by one.
     if (validColumns(drawn).every((valid) => valid.length < 2)) return null;
     for (const terminal of [true, false]) {
-      const ends = validColumns(drawn).map((valid) => valid.at(-1));
-      const rewards = drawn.tokens.rewards.map((row, b) => row.map((x, t) => (!drawn.tokens.masks[b][t] ? 0 : terminal ? (t === ends[b] ? x + 3 : 0) : x + 3 + t)));
-      const plain = { ...withTokens(withoutEnds(drawn), 'rewards', rewards), gamma: terminal ? 1 : 0.5, lambda: 0.5 };
-      const batch = withTokens(plain, 'values', exactValues(plain));
+      const batch = exactBatch(drawn, terminal);
       const outcome = subject.run(batch);
       if (outcome.error !== null) return null;
       const at = outcome.advantages.flatMap((row, b) => row.map((x, t) => ({ b, t, x }))).find(({ x }) => Math.abs(x) > 1e-6);
       if (!at) continue;
-      const cause = terminal && subject.scope !== 'batch' && readsOwnValue(subject, batch) ? 'bootstrap-at-end' : 'bootstrap-off-by-one';
+      const cause = terminal && subject.scope !== 'batch' && readsOwnValue(subject, batch) && lastAloneFails(subject, batch) ? 'bootstrap-at-end' : 'bootstrap-off-by-one';
       return { cause, seen: `advantages[${at.b}][${at.t}] is ${show(at.x)}`, batches: [batch], severity: terminal ? 'failure' : 'warning' };
     }
     return null;
@@ -86,6 +98,11 @@ function judged(reach: boolean[][], input: 'rewards' | 'values'): Omit<Violation
   if (past.every(({ is }) => is) && !someFuture) return { cause: 'time-reversed', seen, severity: 'warning' };
   if (somePast && !past.every(({ is }) => is)) return { cause: 'off-by-one', seen, severity: 'warning' };
   if (input === 'rewards' && someFuture && !somePast && range(time).every((t) => !reach[t][t])) return { cause: 'own-reward-missing', seen, severity: 'warning' };
+  // Of an estimator that looks at no reward of a token, such as one of components, this says nothing.
+  if (input === 'rewards' && pairs.some(({ is }) => is)) {
+    if ([0, time - 1].some((t) => !reach[t].includes(true)) && reach.some((row, t) => row[t])) return { cause: 'token-left-out', seen, severity: 'warning' };
+    if (range(time).some((s) => reach.every((row) => !row[s]))) return { cause: 'reward-ignored', seen, severity: 'warning' };
+  }
   return null;
 }
 

@@ -1,11 +1,7 @@
 /** Mistakes with rows, groups, numbers, state and results. */
-import { AdvantageEstimator, arange, keep, randomKey, randomNormal, tensor, where, type Tensor } from 'vantage-rl';
-import { perToken, type Mistake } from './mistake';
+import { arange, keep, randomKey, randomNormal, tensor, where, type Tensor } from 'vantage-rl';
+import { perToken, type Mistake, type WithState } from './mistake';
 
-interface WithState extends AdvantageEstimator {
-  kept: Tensor[];
-  count: number;
-}
 const grouped = { requires: ['groupIds'], declares: { scope: 'group', emptyRows: 'count' } } as const;
 const of = (x: { requires: readonly string[]; declares: Mistake['declares'] }) => ({ requires: [...x.requires], declares: x.declares });
 /** The variance of each row's group, with n − ddof. */
@@ -39,7 +35,7 @@ export const rowMistakes: Mistake[] = [
   },
   { what: 'rows of a group taken to be neighbours', cause: 'groups-contiguous', requires: ['groupIds'], compute: (r, _, m, { groups }) => perToken(runs(r.sum(1), groups!.index), m) },
   { what: 'the first row as the baseline', cause: 'row-order', compute: (r, _, m) => perToken(r.sum(1).sub(r.sum(1).select(0, 0)), m) },
-  { what: 'a cumulative sum along the rows', cause: 'row-order', compute: (r, _, m) => r.cumsum(0).mul(m) },
+  { what: 'a cumulative sum along the rows', cause: 'row-order', compute: (r, _, m) => r.cumsum(0).mul(m), check: { bail: false } },
   { what: 'whitening by micro-batches of two rows', cause: 'row-order', compute: (r, _, m) => perToken(chunks(r.sum(1)), m) },
   { what: 'the index of the row', cause: 'row-order', compute: (r, _, m) => perToken(r.sum(1).mul(arange(1, r.shape[0]! + 1, 1)), m) },
   {

@@ -1,15 +1,6 @@
 /** Mistakes with masks, padding, holes and time. */
 import { maskedWhiten, scan, where, type Tensor } from 'vantage-rl';
-import { perToken, type Mistake } from './mistake';
-
-const toGo = (rewards: Tensor, masks: Tensor, gamma: number): Tensor => scan([rewards], { reverse: true, mask: masks }, (next, [r]) => r.add(next.mul(gamma)));
-/** What stands in the next column, whatever the mask says of it. */
-const leftBy = (x: Tensor): Tensor => scan([x], { reverse: true, init: [0, 0] }, ([, last], [v]) => [last, v])[0];
-/** GAE whose next values come from `next`. */
-const gaeWith = (rewards: Tensor, values: Tensor, next: Tensor, masks: Tensor, gamma: number, lambda: number): Tensor =>
-  scan([rewards.add(next.mul(gamma)).sub(values)], { reverse: true, mask: masks }, (a, [d]) => d.add(a.mul(gamma * lambda)));
-/** V of the next valid token. */
-const carried = (values: Tensor, masks: Tensor): Tensor => scan([values], { reverse: true, mask: masks, init: [0, 0] }, ([, last], [v]) => [last, v])[0];
+import { carried, gaeWith, leftBy, perToken, toGo, type Mistake } from './mistake';
 
 export const tokenMistakes: Mistake[] = [
   { what: 'no mask in a mean and a deviation', cause: 'padding-counted', compute: (r, _, m, { gamma }) => (toGo(r, m, gamma).sub(toGo(r, m, gamma).mean()).div(toGo(r, m, gamma).std().add(1e-8))) },
