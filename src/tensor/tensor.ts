@@ -398,7 +398,7 @@ export class Tensor extends Handle {
 
   // ---- type, device ----
 
-  /** Converts; to integers by truncation, saturating; to bool: not 0. */
+  /** Converts; to integers by truncation, saturating; to bool: not 0. To bfloat16 numbers are rounded where they are stored: what goes on with them in the same pass has float32's digits (`realize()` between the two stores them). */
   cast(dtype: DType): Tensor {
     if (!isDType(dtype)) throw new TensorError(`cast: expected a dtype (${Object.keys(dtypes).join(', ')}), got ${describe(dtype)}`);
     return dtype === this.dtype ? this : new Tensor(cast(this.node, dtype));
