@@ -7,7 +7,7 @@ import { caseOf } from './cases';
 import type { Report } from './child';
 import { smaller } from './mutate';
 import type { PartName } from './recipes';
-import { signatureOf, type Finding } from './run_case';
+import { SLOWER, signatureOf, type Finding, type Usage } from './run_case';
 
 export interface FuzzOptions {
   part?: PartName | null;
@@ -19,6 +19,8 @@ export interface FuzzOptions {
   shrink?: boolean;
   onFinding?: (finding: Finding, index: number) => void;
   onProgress?: (calls: number) => void;
+  /** Told before the first call of a process, every 50,000 calls, and after the last. */
+  onUsage?: (usage: Usage, index: number) => void;
 }
 
 export interface FuzzResult {
@@ -30,7 +32,7 @@ export interface FuzzResult {
 }
 
 /** A call that keeps the child busy for so long will not end. */
-const STALLED = 30_000;
+const STALLED = 30_000 * SLOWER;
 const MOST_SHRINKS = 60;
 
 interface ChildEnd {
@@ -95,7 +97,7 @@ async function shrinkDeath(source: string, kind: 'crash' | 'hang'): Promise<{ so
   return { source: best, alone: true };
 }
 
-export async function fuzz({ part = null, seed, count, from = 0, sources, shrink = true, onFinding, onProgress }: FuzzOptions): Promise<FuzzResult> {
+export async function fuzz({ part = null, seed, count, from = 0, sources, shrink = true, onFinding, onProgress, onUsage }: FuzzOptions): Promise<FuzzResult> {
   const result: FuzzResult = { calls: 0, threw: 0, programs: 0, findings: [] };
   const known = new Set<string>();
   const found = (finding: Finding, index: number) => {
@@ -106,6 +108,7 @@ export async function fuzz({ part = null, seed, count, from = 0, sources, shrink
   };
   const onReport = (report: Report) => {
     if (report.type === 'finding') return found(report.finding, report.index);
+    if (report.type === 'usage') return onUsage?.(report.usage, report.index);
     result.calls += report.calls;
     result.threw += report.threw;
     result.programs += report.programs;
