@@ -33,7 +33,8 @@ export function repetitionPenalty(ids: readonly (readonly number[] | Int32Array)
 
 function repeatedShare(who: string, response: unknown, row: number, size: number): number {
   if (!Array.isArray(response) && !(response instanceof Int32Array)) throw new EstimatorError(`${who}: ids of row ${row}: expected token ids, got ${showValue(response)}`);
-  for (const id of response as readonly unknown[]) if (!Number.isInteger(id)) throw new EstimatorError(`${who}: ids of row ${row}: expected token ids, got ${showValue(id)}`);
+  // By index: a view of detached memory has length 0, but cannot be gone through.
+  for (let i = 0; i < response.length; i++) if (!Number.isInteger(response[i])) throw new EstimatorError(`${who}: ids of row ${row}: expected token ids, got ${showValue(response[i])}`);
   const total = response.length - size + 1;
   if (total < 1) return 0;
   const seen = new Set<string>();
