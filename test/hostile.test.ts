@@ -32,6 +32,26 @@ test.each<[string, () => unknown, string]>([
     () => v.dynamicSamplingReplace({ groupIds: [], rewards: [], samples: [] }, { samplesPerPrompt: 2, minReplaceRatio: wrong(Symbol('s')) }),
     'minReplaceRatio: expected a number',
   ],
+  [
+    'a reward without end',
+    () => v.dynamicSamplingReplace({ groupIds: ['a'], rewards: [holes], samples: [1] }, { samplesPerPrompt: 2 }),
+    'rewards: expected a number, or an array of numbers, a row, got',
+  ],
+  ['rows without end', () => v.repetitionPenalty(holes), 'ids of row 0: expected token ids, got undefined'],
+  ['a table without end', () => new v.LookupEnvironment({ prompt: [{ role: 'user', content: 'x' }], extra_info: { table: holes, key: '1' } }), "environment 'lookup': expected a list of texts"],
+  ['names without end', () => v.validateConfig(loaded.config, wrong({ estimators: holes })), 'validateConfig: estimators: expected an array of names or a registry'],
+  [
+    'an input that is required under no name',
+    () =>
+      v.computeAdvantages(
+        new (class extends v.AdvantageEstimator {
+          static override requires = wrong([detached()]);
+          computeAdvantages = (rewards: v.Tensor) => rewards;
+        })(),
+        { rewards: row, masks: row },
+      ),
+    'static requires: expected names of inputs, got',
+  ],
   ['0 as a mask of a divergence', () => v.klDivergence(row, row, 'k2+', wrong(0)), 'klDivergence: mask: expected a Tensor, got 0'],
   ['0 as its weights', () => v.klDivergence(row, row, 'k1', undefined, { weights: wrong(0) }), 'klDivergence: weights: expected a Tensor, got 0'],
   ['0 as a mask of rewards', () => v.transformRewards(row, {}, wrong(0)), 'transformRewards: mask: expected a Tensor, got 0'],

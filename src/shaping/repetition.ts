@@ -28,7 +28,9 @@ export function repetitionPenalty(ids: readonly (readonly number[] | Int32Array)
   if (!Number.isInteger(ngramSize) || ngramSize < 1) throw new EstimatorError(`${who}: ngramSize: expected an integer, 1 or more, got ${showValue(ngramSize)}`);
   checkNumber(who, 'maxPenalty', maxPenalty, -Number.MAX_VALUE, 0);
   if (!Array.isArray(ids)) throw new EstimatorError(`${who}: ids: expected a list of token ids for each response, got ${showValue(ids)}`);
-  return tensor(Float64Array.from(ids, (response, row) => maxPenalty * repeatedShare(who, response, row, ngramSize)));
+  const penalties: number[] = [];
+  for (const [row, response] of ids.entries()) penalties.push(maxPenalty * repeatedShare(who, response, row, ngramSize));
+  return tensor(Float64Array.from(penalties));
 }
 
 function repeatedShare(who: string, response: unknown, row: number, size: number): number {

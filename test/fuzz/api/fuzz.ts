@@ -131,7 +131,8 @@ export async function fuzz({ part = null, seed, count, from = 0, sources, shrink
     found({
       kind,
       text: small.alone ? death : `${death}\n(only behind the calls before it: --seed ${seed} --from ${next} --count ${at - next + 1}${part ? ` --part ${part}` : ''})`,
-      where: '',
+      // Nothing else tells one from another.
+      where: /\b[vn](\.\w+)+/.exec(small.source)?.[0] ?? 'a call',
       source: small.source,
     }, at);
     next = at + 1;

@@ -56,7 +56,9 @@ async function main(): Promise<void> {
     environment: await environmentOf(sanitize),
     ...(run === undefined ? {} : { sources: [run] }),
     onFinding: ({ kind, text, where, source }, index) =>
-      console.log(`\n${kind}${where === '' ? '' : ` in ${where}`} (call ${index})\n  ${text.replaceAll('\n', '\n  ')}\n  npm run fuzz --${again} --run ${JSON.stringify(source).replaceAll('$', '\\$')}`),
+      console.log(
+        `\n${kind}${where === '' ? '' : ` in ${where}`} (call ${index})\n  ${text.replaceAll('\n', '\n  ')}\n  npm run fuzz --${again} --run ${JSON.stringify(source).replaceAll('$', '\\$')}`,
+      ),
     onUsage: ({ device, resident }, index) =>
       console.log(`before call ${index}: ${device.tensors} tensors, ${device.buffers} buffers, ${device.bytes} bytes, ${device.plans} plans; the process has ${Math.round(resident / 2 ** 20)} MiB`),
     onProgress: (done) => {
