@@ -1,35 +1,24 @@
-// `npm run build:debug` and `npm run build:sanitize`: the addon once more, in a folder of its own, for whoever looks for a mistake in native code.
+// `npm run build:debug`, `npm run build:sanitize` and `npm run build:sanitize -- thread`: the addon once more, in a folder of its own, for whoever looks for a mistake in native code.
 // The build that `npm run setup` made stays as it is; VANTAGE_RL_PREBUILD chooses for one run.
-import { copyFileSync, existsSync, mkdirSync, renameSync } from 'node:fs';
+import { copyFileSync, mkdirSync, renameSync } from 'node:fs';
 import { arch, platform } from 'node:os';
 import { join } from 'node:path';
 import { withLock } from './lib/lock.mjs';
-import { capture } from './lib/process.mjs';
+import { SANITIZERS, sanitizerEnvironment } from './lib/sanitizers.mjs';
 import { runStage, timed } from './lib/stage.mjs';
 import { jobs, mustRun, oneInstructionSet, prepareBuildFolder, requireToolchain, root, runMain, stages } from './setup.mjs';
 
-/** What is built, and what a run with it needs of the environment beside the addon's place. */
+/** What is built, and what a run with it needs of the environment. */
 const VARIANTS = {
-  debug: { folder: 'build-debug', config: 'Debug', options: () => [], environment: async () => ({}) },
-  sanitize: {
-    folder: 'build-sanitize',
-    config: 'Release',
-    options: () => ['--CDVANTAGE_SANITIZE=address,undefined', '--CDVANTAGE_TEST_CUDA=none', ...oneInstructionSet().map((option) => option.replace(/^-D/, '--CD'))],
-    environment: sanitizers,
-  },
+  debug: { folder: 'build-debug', config: 'Debug', options: [], environment: () => ({ VANTAGE_RL_PREBUILD: join(root, 'build-debug') }) },
+  sanitize: sanitized('address'),
+  'sanitize thread': sanitized('thread'),
 };
 
-/** Node itself is not instrumented: the sanitizers' libraries must be there before it, libstdc++ with them, whose functions they replace. */
-async function sanitizers(compiler) {
-  const [command, ...flags] = compiler.trim().split(/\s+/);
-  const find = async (file) => {
-    const { code, output } = await capture(command, [...flags, `-print-file-name=${file}`]);
-    if (code !== 0 || !existsSync(output.trim())) throw new Error(`build:sanitize: ${compiler} has no ${file}; it comes with g++ (set CXX to use another compiler)`);
-    return output.trim();
-  };
-  const libraries = await Promise.all(['libasan.so', 'libubsan.so', 'libstdc++.so'].map(find));
-  // V8 keeps what it has until the process ends: that is no leak of ours.
-  return { LD_PRELOAD: libraries.join(':'), ASAN_OPTIONS: 'detect_leaks=0', UBSAN_OPTIONS: 'print_stacktrace=1' };
+function sanitized(name) {
+  const { folder, flag } = SANITIZERS[name];
+  const options = ['-DVANTAGE_TEST_CUDA=none', `-DVANTAGE_SANITIZE=${flag}`, ...oneInstructionSet()];
+  return { folder, config: 'Release', options: options.map((option) => option.replace(/^-D/, '--CD')), environment: (compiler) => sanitizerEnvironment(name, compiler, root) };
 }
 
 /** Known: rewards 1 and 0 of one prompt, minus their mean. */
@@ -47,7 +36,7 @@ async function build(name, { folder, config, options, environment }) {
   const cmakeJs = [join(root, 'node_modules/cmake-js/bin/cmake-js'), '--out', folder, '--config', config];
   const env = { ...process.env, CXX: compiler };
   await timed(`addon (${name})`, async () => {
-    await mustRun(process.execPath, [...cmakeJs, '--CDVANTAGE_CUDA=OFF', ...options(), 'configure'], env);
+    await mustRun(process.execPath, [...cmakeJs, '--CDVANTAGE_CUDA=OFF', ...options, 'configure'], env);
     await mustRun(process.execPath, [...cmakeJs, 'build', '--target', 'vantage', '--parallel', String(jobs)], env);
   });
   // Where node-gyp-build looks once VANTAGE_RL_PREBUILD names the folder. Renamed into place: a running process keeps what it has mapped.
@@ -56,12 +45,12 @@ async function build(name, { folder, config, options, environment }) {
   const draft = join(place, `draft.${process.pid}`);
   copyFileSync(join(root, folder, config, 'vantage.node'), draft);
   renameSync(draft, join(place, 'vantage.node'));
-  return { VANTAGE_RL_PREBUILD: join(root, folder), ...(await environment(compiler)) };
+  return environment(compiler);
 }
 
 async function main() {
-  const [name] = process.argv.slice(2);
-  if (!Object.hasOwn(VARIANTS, name ?? '')) throw new Error(`build: expected one of ${Object.keys(VARIANTS).join(', ')}, got '${name ?? ''}'`);
+  const name = process.argv.slice(2).join(' ');
+  if (!Object.hasOwn(VARIANTS, name)) throw new Error(`build: expected one of ${Object.keys(VARIANTS).join(', ')}, got '${name}'`);
   const variables = await withLock(join(root, '.setup.lock'), () => build(name, VARIANTS[name]), {
     onWait: (pid) => console.log(`another setup is running (process ${pid}); waiting for it`),
   });

@@ -4,7 +4,7 @@
 //   emulated  the tests of tensors and estimators on the emulated GPU
 //   cuda      the tests that touch a device on the GPU, if there is one
 // Not among them, for their time:
-//   sanitize  the C++ tests of the CPU under address and undefined-behaviour sanitizers
+//   sanitize  the C++ tests of the CPU under address and undefined-behaviour sanitizers, or the thread sanitizer: `npm run test:sanitize -- thread`
 //   compile   the CUDA library for every architecture of a release
 //   gpu       all there is to test on a GPU: `npm run test:gpu`
 //   alloc     every allocation of the addon fails in its turn       fuzz:native  changed plans under sanitizers, with clang's libFuzzer
@@ -17,6 +17,7 @@ import { countTests, DEVICE_TESTS, EMULATED_TESTS, findGpu, nvccVersion } from '
 import { alloc, fuzzNative } from './lib/fuzz.mjs';
 import { testGpu } from './lib/gpu.mjs';
 import { attach, capture } from './lib/process.mjs';
+import { SANITIZERS } from './lib/sanitizers.mjs';
 import { timed } from './lib/stage.mjs';
 import { jobs, mustRun, oneInstructionSet, prepareBuildFolder, requireToolchain, root, runMain, setup } from './setup.mjs';
 
@@ -37,8 +38,11 @@ async function native(args, { folder = 'build-cmake', options = [] } = {}) {
   return { code, ...countCtest(output) };
 }
 
-function sanitize(args) {
-  return native(args, { folder: 'build-sanitize', options: ['-DVANTAGE_SANITIZE=address,undefined', '-DVANTAGE_TEST_CUDA=none', ...oneInstructionSet()] });
+function sanitize([first, ...others]) {
+  const isNamed = Object.hasOwn(SANITIZERS, first ?? '');
+  const { folder, flag } = SANITIZERS[isNamed ? first : 'address'];
+  const args = isNamed ? others : first === undefined ? [] : [first, ...others];
+  return native(args, { folder, options: [`-DVANTAGE_SANITIZE=${flag}`, '-DVANTAGE_TEST_CUDA=none', ...oneInstructionSet()] });
 }
 
 /** Each TypeScript project that is only checked: the sources with examples and benchmarks, and the tests. */

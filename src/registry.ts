@@ -44,8 +44,10 @@ export class Registry<T> {
     if (typeof options !== 'object' || options === null) throw new RegistryError(`${this.kind}: expected options {aliases, override}, got ${showValue(options)}`);
     const { aliases: others = [] } = options;
     if (!Array.isArray(others)) throw new RegistryError(`${this.kind}: expected aliases to be an array of names, got ${showValue(others)}`);
+    this.checkName(name);
+    // Before they are spread: a list of nothing but holes may be longer than memory.
+    for (const each of others as readonly string[]) this.checkName(each);
     const names = [name, ...(others as readonly string[])];
-    for (const each of names) this.checkName(each);
     if (value === undefined || value === null) throw new RegistryError(`${this.kind} '${name}': expected a value, got ${value}`);
     if (options.keepExisting && this.has(name)) return;
     if (!options.override) {

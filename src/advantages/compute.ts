@@ -168,6 +168,7 @@ function checkRequired(who: string, instance: AdvantageEstimator, inputs: Advant
   const requires = (instance.constructor as AdvantageEstimatorClass | undefined)?.requires ?? ([] as readonly AdvantageInput[]);
   if (!Array.isArray(requires as unknown)) throw new EstimatorError(`${who}: static requires: expected an array of names of inputs, got ${showValue(requires)}`);
   for (const input of requires) {
+    if (typeof input !== 'string') throw new EstimatorError(`${who}: static requires: expected names of inputs, got ${showValue(input)}`);
     if (inputs[input] === undefined || inputs[input] === null) {
       throw new EstimatorError(`${who} requires '${input}', which this run does not have${remedy(input)}. Given: ${Object.keys(given(inputs)).join(', ')}`);
     }

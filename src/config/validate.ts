@@ -1,6 +1,7 @@
 /** The checks that relate several keys, or a key and what is registered. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { isList, isText } from '../data/check';
 import { ConfigError, showValue } from '../errors';
 import { unknownName } from '../registry';
 import { problemList } from './load';
@@ -54,7 +55,7 @@ export function validateConfig(config: Config, context: ValidationContext): void
   for (const key of ['estimators', 'policyLosses', 'environments', 'tokenizers', 'loggers'] as const) {
     const names: unknown = (context as Partial<ValidationContext> | null)?.[key];
     const isRegistry = typeof names === 'object' && names !== null && 'has' in names && 'list' in names;
-    if (!isRegistry && !(Array.isArray(names) && Array.from(names).every((name) => typeof name === 'string'))) {
+    if (!isRegistry && !isList(names, isText)) {
       throw new ConfigError(`validateConfig: ${key}: expected an array of names or a registry, got ${showValue(names)}`);
     }
   }

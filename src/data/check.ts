@@ -25,9 +25,15 @@ const MOST_ITEMS = 2 ** 27;
 
 /** @throws DataError unless it is an array, and `holds` says yes to each item */
 export function checkList(who: string, what: string, value: unknown, expected = 'an array', holds: (item: unknown) => boolean = () => true): asserts value is readonly unknown[] {
-  if (!Array.isArray(value) || value.length > MOST_ITEMS) wrong(who, what, expected, value);
+  if (!isList(value, holds)) wrong(who, what, expected, value);
+}
+
+/** Whether it is an array, and `holds` says yes to each item. */
+export function isList(value: unknown, holds: (item: unknown) => boolean): value is readonly unknown[] {
+  if (!Array.isArray(value) || value.length > MOST_ITEMS) return false;
   // Not every(), which passes over holes.
-  for (const item of value) if (!holds(item)) wrong(who, what, expected, value);
+  for (const item of value) if (!holds(item)) return false;
+  return true;
 }
 
 /** @throws DataError unless it is an object of names and values */

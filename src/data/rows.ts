@@ -1,5 +1,6 @@
 /** A row of a prompt dataset: the layout that SkyRL and verl read (`data_source`, `prompt`, `env_class`, `reward_spec`, `extra_info`). */
 import { DataError, showValue } from '../errors';
+import { isList } from './check';
 
 /** A turn of a conversation. */
 export interface ChatMessage {
@@ -40,7 +41,7 @@ export function checkRow(value: unknown, place: string): AnyRow {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new DataError(`${place}: expected a row (an object), got ${showValue(value)}`);
   }
-  if (!Array.isArray(row.prompt) || row.prompt.length === 0 || !row.prompt.every(isMessage)) {
+  if (!isList(row.prompt, isMessage) || row.prompt.length === 0) {
     throw new DataError(`${place}: prompt: expected a list of {role, content}, got ${showValue(row.prompt)}`);
   }
   for (const name of ['data_source', 'env_class'] as const) {

@@ -1,5 +1,6 @@
 /** Small generated tasks in the GSM8K row layout, which a tiny transformer learns from random weights in seconds. */
 import { DataError, showValue } from '../errors';
+import { checkFields } from './check';
 import { SmallRandom } from './random';
 import type { PromptRow } from './rows';
 
@@ -60,6 +61,7 @@ export interface TaskOptions {
  * @throws DataError for sizes that cannot be
  */
 export function generateTask(task: TaskName, options: TaskOptions = {}): { train: PromptRow[]; validation: PromptRow[] } {
+  checkFields('generateTask', 'options', options, '{ trainSize, validationSize, seed }');
   const { trainSize = 2048, validationSize = 256, seed = 42 } = options;
   if (typeof task !== 'string' || !Object.hasOwn(tasks, task)) throw new DataError(`generateTask: expected one of ${taskNames.join(', ')}, got ${showValue(task)}`);
   const promptCount = 10 ** tasks[task].digits;

@@ -1,3 +1,4 @@
+import { isList, isText } from '../data/check';
 import type { AnyRow } from '../data/rows';
 import { EnvironmentError, showValue } from '../errors';
 import { Environment, type EnvironmentSettings, type EnvironmentStep } from './environment';
@@ -24,7 +25,7 @@ export class LookupEnvironment extends Environment {
     super(row, settings);
     this.groundTruth = groundTruth('lookup', row);
     const { table, key } = (row.extra_info ?? {}) as { table?: unknown; key?: unknown };
-    if (!Array.isArray(table) || !table.every((entry) => typeof entry === 'string')) {
+    if (!isList(table, isText)) {
       throw new EnvironmentError(`environment 'lookup': expected a list of texts as extra_info.table, got ${showValue(table)}`);
     }
     if (typeof key !== 'string') throw new EnvironmentError(`environment 'lookup': expected text as extra_info.key, got ${showValue(key)}`);

@@ -14,15 +14,15 @@ export function checkTensor(operation: string, name: string, value: unknown): as
   if (value.isDisposed) throw new EstimatorError(`${operation}: ${name}: expected a Tensor that is there, got one that was disposed`);
 }
 
-/** @throws EstimatorError unless all are tensors of the first one's shape */
-export function checkSameShape(operation: string, tensors: Record<string, Tensor>): void {
-  const names = Object.keys(tensors);
+/** @throws EstimatorError unless all are tensors of the first one's shape; the optional ones, where they are given */
+export function checkSameShape(operation: string, tensors: Record<string, Tensor>, optional: Record<string, Tensor | null | undefined> = {}): void {
+  const given = Object.entries(optional).filter(([, value]) => value !== undefined && value !== null);
+  const all: [string, unknown][] = [...Object.entries(tensors), ...given];
   let expected: Shape | undefined;
-  for (const name of names) {
-    const value: unknown = tensors[name];
+  for (const [name, value] of all) {
     checkTensor(operation, name, value);
     expected ??= value.shape;
-    if (!sameShape(value.shape, expected)) throw new EstimatorError(`${operation}: ${name}: expected shape ${formatShape(expected)} as ${names[0]}, got ${formatShape(value.shape)}`);
+    if (!sameShape(value.shape, expected)) throw new EstimatorError(`${operation}: ${name}: expected shape ${formatShape(expected)} as ${all[0]![0]}, got ${formatShape(value.shape)}`);
   }
 }
 

@@ -45,7 +45,7 @@ export interface KlOptions {
 export function klDivergence(logProbs: Tensor, refLogProbs: Tensor, type: KlEstimator | KlEstimatorAlias, mask?: Tensor, options: KlOptions = {}): Tensor {
   checkNames('klDivergence', 'option', options, ['inputClamp', 'outputClamp', 'weights']);
   const { weights } = options;
-  checkSameShape('klDivergence', { logProbs, refLogProbs, ...(mask && { mask }), ...(weights && { weights }) });
+  checkSameShape('klDivergence', { logProbs, refLogProbs }, { mask, weights });
   const name: KlEstimator = Object.hasOwn(klEstimatorAliases, type) ? klEstimatorAliases[type as KlEstimatorAlias] : (type as KlEstimator);
   if (!klEstimators.includes(name)) {
     throw new EstimatorError(`klDivergence: type: expected one of ${klEstimators.join(', ')}, got ${showValue(type)}`);

@@ -65,7 +65,7 @@ export function logitsPolicyLoss(logits: Tensor, ids: Tensor, inputs: LogitsPoli
   const { oldLogProbs, advantages, mask, refLogProbs, divisors } = inputs;
   if (divisors !== undefined) checkTensor(operation, 'divisors', divisors);
   const { type = 'regular', epsClipLow = 0.2, epsClipHigh = 0.2, clipRatioC = 3, delta, temperature = 1, entropyCoef = 0, klCoef = 0, klEstimator = 'k3' } = options;
-  checkSameShape(operation, { ids, oldLogProbs, advantages, mask, ...(refLogProbs && { refLogProbs }) });
+  checkSameShape(operation, { ids, oldLogProbs, advantages, mask }, { refLogProbs });
   checkLogits(logits, ids);
   if (type !== 'regular' && type !== 'dual_clip') throw new EstimatorError(`${operation}: type: expected regular or dual_clip, got ${showValue(type)}`);
   if (!plainKlEstimators.includes(klEstimator)) throw new EstimatorError(`${operation}: klEstimator: expected one of ${plainKlEstimators.join(', ')}, got ${showValue(klEstimator)}`);

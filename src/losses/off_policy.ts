@@ -145,7 +145,7 @@ export function applyOffPolicyCorrection(loss: Tensor, inputs: CorrectionInputs,
   const settings = resolveOptions(who, correctionDefaults, options, { presets: { skyrl: { countMasked: true, masked: 'raw' } }, rules: correctionRules });
   const { tisRatioType, sequenceMaskMetric, logRatioLimit, countMasked } = settings;
   checkObject(who, 'input', inputs, ['oldLogProbs', 'rolloutLogProbs', 'mask']);
-  checkSameShape(who, { loss, oldLogProbs: inputs.oldLogProbs, mask: inputs.mask, ...(inputs.rolloutLogProbs && { rolloutLogProbs: inputs.rolloutLogProbs }) });
+  checkSameShape(who, { loss, oldLogProbs: inputs.oldLogProbs, mask: inputs.mask }, { rolloutLogProbs: inputs.rolloutLogProbs });
 
   const bounds = (low: number | null, high: number | null) => ({ low, high });
   const outlier = bounds(settings.outlierTokenIsThresholdLow, settings.outlierTokenIsThresholdHigh);

@@ -28,10 +28,10 @@ export function checkCount(operation: string, name: string, value: unknown): voi
 /** Lists of token ids. @throws TensorError for anything else */
 export function checkPromptLists(operation: string, prompts: unknown): asserts prompts is readonly (readonly number[])[] {
   if (!Array.isArray(prompts)) throw new TensorError(`${operation}: expected prompts, an array of arrays of token ids, got ${describe(prompts)}`);
-  Array.from(prompts as readonly unknown[]).forEach((prompt, row) => {
+  for (const [row, prompt] of (prompts as readonly unknown[]).entries()) {
     if (!Array.isArray(prompt) && !(prompt instanceof Int32Array)) throw new TensorError(`${operation}: expected an array of token ids in row ${row}, got ${describe(prompt)}`);
     const ids = prompt as readonly unknown[];
     // By index: a view of detached memory has length 0, but cannot be gone through.
     for (let i = 0; i < ids.length; i++) if (!Number.isInteger(ids[i])) throw new TensorError(`${operation}: expected token ids in row ${row}, got ${describe(ids[i])}`);
-  });
+  }
 }

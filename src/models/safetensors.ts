@@ -4,13 +4,14 @@
  */
 import { closeSync, fstatSync, fsyncSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { checkFields } from '../data/check';
 import { syncFolder } from '../data/files';
 import { DataError } from '../errors';
 import type { DType, Tensor } from '../tensor';
 import { defaultDevice } from '../tensor/memory';
 import { storedTensor } from '../tensor/tensor';
 import { bfloat16Words, dtypes, fromFloat16, isDType, type NumericArray } from '../tensor/dtype';
-import { checkOptions, describe, formatShape, sizeOf } from '../tensor/shape';
+import { describe, formatShape, sizeOf } from '../tensor/shape';
 import { checkTensors } from './check';
 
 const formatNames: Record<DType, string> = { float32: 'F32', float64: 'F64', bfloat16: 'BF16', int32: 'I32', uint8: 'U8', bool: 'BOOL' };
@@ -53,7 +54,7 @@ export interface SafetensorsFile {
 export function writeSafetensors(file: string, tensors: ReadonlyMap<string, Tensor>, metadata: Record<string, string> = {}, dtype?: DType): void {
   if (typeof file !== 'string' || file === '') throw new DataError(`writeSafetensors: expected the name of a file, got ${describe(file)}`);
   checkTensors('writeSafetensors', 'tensors', tensors);
-  checkOptions('writeSafetensors', metadata, Object.keys(metadata ?? {}), 'text');
+  checkFields('writeSafetensors', 'metadata', metadata, 'an object of texts');
   for (const [name, text] of Object.entries(metadata)) if (typeof text !== 'string') throw new DataError(`writeSafetensors: metadata '${name}': expected text, got ${describe(text)}`);
   if (dtype !== undefined && !isDType(dtype)) throw new DataError(`writeSafetensors: expected a dtype (${Object.keys(dtypes).join(', ')}), got ${describe(dtype)}`);
   const temporary = `${file}.${process.pid}.tmp`;

@@ -1,6 +1,7 @@
 /** Sampling on until a batch holds enough prompts that teach something, or making do with those it has. */
 import { SmallRandom } from '../data/random';
 import { EstimatorError, showValue } from '../errors';
+import { checkNumber } from '../losses/check';
 import { checkObject, type Given, resolveOptions } from '../options';
 import { type GroupId, type RowRewards, rowsOfGroups, spread, totals } from './filters';
 
@@ -108,7 +109,7 @@ export function dynamicSamplingReplace<S>(batch: SampledBatch<S>, options: Given
   const who = 'dynamicSamplingReplace';
   const { samplesPerPrompt, minReplaceRatio, seed } = resolveOptions<DynamicSamplingReplaceSettings>(who, { samplesPerPrompt: NaN, minReplaceRatio: 0.3, seed: 0 }, options);
   checkCount(who, 'samplesPerPrompt', samplesPerPrompt);
-  if (!(minReplaceRatio >= 0 && minReplaceRatio <= 1)) throw new EstimatorError(`${who}: minReplaceRatio: expected a number from 0 to 1, got ${showValue(minReplaceRatio)}`);
+  checkNumber(who, 'minReplaceRatio', minReplaceRatio, 0, 1);
   if (!Number.isInteger(seed)) throw new EstimatorError(`${who}: seed: expected an integer, got ${showValue(seed)}`);
   const good = goodGroups(who, batch, samplesPerPrompt);
   const groups = rowsOfGroups(batch.groupIds);

@@ -68,10 +68,21 @@ export function totals(who: string, rewards: RowRewards, groupIds: readonly Grou
     throw new EstimatorError(`${who}: groupIds: expected ${rewards.length} ids, one a row, got ${Array.isArray(groupIds) ? groupIds.length : showValue(groupIds)}`);
   }
   return rewards.map((reward: unknown, row) => {
-    const total = Array.isArray(reward) ? reward.reduce((sum: unknown, each: unknown) => (typeof sum === 'number' && typeof each === 'number' ? sum + each : null), 0) : reward;
+    const total = Array.isArray(reward) ? sumOf(reward) : reward;
     if (typeof total !== 'number') throw new EstimatorError(`${who}: rewards: expected a number, or an array of numbers, a row, got ${showValue(reward)} in row ${row}`);
     return total;
   });
+}
+
+/** Null where it holds anything but numbers. */
+function sumOf(list: readonly unknown[]): number | null {
+  let sum = 0;
+  // Not reduce(), which passes over holes.
+  for (const each of list) {
+    if (typeof each !== 'number') return null;
+    sum += each;
+  }
+  return sum;
 }
 
 /** The rows of each group, in order of appearance. */

@@ -28,12 +28,15 @@ export function repetitionPenalty(ids: readonly (readonly number[] | Int32Array)
   if (!Number.isInteger(ngramSize) || ngramSize < 1) throw new EstimatorError(`${who}: ngramSize: expected an integer, 1 or more, got ${showValue(ngramSize)}`);
   checkNumber(who, 'maxPenalty', maxPenalty, -Number.MAX_VALUE, 0);
   if (!Array.isArray(ids)) throw new EstimatorError(`${who}: ids: expected a list of token ids for each response, got ${showValue(ids)}`);
-  return tensor(Float64Array.from(ids, (response, row) => maxPenalty * repeatedShare(who, response, row, ngramSize)));
+  const penalties: number[] = [];
+  for (const [row, response] of ids.entries()) penalties.push(maxPenalty * repeatedShare(who, response, row, ngramSize));
+  return tensor(Float64Array.from(penalties));
 }
 
 function repeatedShare(who: string, response: unknown, row: number, size: number): number {
   if (!Array.isArray(response) && !(response instanceof Int32Array)) throw new EstimatorError(`${who}: ids of row ${row}: expected token ids, got ${showValue(response)}`);
-  for (const id of response as readonly unknown[]) if (!Number.isInteger(id)) throw new EstimatorError(`${who}: ids of row ${row}: expected token ids, got ${showValue(id)}`);
+  // By index: a view of detached memory has length 0, but cannot be gone through.
+  for (let i = 0; i < response.length; i++) if (!Number.isInteger(response[i])) throw new EstimatorError(`${who}: ids of row ${row}: expected token ids, got ${showValue(response[i])}`);
   const total = response.length - size + 1;
   if (total < 1) return 0;
   const seen = new Set<string>();

@@ -43,7 +43,7 @@ export function transformRewards(rewards: Tensor, options: RewardTransformOption
   checkNumber(who, 'ddof', ddof, 0);
   checkNumber(who, 'epsilon', epsilon, 0);
   checkBounds(who, low, high);
-  checkSameShape(who, { rewards, ...(mask && { mask }) });
+  checkSameShape(who, { rewards }, { mask });
   const valid = mask?.notEqual(0);
   const masked = (x: Tensor) => (valid ? where(valid, x, 0) : x);
   const shaped = masked(floating(rewards).add(bias).mul(scale).clamp(low, high));

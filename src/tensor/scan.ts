@@ -91,7 +91,8 @@ export function scan(inputs: readonly Tensor[], options: ScanOptions<ScanState> 
   if (dtype === 'bfloat16') dtype = 'float32';
 
   const row = shape.slice(0, -1);
-  const inits = (several ? (init as readonly ScanState[]) : [init as ScanState]).map((value, k) => initial(value, k, shape, dtype));
+  // Not map(), which passes over holes.
+  const inits = Array.from(several ? (init as readonly ScanState[]) : [init as ScanState], (value, k) => initial(value, k, shape, dtype));
   const body: LoopBody = {
     inputs: full.map((node) => new Node('symbol', node.dtype, row, [], {})),
     states: inits.map(() => new Node('symbol', dtype, row, [], {})),
@@ -126,7 +127,7 @@ function nextStates(result: unknown, several: boolean, count: number, row: Shape
   if (!Array.isArray(list) || list.length !== count) {
     throw new TensorError(`scan: expected the step to return ${several ? `an array of ${count} tensors, as many as init` : 'a Tensor'}, got ${describe(result)}`);
   }
-  return list.map((value, k) => {
+  return Array.from(list, (value: unknown, k) => {
     if (!(value instanceof Tensor)) throw new TensorError(`scan: expected the step to return a Tensor for state ${k}, got ${describe(value)}`);
     const node = cast(value.node, dtype);
     if (sameShape(node.shape, row)) return node;

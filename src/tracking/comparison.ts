@@ -1,6 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { checkFields, checkList, checkNumber, checkPath, checkText, isNumber, isObject, isText } from '../data/check';
+import { checkFields, checkList, checkNumber, checkPath, checkText, isList, isNumber, isObject, isText } from '../data/check';
 import { DataError, showValue } from '../errors';
 import { chart, type Line } from './chart';
 import type { MetricsRecord } from './jsonl_tracker';
@@ -92,7 +92,7 @@ export function writeComparison(file: string, options: ComparisonOptions): void 
     checkList(who, `the runs of '${name}'`, runs, 'an array of records for each run', Array.isArray);
   }
   checkList(who, 'head', head, 'an array of texts', isText);
-  checkList(who, 'rows', rows, 'an array of arrays of texts', (row) => Array.isArray(row) && row.every(isText));
+  checkList(who, 'rows', rows, 'an array of arrays of texts', (row) => isList(row, isText));
   const lines = groups.map(({ runs }, run) => bandOf(run, runs, threshold));
   const steps = [...new Set(lines.flatMap(({ curve }) => curve.steps))].sort((a, b) => a - b);
   const names = groups.map(({ name }) => name);

@@ -1,5 +1,5 @@
 /** Trajectories as padded arrays. */
-import { checkFields, checkList, isNumber, isObject } from '../data/check';
+import { checkFields, checkList, isList, isNumber, isObject } from '../data/check';
 import { DataError, showValue } from '../errors';
 import { tensor, type Tensor } from '../tensor';
 import { isFailed, type Trajectory, type TrajectoryStop, turnsOf } from './trajectory';
@@ -134,7 +134,7 @@ const MOST_IDS = 2 ** 28;
 function isTrajectory(value: unknown): boolean {
   if (!isObject(value)) return false;
   const { promptIds, responseIds, rolloutLogProbs, reward } = value as Trajectory;
-  return isNumber(reward) && [promptIds, responseIds, rolloutLogProbs].every((list) => Array.isArray(list) && list.every(isNumber)) && rolloutLogProbs.length === responseIds.length;
+  return isNumber(reward) && [promptIds, responseIds, rolloutLogProbs].every((list) => isList(list, isNumber)) && rolloutLogProbs.length === responseIds.length;
 }
 
 function checkLength(what: string, length: number, least: number, most: number): void {

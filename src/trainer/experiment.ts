@@ -320,6 +320,7 @@ export function checkConfig(loaded: LoadedConfig, experiment?: Experiment): void
   const { config, provenance } = (loaded ?? {}) as Partial<LoadedConfig>;
   if (typeof config !== 'object' || config === null || !(provenance instanceof Map))
     throw new ConfigError(`checkConfig: expected what loadConfig gives, { config, provenance, beneath }, got ${showValue(loaded)}`);
+  if (experiment !== undefined && !(experiment instanceof Experiment)) throw new ConfigError(`checkConfig: experiment: expected an Experiment, got ${showValue(experiment)}`);
   check(loaded, experiment ?? new Experiment(config));
 }
 

@@ -104,6 +104,17 @@ test('holes in lists are refused, however long the list', () => {
   }
 });
 
+test('holes among the states of a scan are refused, and nothing is held', () => {
+  const x = tensor([1, 2, 3, 4]);
+  const before = usage();
+  const states = new Array<number>(2);
+  states[1] = 1;
+  expect(() => tidy(() => scan([x], { init: states }, ([a, b]) => [a!, b!]))).toThrow(/scan init 0: expected a Tensor, got undefined/);
+  const next = new Array<Tensor>(2);
+  expect(() => tidy(() => scan([x], { init: [0, 1] }, ([a]) => ((next[1] = a), next)))).toThrow(/expected the step to return a Tensor for state 0, got undefined/);
+  expect(usage()).toMatchObject({ buffers: before.buffers, bytes: before.bytes });
+});
+
 test('lists of axes and extents are refused before they are gone through', () => {
   const long = new Array<number>(2 ** 32 - 1);
   expect(() => tensor([1]).sum(long)).toThrow('sum: expected at most 1 axes, got an array of 4294967295');

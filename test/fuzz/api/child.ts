@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { caseOf } from './cases';
-import { checkCanary, runCase, signatureOf, type Finding } from './run_case';
+import { checkCanary, runCase, settled, signatureOf, type Finding, type Usage } from './run_case';
 import { smaller } from './mutate';
 import type { PartName } from './recipes';
 
@@ -19,7 +19,15 @@ export interface Order {
   shrink: boolean;
 }
 
-export type Report = { type: 'finding'; finding: Finding; index: number } | { type: 'counts'; calls: number; threw: number; programs: number };
+export type Report =
+  | { type: 'finding'; finding: Finding; index: number }
+  | { type: 'counts'; calls: number; threw: number; programs: number }
+  | { type: 'usage'; usage: Usage; index: number };
+
+/** After so many calls everything has to be as it was before the first. */
+const STRETCH = 50_000;
+/** Drawn calls that threw between two runs of the canary. */
+const CANARY_AFTER = 8;
 
 const send = (report: Report) => process.send!(report);
 const folder = mkdtempSync(join(tmpdir(), 'vantage-fuzz-'));
@@ -56,8 +64,24 @@ async function shrink(finding: Finding): Promise<Finding> {
   return best;
 }
 
+/** All calls together must leave nothing: neither those that are not looked at one by one, as they go on by themselves, nor what a single one could have left by accident. */
+function checkUsage(before: Usage, after: Usage, from: number, index: number): void {
+  const kinds = ['tensors', 'buffers', 'bytes'] as const;
+  const more = kinds.filter((kind) => after.device[kind] > before.device[kind]);
+  if (more.length === 0) return;
+  const text = `calls ${from} to ${index} left ${more.map((kind) => `${after.device[kind] - before.device[kind]} ${kind}`).join(', ')}`;
+  send({ type: 'finding', index, finding: { kind: 'leak', text, where: 'all calls', source: current } });
+}
+
 async function work({ part, seed, from, to, progress, sources, shrink: shrinks }: Order): Promise<void> {
   checkCanary('');
+  const before = await settled();
+  send({ type: 'usage', usage: before, index: from });
+  const look = async (index: number) => {
+    const usage = await settled();
+    send({ type: 'usage', usage, index });
+    checkUsage(before, usage, from, index);
+  };
   const known = new Set<string>();
   let [calls, threw, programs] = [0, 0, 0];
   const place = Buffer.alloc(8);
@@ -69,7 +93,7 @@ async function work({ part, seed, from, to, progress, sources, shrink: shrinks }
     place.writeDoubleLE(index);
     writeSync(progress, place, 0, 8, 0);
     current = sources ? sources[index]! : caseOf(part, seed, index);
-    const outcome = await runCase(current);
+    const outcome = await runCase(current, sources ? 1 : CANARY_AFTER);
     calls++;
     if (outcome.threw) threw++;
     if (outcome.compiled) programs++;
@@ -81,8 +105,15 @@ async function work({ part, seed, from, to, progress, sources, shrink: shrinks }
       count();
       await new Promise((resolve) => setImmediate(resolve));
     }
+    if ((index + 1 - from) % STRETCH === 0) await look(index + 1);
   }
   count();
+  // A call given as text may have left something on purpose: it is told of by itself.
+  if (!sources) {
+    const finding = checkCanary(current);
+    if (finding) send({ type: 'finding', index: to - 1, finding });
+    await look(to);
+  }
 }
 
 process.once('message', (order: Order) => {

@@ -7,7 +7,7 @@ import { caseOf } from './cases';
 import type { Report } from './child';
 import { smaller } from './mutate';
 import type { PartName } from './recipes';
-import { signatureOf, type Finding } from './run_case';
+import { signatureOf, type Finding, type Usage } from './run_case';
 
 export interface FuzzOptions {
   part?: PartName | null;
@@ -17,8 +17,12 @@ export interface FuzzOptions {
   /** Calls given as text, instead of drawn ones. */
   sources?: readonly string[];
   shrink?: boolean;
+  /** Of the processes that make the calls, beside this one's: what loads sanitizers. */
+  environment?: Record<string, string>;
   onFinding?: (finding: Finding, index: number) => void;
   onProgress?: (calls: number) => void;
+  /** Told before the first call of a process, every 50,000 calls, and after the last. */
+  onUsage?: (usage: Usage, index: number) => void;
 }
 
 export interface FuzzResult {
@@ -31,6 +35,8 @@ export interface FuzzResult {
 
 /** A call that keeps the child busy for so long will not end. */
 const STALLED = 30_000;
+/** With sanitizers. */
+const STALLED_SANITIZED = 180_000;
 const MOST_SHRINKS = 60;
 
 interface ChildEnd {
@@ -41,14 +47,16 @@ interface ChildEnd {
   stalled: boolean;
 }
 
-function runChild(order: object, onReport: (report: Report) => void): Promise<ChildEnd> {
+function runChild(order: object, environment: Record<string, string>, onReport: (report: Report) => void): Promise<ChildEnd> {
   const folder = mkdtempSync(join(tmpdir(), 'vantage-fuzz-'));
   const file = join(folder, 'progress');
   const progress = openSync(file, 'w+');
   const child: ChildProcess = spawn(process.execPath, ['--expose-gc', '--import', 'tsx', join(__dirname, 'child.ts')], {
     stdio: ['ignore', 'ignore', 'pipe', progress, 'ipc'],
     cwd: join(__dirname, '../../..'),
+    env: { ...process.env, ...environment },
   });
+  const most = environment.LD_PRELOAD ? STALLED_SANITIZED : STALLED;
   let errors = '';
   child.stderr!.setEncoding('utf8').on('data', (text: string) => (errors = (errors + text).slice(-20_000)));
   child.on('message', (report) => onReport(report as Report));
@@ -61,7 +69,7 @@ function runChild(order: object, onReport: (report: Report) => void): Promise<Ch
   const watch = setInterval(() => {
     const now = at();
     if (now !== last) [last, since] = [now, Date.now()];
-    else if (Date.now() - since > STALLED) {
+    else if (Date.now() - since > most) {
       stalled = true;
       child.kill('SIGKILL');
     }
@@ -69,7 +77,7 @@ function runChild(order: object, onReport: (report: Report) => void): Promise<Ch
   return new Promise((resolve) => {
     child.on('close', (code, signal) => {
       clearInterval(watch);
-      const end = { at: at(), death: code === 0 ? null : `${signal ?? `exit code ${code}`}\n${errors.trim()}`, stalled };
+      const end = { at: at(), death: code === 0 ? null : `${signal ?? `exit code ${code}`}\n${errors.trim().slice(-4000)}`, stalled };
       closeSync(progress);
       rmSync(folder, { recursive: true, force: true });
       resolve(end);
@@ -78,9 +86,9 @@ function runChild(order: object, onReport: (report: Report) => void): Promise<Ch
 }
 
 /** The smallest call that still ends the process; the call itself where it does so only behind others. */
-async function shrinkDeath(source: string, kind: 'crash' | 'hang'): Promise<{ source: string; alone: boolean }> {
+async function shrinkDeath(source: string, kind: 'crash' | 'hang', environment: Record<string, string>): Promise<{ source: string; alone: boolean }> {
   const dies = async (candidates: readonly string[]) => {
-    const { at, death, stalled } = await runChild({ part: null, seed: 0, from: 0, to: candidates.length, sources: candidates, shrink: false }, () => {});
+    const { at, death, stalled } = await runChild({ part: null, seed: 0, from: 0, to: candidates.length, sources: candidates, shrink: false }, environment, () => {});
     return death !== null && stalled === (kind === 'hang') ? at : null;
   };
   if ((await dies([source])) === null) return { source, alone: false };
@@ -95,7 +103,7 @@ async function shrinkDeath(source: string, kind: 'crash' | 'hang'): Promise<{ so
   return { source: best, alone: true };
 }
 
-export async function fuzz({ part = null, seed, count, from = 0, sources, shrink = true, onFinding, onProgress }: FuzzOptions): Promise<FuzzResult> {
+export async function fuzz({ part = null, seed, count, from = 0, sources, shrink = true, environment = {}, onFinding, onProgress, onUsage }: FuzzOptions): Promise<FuzzResult> {
   const result: FuzzResult = { calls: 0, threw: 0, programs: 0, findings: [] };
   const known = new Set<string>();
   const found = (finding: Finding, index: number) => {
@@ -106,6 +114,7 @@ export async function fuzz({ part = null, seed, count, from = 0, sources, shrink
   };
   const onReport = (report: Report) => {
     if (report.type === 'finding') return found(report.finding, report.index);
+    if (report.type === 'usage') return onUsage?.(report.usage, report.index);
     result.calls += report.calls;
     result.threw += report.threw;
     result.programs += report.programs;
@@ -113,16 +122,17 @@ export async function fuzz({ part = null, seed, count, from = 0, sources, shrink
   };
   let next = from;
   while (next < from + count) {
-    const { at, death, stalled } = await runChild({ part, seed, from: next, to: from + count, sources, shrink }, onReport);
+    const { at, death, stalled } = await runChild({ part, seed, from: next, to: from + count, sources, shrink }, environment, onReport);
     if (death === null) break;
     if (at < next) throw new Error(`the fuzzer's child process does not start: ${death}`);
     const kind = stalled ? 'hang' : 'crash';
     const source = sources ? sources[at]! : caseOf(part, seed, at);
-    const small = shrink ? await shrinkDeath(source, kind) : { source, alone: true };
+    const small = shrink ? await shrinkDeath(source, kind, environment) : { source, alone: true };
     found({
       kind,
       text: small.alone ? death : `${death}\n(only behind the calls before it: --seed ${seed} --from ${next} --count ${at - next + 1}${part ? ` --part ${part}` : ''})`,
-      where: '',
+      // Nothing else tells one from another.
+      where: /\b[vn](\.\w+)+/.exec(small.source)?.[0] ?? 'a call',
       source: small.source,
     }, at);
     next = at + 1;

@@ -14,10 +14,12 @@ export interface Finding {
 /** Two findings of one signature are the same one. */
 export const signatureOf = ({ kind, text, where }: Finding): string => `${kind}|${where}|${where === '' ? text.replace(/-?\d+(\.\d+)?/g, '#').slice(0, 80) : ''}`;
 
+/** Under sanitizers, whose libraries are loaded first, a call takes longer and more memory. */
+export const SLOWER = /[at]san/.test(process.env.LD_PRELOAD ?? '') ? 6 : 1;
 /** Of this process's CPUs: other processes may slow a call down. */
-const MOST_MILLISECONDS = 5000;
+const MOST_MILLISECONDS = 5000 * SLOWER;
 const REPEATS = 3;
-const MOST_KILOBYTES = 2 * 2 ** 20;
+const MOST_KILOBYTES = 2 * 2 ** 20 * SLOWER;
 /** Tensors of more elements are not read: who asks for gigabytes gets them. */
 const MOST_READ = 1e6;
 
@@ -120,7 +122,7 @@ const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
 
 /** Whether the collector takes what is left: then it is no leak. */
 async function isCollected(before: string): Promise<boolean> {
-  for (let i = 0; i < 10; i++) {
+  for (let i = 0; i < 4; i++) {
     global.gc?.();
     await new Promise((resolve) => setTimeout(resolve, 2 * i));
     if (usage() === before) return true;
@@ -186,15 +188,36 @@ export interface Outcome {
   compiled: boolean;
 }
 
-/** Runs a call and reads what it gives, in a `tidy`. */
-export async function runCase(source: string): Promise<Outcome> {
+interface Spent {
+  milliseconds: number;
+  kilobytes: number;
+}
+
+function spent(): Spent {
+  const { userCPUTime, systemCPUTime, maxRSS } = process.resourceUsage();
+  return { milliseconds: (userCPUTime + systemCPUTime) / 1000, kilobytes: maxRSS };
+}
+
+/** A call that is over sooner has not taken too much; what was spent is asked for after it, and after every so many others, as that takes as long as a small call. */
+const QUICK = 100;
+const BETWEEN = 20;
+
+let last = spent();
+let quick = 0;
+let unchecked = 0;
+
+/**
+ * Runs a call and reads what it gives, in a `tidy`.
+ *
+ * @param canaryAfter the canary runs once so many calls have thrown: it takes as long as several of them, and what is broken stays so
+ */
+export async function runCase(source: string, canaryAfter = 1): Promise<Outcome> {
   const body = compile(source);
   if (!body) return { finding: null, threw: false, compiled: false };
   startCase();
   const isAsync = source.startsWith('await ');
   const before = usage();
-  const peak = process.resourceUsage().maxRSS;
-  const start = process.cpuUsage();
+  const start = performance.now();
   let finding: Finding | null = null;
   let threw = false;
   let pending: Promise<unknown> | null = null;
@@ -208,24 +231,45 @@ export async function runCase(source: string): Promise<Outcome> {
     threw = true;
     finding = judge(error, source);
   }
-  const { user, system } = process.cpuUsage(start);
-  const milliseconds = (user + system) / 1000;
+  const isQuick = performance.now() - start < QUICK && ++quick < BETWEEN;
+  const now = isQuick ? last : spent();
   try {
     restore(source);
   } catch (error) {
     finding ??= { kind: 'canary', text: `what the call has left cannot be undone: ${(error as Error).message}`, where: '', source };
   }
+  const milliseconds = now.milliseconds - last.milliseconds;
   if (milliseconds > MOST_MILLISECONDS) finding ??= { kind: 'slow', text: `${Math.round(milliseconds)} ms`, where: '', source };
-  const grown = process.resourceUsage().maxRSS - peak;
+  const grown = now.kilobytes - last.kilobytes;
   if (grown > MOST_KILOBYTES) finding ??= { kind: 'memory', text: `${Math.round(grown / 1024)} MiB more than ever before`, where: '', source };
+  if (!isQuick) [last, quick] = [now, 0];
   if (!isAsync && !pending && usage() !== before) {
     const left = usage();
     if (await isLeak(body, before, source)) finding ??= { kind: 'leak', text: `before: ${before}; after: ${left}`, where: '', source };
+    last = spent();
   }
   // A promise that nobody waits for is heard of a turn later.
   if (/async|romise|rejected/.test(source)) await nextTurn();
-  if (threw) finding ??= checkCanary(source);
+  if (threw && ++unchecked >= canaryAfter) {
+    unchecked = 0;
+    finding ??= checkCanary(source);
+  }
   return { finding, threw, compiled: true };
+}
+
+export interface Usage {
+  device: v.MemoryInfo;
+  resident: number;
+}
+
+/** What is alive once all garbage is gone: collected tensors are released by finalizers, which run between turns of the event loop. */
+export async function settled(): Promise<Usage> {
+  startCase();
+  for (let i = 0; i < 4; i++) {
+    global.gc?.();
+    await new Promise((resolve) => setTimeout(resolve, 2 * i));
+  }
+  return { device: v.memory(), resident: process.memoryUsage.rss() };
 }
 
 async function within(promise: Promise<unknown>): Promise<unknown> {
