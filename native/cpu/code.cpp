@@ -130,7 +130,13 @@ class Builder {
   void place_outputs() {
     const int64_t elements = code_.space.size(0, code_.space.ndim());
     int64_t bytes = 0;
-    for (size_t v = 0; v < program_.views.size(); ++v) bytes += stands_still(static_cast<int>(v)) ? 0 : elements * code_.item[v];
+    for (size_t v = 0; v < program_.views.size(); ++v) {
+      int64_t different = 1;
+      for (int d = 0; d < code_.space.ndim(); ++d) {
+        if (code_.space.strides[v][d] != 0) different *= code_.space.shape[d];
+      }
+      bytes += different * code_.item[v];
+    }
     for (int k = 0; k < code_.outputs; ++k) {
       Leave& out = code_.output[k];
       const ProgramView& view = program_.views[out.view];

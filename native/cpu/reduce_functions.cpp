@@ -200,26 +200,23 @@ struct Functions {
 
 struct SumOfZeros : Functions<float, Sum> {
   VANTAGE_INLINE double zeros_of(const float* in, int64_t n) {
-    constexpr int kVectors = 4;
-    f32x8 zeros[kVectors] = {};
-    float rest = 0;
-    int64_t i = 0;
-    for (; i + 8 * kVectors <= n; i += 8 * kVectors) {
-#pragma GCC unroll 4
-      for (int k = 0; k < kVectors; ++k) {
-        f32x8 x;
-        load_vector(x, in + i + 8 * k);
-        zeros[k] += x * 0.0f;
-      }
+    // Bits are collected, not added up: additions would wait for one another.
+    uint32_t found = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      const float zero = in[i] * 0.0f;
+      uint32_t bits;
+      __builtin_memcpy(&bits, &zero, 4);
+      found |= bits;
     }
-    for (; i < n; ++i) rest += in[i] * 0.0f;
-    const f32x8 total = (zeros[0] + zeros[1]) + (zeros[2] + zeros[3]) + rest;
-    return all(total == 0.0f) ? 0.0 : __builtin_nan("");
+    return (found & INT32_MAX) == 0 ? 0.0 : __builtin_nan("");
   }
 
   static void lanes(void* lanes, const void* elements, int64_t n) {
     *static_cast<double*>(lanes) += zeros_of(static_cast<const float*>(elements), n);
   }
+
+  // They are all in the first one.
+  static void combine(void* total, const void* lanes) { *static_cast<double*>(total) = *static_cast<const double*>(lanes); }
 
   static void rows(void* totals, const void* elements, int64_t rows, int64_t n) {
     for (int64_t r = 0; r < rows; ++r) static_cast<double*>(totals)[r] = zeros_of(static_cast<const float*>(elements) + r * n, n);

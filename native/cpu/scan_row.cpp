@@ -25,28 +25,35 @@ void scan_steps(const ScanCall& call, int64_t begin, int64_t n, double* product)
   if (product) *product = total == 0 ? 0 : *product * total;
 }
 
-// Whether states are finite: they overflow in float32 where the double that is carried does not.
+// Whether states are finite: they overflow in float32 where the double that is carried does not. 0·x is a zero, or NaN; its bits are collected, as
+// sums would wait for one another.
 class Odd {
  public:
-  VANTAGE_METHOD void look(const f32x8& x) { lanes_ += x * 0.0f; }
+  VANTAGE_METHOD void look(const f32x8& x) { lanes_ |= (i32x8)(x * 0.0f); }
 #if VANTAGE_WIDE
-  VANTAGE_METHOD void look(const f32x16& x) { wide_ += x * 0.0f; }
+  VANTAGE_METHOD void look(const f32x16& x) { wide_ |= (i32x16)(x * 0.0f); }
 #endif
-  VANTAGE_METHOD void look(float x) { one_ += x * 0.0f; }
+  VANTAGE_METHOD void look(float x) {
+    const float zero = x * 0.0f;
+    int32_t bits;
+    __builtin_memcpy(&bits, &zero, 4);
+    one_ |= bits;
+  }
   bool any() const {
-    f32x8 zeros = lanes_ + one_;
+    i32x8 found = lanes_ | one_;
 #if VANTAGE_WIDE
-    zeros += __builtin_shufflevector(wide_, wide_, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(wide_, wide_, 8, 9, 10, 11, 12, 13, 14, 15);
+    found |= __builtin_shufflevector(wide_, wide_, 0, 1, 2, 3, 4, 5, 6, 7) | __builtin_shufflevector(wide_, wide_, 8, 9, 10, 11, 12, 13, 14, 15);
 #endif
-    return !all(zeros == 0.0f);
+    return !all((found & INT32_MAX) == 0);
   }
 
  private:
-  f32x8 lanes_ = {};
+  i32x8 lanes_ = {};
 #if VANTAGE_WIDE
-  f32x16 wide_ = {};
+  typedef int32_t i32x16 __attribute__((vector_size(64)));
+  i32x16 wide_ = {};
 #endif
-  float one_ = 0;
+  int32_t one_ = 0;
 };
 
 // For scan_lanes and scan_constant.
@@ -140,9 +147,16 @@ void take_terms(float* out, const float* b, int64_t n, double& state, Odd& odd) 
     odd.look(term);
     store_at(out + to + i, term);
   };
-  int64_t done = 0;
-  for (; done + kLanesOfWidest <= count; done += kLanesOfWidest) take(Widest{}, kForward ? done : count - kLanesOfWidest - done);
-  for (; done < count; ++done) take(float{}, kForward ? done : count - 1 - done);
+  if (count < kLanesOfWidest) {
+    for (int64_t i = 0; i < count; ++i) take(float{}, i);
+  } else {
+    // Whole vectors from element 0 of `out` on, where it begins a line of the cache most often, and what is left at either end.
+    int64_t i = kLanesOfWidest - to;
+    if (to > 0) take(Widest{}, 0);
+    else i = 0;
+    for (; i + kLanesOfWidest <= count; i += kLanesOfWidest) take(Widest{}, i);
+    if (i < count) take(Widest{}, count - kLanesOfWidest);
+  }
   if (previous) out[kForward ? 0 : n - 1] = before;
 }
 

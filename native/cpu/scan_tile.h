@@ -1,6 +1,7 @@
 // A tile of one row of a program with scans, along its time.
 #pragma once
 #include "interpreter.h"
+#include "prefetches.h"
 
 namespace vantage::cpu::VANTAGE_ISA {
 
@@ -12,38 +13,6 @@ struct ScanStates {
   int last;         // behind this scan the tile is left; -1: at its end
 };
 
-// What the next tile will load. It is asked for step by step: a core waits for no more than a few lines at once, and computes meanwhile.
-class Prefetches {
- public:
-  // An address that may lie outside of its array.
-  void add(uintptr_t from, int64_t bytes) {
-    if (count_ < kMost) piece_[count_++] = {from, bytes};
-  }
-  // About so many bytes.
-  void issue(int64_t share) {
-    for (; share > 0 && at_ < count_; share -= 64) {
-      Piece& piece = piece_[at_];
-      __builtin_prefetch(reinterpret_cast<const void*>(piece.from));
-      piece.from += 64, piece.bytes -= 64;
-      if (piece.bytes <= 0) ++at_;
-    }
-  }
-  // The rest.
-  void finish() {
-    issue(INT64_MAX);
-    count_ = at_ = 0;
-  }
-
- private:
-  static constexpr int kMost = 8;
-  struct Piece {
-    uintptr_t from;
-    int64_t bytes;
-  };
-  Piece piece_[kMost];
-  int count_ = 0, at_ = 0;
-};
-
 // What a thread needs for the tiles of its rows.
 class ScanTile {
  public:
@@ -51,12 +20,13 @@ class ScanTile {
   ScanTile(const Code& code, char* memory, int64_t ahead);
 
   void begin_row(int64_t row);
-  // Loads, computes and stores the times [start, start + n).
-  void run(int64_t start, int64_t n, const ScanStates& scans);
-  // What the tile has computed.
-  const void* value(int number) const { return at_[number]; }
+  // Loads, computes, folds into `lanes` ([output][kLanes]) and stores the times [start, start + n).
+  void run(int64_t start, int64_t n, ScanStates scans, char* lanes);
 
  private:
+  void look_ahead(int64_t start, int64_t n);
+  int64_t next_piece(int64_t start, int64_t n);
+  void run_piece(int64_t start, int64_t n, const ScanStates& scans, char* lanes);
   void load(const Step& step, int64_t start, int64_t n);
   void compute(const Step& step, int64_t n);
   void run_scan(const Step& step, int number, int64_t n, const ScanStates& scans);
@@ -71,7 +41,8 @@ class ScanTile {
   Prefetches prefetches_;
   void* at_[kMaxInstructions];
   char* row_[kMaxViews];             // time 0 of each view
-  Tests tests_;
+  Tests tests_;                      // of the piece
+  int mixed_[kMaxInstructions], mixed_count_ = 0;  // the tested loads that hold both in this tile
   bool single_[kMaxInstructions];    // of each value: it is one number in this tile, and holds it once (a constant: at least once)
 };
 
