@@ -112,24 +112,21 @@ struct RowSteps {
   }
 };
 
-// The steps from where a scan comes that are all valid, or all masked. Short ones are taken together with others.
-enum class Valid { none, some, all };
-struct Stretch {
-  Valid valid;
-  int64_t length;
-};
-constexpr int64_t kShortStretch = 32, kMixed = 128;
-
 template <bool kForward>
 Stretch stretch_of(const int32_t* mask, int64_t n) {
   const auto at = [&](int64_t i) { return mask[kForward ? i : n - 1 - i] != 0; };
   const bool first = at(0);
   const i32x8 expected = first ? ~i32x8{} : i32x8{};
   int64_t i = 0;
-  for (; i + 8 <= n; i += 8) {
-    i32x8 v;
-    load_vector(v, mask + (kForward ? i : n - 8 - i));
-    if (!all((v != 0) == expected)) break;
+  constexpr int64_t kStep = 32;
+  for (; i + kStep <= n; i += kStep) {
+    i32x8 alike = ~i32x8{};
+    for (int64_t k = 0; k < kStep; k += 8) {
+      i32x8 v;
+      load_vector(v, mask + (kForward ? i : n - kStep - i) + k);
+      alike &= (v != 0) == expected;
+    }
+    if (!all(alike)) break;
   }
   while (i < n && at(i) == first) ++i;
   if (i < kShortStretch && i < n) return {Valid::some, n < kMixed ? n : kMixed};
@@ -147,16 +144,11 @@ void take_terms(float* out, const float* b, int64_t n, double& state, Odd& odd) 
     odd.look(term);
     store_at(out + to + i, term);
   };
-  if (count < kLanesOfWidest) {
-    for (int64_t i = 0; i < count; ++i) take(float{}, i);
-  } else {
-    // Whole vectors from element 0 of `out` on, where it begins a line of the cache most often, and what is left at either end.
-    int64_t i = kLanesOfWidest - to;
-    if (to > 0) take(Widest{}, 0);
-    else i = 0;
-    for (; i + kLanesOfWidest <= count; i += kLanesOfWidest) take(Widest{}, i);
-    if (i < count) take(Widest{}, count - kLanesOfWidest);
-  }
+  // The way the scan goes, as its inputs are asked for ahead. An end that is no whole vector is taken with elements beside it.
+  int64_t done = 0;
+  for (; done + kLanesOfWidest <= count; done += kLanesOfWidest) take(Widest{}, kForward ? done : count - kLanesOfWidest - done);
+  if (done < count && count >= kLanesOfWidest) take(Widest{}, kForward ? count - kLanesOfWidest : 0);
+  else for (; done < count; ++done) take(float{}, kForward ? done : count - 1 - done);
   if (previous) out[kForward ? 0 : n - 1] = before;
 }
 
@@ -165,10 +157,11 @@ template <bool kForward, bool uniform, bool previous>
 void scan_row_of(const ScanCall& call, double* product) {
   const float factor = uniform ? *static_cast<const float*>(call.a) : 0.0f;
   const Decay decay(uniform ? static_cast<double>(factor) : 0.0);
+  const Stretch whole_row = {Valid::all, call.n};
   int64_t n;
-  for (int64_t done = 0; done < call.n; done += n) {
+  for (int64_t done = 0, s = 0; done < call.n; done += n, ++s) {
     const int64_t left = call.n - done;
-    const Stretch stretch = call.mask ? stretch_of<kForward>(call.mask + (kForward ? done : 0), left) : Stretch{Valid::all, left};
+    const Stretch stretch = call.mask ? call.stretches[s] : whole_row;
     n = stretch.length;
     const int64_t from = kForward ? done : left - n;
     const float *a = static_cast<const float*>(call.a) + (uniform ? 0 : from), *b = static_cast<const float*>(call.b) + from;
@@ -204,6 +197,12 @@ void scan_row_of(const ScanCall& call, double* product) {
 }
 
 }  // namespace
+
+void find_stretches(Stretch* to, const int32_t* mask, int64_t n, bool reverse) {
+  for (int64_t done = 0; done < n; done += to++->length) {
+    *to = reverse ? stretch_of<false>(mask, n - done) : stretch_of<true>(mask + done, n - done);
+  }
+}
 
 template <class T>
 void scan_row(const ScanCall& call, double* product) {

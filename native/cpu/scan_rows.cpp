@@ -123,8 +123,12 @@ class ScanRows {
     const int64_t tiles = divide_up(size, tile_);
     for (int64_t i = 0; i < tiles; ++i) {
       const int64_t from = (reverse_ ? tiles - 1 - i : i) * tile_, n = smaller(tile_, size - from);
-      worker.tile.run(start + from, n, scans, worker.lanes);
+      worker.tile.run(start + from, n, scans);
       scans.begins = false;
+      for (int k = 0; scans.last < 0 && k < code_.outputs; ++k) {
+        const Leave& out = code_.output[k];
+        if (out.reduction != Reduction::store) out.fold->lanes(worker.lanes + k * kLanes * kTotalBytes, worker.tile.value(out.value), n);
+      }
     }
   }
 

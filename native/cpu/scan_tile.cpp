@@ -2,9 +2,6 @@
 
 #include <cstring>
 
-#include "scan_functions.h"
-#include "simd.h"
-
 namespace vantage::cpu::VANTAGE_ISA {
 namespace {
 
@@ -15,42 +12,22 @@ void spread(void* memory, int64_t n) {
   for (int64_t i = 1; i < n; ++i) out[i] = one;
 }
 
-// Pieces of a tile that are shorter than this are taken together with others.
-constexpr int64_t kShortPiece = 64, kMixedPiece = 128;
-
-// How many of n bytes, from the last one on (forward: from the first one), are 0 as it is, or none of them.
-template <bool kForward>
-int64_t alike(const uint8_t* bytes, int64_t n) {
-  typedef int8_t s8x32 __attribute__((vector_size(32)));
-  const bool first = bytes[kForward ? 0 : n - 1] != 0;
-  const s8x32 expected = first ? s8x32{} : ~s8x32{};
-  int64_t i = 0;
-  for (; i + 32 <= n; i += 32) {
-    s8x32 x;
-    load_vector(x, bytes + (kForward ? i : n - 32 - i));
-    const i64x4 odd = (i64x4)((x == 0) != expected);
-    if ((odd[0] | odd[1] | odd[2] | odd[3]) != 0) break;
-  }
-  while (i < n && (bytes[kForward ? i : n - 1 - i] != 0) == first) ++i;
-  return i;
-}
+// Whether a step goes through the tile even where masks are one or the other throughout.
+bool takes_time(const Step& step) { return is_scan(step) || (step.op != Op::load && step.op != Op::constant && !step.chooses); }
 
 bool all_equal(const char* bytes, int64_t n) { return std::memcmp(bytes, bytes + 1, static_cast<size_t>(n - 1)) == 0; }
 
 }  // namespace
 
-ScanTile::ScanTile(const Code& code, char* memory, int64_t ahead) : code_(code), memory_(memory), ahead_(ahead), time_(code.space.outer) {
+ScanTile::ScanTile(const Code& code, char* memory, int64_t ahead) : code_(code), memory_(memory), ahead_(ahead), time_(code.space.outer), works_(code.outputs + 1) {
   code.place(memory, at_);
   for (int v = 0; v < code.values; ++v) tests_.of[v] = Truth::some;
-  int64_t steps = 1;
   for (int i = 0; i < code.steps; ++i) {
     const Step& step = code.step[i];
     if (step.op == Op::load && step.prefetch && stride_of(step.view) == 1) prefetched_ += code.item[step.view];
-    if (step.op != Op::constant) ++steps;
-    else single_[step.dst] = true;
-    if (step.dst >= 0 && step.op != Op::constant) single_[step.dst] = false;
+    if (takes_time(step)) ++works_;
+    if (step.dst >= 0) single_[step.dst] = step.op == Op::constant;
   }
-  steps_ = steps;
 }
 
 void ScanTile::begin_row(int64_t row) {
@@ -61,62 +38,9 @@ void ScanTile::begin_row(int64_t row) {
   }
 }
 
-// Which masks are one or the other throughout the times [start, start + n), and what the next tile will load.
-void ScanTile::look_ahead(int64_t start, int64_t n) {
-  mixed_count_ = 0;
-  for (int i = 0; i < code_.steps; ++i) {
-    const Step& step = code_.step[i];
-    if (step.op != Op::load) continue;
-    const int64_t stride = stride_of(step.view), item = code_.item[step.view];
-    char* const from = place_of(step.view, start);
-    if (step.tested) {
-      Truth& truth = tests_.of[step.dst];
-      truth = stride == 1 ? truth_of(from, 1, n, 0) : Truth::some;
-      if (truth == Truth::some && stride == 1) mixed_[mixed_count_++] = i;
-    }
-    if (step.prefetch && stride == 1 && !(step.guard >= 0 && tests_.of[step.guard] == Truth::none)) {
-      prefetches_.add(reinterpret_cast<uintptr_t>(from) + static_cast<uintptr_t>(ahead_ * item), n * item);
-    }
-  }
-}
-
-// Of the times [start, start + n) those that are run next, from where the scans come: so many that each mask holds all of them or none, as it does for
-// long stretches.
-int64_t ScanTile::next_piece(int64_t start, int64_t n) {
-  const bool reverse = code_.program->reverse;
-  const auto stretch = [&](int64_t done) {
-    int64_t size = n - done;
-    for (int k = 0; k < mixed_count_; ++k) {
-      const uint8_t* const bytes = reinterpret_cast<const uint8_t*>(place_of(code_.step[mixed_[k]].view, start));
-      size = reverse ? alike<false>(bytes, size) : alike<true>(bytes + done, size);
-    }
-    return size;
-  };
-  int64_t size = stretch(0);
-  if (size < kShortPiece) {
-    for (size = 0; size < n && (size == 0 || stretch(size) < kShortPiece);) size += smaller(kMixedPiece, n - size);
-  }
-  for (int k = 0; k < mixed_count_; ++k) {
-    const Step& step = code_.step[mixed_[k]];
-    tests_.of[step.dst] = truth_of(place_of(step.view, reverse ? start + n - size : start), 1, size, 0);
-  }
-  return size;
-}
-
-void ScanTile::run(int64_t start, int64_t n, ScanStates scans, char* lanes) {
-  look_ahead(start, n);
-  for (int64_t done = 0; done < n;) {
-    const int64_t left = n - done, from = code_.program->reverse ? start : start + done;
-    const int64_t size = mixed_count_ == 0 ? left : next_piece(from, left);
-    run_piece(code_.program->reverse ? start + left - size : from, size, scans, lanes);
-    scans.begins = false;
-    done += size;
-  }
-  prefetches_.finish();
-}
-
-void ScanTile::run_piece(int64_t start, int64_t n, const ScanStates& scans, char* lanes) {
-  const int64_t share = prefetched_ * n / steps_ + 64;
+void ScanTile::run(int64_t start, int64_t n, const ScanStates& scans) {
+  const int64_t share = prefetched_ * n / works_ + 64;
+  stretched_ = -1;
   bool in_place[kMaxOutputs];
   for (int k = 0; k < code_.outputs; ++k) {
     const Leave& out = code_.output[k];
@@ -127,34 +51,39 @@ void ScanTile::run_piece(int64_t start, int64_t n, const ScanStates& scans, char
   for (int i = 0; i < code_.steps; ++i) {
     const Step& step = code_.step[i];
     if (step.op == Op::constant) continue;
-    prefetches_.issue(share);
+    if (takes_time(step)) prefetches_.issue(share);
     if (step.op == Op::load) {
       load(step, start, n);
     } else if (is_scan(step)) {
       run_scan(step, scan, n, scans);
-      if (scan++ == scans.last) return;
+      if (scan++ == scans.last) break;
     } else {
       compute(step, n);
     }
   }
-  for (int k = 0; k < code_.outputs; ++k) {
+  for (int k = 0; k < code_.outputs && scans.last < 0; ++k) {
+    prefetches_.issue(share);
     const Leave& out = code_.output[k];
-    if (out.reduction != Reduction::store) {
-      out.fold->lanes(lanes + k * kLanes * kTotalBytes, at_[out.value], n);
-      continue;
-    }
-    if (in_place[k]) continue;
+    if (out.reduction != Reduction::store || in_place[k]) continue;
     const int64_t stride = stride_of(out.view);
     char* const to = place_of(out.view, start);
     if (out.stream && stride == 1) stream_bytes(to, at_[out.value], n * (out.type == RegisterType::f64 ? 8 : 4));
     else out.store(to, at_[out.value], 1, n, 0, stride);
   }
+  prefetches_.finish();
 }
 
 void ScanTile::load(const Step& step, int64_t start, int64_t n) {
   const int64_t stride = stride_of(step.view);
   char* const from = place_of(step.view, start);
-  if (step.tested && tests_.of[step.dst] != Truth::some && !step.valued) return;
+  if (step.prefetch && stride == 1 && !(step.guard >= 0 && tests_.of[step.guard] == Truth::none)) {
+    const int64_t item = code_.item[step.view];
+    prefetches_.add(reinterpret_cast<uintptr_t>(from) + static_cast<uintptr_t>(ahead_ * item), n * item);
+  }
+  if (step.tested) {
+    tests_.of[step.dst] = stride == 1 ? truth_of(from, 1, n, 0) : Truth::some;
+    if (tests_.of[step.dst] != Truth::some && !step.valued) return;
+  }
   if (step.in_place && stride == 1) {
     at_[step.dst] = from;
     return;
@@ -205,8 +134,12 @@ void ScanTile::run_scan(const Step& step, int number, int64_t n, const ScanState
   }
   const bool masked = step.mask >= 0 && valid != Truth::all;
   const int32_t* const mask = masked ? static_cast<const int32_t*>(at_[step.mask]) : nullptr;
+  if (masked && stretched_ != step.mask) {
+    find_stretches(stretches_, mask, n, reverse);
+    stretched_ = step.mask;
+  }
   const bool uniform = step.type == RegisterType::f32 && single_[step.a];
-  const ScanCall call = {at_[step.dst], at_[step.a], at_[step.b], mask, state, 1, n, uniform, reverse, step.op == Op::scan_prev};
+  const ScanCall call = {at_[step.dst], at_[step.a], at_[step.b], mask, state, 1, n, uniform, reverse, step.op == Op::scan_prev, stretches_};
   functions.scan_row(call, number == scans.last ? scans.product : nullptr);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 #include "interpreter.h"
 #include "prefetches.h"
+#include "scan_functions.h"
 
 namespace vantage::cpu::VANTAGE_ISA {
 
@@ -20,13 +21,12 @@ class ScanTile {
   ScanTile(const Code& code, char* memory, int64_t ahead);
 
   void begin_row(int64_t row);
-  // Loads, computes, folds into `lanes` ([output][kLanes]) and stores the times [start, start + n).
-  void run(int64_t start, int64_t n, ScanStates scans, char* lanes);
+  // Loads, computes and stores the times [start, start + n).
+  void run(int64_t start, int64_t n, const ScanStates& scans);
+  // What the tile has computed.
+  const void* value(int number) const { return at_[number]; }
 
  private:
-  void look_ahead(int64_t start, int64_t n);
-  int64_t next_piece(int64_t start, int64_t n);
-  void run_piece(int64_t start, int64_t n, const ScanStates& scans, char* lanes);
   void load(const Step& step, int64_t start, int64_t n);
   void compute(const Step& step, int64_t n);
   void run_scan(const Step& step, int number, int64_t n, const ScanStates& scans);
@@ -37,12 +37,13 @@ class ScanTile {
   char* const memory_;
   const int64_t ahead_;
   const int time_;                   // the dimension
-  int64_t prefetched_ = 0, steps_;   // bytes that are asked for at each time; about how many steps a tile takes
+  int64_t prefetched_ = 0, works_;   // bytes that are asked for at each time; steps of a tile among which they are shared out
   Prefetches prefetches_;
   void* at_[kMaxInstructions];
   char* row_[kMaxViews];             // time 0 of each view
-  Tests tests_;                      // of the piece
-  int mixed_[kMaxInstructions], mixed_count_ = 0;  // the tested loads that hold both in this tile
+  Tests tests_;
+  Stretch stretches_[kMostStretches];  // of the tile's mask that was asked for last
+  int stretched_ = -1;
   bool single_[kMaxInstructions];    // of each value: it is one number in this tile, and holds it once (a constant: at least once)
 };
 
