@@ -12,9 +12,6 @@ void spread(void* memory, int64_t n) {
   for (int64_t i = 1; i < n; ++i) out[i] = one;
 }
 
-// Whether a step goes through the tile even where masks are one or the other throughout.
-bool takes_time(const Step& step) { return is_scan(step) || (step.op != Op::load && step.op != Op::constant && !step.chooses); }
-
 bool all_equal(const char* bytes, int64_t n) { return std::memcmp(bytes, bytes + 1, static_cast<size_t>(n - 1)) == 0; }
 
 }  // namespace
@@ -25,7 +22,7 @@ ScanTile::ScanTile(const Code& code, char* memory, int64_t ahead) : code_(code),
   for (int i = 0; i < code.steps; ++i) {
     const Step& step = code.step[i];
     if (step.op == Op::load && step.prefetch && stride_of(step.view) == 1) prefetched_ += code.item[step.view];
-    if (takes_time(step)) ++works_;
+    if (takes_time(step) || is_scan(step)) ++works_;
     if (step.dst >= 0) single_[step.dst] = step.op == Op::constant;
   }
 }
@@ -51,7 +48,7 @@ void ScanTile::run(int64_t start, int64_t n, const ScanStates& scans) {
   for (int i = 0; i < code_.steps; ++i) {
     const Step& step = code_.step[i];
     if (step.op == Op::constant) continue;
-    if (takes_time(step)) prefetches_.issue(share);
+    if (takes_time(step) || is_scan(step)) prefetches_.issue(share);
     if (step.op == Op::load) {
       load(step, start, n);
     } else if (is_scan(step)) {
