@@ -234,6 +234,25 @@ struct SumOfZeros : Functions<float, Sum> {
   static constexpr Fold table = {reset, lanes, combine, rows, columns, merge};
 };
 
+// Of numbers that are 0 or 1: of so many as there are in a tile, int32 holds the sum.
+struct SumOfTruths : Functions<int32_t, Sum> {
+  VANTAGE_INLINE int64_t truths_of(const int32_t* in, int64_t n) {
+    int32_t sum = 0;
+    for (int64_t i = 0; i < n; ++i) sum += in[i];
+    return sum;
+  }
+
+  static void lanes(void* lanes, const void* elements, int64_t n) { *static_cast<int64_t*>(lanes) += truths_of(static_cast<const int32_t*>(elements), n); }
+
+  static void combine(void* total, const void* lanes) { *static_cast<int64_t*>(total) = *static_cast<const int64_t*>(lanes); }
+
+  static void rows(void* totals, const void* elements, int64_t rows, int64_t n) {
+    for (int64_t r = 0; r < rows; ++r) static_cast<int64_t*>(totals)[r] = truths_of(static_cast<const int32_t*>(elements) + r * n, n);
+  }
+
+  static constexpr Fold table = {reset, lanes, combine, rows, columns, merge};
+};
+
 template <class T>
 const Fold& functions_of(Reduction reduction) {
   switch (reduction) {
@@ -247,6 +266,8 @@ const Fold& functions_of(Reduction reduction) {
 }  // namespace
 
 const Fold& fold_of_zeros() { return SumOfZeros::table; }
+
+const Fold& fold_of_truths() { return SumOfTruths::table; }
 
 const Fold& fold_of_squares(RegisterType type) {
   return type == RegisterType::f64 ? Functions<double, Sum, Squared>::table : Functions<float, Sum, Squared>::table;
