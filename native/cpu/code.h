@@ -46,9 +46,11 @@ struct Step {
   bool chooses;         // where, scan: by a tested value
 };
 
-// Whether a step goes through a tile even where masks are one or the other throughout.
-static inline __attribute__((always_inline)) bool takes_time(const Step& step) { return step.op != Op::load && step.op != Op::constant && !step.chooses; }
 static inline __attribute__((always_inline)) bool is_scan(const Step& step) { return step.op == Op::scan || step.op == Op::scan_prev; }
+// Whether a step goes through a tile even where masks are one or the other throughout.
+static inline __attribute__((always_inline)) bool takes_time(const Step& step) {
+  return is_scan(step) || (step.op != Op::load && step.op != Op::constant && !step.chooses);
+}
 
 // Of the tested values, what a tile holds. Where all is true a `where` is its second operand, and a scan needs no mask; where nothing is, it is its third,
 // and what the second would be is not even read. Masks are the one or the other for long stretches.

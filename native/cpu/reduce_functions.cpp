@@ -242,7 +242,9 @@ struct SumOfTruths : Functions<int32_t, Sum> {
     return sum;
   }
 
-  static void lanes(void* lanes, const void* elements, int64_t n) { *static_cast<int64_t*>(lanes) += truths_of(static_cast<const int32_t*>(elements), n); }
+  static void lanes(void* lanes, const void* elements, int64_t n) {
+    *static_cast<int64_t*>(lanes) += truths_of(static_cast<const int32_t*>(elements), n);
+  }
 
   static void combine(void* total, const void* lanes) { *static_cast<int64_t*>(total) = *static_cast<const int64_t*>(lanes); }
 

@@ -13,7 +13,7 @@ struct Stretch {
   int64_t length;
 };
 constexpr int64_t kShortStretch = 32, kMixed = 128;
-constexpr int kMostStretches = 1024 / kShortStretch + 1;  // of kMaxTile steps
+constexpr int kMostStretches = 1024 / kShortStretch + 1;  // of a tile
 // Of the n steps of a mask, in the scan's direction.
 void find_stretches(Stretch* to, const int32_t* mask, int64_t n, bool reverse);
 

@@ -148,7 +148,8 @@ void take_terms(float* out, const float* b, int64_t n, double& state, Odd& odd) 
   int64_t done = 0;
   for (; done + kLanesOfWidest <= count; done += kLanesOfWidest) take(Widest{}, kForward ? done : count - kLanesOfWidest - done);
   if (done < count && count >= kLanesOfWidest) take(Widest{}, kForward ? count - kLanesOfWidest : 0);
-  else for (; done < count; ++done) take(float{}, kForward ? done : count - 1 - done);
+  else
+    for (; done < count; ++done) take(float{}, kForward ? done : count - 1 - done);
   if (previous) out[kForward ? 0 : n - 1] = before;
 }
 

@@ -14,15 +14,16 @@ void spread(void* memory, int64_t n) {
 
 bool all_equal(const char* bytes, int64_t n) { return std::memcmp(bytes, bytes + 1, static_cast<size_t>(n - 1)) == 0; }
 
+static_assert(kMostStretches > kMaxTile / kShortStretch);
+
 }  // namespace
 
-ScanTile::ScanTile(const Code& code, char* memory, int64_t ahead) : code_(code), memory_(memory), ahead_(ahead), time_(code.space.outer), works_(code.outputs + 1) {
+ScanTile::ScanTile(const Code& code, char* memory, int64_t ahead) : code_(code), memory_(memory), ahead_(ahead), time_(code.space.outer) {
   code.place(memory, at_);
   for (int v = 0; v < code.values; ++v) tests_.of[v] = Truth::some;
   for (int i = 0; i < code.steps; ++i) {
     const Step& step = code.step[i];
     if (step.op == Op::load && step.prefetch && stride_of(step.view) == 1) prefetched_ += code.item[step.view];
-    if (takes_time(step) || is_scan(step)) ++works_;
     if (step.dst >= 0) single_[step.dst] = step.op == Op::constant;
   }
 }
@@ -36,7 +37,7 @@ void ScanTile::begin_row(int64_t row) {
 }
 
 void ScanTile::run(int64_t start, int64_t n, const ScanStates& scans) {
-  const int64_t share = prefetched_ * n / works_ + 64;
+  const int64_t share = prefetched_ * n / code_.works + 64;
   stretched_ = -1;
   bool in_place[kMaxOutputs];
   for (int k = 0; k < code_.outputs; ++k) {
@@ -48,7 +49,7 @@ void ScanTile::run(int64_t start, int64_t n, const ScanStates& scans) {
   for (int i = 0; i < code_.steps; ++i) {
     const Step& step = code_.step[i];
     if (step.op == Op::constant) continue;
-    if (takes_time(step) || is_scan(step)) prefetches_.issue(share);
+    if (takes_time(step)) prefetches_.issue(share);
     if (step.op == Op::load) {
       load(step, start, n);
     } else if (is_scan(step)) {

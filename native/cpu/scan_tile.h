@@ -37,13 +37,13 @@ class ScanTile {
   char* const memory_;
   const int64_t ahead_;
   const int time_;                   // the dimension
-  int64_t prefetched_ = 0, works_;   // bytes that are asked for at each time; steps of a tile among which they are shared out
+  int64_t prefetched_ = 0;           // bytes that are asked for at each time
   Prefetches prefetches_;
   void* at_[kMaxInstructions];
   char* row_[kMaxViews];             // time 0 of each view
   Tests tests_;
-  Stretch stretches_[kMostStretches];  // of the tile's mask that was asked for last
-  int stretched_ = -1;
+  Stretch stretches_[kMostStretches];  // of the mask in this tile that was asked for last …
+  int stretched_ = -1;                 // … its value, or -1
   bool single_[kMaxInstructions];    // of each value: it is one number in this tile, and holds it once (a constant: at least once)
 };
 
