@@ -130,14 +130,21 @@ class Builder {
   void place_outputs() {
     const int64_t elements = code_.space.size(0, code_.space.ndim());
     int64_t bytes = 0;
-    for (size_t v = 0; v < program_.views.size(); ++v) bytes += stands_still(static_cast<int>(v)) ? 0 : elements * code_.item[v];
+    for (size_t v = 0; v < program_.views.size(); ++v) {
+      int64_t different = 1;
+      for (int d = 0; d < code_.space.ndim(); ++d) {
+        if (code_.space.strides[v][d] != 0) different *= code_.space.shape[d];
+      }
+      bytes += different * code_.item[v];
+    }
     for (int k = 0; k < code_.outputs; ++k) {
       Leave& out = code_.output[k];
       const ProgramView& view = program_.views[out.view];
       const bool same = same_layout(view.dtype, out.type);
-      // Of a program with scans, as of the recurrences that have kernels; what others compute is more often read by the next one.
-      const bool leaves = program_.sequential && !program_.outputs[k].passing;
-      const bool large = leaves ? worth_streaming(bytes) : elements * size_of(out.type) >= kStreamBytes;
+      // Of a program with scans as of the recurrences that have kernels. What others compute is more often read by the next one: it has to be too
+      // large for the caches by itself.
+      const int64_t own = elements * size_of(out.type);
+      const bool large = program_.outputs[k].passing ? own >= kStreamBytes : worth_streaming(program_.sequential ? bytes : own);
       out.stream = out.reduction == Reduction::store && same && large;
       code_.streams |= out.stream;
       out.direct = out.reduction == Reduction::store && same && !out.stream && !reads(view.slot);

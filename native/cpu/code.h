@@ -39,7 +39,7 @@ struct Step {
   LoadTimeMajor load_time_major;
   int block;            // loop: the number of steps that follow in its block
   bool in_place;        // load: the value may point into the buffer
-  bool prefetch;        // load, of a program with scans: the next tile's part is asked for
+  bool prefetch;        // load: the next tile's part is asked for
   int guard;            // load: the tested value without which nothing reads it, or -1
   bool tested;          // load of bytes: others choose by it (see Tests)
   bool valued;          // the same: there are others that read its value, which a tile of one truth needs for them alone
@@ -47,6 +47,10 @@ struct Step {
 };
 
 static inline __attribute__((always_inline)) bool is_scan(const Step& step) { return step.op == Op::scan || step.op == Op::scan_prev; }
+// Whether a step goes through a tile even where masks are one or the other throughout.
+static inline __attribute__((always_inline)) bool takes_time(const Step& step) {
+  return is_scan(step) || (step.op != Op::load && step.op != Op::constant && !step.chooses);
+}
 
 // Of the tested values, what a tile holds. Where all is true a `where` is its second operand, and a scan needs no mask; where nothing is, it is its third,
 // and what the second would be is not even read. Masks are the one or the other for long stretches.
@@ -83,6 +87,8 @@ struct Code {
   int64_t tile;        // elements
   int64_t home_bytes;  // of one home
   int64_t work = 1;    // the cost of one element, for parallel_for
+  int64_t prefetched = 0;  // bytes of an element that loads ask for ahead …
+  int64_t works = 1;       // … and among how many steps of a tile they are shared out
   bool streams = false;  // an output streams: a task ends with stream_fence()
 
   // The memory of the homes for one task, and each value's place in it. Fills the constants.

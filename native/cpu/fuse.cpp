@@ -91,13 +91,23 @@ class Fuser {
   }
 
   void sum_directly(Leave& out) {
-    if (out.reduction != Reduction::sum || out.type == RegisterType::i32) return;
+    if (out.reduction != Reduction::sum) return;
+    if (out.type == RegisterType::i32) {
+      if (is_truth(out.value)) out.fold = &fold_of_truths();
+      return;
+    }
     if (const Step* square = made_by(out.value, Op::square)) return sum_of(out, square->a, fold_of_squares(out.type));
     const Step* mul = made_by(out.value, Op::mul);
     if (!mul) return;
     if (mul->a == mul->b) return sum_of(out, mul->a, fold_of_squares(out.type));
     if (out.type != RegisterType::f32 || (!is_constant(mul->a, 0) && !is_constant(mul->b, 0))) return;
     sum_of(out, is_constant(mul->a, 0) ? mul->b : mul->a, fold_of_zeros());
+  }
+  bool is_truth(int value) const {
+    const int i = maker_[value];
+    if (i < 0 || !in_table(code_.step[i].op)) return false;
+    const Kind kind = row_of(code_.step[i].op).kind;
+    return kind == Kind::compare || kind == Kind::logical;
   }
   void sum_of(Leave& out, int value, const Fold& fold) {
     --uses_[out.value];

@@ -200,26 +200,23 @@ struct Functions {
 
 struct SumOfZeros : Functions<float, Sum> {
   VANTAGE_INLINE double zeros_of(const float* in, int64_t n) {
-    constexpr int kVectors = 4;
-    f32x8 zeros[kVectors] = {};
-    float rest = 0;
-    int64_t i = 0;
-    for (; i + 8 * kVectors <= n; i += 8 * kVectors) {
-#pragma GCC unroll 4
-      for (int k = 0; k < kVectors; ++k) {
-        f32x8 x;
-        load_vector(x, in + i + 8 * k);
-        zeros[k] += x * 0.0f;
-      }
+    // Bits are collected, not added up: additions would wait for one another.
+    uint32_t found = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      const float zero = in[i] * 0.0f;
+      uint32_t bits;
+      __builtin_memcpy(&bits, &zero, 4);
+      found |= bits;
     }
-    for (; i < n; ++i) rest += in[i] * 0.0f;
-    const f32x8 total = (zeros[0] + zeros[1]) + (zeros[2] + zeros[3]) + rest;
-    return all(total == 0.0f) ? 0.0 : __builtin_nan("");
+    return (found & INT32_MAX) == 0 ? 0.0 : __builtin_nan("");
   }
 
   static void lanes(void* lanes, const void* elements, int64_t n) {
     *static_cast<double*>(lanes) += zeros_of(static_cast<const float*>(elements), n);
   }
+
+  // They are all in the first one.
+  static void combine(void* total, const void* lanes) { *static_cast<double*>(total) = *static_cast<const double*>(lanes); }
 
   static void rows(void* totals, const void* elements, int64_t rows, int64_t n) {
     for (int64_t r = 0; r < rows; ++r) static_cast<double*>(totals)[r] = zeros_of(static_cast<const float*>(elements) + r * n, n);
@@ -232,6 +229,27 @@ struct SumOfZeros : Functions<float, Sum> {
       const int64_t count = n - from < width ? n - from : width;
       for (int64_t i = 0; i < count; ++i) out[i] += static_cast<double>(in[from + i] * 0.0f);
     }
+  }
+
+  static constexpr Fold table = {reset, lanes, combine, rows, columns, merge};
+};
+
+// Of numbers that are 0 or 1: of so many as there are in a tile, int32 holds the sum.
+struct SumOfTruths : Functions<int32_t, Sum> {
+  VANTAGE_INLINE int64_t truths_of(const int32_t* in, int64_t n) {
+    int32_t sum = 0;
+    for (int64_t i = 0; i < n; ++i) sum += in[i];
+    return sum;
+  }
+
+  static void lanes(void* lanes, const void* elements, int64_t n) {
+    *static_cast<int64_t*>(lanes) += truths_of(static_cast<const int32_t*>(elements), n);
+  }
+
+  static void combine(void* total, const void* lanes) { *static_cast<int64_t*>(total) = *static_cast<const int64_t*>(lanes); }
+
+  static void rows(void* totals, const void* elements, int64_t rows, int64_t n) {
+    for (int64_t r = 0; r < rows; ++r) static_cast<int64_t*>(totals)[r] = truths_of(static_cast<const int32_t*>(elements) + r * n, n);
   }
 
   static constexpr Fold table = {reset, lanes, combine, rows, columns, merge};
@@ -250,6 +268,8 @@ const Fold& functions_of(Reduction reduction) {
 }  // namespace
 
 const Fold& fold_of_zeros() { return SumOfZeros::table; }
+
+const Fold& fold_of_truths() { return SumOfTruths::table; }
 
 const Fold& fold_of_squares(RegisterType type) {
   return type == RegisterType::f64 ? Functions<double, Sum, Squared>::table : Functions<float, Sum, Squared>::table;

@@ -30,6 +30,9 @@ const Fold& fold_functions(Reduction reduction, RegisterType type);
 // The sum of 0·x, of float32: 0 where all x are finite, else NaN.
 const Fold& fold_of_zeros();
 
+// The sum of what is 0 or 1, of int32.
+const Fold& fold_of_truths();
+
 // The sum of x², each square rounded to its floating type.
 const Fold& fold_of_squares(RegisterType type);
 

@@ -6,6 +6,17 @@
 
 namespace vantage::cpu::VANTAGE_ISA {
 
+// Steps from where a scan comes that are all valid, or all masked. Short ones are taken together with others.
+enum class Valid { none, some, all };
+struct Stretch {
+  Valid valid;
+  int64_t length;
+};
+constexpr int64_t kShortStretch = 32, kMixed = 128;
+constexpr int kMostStretches = 1024 / kShortStretch + 1;  // of a tile
+// Of the n steps of a mask, in the scan's direction.
+void find_stretches(Stretch* to, const int32_t* mask, int64_t n, bool reverse);
+
 struct ScanCall {
   void* out;            // s, or the s before (previous)
   const void *a, *b;
@@ -14,6 +25,7 @@ struct ScanCall {
   int64_t width, n;
   bool a_uniform;       // a is one value
   bool reverse, previous;
+  const Stretch* stretches = nullptr;  // of the mask: for one row of float32
 };
 
 // What the compiler should know of a call.

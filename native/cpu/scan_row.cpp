@@ -25,28 +25,35 @@ void scan_steps(const ScanCall& call, int64_t begin, int64_t n, double* product)
   if (product) *product = total == 0 ? 0 : *product * total;
 }
 
-// Whether states are finite: they overflow in float32 where the double that is carried does not.
+// Whether states are finite: they overflow in float32 where the double that is carried does not. 0·x is a zero, or NaN; its bits are collected, as
+// sums would wait for one another.
 class Odd {
  public:
-  VANTAGE_METHOD void look(const f32x8& x) { lanes_ += x * 0.0f; }
+  VANTAGE_METHOD void look(const f32x8& x) { lanes_ |= (i32x8)(x * 0.0f); }
 #if VANTAGE_WIDE
-  VANTAGE_METHOD void look(const f32x16& x) { wide_ += x * 0.0f; }
+  VANTAGE_METHOD void look(const f32x16& x) { wide_ |= (i32x16)(x * 0.0f); }
 #endif
-  VANTAGE_METHOD void look(float x) { one_ += x * 0.0f; }
+  VANTAGE_METHOD void look(float x) {
+    const float zero = x * 0.0f;
+    int32_t bits;
+    __builtin_memcpy(&bits, &zero, 4);
+    one_ |= bits;
+  }
   bool any() const {
-    f32x8 zeros = lanes_ + one_;
+    i32x8 found = lanes_ | one_;
 #if VANTAGE_WIDE
-    zeros += __builtin_shufflevector(wide_, wide_, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(wide_, wide_, 8, 9, 10, 11, 12, 13, 14, 15);
+    found |= __builtin_shufflevector(wide_, wide_, 0, 1, 2, 3, 4, 5, 6, 7) | __builtin_shufflevector(wide_, wide_, 8, 9, 10, 11, 12, 13, 14, 15);
 #endif
-    return !all(zeros == 0.0f);
+    return !all((found & INT32_MAX) == 0);
   }
 
  private:
-  f32x8 lanes_ = {};
+  i32x8 lanes_ = {};
 #if VANTAGE_WIDE
-  f32x16 wide_ = {};
+  typedef int32_t i32x16 __attribute__((vector_size(64)));
+  i32x16 wide_ = {};
 #endif
-  float one_ = 0;
+  int32_t one_ = 0;
 };
 
 // For scan_lanes and scan_constant.
@@ -105,24 +112,21 @@ struct RowSteps {
   }
 };
 
-// The steps from where a scan comes that are all valid, or all masked. Short ones are taken together with others.
-enum class Valid { none, some, all };
-struct Stretch {
-  Valid valid;
-  int64_t length;
-};
-constexpr int64_t kShortStretch = 32, kMixed = 128;
-
 template <bool kForward>
 Stretch stretch_of(const int32_t* mask, int64_t n) {
   const auto at = [&](int64_t i) { return mask[kForward ? i : n - 1 - i] != 0; };
   const bool first = at(0);
   const i32x8 expected = first ? ~i32x8{} : i32x8{};
   int64_t i = 0;
-  for (; i + 8 <= n; i += 8) {
-    i32x8 v;
-    load_vector(v, mask + (kForward ? i : n - 8 - i));
-    if (!all((v != 0) == expected)) break;
+  constexpr int64_t kStep = 32;
+  for (; i + kStep <= n; i += kStep) {
+    i32x8 alike = ~i32x8{};
+    for (int64_t k = 0; k < kStep; k += 8) {
+      i32x8 v;
+      load_vector(v, mask + (kForward ? i : n - kStep - i) + k);
+      alike &= (v != 0) == expected;
+    }
+    if (!all(alike)) break;
   }
   while (i < n && at(i) == first) ++i;
   if (i < kShortStretch && i < n) return {Valid::some, n < kMixed ? n : kMixed};
@@ -140,9 +144,12 @@ void take_terms(float* out, const float* b, int64_t n, double& state, Odd& odd) 
     odd.look(term);
     store_at(out + to + i, term);
   };
+  // The way the scan goes, as its inputs are asked for ahead. An end that is no whole vector is taken with elements beside it.
   int64_t done = 0;
   for (; done + kLanesOfWidest <= count; done += kLanesOfWidest) take(Widest{}, kForward ? done : count - kLanesOfWidest - done);
-  for (; done < count; ++done) take(float{}, kForward ? done : count - 1 - done);
+  if (done < count && count >= kLanesOfWidest) take(Widest{}, kForward ? count - kLanesOfWidest : 0);
+  else
+    for (; done < count; ++done) take(float{}, kForward ? done : count - 1 - done);
   if (previous) out[kForward ? 0 : n - 1] = before;
 }
 
@@ -151,10 +158,11 @@ template <bool kForward, bool uniform, bool previous>
 void scan_row_of(const ScanCall& call, double* product) {
   const float factor = uniform ? *static_cast<const float*>(call.a) : 0.0f;
   const Decay decay(uniform ? static_cast<double>(factor) : 0.0);
+  const Stretch whole_row = {Valid::all, call.n};
   int64_t n;
-  for (int64_t done = 0; done < call.n; done += n) {
+  for (int64_t done = 0, s = 0; done < call.n; done += n, ++s) {
     const int64_t left = call.n - done;
-    const Stretch stretch = call.mask ? stretch_of<kForward>(call.mask + (kForward ? done : 0), left) : Stretch{Valid::all, left};
+    const Stretch stretch = call.mask ? call.stretches[s] : whole_row;
     n = stretch.length;
     const int64_t from = kForward ? done : left - n;
     const float *a = static_cast<const float*>(call.a) + (uniform ? 0 : from), *b = static_cast<const float*>(call.b) + from;
@@ -190,6 +198,12 @@ void scan_row_of(const ScanCall& call, double* product) {
 }
 
 }  // namespace
+
+void find_stretches(Stretch* to, const int32_t* mask, int64_t n, bool reverse) {
+  for (int64_t done = 0; done < n; done += to++->length) {
+    *to = reverse ? stretch_of<false>(mask, n - done) : stretch_of<true>(mask + done, n - done);
+  }
+}
 
 template <class T>
 void scan_row(const ScanCall& call, double* product) {

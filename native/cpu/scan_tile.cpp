@@ -2,8 +2,6 @@
 
 #include <cstring>
 
-#include "scan_functions.h"
-
 namespace vantage::cpu::VANTAGE_ISA {
 namespace {
 
@@ -16,20 +14,18 @@ void spread(void* memory, int64_t n) {
 
 bool all_equal(const char* bytes, int64_t n) { return std::memcmp(bytes, bytes + 1, static_cast<size_t>(n - 1)) == 0; }
 
+static_assert(kMostStretches > kMaxTile / kShortStretch);
+
 }  // namespace
 
 ScanTile::ScanTile(const Code& code, char* memory, int64_t ahead) : code_(code), memory_(memory), ahead_(ahead), time_(code.space.outer) {
   code.place(memory, at_);
   for (int v = 0; v < code.values; ++v) tests_.of[v] = Truth::some;
-  int64_t steps = 1;
   for (int i = 0; i < code.steps; ++i) {
     const Step& step = code.step[i];
     if (step.op == Op::load && step.prefetch && stride_of(step.view) == 1) prefetched_ += code.item[step.view];
-    if (step.op != Op::constant) ++steps;
-    else single_[step.dst] = true;
-    if (step.dst >= 0 && step.op != Op::constant) single_[step.dst] = false;
+    if (step.dst >= 0) single_[step.dst] = step.op == Op::constant;
   }
-  steps_ = steps;
 }
 
 void ScanTile::begin_row(int64_t row) {
@@ -41,7 +37,8 @@ void ScanTile::begin_row(int64_t row) {
 }
 
 void ScanTile::run(int64_t start, int64_t n, const ScanStates& scans) {
-  const int64_t share = prefetched_ * n / steps_ + 64;
+  const int64_t share = prefetched_ * n / code_.works + 64;
+  stretched_ = -1;
   bool in_place[kMaxOutputs];
   for (int k = 0; k < code_.outputs; ++k) {
     const Leave& out = code_.output[k];
@@ -52,7 +49,7 @@ void ScanTile::run(int64_t start, int64_t n, const ScanStates& scans) {
   for (int i = 0; i < code_.steps; ++i) {
     const Step& step = code_.step[i];
     if (step.op == Op::constant) continue;
-    prefetches_.issue(share);
+    if (takes_time(step)) prefetches_.issue(share);
     if (step.op == Op::load) {
       load(step, start, n);
     } else if (is_scan(step)) {
@@ -62,8 +59,8 @@ void ScanTile::run(int64_t start, int64_t n, const ScanStates& scans) {
       compute(step, n);
     }
   }
-  prefetches_.finish();
   for (int k = 0; k < code_.outputs && scans.last < 0; ++k) {
+    prefetches_.issue(share);
     const Leave& out = code_.output[k];
     if (out.reduction != Reduction::store || in_place[k]) continue;
     const int64_t stride = stride_of(out.view);
@@ -71,6 +68,7 @@ void ScanTile::run(int64_t start, int64_t n, const ScanStates& scans) {
     if (out.stream && stride == 1) stream_bytes(to, at_[out.value], n * (out.type == RegisterType::f64 ? 8 : 4));
     else out.store(to, at_[out.value], 1, n, 0, stride);
   }
+  prefetches_.finish();
 }
 
 void ScanTile::load(const Step& step, int64_t start, int64_t n) {
@@ -134,8 +132,12 @@ void ScanTile::run_scan(const Step& step, int number, int64_t n, const ScanState
   }
   const bool masked = step.mask >= 0 && valid != Truth::all;
   const int32_t* const mask = masked ? static_cast<const int32_t*>(at_[step.mask]) : nullptr;
+  if (masked && stretched_ != step.mask) {
+    find_stretches(stretches_, mask, n, reverse);
+    stretched_ = step.mask;
+  }
   const bool uniform = step.type == RegisterType::f32 && single_[step.a];
-  const ScanCall call = {at_[step.dst], at_[step.a], at_[step.b], mask, state, 1, n, uniform, reverse, step.op == Op::scan_prev};
+  const ScanCall call = {at_[step.dst], at_[step.a], at_[step.b], mask, state, 1, n, uniform, reverse, step.op == Op::scan_prev, stretches_};
   functions.scan_row(call, number == scans.last ? scans.product : nullptr);
 }
 

@@ -1,6 +1,8 @@
 // A tile of one row of a program with scans, along its time.
 #pragma once
 #include "interpreter.h"
+#include "prefetches.h"
+#include "scan_functions.h"
 
 namespace vantage::cpu::VANTAGE_ISA {
 
@@ -10,38 +12,6 @@ struct ScanStates {
   bool begins;      // the tile is the first one of its row: the scans start from the program's own states
   double* product;  // of the factors of the last scan that is run, or null
   int last;         // behind this scan the tile is left; -1: at its end
-};
-
-// What the next tile will load. It is asked for step by step: a core waits for no more than a few lines at once, and computes meanwhile.
-class Prefetches {
- public:
-  // An address that may lie outside of its array.
-  void add(uintptr_t from, int64_t bytes) {
-    if (count_ < kMost) piece_[count_++] = {from, bytes};
-  }
-  // About so many bytes.
-  void issue(int64_t share) {
-    for (; share > 0 && at_ < count_; share -= 64) {
-      Piece& piece = piece_[at_];
-      __builtin_prefetch(reinterpret_cast<const void*>(piece.from));
-      piece.from += 64, piece.bytes -= 64;
-      if (piece.bytes <= 0) ++at_;
-    }
-  }
-  // The rest.
-  void finish() {
-    issue(INT64_MAX);
-    count_ = at_ = 0;
-  }
-
- private:
-  static constexpr int kMost = 8;
-  struct Piece {
-    uintptr_t from;
-    int64_t bytes;
-  };
-  Piece piece_[kMost];
-  int count_ = 0, at_ = 0;
 };
 
 // What a thread needs for the tiles of its rows.
@@ -67,11 +37,13 @@ class ScanTile {
   char* const memory_;
   const int64_t ahead_;
   const int time_;                   // the dimension
-  int64_t prefetched_ = 0, steps_;   // bytes that are asked for at each time; about how many steps a tile takes
+  int64_t prefetched_ = 0;           // bytes that are asked for at each time
   Prefetches prefetches_;
   void* at_[kMaxInstructions];
   char* row_[kMaxViews];             // time 0 of each view
   Tests tests_;
+  Stretch stretches_[kMostStretches];  // of the mask in this tile that was asked for last …
+  int stretched_ = -1;                 // … its value, or -1
   bool single_[kMaxInstructions];    // of each value: it is one number in this tile, and holds it once (a constant: at least once)
 };
 

@@ -70,8 +70,13 @@ void find_singles(Code& code) {
   }
 }
 
+// With fewer the caches hold what a program loads.
+constexpr int64_t kManyElements = int64_t{1} << 16;
+
 // A scan goes the way of the tiles, which the hardware foresees; what other steps read goes forward in each tile, while the tiles may go backward.
 void choose_prefetches(Code& code) {
+  code.works = 1 + code.outputs;
+  for (int i = 0; i < code.steps; ++i) code.works += takes_time(code.step[i]);
   const auto reads = [](const Step& step, int value) { return step.a == value || step.b == value || step.c == value; };
   for (int i = 0; i < code.steps; ++i) {
     Step& load = code.step[i];
@@ -87,6 +92,7 @@ void choose_prefetches(Code& code) {
     for (int k = 0; k < code.outputs; ++k) {
       if (code.output[k].value == load.dst) load.guard = -1;
     }
+    if (load.prefetch) code.prefetched += code.item[load.view];
   }
 }
 
@@ -94,9 +100,9 @@ void choose_prefetches(Code& code) {
 
 void find_shortcuts(Code* code) {
   find_tests(*code);
-  if (!code->program->sequential) return;
-  find_singles(*code);
-  choose_prefetches(*code);
+  if (code->program->sequential) find_singles(*code);
+  if (code->program->sequential || code->space.size(0, code->space.ndim()) >= kManyElements) return choose_prefetches(*code);
+  for (int i = 0; i < code->steps; ++i) code->step[i].prefetch = false;
 }
 
 }  // namespace vantage::cpu::VANTAGE_ISA

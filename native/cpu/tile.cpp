@@ -1,5 +1,7 @@
 #include "tile.h"
 
+#include "prefetches.h"
+
 namespace vantage::cpu::VANTAGE_ISA {
 namespace {
 
@@ -39,12 +41,6 @@ inline __attribute__((always_inline)) bool is_dense(int64_t rows, int64_t n, int
   return (stride == 1 || n == 1) && (rows == 1 || row_stride == n);
 }
 
-// The next tile's part of a mask, which lies behind this tile's most often: the hardware's own prefetching does not run far enough ahead.
-inline __attribute__((always_inline)) void ask_for_next(const char* from, int64_t rows, int64_t bytes, int64_t row_bytes) {
-  const char* const next = from + (rows == 1 ? bytes : rows * row_bytes);
-  for (int64_t i = 0; i < rows * bytes; i += 64) __builtin_prefetch(next + i);
-}
-
 }  // namespace
 
 void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
@@ -65,9 +61,13 @@ void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
       in_place[k] = true;
     });
   }
+  // The next tile's part of what is loaded lies behind this tile's most often: the hardware's own prefetching does not run far enough ahead.
+  Prefetches ahead;
+  const int64_t share = code.prefetched * count / code.works + 64;
   for (int i = 0; i < code.steps; ++i) {
     const Step& step = code.step[i];
     if (step.op == Op::constant) continue;
+    if (takes_time(step)) ahead.issue(share);
     if (step.op != Op::load) {
       if (step.chooses && tests.of[step.a] != Truth::some) {
         at[step.dst] = at[tests.of[step.a] == Truth::all ? step.b : step.c];
@@ -79,13 +79,19 @@ void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
     }
     const int64_t row_stride = tile.end > tile.begin ? space.strides[step.view][tile.end - 1] : 0;
     const int64_t stride = tile.inner >= 0 ? space.strides[step.view][tile.inner] : 0;
+    if (step.prefetch && stride == 1 && !(step.guard >= 0 && tests.of[step.guard] == Truth::none)) {
+      for_runs(code, tile, start, step.view, row_stride, stride, [&](char* from, int64_t, int64_t rows) {
+        if (!is_dense(rows, n, row_stride, stride)) return;
+        const int64_t bytes = rows * n * code.item[step.view];
+        ahead.add(reinterpret_cast<uintptr_t>(from) + static_cast<uintptr_t>(bytes), bytes);
+      });
+    }
     if (step.tested) {
       Truth& truth = tests.of[step.dst];
       truth = Truth::some;
       if (stride == 1 || n == 1) {
         for_runs(code, tile, start, step.view, row_stride, stride, [&](char* from, int64_t done, int64_t rows) {
           if (done > 0 && truth == Truth::some) return;
-          ask_for_next(from, rows, n, row_stride);
           const Truth here = n == 1 && row_stride == 1 ? truth_of(from, 1, rows, 0) : truth_of(from, rows, n, row_stride);
           truth = done == 0 || here == truth ? here : Truth::some;
         });
@@ -104,6 +110,7 @@ void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
   }
   for (int k = 0; k < code.outputs; ++k) {
     const Leave& out = code.output[k];
+    ahead.issue(share);
     if (out.reduction != Reduction::store || in_place[k]) continue;
     const char* from = static_cast<const char*>(at[out.value]);
     const int size = out.type == RegisterType::f64 ? 8 : 4;
@@ -112,6 +119,7 @@ void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
       else out.store(to, from + done * n * size, rows, n, row_stride, stride);
     });
   }
+  ahead.finish();
 }
 
 void store_totals(const Code& code, const Leave& out, int64_t row, int64_t rows, const void* totals) {

@@ -50,6 +50,29 @@ TEST(masked_scans) {
   }
 }
 
+// Scans by turns on two masks whose stretches begin and end elsewhere, in either direction.
+TEST(scans_on_two_masks) {
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{30, 700}, {40, 30}, {2, 50'000}}) {
+    for (bool reverse : {false, true}) {
+      Builder b(shape);
+      b.sequential(reverse);
+      const int one_mask = b.view(DType::u8), other_mask = b.view(DType::boolean);
+      int64_t i = 0, j = 0;
+      b.fill(one_mask, [&] { return ++i / 173 % 3 == 1 ? 0.0 : 2.0; });
+      b.fill(other_mask, [&] { return ++j / 91 % 2 == 1 || j % 500 < 9 ? 1.0 : 0.0; });
+      const int zero = b.constant(0), one = b.constant(1);
+      int value = b.input(-1, 1);
+      for (int turn = 0; turn < 4; ++turn) {
+        const int mask = b.load(turn % 2 == 0 ? one_mask : other_mask, i32);
+        const int factor = b.emit(Op::where, f32, mask, b.constant(turn == 3 ? 0 : 0.5), one), term = b.emit(Op::where, f32, mask, value, zero);
+        value = b.emit(turn == 3 ? Op::scan_prev : Op::scan, f32, factor, term, zero);
+        b.store(value);
+      }
+      b.check("two masks", 1e-5, 1e-5);
+    }
+  }
+}
+
 // Choices where a mask is of one truth for whole tiles: between arrays, constants, and what is computed of them, at rows of all lengths.
 TEST(choices_by_stretches) {
   for (const std::vector<int64_t>& shape : {std::vector<int64_t>{9, 3'000}, {300, 40}, {2'000, 3}, {5'000}}) {

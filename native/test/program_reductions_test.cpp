@@ -86,6 +86,27 @@ TEST(sums_of_zeros_and_squares) {
   }
 }
 
+// How many elements something holds of: totals, rows and columns, short ones and ones of many tiles, in scans too.
+TEST(counts_of_truths) {
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{6, 37}, {6, 3000}, {2, 100'000}, {900, 5}, {70, 300}}) {
+    for (int way = 0; way < 4; ++way) {
+      for (RegisterType type : {f32, f64, i32}) {
+        Builder b(shape);
+        if (way < 2) b.reduce(way, 2 - way);
+        if (way == 2) b.reduce(0, 1);
+        if (way == 3) b.sequential(true);
+        const int x = b.input(-9, 9, type == i32 ? DType::i32 : DType::f32, type), zero = b.constant(0, type);
+        const int above = b.emit(Op::gt, type, x, zero), whole = b.emit(Op::le, type, x, b.constant(100, type)), none = b.emit(Op::not_, i32, whole);
+        for (int value : {above, whole, none, b.emit(Op::and_, i32, above, whole)}) b.fold(Reduction::sum, value, i32, DType::i32);
+        // One less than a truth is none: -1 and 0.
+        b.fold(Reduction::sum, b.emit(Op::sub, i32, above, whole), i32, DType::i32);
+        if (way == 3) b.store(b.emit(Op::scan, type, zero, x, zero), type, type == f64 ? DType::f64 : type == i32 ? DType::i32 : DType::f32);
+        b.check("counts", 0, 0);
+      }
+    }
+  }
+}
+
 TEST(extremes_keep_nan) {
   for (const std::vector<int64_t>& shape : {std::vector<int64_t>{6, 37}, {6, 3000}, {2, 100'000}}) {
     for (int outer : {0, 1}) {

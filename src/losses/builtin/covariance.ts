@@ -46,7 +46,8 @@ export class ClipCovariancePolicyLoss extends TokenPolicyLoss {
     const count = Math.max(Math.trunc(clipCovRatio * valid.sum().item()), 1);
     // The digits of the log-probs make it another choice at every step, from one seed, and the same one in the same step of another run.
     const drawn = randomUniform(valid.shape, { key: randomKey(seed), device: advantages.device });
-    const order = drawn.add(stopGradient(tokens.logProbs).mul(1e4)).mod(1);
+    const spread = drawn.add(stopGradient(tokens.logProbs).mul(1e4));
+    const order = spread.sub(spread.floor());
     const taken = topTokens(order, candidates, count).logicalAnd(candidates);
     const metrics = { clip_ratio: mean(taken), ...ratioMetrics(tokens, ratio, logRatio) };
     return { losses: where(taken, 0, unclipped.minimum(clipped).neg()), ratio, metrics };

@@ -1,0 +1,42 @@
+// What is asked for ahead of its use.
+#pragma once
+#include <cstdint>
+
+namespace vantage::cpu::VANTAGE_ISA {
+
+// What the next tile will load. It is asked for step by step: a core waits for no more than a few lines at once, and computes meanwhile.
+class Prefetches {
+ public:
+  // An address that may lie outside of its array.
+  void add(uintptr_t from, int64_t bytes) {
+    if (count_ < kMost) piece_[count_++] = {from, bytes};
+  }
+  // About so many bytes.
+  void issue(int64_t share) {
+    while (share > 0 && at_ < count_) {
+      Piece& piece = piece_[at_];
+      const uintptr_t end = piece.from + static_cast<uintptr_t>(piece.bytes < share ? piece.bytes : share);
+      uintptr_t from = piece.from;
+      for (; from < end; from += 64) __builtin_prefetch(reinterpret_cast<const void*>(from));
+      const int64_t asked = static_cast<int64_t>(from - piece.from);
+      piece.from = from, piece.bytes -= asked, share -= asked;
+      if (piece.bytes <= 0) ++at_;
+    }
+  }
+  // The rest.
+  void finish() {
+    issue(INT64_MAX);
+    count_ = at_ = 0;
+  }
+
+ private:
+  static constexpr int kMost = 8;
+  struct Piece {
+    uintptr_t from;
+    int64_t bytes;
+  };
+  Piece piece_[kMost];
+  int count_ = 0, at_ = 0;
+};
+
+}  // namespace vantage::cpu::VANTAGE_ISA
