@@ -81,16 +81,3 @@ test.each(['dr_grpo', 'grpo', 'grpo_batch_std', 'maxrl', 'opo', 'gpg', 'grpo_pas
   const [single, double] = (['float32', 'float64'] as const).map((dtype) => run(name, inputsOf(offset, dtype)));
   expectClose(single!, double!, 1e-5);
 });
-
-test('optimal_token_baseline: padding on the left of all rows changes nothing, the tail of the longest row included', () => {
-  const left = <T>(rows: T[][], filler: T) => rows.map((row) => [filler, filler, ...row]);
-  const batch = {
-    rewards: [[0, 0, 0, 1], [0, 0.5, 0, 0]],
-    masks: [[1, 1, 1, 1], [1, 1, 0, 0]],
-    oldLogProbs: [[-0.5, -1, -0.25, -2], [-1, -0.75, 0, 0]],
-    sumSquaredProbs: [[0.5, 0.25, 0.75, 0.5], [0.5, 0.25, 0, 0]],
-  };
-  const wide = Object.fromEntries(Object.entries(batch).map(([name, rows]) => [name, left(rows, 0)])) as typeof batch;
-  const [plain, padded] = [batch, wide].map((inputs) => computeAdvantages('optimal_token_baseline', { ...inputs, groupIds: ['a', 'a'] }).advantages.toArray() as number[][]);
-  expect(padded).toEqual(left(plain!, 0));
-});

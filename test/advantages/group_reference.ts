@@ -101,8 +101,7 @@ export function optimalTokenBaseline(batch: FullBatch, { byRank, zeroTail = true
       const rows = groupOf(batch, row).filter((other) => length(other) > 0);
       if (rows.length === 1) return own;
       const others = Math.max(...rows.filter((other) => other !== row).map(length));
-      const start = byRank ? 0 : Math.min(...rows.map((other) => masks[other]!.findIndex(Boolean)));
-      if (zeroTail && length(row) > others && column(row, t) - start >= others) return own;
+      if (zeroTail && length(row) > others && column(row, t) >= others) return own;
       let [above, below] = [0, 1e-8];
       for (const other of rows) {
         masks[other]!.forEach((valid, s) => {

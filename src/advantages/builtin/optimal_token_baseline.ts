@@ -47,10 +47,7 @@ export class OptimalTokenBaseline extends AdvantageEstimator {
     let none = rows.lessEqual(1).expandDims(1);
     if (zeroTail) {
       const others = groups.maxOfOthers(lengths.cast('float64'));
-      const columns = arange(0, masks.shape[1]!, 1, { device: masks.device });
-      // From the first column in which the group has a token: padding on the left of all rows moves the tail with them.
-      const start = where(groups.sumColumns(masks.cast('float32')).greater(0), columns, Infinity).min(1, { keepDims: true });
-      none = none.logicalOr(columns.sub(start).greaterEqual(where(lengths.greater(others), others, Infinity).expandDims(1)));
+      none = none.logicalOr(arange(0, masks.shape[1]!, 1, { device: masks.device }).greaterEqual(where(lengths.greater(others), others, Infinity).expandDims(1)));
     }
     return where(masks, where(none, returns, distance.sub(baseline)), 0);
   }
