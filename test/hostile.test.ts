@@ -45,6 +45,7 @@ test.each<[string, () => unknown, string]>([
   ],
   ['overrides without end', () => v.loadConfig({ overrides: holes }), 'overrides: expected texts key=value, got undefined'],
   ['a setting that is no number', () => new v.AdamW(new Map(), { lr: 0, maxGradNorm: wrong(detached()) }), 'maxGradNorm'],
+  ['prompts without end', () => v.padPrompts(holes, 0), 'padPrompts: expected an array of token ids in row 0, got undefined'],
   ['names without end', () => v.validateConfig(loaded.config, wrong({ estimators: holes })), 'validateConfig: estimators: expected an array of names or a registry'],
   [
     'an input that is required under no name',
@@ -68,6 +69,7 @@ test.each<[string, () => unknown, string]>([
 });
 
 test('token ids in memory that is gone are none', () => {
+  expect(v.padPrompts([wrong(detached()), [5]], 4)).toEqual({ ids: Int32Array.of(4, 5), width: 1, start: Int32Array.of(1, 0) });
   expect(v.repetitionPenalty([detached(), Int32Array.of(1, 1, 1, 1)]).toArray()).toEqual([-0, -0.5]);
 });
 
