@@ -38,7 +38,14 @@ test.each<[string, () => unknown, string]>([
     'rewards: expected a number, or an array of numbers, a row, got',
   ],
   ['rows without end', () => v.repetitionPenalty(holes), 'ids of row 0: expected token ids, got undefined'],
-  ['a table without end', () => new v.LookupEnvironment({ prompt: [{ role: 'user', content: 'x' }], extra_info: { table: holes, key: '1' } }), "environment 'lookup': expected a list of texts"],
+  [
+    'a table without end',
+    () => new v.LookupEnvironment({ prompt: [{ role: 'user', content: 'x' }], reward_spec: { ground_truth: '1' }, extra_info: { table: holes, key: '1' } }),
+    "environment 'lookup': expected a list of texts",
+  ],
+  ['overrides without end', () => v.loadConfig({ overrides: holes }), 'overrides: expected texts key=value, got undefined'],
+  ['a setting that is no number', () => new v.AdamW(new Map(), { lr: 0, maxGradNorm: wrong(detached()) }), 'maxGradNorm'],
+  ['prompts without end', () => v.padPrompts(holes, 0), 'padPrompts: expected an array of token ids in row 0, got undefined'],
   ['names without end', () => v.validateConfig(loaded.config, wrong({ estimators: holes })), 'validateConfig: estimators: expected an array of names or a registry'],
   [
     'an input that is required under no name',
@@ -62,5 +69,10 @@ test.each<[string, () => unknown, string]>([
 });
 
 test('token ids in memory that is gone are none', () => {
+  expect(v.padPrompts([wrong(detached()), [5]], 4)).toEqual({ ids: Int32Array.of(4, 5), width: 1, start: Int32Array.of(1, 0) });
   expect(v.repetitionPenalty([detached(), Int32Array.of(1, 1, 1, 1)]).toArray()).toEqual([-0, -0.5]);
+});
+
+test('null as options of a configuration gives the defaults', () => {
+  expect(v.loadConfig(wrong(null)).config).toEqual(loaded.config);
 });

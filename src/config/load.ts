@@ -47,6 +47,8 @@ export function loadConfig(options: LoadConfigOptions = {}): LoadedConfig {
   const { file, overrides = [], base = {} } = (options ?? {}) as LoadConfigOptions;
   if (file !== undefined && typeof file !== 'string') throw new ConfigError(`loadConfig: file: expected the name of a YAML file, got ${showValue(file)}`);
   if (!Array.isArray(overrides)) throw new ConfigError(`loadConfig: overrides: expected an array of texts key=value, got ${showValue(overrides)}`);
+  // Before they are read: flatMap() passes over holes.
+  for (const override of overrides as readonly unknown[]) if (typeof override !== 'string') throw new ConfigError(`overrides: expected texts key=value, got ${showValue(override)}`);
   if (typeof base !== 'object' || base === null || Array.isArray(base)) throw new ConfigError(`loadConfig: base: expected an object of sections, got ${showValue(base)}`);
   const assignments = [
     ...flatten(base, '', 'base'),
@@ -68,7 +70,7 @@ export function loadConfig(options: LoadConfigOptions = {}): LoadedConfig {
   if (problems.length > 0) throw new ConfigError(problemList(problems));
   const named = [...origins.keys()].filter((path) => openSectionOf(path) !== null);
   const provenance = new Map([...configKeys(), ...named].map((key) => [key, originOf(key, origins) ?? 'default']));
-  return { config: parsed.data as Config, provenance, beneath: (options.overrides ?? []).length === 0 ? null : withoutOverrides(options) };
+  return { config: parsed.data as Config, provenance, beneath: overrides.length === 0 ? null : withoutOverrides(options) };
 }
 
 /** Null where a value below is wrong that an override puts right. */
@@ -174,7 +176,6 @@ function syntaxProblem({ message, ...error }: Error): string {
 }
 
 function parseOverride(override: string): Assignment[] {
-  if (typeof override !== 'string') throw new ConfigError(`overrides: expected texts key=value, got ${showValue(override)}`);
   const cut = override.indexOf('=');
   if (cut <= 0) throw new ConfigError(`command line: expected key=value, got '${override}'`);
   const path = override.slice(0, cut).trim();

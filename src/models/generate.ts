@@ -61,15 +61,16 @@ export interface Generation {
 /** Ids that fit in an array of 32-bit numbers of a gigabyte. */
 const MOST_IDS = 2 ** 28;
 
-const longestOf = (prompts: readonly (readonly number[])[]): number => (Array.isArray(prompts) ? prompts.reduce((longest: number, prompt) => Math.max(longest, prompt?.length ?? 0), 0) : 0);
+const longestOf = (prompts: readonly (readonly number[])[]): number => prompts.reduce((longest: number, prompt) => Math.max(longest, prompt.length), 0);
 
 /** Left-pads prompts to `width`, by default their longest. */
 export function padPrompts(
   prompts: readonly (readonly number[])[],
   padId: number,
-  width = longestOf(prompts),
+  wanted?: number,
 ): PaddedPrompts {
   checkPromptLists('padPrompts', prompts);
+  const width = wanted ?? longestOf(prompts);
   if (!Number.isInteger(padId)) throw new TensorError(`padPrompts: expected padId, a token id, got ${describe(padId)}`);
   if (!Number.isInteger(width) || width < 0 || width * prompts.length > MOST_IDS) {
     throw new TensorError(`padPrompts: expected a width of at least 0 and at most ${MOST_IDS} ids in all, got ${describe(width)} for ${prompts.length} prompts`);
@@ -81,7 +82,8 @@ export function padPrompts(
       throw new TensorError(`padPrompts: expected prompts of at most ${width} tokens, got ${prompt.length} in row ${row}`);
     }
     start[row] = width - prompt.length;
-    ids.set(prompt, row * width + start[row]!);
+    // As checkPromptLists() does: a view of detached memory has length 0, but cannot be copied.
+    if (prompt.length > 0) ids.set(prompt, row * width + start[row]!);
   });
   return { ids, width, start };
 }

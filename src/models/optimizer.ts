@@ -72,12 +72,13 @@ export class AdamW {
     const { lr, betas = [0.9, 0.999], epsilon = 1e-8, weightDecay = 0.01, maxGradNorm = Infinity, decays = () => true } = checkOptions('AdamW', options, optionNames);
     checkTensors('AdamW', 'parameters', parameters);
     this.settings = { lr, betas, epsilon, weightDecay, maxGradNorm, decays };
+    // First: a comparison asks an object for its number.
+    for (const [name, value] of Object.entries({ lr, epsilon, weightDecay, maxGradNorm })) checkSetting(name, value, typeof value === 'number', 'a number');
     checkSetting('lr', lr, lr >= 0, 'a number of at least 0');
     checkSetting('betas', betas, Array.isArray(betas) && betas.length === 2 && betas.every((beta) => typeof beta === 'number' && beta >= 0 && beta < 1), 'two numbers from 0 to below 1');
     checkSetting('epsilon', epsilon, epsilon > 0, 'a positive number');
     checkSetting('weightDecay', weightDecay, weightDecay >= 0, 'a number of at least 0');
     checkSetting('maxGradNorm', maxGradNorm, maxGradNorm > 0, 'a positive number');
-    for (const [name, value] of Object.entries({ lr, epsilon, weightDecay, maxGradNorm })) checkSetting(name, value, typeof value === 'number', 'a number');
     checkSetting('decays', decays, typeof decays === 'function', 'a function of a name');
     this.names = [...parameters.keys()];
     const zero = keptTensors(2 * this.names.length, (i) => {
