@@ -90,7 +90,8 @@ export function notPrinted({ shown, out }: Told): string[] {
 /** The shown lines with what is printed now: of a line that has changed, the one that begins most like it. */
 export function renewed({ shown, out }: Told): string[] {
   const printed = out.trimEnd().split('\n').map((line) => line.trimEnd());
-  const common = (a: string, b: string) => [...a].findIndex((letter, i) => letter !== b[i]);
+  const words = (line: string) => line.replace(/\d+/g, '0');
+  const common = (a: string, b: string) => [...words(a)].findIndex((letter, i) => letter !== words(b)[i]);
   let next = 0;
   return shown.map((line) => {
     if (line === '…') return line;
