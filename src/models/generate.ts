@@ -67,25 +67,25 @@ const longestOf = (prompts: readonly (readonly number[])[]): number => prompts.r
 export function padPrompts(
   prompts: readonly (readonly number[])[],
   padId: number,
-  wanted?: number,
+  width?: number,
 ): PaddedPrompts {
   checkPromptLists('padPrompts', prompts);
-  const width = wanted ?? longestOf(prompts);
+  const columns = width ?? longestOf(prompts);
   if (!Number.isInteger(padId)) throw new TensorError(`padPrompts: expected padId, a token id, got ${describe(padId)}`);
-  if (!Number.isInteger(width) || width < 0 || width * prompts.length > MOST_IDS) {
-    throw new TensorError(`padPrompts: expected a width of at least 0 and at most ${MOST_IDS} ids in all, got ${describe(width)} for ${prompts.length} prompts`);
+  if (!Number.isInteger(columns) || columns < 0 || columns * prompts.length > MOST_IDS) {
+    throw new TensorError(`padPrompts: expected a width of at least 0 and at most ${MOST_IDS} ids in all, got ${describe(columns)} for ${prompts.length} prompts`);
   }
-  const ids = new Int32Array(prompts.length * width).fill(padId);
+  const ids = new Int32Array(prompts.length * columns).fill(padId);
   const start = new Int32Array(prompts.length);
   prompts.forEach((prompt, row) => {
-    if (prompt.length > width) {
-      throw new TensorError(`padPrompts: expected prompts of at most ${width} tokens, got ${prompt.length} in row ${row}`);
+    if (prompt.length > columns) {
+      throw new TensorError(`padPrompts: expected prompts of at most ${columns} tokens, got ${prompt.length} in row ${row}`);
     }
-    start[row] = width - prompt.length;
+    start[row] = columns - prompt.length;
     // As checkPromptLists() does: a view of detached memory has length 0, but cannot be copied.
-    if (prompt.length > 0) ids.set(prompt, row * width + start[row]!);
+    if (prompt.length > 0) ids.set(prompt, row * columns + start[row]!);
   });
-  return { ids, width, start };
+  return { ids, width: columns, start };
 }
 
 /** A length rounded up to one of eight steps an octave: few different lengths, so that plans are found again, and at most 1/8 too long. */
