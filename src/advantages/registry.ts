@@ -43,7 +43,7 @@ const registry = new Registry<AdvantageEstimatorClass>('advantage estimator');
  */
 export function registerAdvantageEstimator(name: string, estimator: AdvantageEstimatorClass, options: Pick<RegisterOptions, 'aliases' | 'override'> = {}): void {
   if (typeof estimator !== 'function' || typeof (estimator.prototype as Partial<AdvantageEstimator> | undefined)?.computeAdvantages !== 'function') {
-    throw new EstimatorError(`advantage estimator ${showValue(name)}: expected a class that extends AdvantageEstimator and has computeAdvantages, got ${showValue(estimator)}`);
+    throw new EstimatorError(`advantage estimator ${showValue(name)}: expected a class with the method computeAdvantages, as those that extend AdvantageEstimator have, got ${showValue(estimator)}`);
   }
   const requires: unknown = estimator.requires ?? [];
   if (!Array.isArray(requires)) throw new EstimatorError(`advantage estimator ${showValue(name)}: expected static requires to be an array of input names, got ${showValue(requires)}`);

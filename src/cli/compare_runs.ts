@@ -1,9 +1,10 @@
 /** Training runs as processes of their own: one that fails, or leaves memory behind, is none of the others' business. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { VantageError } from '../errors';
+import { makeFolder } from '../folders';
 import { programFile } from '../package';
 import { firstReached, type Threshold } from '../tracking/comparison';
 import { formatDuration } from '../tracking/format';
@@ -74,7 +75,7 @@ export async function runAll(plan: readonly Planned[], options: RunOptions): Pro
 }
 
 async function runOne({ estimator, seed, folder, overrides }: Planned, { train, jobs, threshold }: RunOptions, children: Set<ChildProcess>): Promise<Finished> {
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   const metrics = join(folder, RUN_FILES.metrics);
   rmSync(metrics, { force: true });
   // Each gets its share of the cores; the number of threads changes no result.

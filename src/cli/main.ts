@@ -1,7 +1,7 @@
 /** The command line: `vantage <command> …`. Errors are one line; exit code 1, and 2 where the command line itself is wrong. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { VantageError } from '../errors';
+import { RegistryError, VantageError } from '../errors';
 import { packageFolder } from '../package';
 import { build } from './build';
 import { check } from './check';
@@ -60,6 +60,8 @@ function version(): string {
 
 /** Errors of ours say all there is to say; of any other, VANTAGE_DEBUG=1 shows where it came from. */
 function messageOf(error: unknown): string {
+  if (error instanceof RegistryError && error.message.startsWith('Unknown '))
+    return `${error.message}${/[.?]$/.test(error.message) ? '' : '.'} One of your own is registered by its module: --load FILE (vantage check takes the FILE itself)`;
   if (error instanceof VantageError) return error.message;
   if (!(error instanceof Error)) return String(error);
   return process.env.VANTAGE_DEBUG ? (error.stack ?? String(error)) : String(error);

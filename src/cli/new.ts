@@ -1,7 +1,8 @@
-import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, relative, resolve } from 'node:path';
 import { VantageError } from '../errors';
+import { makeFolder } from '../folders';
 import { type Command, parseCommandLine, print, unknownWord, UsageError } from './command';
 import { environmentTemplate } from './templates/environment';
 import { estimatorTemplate } from './templates/estimator';
@@ -105,7 +106,7 @@ function write(directory: string, files: readonly File[], force: boolean): void 
     );
   }
   try {
-    mkdirSync(directory, { recursive: true });
+    makeFolder(directory);
     for (const { name, text } of files) writeFileSync(join(directory, name), text);
   } catch (error) {
     throw new VantageError(`new: ${shown}: cannot be written: ${(error as Error).message}`, { cause: error });

@@ -97,7 +97,7 @@ function nameProblems({ trainer, environment }: Config, context: ValidationConte
   const check = (key: string, kind: string, name: string, names: Names): string[] => {
     const exists = 'has' in names ? names.has(name) : names.includes(name);
     if (exists) return [];
-    const custom = kind === 'advantage estimator' ? ' (a custom one has to be registered before main is called)' : '';
+    const custom = ' (a custom one is registered by its module: --load FILE, or in a script before main is called)';
     return [`${key}: ${unknownName(kind, name, 'has' in names ? names.list() : [...names].sort())}${custom}`];
   };
   return [

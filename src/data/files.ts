@@ -1,7 +1,8 @@
 /** Reading and writing whole files, with errors that name them. */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DataError, showValue } from '../errors';
+import { makeFolder } from '../folders';
 import { checkPath } from './check';
 
 /** The bytes of a file. @throws DataError that names the file. */
@@ -34,7 +35,7 @@ export function writeWhole(file: string, content: string | Uint8Array): void {
   checkPath('writing', file);
   const unfinished = `${file}.${process.pid}.tmp`;
   try {
-    mkdirSync(dirname(file), { recursive: true });
+    makeFolder(dirname(file));
     writeFileSync(unfinished, content, { flush: true });
     renameSync(unfinished, file);
   } catch (error) {
@@ -45,7 +46,7 @@ export function writeWhole(file: string, content: string | Uint8Array): void {
 
 /** Writes a file and waits until the disk has it. Makes its folder. The file is not whole until this returns. */
 export function writeSynced(file: string, text: string): void {
-  mkdirSync(dirname(file), { recursive: true });
+  makeFolder(dirname(file));
   const bytes = Buffer.from(text);
   const descriptor = openSync(file, 'w');
   try {

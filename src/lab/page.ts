@@ -1,8 +1,9 @@
 /** The picture of a lab: one self-contained HTML page, or its large chart alone as SVG. */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { checkPath } from '../data/check';
 import { DataError, showValue } from '../errors';
+import { makeFolder } from '../folders';
 import { chart, type ChartData, type ChartOptions, type Line } from '../tracking/chart';
 import { colourOf, escape, legend, page, table } from '../tracking/page';
 import { logAxis, position, suitsLog, tickLabel, valueAxis, type Axis } from '../tracking/plot';
@@ -24,7 +25,7 @@ const measures = (cosine: number): readonly { title: string; of(quality: Gradien
 export function writeLabPage(file: string, report: LabReport): void {
   checkPath('writeLabPage', file);
   const text = file.endsWith('.svg') ? labSvg(report) : labPage(report);
-  mkdirSync(dirname(file), { recursive: true });
+  makeFolder(dirname(file));
   writeFileSync(file, text);
 }
 

@@ -1,10 +1,11 @@
 /** Models in folders of Hugging Face's layout: `config.json`, weights in one file or in shards, and what belongs to the tokenizer. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { readJsonObject, writeWhole } from '../data/files';
 import { tokenizerFileNames } from '../data/huggingface_tokenizer';
 import { type Tokenizer, tokenizerFiles } from '../data/tokenizer';
 import { DataError, showValue, TensorError, VantageError } from '../errors';
+import { makeFolder } from '../folders';
 import type { DType, Tensor } from '../tensor';
 import { dtypes, isFloating } from '../tensor/dtype';
 import { checkOptions, formatShape, sameShape } from '../tensor/shape';
@@ -96,7 +97,7 @@ export function saveHuggingFace(folder: string, model: Decoder, options?: SaveOp
 }
 
 function writeModel(folder: string, model: Decoder, dtype: DType, maxShardBytes: number, tokenizer: Tokenizer | undefined): void {
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   const { endIds, companions: own } = model;
   const companions = new Map<string, string | Uint8Array>(tokenizer ? tokenizerFiles(tokenizer) : own);
   const generation = own.get(generationFile);

@@ -1,7 +1,8 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { checkFields, checkList, checkNumber, checkPath, checkText, isList, isNumber, isObject, isText } from '../data/check';
 import { DataError, showValue } from '../errors';
+import { makeFolder } from '../folders';
 import { chart, type Line } from './chart';
 import type { MetricsRecord } from './jsonl_tracker';
 import { legend, page, table } from './page';
@@ -103,7 +104,7 @@ export function writeComparison(file: string, options: ComparisonOptions): void 
     `Lines: the median over the seeds of the mean of ${window === 1 ? 'each value' : `the last ${window} values`}; bands: from the least to the greatest.`,
     'A run that has ended counts on with its last value.',
   ];
-  mkdirSync(dirname(file), { recursive: true });
+  makeFolder(dirname(file));
   const drawn = { lines, steps, unit: isShare, target: value };
   if (file.endsWith('.svg')) {
     writeFileSync(file, chartSvg({ title, facts: how, names, ...drawn, x: 'training step', y: metric }));

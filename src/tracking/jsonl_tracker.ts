@@ -1,9 +1,10 @@
-import { closeSync, existsSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { checkFields, checkList, checkPath, isObject, isText } from '../data/check';
 import { jsonOf } from '../data/jsonl';
 import { readBytes } from '../data/files';
 import { DataError } from '../errors';
+import { makeFolder } from '../folders';
 import { checkMetrics, type Metrics, type Sample, type Tracker } from './tracker';
 
 /** One line of a metrics file: the step and its metrics; a value that was NaN or infinite is null. */
@@ -53,7 +54,7 @@ export class JsonlTracker implements Tracker {
   constructor(readonly file: string, private readonly options: { resumedFrom?: number; config?: object } = {}) {
     checkPath('JsonlTracker', file);
     checkFields('JsonlTracker', 'options', options);
-    mkdirSync(dirname(file), { recursive: true });
+    makeFolder(dirname(file));
     this.metrics = new JsonLines(file, this.kept(file, readMetrics));
     if (options.resumedFrom === undefined) rmSync(this.beside('samples'), { force: true });
     if (options.config !== undefined) writeFileSync(this.beside('config'), `${JSON.stringify(options.config, null, 2)}\n`);

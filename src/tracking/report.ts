@@ -1,7 +1,8 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { checkFields, checkList, checkNumber, checkPath, checkText, isObject } from '../data/check';
 import { DataError, showValue } from '../errors';
+import { makeFolder } from '../folders';
 import { chart, type ChartData, meanLine } from './chart';
 import { formatDuration } from './format';
 import { isSample, type MetricsRecord } from './jsonl_tracker';
@@ -94,7 +95,7 @@ export function curveOf(records: readonly MetricsRecord[], name: string): Curve 
 export function writeReport(file: string, options: ReportOptions): void {
   checkPath('writeReport', file);
   const page = reportPage(options);
-  mkdirSync(dirname(file), { recursive: true });
+  makeFolder(dirname(file));
   writeFileSync(file, page);
 }
 

@@ -1,8 +1,9 @@
-import { closeSync, mkdirSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { checkFields, checkPath } from '../data/check';
 import { DataError, showValue } from '../errors';
+import { makeFolder } from '../folders';
 import { crc } from './crc';
 import { bytesField, doubleField, floatField, integerField } from './protobuf';
 import { checkMetrics, type Metrics, type Tracker } from './tracker';
@@ -35,7 +36,7 @@ export class TensorBoardTracker implements Tracker {
     const { now: clock, resumedFrom: last } = options;
     if (clock !== undefined && typeof clock !== 'function') throw new DataError(`TensorBoardTracker: now: expected a function, got ${showValue(clock)}`);
     if (last !== undefined && !Number.isInteger(last)) throw new DataError(`TensorBoardTracker: resumedFrom: expected a step, got ${showValue(last)}`);
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
     const { resumedFrom } = options;
     if (resumedFrom === undefined) {
       for (const name of readdirSync(folder)) if (name.startsWith(PREFIX) && name.endsWith(SUFFIX)) rmSync(join(folder, name));

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import { makeFolder } from '../folders';
 import { crc } from './crc';
 import { bytesField, integerField } from './protobuf';
 import type { Metrics } from './tracker';
@@ -27,7 +28,7 @@ export class OfflineWandbClient implements WandbClient {
     const id = Array.from(randomBytes(8), (byte) => (byte % 36).toString(36)).join('');
     const date = new Date(this.start).toISOString().replace(/[-:]|\..*/g, '').replace('T', '_');
     const folder = join(directory, 'wandb', `offline-run-${date}-${id}`);
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
     this.file = join(folder, `run-${id}.wandb`);
     this.descriptor = openSync(this.file, 'wx');
     this.write(Buffer.from([...Buffer.from(':W&B'), 0xe1, 0xbe, 0]));

@@ -1,10 +1,11 @@
 /** Checkpoints: `{ckpt_path}/global_step_N/` appears whole or not at all, and `latest_ckpt_global_step.txt` names it afterwards. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join, sep } from 'node:path';
 import type { DataLoaderState } from '../data';
 import { checkFields, checkList, checkPath } from '../data/check';
 import { syncFolder, writeSynced } from '../data/files';
 import { DataError, showValue } from '../errors';
+import { makeFolder } from '../folders';
 import { AdamW, Decoder, readSafetensors, saveHuggingFace, writeSafetensors } from '../models';
 import { withSafetensors } from '../models/safetensors';
 import type { Tensor } from '../tensor';
@@ -93,7 +94,7 @@ export function saveCheckpoint(path: string, models: CheckpointModels, state: Tr
 
 function writeDraft(draft: string, models: CheckpointModels, { estimator, history, ...rest }: TrainerState): void {
   for (const [name, { model, optimizer }] of Object.entries(models)) {
-    mkdirSync(join(draft, name), { recursive: true });
+    makeFolder(join(draft, name));
     saveHuggingFace(join(draft, name), model, { maxShardBytes: Infinity });
     if (optimizer === null) continue;
     const { step, tensors } = optimizer.state();
@@ -245,7 +246,7 @@ export function latestCheckpoint(path: string): string | null {
 
 /** Moves the checkpoints of these steps into another folder; the pointer goes with the last one. */
 export function moveCheckpoints(path: string, steps: readonly number[], to: string): void {
-  mkdirSync(to, { recursive: true });
+  makeFolder(to);
   for (const step of steps) renameSync(join(path, `global_step_${step}`), join(to, `global_step_${step}`));
   rmSync(join(path, latestName), { force: true });
   const left = checkpointSteps(path).at(-1);

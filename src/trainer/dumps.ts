@@ -1,6 +1,7 @@
 /** Files of what was trained on and of what evaluations saw, for people and their tools: a row a response. */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { makeFolder } from '../folders';
 import type { Metrics } from '../tracking';
 import type { TrainingBatch } from './batch';
 import type { Trajectory } from './trajectory';
@@ -50,7 +51,7 @@ export function dumpEvaluation(folder: string, step: number, trajectories: reado
 }
 
 function write(folder: string, name: string, rows: readonly object[]): string {
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   const file = join(folder, name);
   writeFileSync(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
   return file;

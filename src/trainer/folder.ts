@@ -1,7 +1,8 @@
 /** A run has its output folder to itself: two at once would write through each other's files. */
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { ConfigError } from '../errors';
+import { makeFolder } from '../folders';
 
 const LOCK = '.vantage-run';
 
@@ -13,7 +14,7 @@ const LOCK = '.vantage-run';
 export async function ownFolder<T>(folder: string, key: string, body: () => Promise<T>): Promise<T> {
   const lock = join(folder, LOCK);
   try {
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
     take(lock, folder);
   } catch (error) {
     if (error instanceof ConfigError) throw error;
