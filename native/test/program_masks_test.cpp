@@ -52,7 +52,7 @@ TEST(masked_scans) {
 
 // Scans by turns on two masks whose stretches begin and end elsewhere, in either direction.
 TEST(scans_on_two_masks) {
-  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{30, 700}, {40, 30}, {2, 50'000}}) {
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{30, 700}, {40, 30}, {2, 20'000}}) {
     for (bool reverse : {false, true}) {
       Builder b(shape);
       b.sequential(reverse);
