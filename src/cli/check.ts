@@ -1,10 +1,10 @@
-import { existsSync } from 'node:fs';
 import { relative, resolve } from 'node:path';
 import type { AdvantageEstimatorClass, CheckOptions, CheckReport } from '../index';
 import { Bar } from './bar';
 import { type Command, parseCommandLine, print, UsageError } from './command';
+import { thrownText } from '../frames';
 import { parseEstimatorOptions } from './estimator_options';
-import { importModule, loadingError } from './load';
+import { expectFile, importModule, loadingError } from './load';
 
 export const check: Command = {
   summary: 'Tries an estimator on drawn batches: masks, groups, precision, state, time',
@@ -78,9 +78,9 @@ function checkOne({ estimator, ...own }: Target, options: CheckOptions, vantage:
   try {
     return vantage.checkEstimator(estimator, { ...options, ...own, onProgress: ({ done, total, label }) => bar.show(done, total, `${name}: ${label}`) });
   } catch (error) {
-    if (!(error instanceof vantage.VantageError)) throw error;
     // Nothing was checked: that is another exit code than a property that does not hold.
-    throw new UsageError(error.message, { cause: error });
+    if (error instanceof vantage.VantageError) throw new UsageError(error.message, { cause: error });
+    throw new UsageError(`check: ${name}: ${thrownText(error, checkOne.name)}`, { cause: error });
   } finally {
     bar.clear();
   }
@@ -88,7 +88,7 @@ function checkOne({ estimator, ...own }: Target, options: CheckOptions, vantage:
 
 /** What a module registers and exports. */
 async function load(file: string, vantage: typeof import('../index')): Promise<Target[]> {
-  if (!existsSync(file)) throw new UsageError(`check: ${file}: no such file`);
+  expectFile('check', file);
   const before = new Map(vantage.listAdvantageEstimators().map((name) => [name, vantage.getAdvantageEstimator(name)]));
   let exported: Record<string, unknown>;
   try {
