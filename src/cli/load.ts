@@ -6,6 +6,7 @@ import { pathToFileURL } from 'node:url';
 import { VantageError } from '../errors';
 import { isError, syntaxPlace, thrownText } from '../frames';
 import { UsageError } from './command';
+import { reportExit } from './exit';
 
 /** The option of commands that take a user's code. */
 export const loadOption = { load: { type: 'string', multiple: true } } as const;
@@ -34,7 +35,12 @@ export function expectFile(who: string, file: string): void {
 /** What a module exports; one in TypeScript is read by the tsx of its project, where there is one. */
 export async function importModule(file: string): Promise<Record<string, unknown>> {
   if (isTypeScript(file)) await useTsx(file);
-  return (await import(pathToFileURL(resolve(file)).href)) as Record<string, unknown>;
+  const stop = reportExit(() => `${file}: ended the process while it was loaded (process.exit, or an await that nothing ends)`);
+  try {
+    return (await import(pathToFileURL(resolve(file)).href)) as Record<string, unknown>;
+  } finally {
+    stop();
+  }
 }
 
 /** Why a module did not load, and where. */
