@@ -101,8 +101,8 @@ export interface CheckReport {
 /** Calls that show an estimator whose results are random in one of ten. */
 const CALLS_FOR_CHANCE = 24;
 
-/** Why what compares two calls is skipped where they differ by chance. */
-const CHANCE = 'repeated failed (the same call gives several results)';
+/** Why what compares two calls is skipped where they differ by chance, which the property `id` says. */
+const chanceIn = (id: string): string => `${id} failed (the same call gives several results)`;
 
 const optionNames = ['seed', 'runs', 'only', 'options', 'declares', 'reference', 'bail', 'shrink', 'throw', 'module', 'exportedAs', 'onProgress'];
 
@@ -125,7 +125,7 @@ export function checkEstimator(estimator: string | AdvantageEstimatorClass, opti
   for (const [done, property] of chosen.entries()) {
     onProgress?.({ done, total: chosen.length, label: property.id });
     // What explains all that follows is one reason, and a report's one line.
-    const ofAll = broken.has('result') ? 'result failed' : random && property !== ofChance && !property.single ? CHANCE : null;
+    const ofAll = broken.has('result') ? 'result failed' : random && property !== ofChance && !property.single ? chanceIn((ofChance ?? random).id) : null;
     const reason = ofAll ?? property.skip?.(subject) ?? explainedBy(property, broken);
     let checked: CheckedProperty;
     if (reason !== null) checked = skipped(property, reason);
@@ -133,7 +133,7 @@ export function checkEstimator(estimator: string | AdvantageEstimatorClass, opti
     else checked = tried(property, subject, { seed, runs, smallest: options.shrink !== false, isRandom: random !== null, origin: { module, exported: exportedAs } });
     if (checked.finding?.cause === 'randomness' && random === null) {
       random = checked;
-      if (ofChance && chosen.indexOf(ofChance) > done) checked = skipped(property, CHANCE);
+      if (ofChance && chosen.indexOf(ofChance) > done) checked = skipped(property, chanceIn(ofChance.id));
     }
     results.push(checked);
     if (checked.status === 'failed') broken.add(property.id);

@@ -66,6 +66,8 @@ test.each(random)('chance is reported once: %s', (returned) => {
   expect(report.properties.flatMap(({ id, finding, status }) => (finding && status !== 'noted' ? [[id, finding.cause]] : []))).toEqual([['repeated', 'randomness']]);
   const skipped = report.properties.filter(({ reason }) => reason?.startsWith('repeated failed')).map(({ id }) => id);
   expect(skipped).toEqual(expect.arrayContaining(['memory', 'masked-inputs', 'padding', 'row-order', 'float32', 'causality']));
+  const [few] = JSON.parse(vantage('check', 'random.mjs', '--json', '--only', 'padding,row-order').stdout) as [CheckReport];
+  expect(few.properties.map(({ status, reason }) => [status, reason])).toEqual([['failed', null], ['skipped', 'padding failed (the same call gives several results)']]);
   expect(report.properties.filter(({ status }) => status === 'passed' || status === 'noted').map(({ id }) => id)).toEqual(expect.arrayContaining(['masked-results', 'parallel-scans', 'speed']));
 });
 
