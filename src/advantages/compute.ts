@@ -1,6 +1,7 @@
 /** Runs an estimator: prepares and checks its inputs, calls it, checks what it returns. */
 import { commonDefaults, commonRules, presetsOf, type CommonOptions, type Convention } from './conventions';
 import { EstimatorError, NativeError, showValue, VantageError } from '../errors';
+import { placeOf } from '../frames';
 import { checkTensor } from '../losses/check';
 import { checkNames, checkObject, resolveOptions, type Rule } from '../options';
 import { evaluate, scan, tensor, Tensor, tidy, where, type RowOffsets, type TensorData } from '../tensor';
@@ -264,15 +265,14 @@ function attempt(who: string, withoutValues: boolean, body: () => unknown): unkn
   try {
     return body();
   } catch (error) {
+    const place = placeOf(error, attempt.name);
     // The stack holds the frames of the recursion only: nothing in it says whose it is.
     if (error instanceof RangeError && error.message.includes('call stack')) {
-      const frame = error.stack?.split('\n')[1]?.trim();
-      throw new EstimatorError(`${who}: computeAdvantages: a recursion that does not end (${error.message})${frame ? `, ${frame}` : ''}`, { cause: error });
+      throw new EstimatorError(`${who}: computeAdvantages: a recursion that does not end (${error.message})${place === null ? '' : `, ${place}`}`, { cause: error });
     }
     if (!(error instanceof VantageError)) throw error;
     const hint = withoutValues && error.message.includes('null') ? " (values are null in this run: declare static requires = ['values'] if they are needed)" : '';
-    const line = error.stack?.split('\n').find((frame) => frame.includes('computeAdvantages') && !frame.includes(__dirname))?.trim();
-    throw new EstimatorError(`${who}: ${error.message}${hint}${line ? `, ${line}` : ''}`, { cause: error });
+    throw new EstimatorError(`${who}: ${error.message}${hint}${place === null ? '' : `, ${place}`}`, { cause: error });
   }
 }
 

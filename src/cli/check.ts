@@ -1,10 +1,12 @@
-import { existsSync } from 'node:fs';
 import { relative, resolve } from 'node:path';
 import type { AdvantageEstimatorClass, CheckOptions, CheckReport } from '../index';
 import { Bar } from './bar';
 import { type Command, parseCommandLine, print, UsageError } from './command';
+import { thrownText } from '../frames';
+import { checkTable } from '../workbench/report';
 import { parseEstimatorOptions } from './estimator_options';
-import { importModule, loadingError } from './load';
+import { reportExit } from './exit';
+import { expectFile, importModule, loadingError } from './load';
 
 export const check: Command = {
   summary: 'Tries an estimator on drawn batches: masks, groups, precision, state, time',
@@ -49,8 +51,8 @@ Exit code: 0 where all hold, 1 where one failed, 2 where nothing could be checke
     const [file] = positionals;
     if (file === undefined && values.estimator === undefined) throw new UsageError('check: expected a FILE, or --estimator NAME');
     const options: CheckOptions = {
-      ...(values.seed !== undefined && { seed: whole('seed', values.seed) }),
-      ...(values.runs !== undefined && { runs: whole('runs', values.runs) }),
+      ...(values.seed !== undefined && { seed: whole('seed', values.seed, -Number.MAX_SAFE_INTEGER) }),
+      ...(values.runs !== undefined && { runs: whole('runs', values.runs, 1) }),
       ...(values.only !== undefined && { only: values.only.split(',').map((id) => id.trim()) }),
       ...(values.bail && { bail: true }),
       ...(values.reference !== undefined && { reference: parseEstimatorOptions('check', values.reference) }),
@@ -58,9 +60,15 @@ Exit code: 0 where all hold, 1 where one failed, 2 where nothing could be checke
     const found = file === undefined ? [] : await load(file, vantage);
     const targets = values.estimator === undefined ? found : values.estimator.map((text) => named(text, found));
     if (targets.length === 0) throw new UsageError(`check: ${file}: registers no estimator and exports none (a class that has computeAdvantages)`);
-    const reports = targets.map((target) => checkOne(target, options, vantage));
+    const reports: CheckReport[] = [];
+    for (const target of targets) {
+      const report = checkOne(target, options, vantage);
+      // At once: whoever waits sees something, and an estimator that ends the process takes no other's report with it.
+      if (!values.json) print(`${reports.length > 0 ? '\n' : ''}${vantage.checkText(report)}`);
+      reports.push(report);
+    }
     if (values.json) print(JSON.stringify(reports, null, 2));
-    else print(reports.map(vantage.checkText).join('\n\n'));
+    else if (reports.length > 1) print(`\n${checkTable(reports)}`);
     if (reports.some(({ passed }) => !passed)) process.exitCode = 1;
   },
 };
@@ -75,20 +83,27 @@ interface Target {
 function checkOne({ estimator, ...own }: Target, options: CheckOptions, vantage: typeof import('../index')): CheckReport {
   const bar = new Bar(process.stderr);
   const name = typeof estimator === 'string' ? estimator : estimator.name;
+  let property = 'its constructor';
+  const onProgress = ({ done, total, label }: { done: number; total: number; label: string }): void => {
+    property = label;
+    bar.show(done, total, `${name}: ${label}`);
+  };
+  const stop = reportExit(() => `check: ${name}: ended the process (process.exit) while it was checked: ${property}`);
   try {
-    return vantage.checkEstimator(estimator, { ...options, ...own, onProgress: ({ done, total, label }) => bar.show(done, total, `${name}: ${label}`) });
+    return vantage.checkEstimator(estimator, { ...options, ...own, onProgress });
   } catch (error) {
-    if (!(error instanceof vantage.VantageError)) throw error;
     // Nothing was checked: that is another exit code than a property that does not hold.
-    throw new UsageError(error.message, { cause: error });
+    if (error instanceof vantage.VantageError) throw new UsageError(error.message, { cause: error });
+    throw new UsageError(`check: ${name}: ${thrownText(error, checkOne.name)}`, { cause: error });
   } finally {
+    stop();
     bar.clear();
   }
 }
 
 /** What a module registers and exports. */
 async function load(file: string, vantage: typeof import('../index')): Promise<Target[]> {
-  if (!existsSync(file)) throw new UsageError(`check: ${file}: no such file`);
+  expectFile('check', file);
   const before = new Map(vantage.listAdvantageEstimators().map((name) => [name, vantage.getAdvantageEstimator(name)]));
   let exported: Record<string, unknown>;
   try {
@@ -115,8 +130,8 @@ function named(text: string, found: readonly Target[]): Target {
   return { ...(own ?? { estimator: name }), options };
 }
 
-function whole(name: string, text: string): number {
+function whole(name: string, text: string, low: number): number {
   const value = text.trim() === '' ? NaN : Number(text);
-  if (!Number.isSafeInteger(value)) throw new UsageError(`--${name}: expected a whole number, got '${text}'`);
+  if (!Number.isSafeInteger(value) || value < low) throw new UsageError(`--${name}: expected a whole number${low === 1 ? ', 1 or more' : ''}, got '${text}'`);
   return value;
 }

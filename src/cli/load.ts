@@ -1,9 +1,12 @@
-import { existsSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { VantageError } from '../errors';
+import { isError, syntaxPlace, thrownText } from '../frames';
 import { UsageError } from './command';
+import { reportExit } from './exit';
 
 /** The option of commands that take a user's code. */
 export const loadOption = { load: { type: 'string', multiple: true } } as const;
@@ -14,7 +17,7 @@ export const loadHelp = `  --load FILE                a module (.mjs, .js, .cjs;
 /** Imports modules for what they register. @throws UsageError for a file that is not there, VantageError for one that does not load */
 export async function loadModules(files: readonly string[] = []): Promise<void> {
   for (const file of files) {
-    if (!existsSync(file)) throw new UsageError(`--load: ${file}: no such file`);
+    expectFile('--load', file);
     try {
       await importModule(file);
     } catch (error) {
@@ -23,17 +26,38 @@ export async function loadModules(files: readonly string[] = []): Promise<void> 
   }
 }
 
+/** @throws UsageError for what is no file */
+export function expectFile(who: string, file: string): void {
+  if (!existsSync(file)) throw new UsageError(`${who}: ${file}: no such file`);
+  if (statSync(file).isDirectory()) throw new UsageError(`${who}: ${file}: is a folder, expected a module`);
+}
+
 /** What a module exports; one in TypeScript is read by the tsx of its project, where there is one. */
 export async function importModule(file: string): Promise<Record<string, unknown>> {
   if (isTypeScript(file)) await useTsx(file);
-  return (await import(pathToFileURL(resolve(file)).href)) as Record<string, unknown>;
+  const stop = reportExit(() => `${file}: ended the process while it was loaded (process.exit, or an await that nothing ends)`);
+  try {
+    return (await import(pathToFileURL(resolve(file)).href)) as Record<string, unknown>;
+  } finally {
+    stop();
+  }
 }
 
-/** Why a module did not load. */
+/** Why a module did not load, and where. */
 export function loadingError(file: string, error: unknown): string {
   const isUnread = (error as NodeJS.ErrnoException | null)?.code === 'ERR_UNKNOWN_FILE_EXTENSION' && isTypeScript(file);
-  const what = error instanceof Error ? error.message : String(error);
-  return `${file}: ${isUnread ? 'Node.js cannot read TypeScript without tsx: npm install --save-dev tsx' : what}`;
+  if (isUnread) return `${file}: Node.js cannot read TypeScript without tsx: npm install --save-dev tsx`;
+  const text = thrownText(error, importModule.name);
+  const isPlaced = !isError(error) || error.name !== 'SyntaxError' || text !== error.message || isTypeScript(file);
+  const place = isPlaced ? null : placeInModule(file);
+  return `${file}: ${text}${place === null ? '' : `, ${place}`}`;
+}
+
+/** The place of a syntax error in an ECMAScript module, which Node tells when it ends by it only: nothing of the module is run before. */
+function placeInModule(file: string): string | null {
+  const statement = `import ${JSON.stringify(pathToFileURL(resolve(file)).href)};`;
+  const { stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', statement], { encoding: 'utf8', timeout: 10_000, stdio: ['ignore', 'ignore', 'pipe'] });
+  return syntaxPlace(stderr ?? '');
 }
 
 const isTypeScript = (file: string): boolean => /\.[cm]?ts$/.test(file);

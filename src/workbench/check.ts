@@ -101,6 +101,9 @@ export interface CheckReport {
 /** Calls that show an estimator whose results are random in one of ten. */
 const CALLS_FOR_CHANCE = 24;
 
+/** Why what compares two calls is skipped where they differ by chance, which the property `id` says. */
+const chanceIn = (id: string): string => `${id} failed (the same call gives several results)`;
+
 const optionNames = ['seed', 'runs', 'only', 'options', 'declares', 'reference', 'bail', 'shrink', 'throw', 'module', 'exportedAs', 'onProgress'];
 
 export function checkEstimator(estimator: string | AdvantageEstimatorClass, options: CheckOptions = {}): CheckReport {
@@ -116,10 +119,22 @@ export function checkEstimator(estimator: string | AdvantageEstimatorClass, opti
   const subject = new Subject(estimator, typeof estimator === 'string' ? estimator : estimator.name || '(anonymous)', own, declares);
   const results: CheckedProperty[] = [];
   const broken = new Set<string>();
+  // What chance explains is the matter of `repeated`, also where a property before it has found it.
+  const ofChance = chosen.find(({ id }) => id === 'repeated');
+  let random: CheckedProperty | null = null;
   for (const [done, property] of chosen.entries()) {
     onProgress?.({ done, total: chosen.length, label: property.id });
-    const reason = property.skip?.(subject) ?? explainedBy(property, broken);
-    const checked = reason === null ? tried(property, subject, { seed, runs, smallest: options.shrink !== false, origin: { module, exported: exportedAs } }) : skipped(property, reason);
+    // What explains all that follows is one reason, and a report's one line.
+    const ofAll = broken.has('result') ? 'result failed' : random && property !== ofChance && !property.single ? chanceIn((ofChance ?? random).id) : null;
+    const reason = ofAll ?? property.skip?.(subject) ?? explainedBy(property, broken);
+    let checked: CheckedProperty;
+    if (reason !== null) checked = skipped(property, reason);
+    else if (random && property === ofChance) checked = { ...random, id: property.id, title: property.title };
+    else checked = tried(property, subject, { seed, runs, smallest: options.shrink !== false, isRandom: random !== null, origin: { module, exported: exportedAs } });
+    if (checked.finding?.cause === 'randomness' && random === null) {
+      random = checked;
+      if (ofChance && chosen.indexOf(ofChance) > done) checked = skipped(property, chanceIn(ofChance.id));
+    }
     results.push(checked);
     if (checked.status === 'failed') broken.add(property.id);
     if (broken.size > 0 && options.bail === true) break;
@@ -155,8 +170,7 @@ function chosenOf(all: readonly Property[], only: readonly string[] | undefined)
   return all.filter(({ id }) => only.includes(id));
 }
 
-function explainedBy({ id, after = [] }: Property, broken: ReadonlySet<string>): string | null {
-  if (id !== 'result' && broken.has('result')) return 'result failed';
+function explainedBy({ after = [] }: Property, broken: ReadonlySet<string>): string | null {
   const earlier = after.find((each) => broken.has(each));
   return earlier === undefined ? null : `${earlier} failed`;
 }
@@ -169,7 +183,7 @@ const streamOf = (text: string): number => Array.from(text).reduce((sum, letter)
 function tried(
   property: Property,
   subject: Subject,
-  { seed, runs, smallest: isWanted, origin }: { seed: number; runs: number; smallest: boolean; origin: Parameters<typeof codeFor>[3] },
+  { seed, runs, smallest: isWanted, isRandom, origin }: { seed: number; runs: number; smallest: boolean; isRandom: boolean; origin: Parameters<typeof codeFor>[3] },
 ): CheckedProperty {
   const { id, title } = property;
   const attempts = Math.min(runs, property.tries ?? (property.once ? 3 : runs));
@@ -185,7 +199,7 @@ function tried(
     const judge = (each: Batch) => property.judge(subject, each, new SmallRandom(seed, stream + 500_000_000));
     const violation = judge(batch);
     if (violation === null) continue;
-    const chance = violation.severity === 'note' ? null : byChance(subject, violation.batches?.[0] ?? batch);
+    const chance = violation.severity === 'note' || isRandom ? null : byChance(subject, violation.batches?.[0] ?? batch);
     if (chance !== null) {
       found = { violation: chance, batch };
       break;

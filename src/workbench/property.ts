@@ -28,6 +28,8 @@ export interface Property {
   skip?(subject: Subject): string | null;
   /** Properties that, once broken, explain this one too. */
   readonly after?: readonly string[];
+  /** Judges each call by itself: chance, which makes any two calls differ, does not explain it. */
+  readonly single?: boolean;
   /** Default `any` mask, rows without tokens, up to eight columns. */
   readonly shape?: Partial<Shape>;
   /** Holds for every batch or none: a few tries are enough, and the batch is not shrunk. */

@@ -1,6 +1,8 @@
 /** The estimator that is checked: how it is made, what it declares, and what it gives for a batch. */
 import { computeAdvantages, createAdvantageEstimator, getAdvantageEstimator } from '../advantages';
 import type { AdvantageEstimator, AdvantageEstimatorClass, AdvantageInput, AdvantageInputs, AdvantageResult, EstimatorDeclaration, PackedAdvantageInputs } from '../advantages';
+import { VantageError } from '../errors';
+import { thrownText } from '../frames';
 import { Tensor, tensor, tidy, type Device } from '../tensor';
 import { isWhole, type Batch, type Grid } from './batch';
 
@@ -91,7 +93,7 @@ export class Subject {
         return { advantages: gridOf(advantages, offsets, batch), returns: gridOf(returns, offsets, batch), error: null };
       });
     } catch (error) {
-      return { advantages: null, returns: null, error: error instanceof Error ? error.message : String(error) };
+      return { advantages: null, returns: null, error: errorText(error) };
     }
   }
 
@@ -110,6 +112,9 @@ export class Subject {
     return raw && { ...(raw as { advantages: Grid; returns: Grid }), leavesZeros: instance.leavesZeros };
   }
 }
+
+/** What the library says of an estimator names the place already; anything else was thrown by code that `attempt` of advantages/compute.ts runs. */
+export const errorText = (error: unknown): string => (error instanceof VantageError ? error.message : thrownText(error, 'attempt'));
 
 const named = (batch: Batch, make: (name: string, grid: Grid) => Tensor): Record<string, Tensor> => Object.fromEntries(Object.entries(batch.tokens).map(([name, grid]) => [name, make(name, grid)]));
 

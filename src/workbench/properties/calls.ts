@@ -1,10 +1,11 @@
 /** One call beside another one: state, chance, inputs, memory, devices. */
 import { computeAdvantages, type AdvantageContext, type AdvantageInputs } from '../../advantages';
+import { thrownText } from '../../frames';
 import { deviceInfo, memory, Tensor, tidy } from '../../tensor';
 import { mapTokens, pad, sizeOf, type Batch } from '../batch';
 import { agree, difference, disagreement } from '../compare';
 import type { Property, Violation } from '../property';
-import { tensorsOf, type Outcome, type Subject } from '../subject';
+import { errorText, tensorsOf, type Outcome, type Subject } from '../subject';
 
 /** Columns of padding. */
 const UNUSUAL = 29;
@@ -64,7 +65,7 @@ export const resumed: Property = {
     try {
       later.restoreState(JSON.parse(saved) as typeof state);
     } catch (error) {
-      return fault(`restoreState: ${error instanceof Error ? error.message : String(error)}`);
+      return fault(`restoreState: ${thrownText(error, 'judge')}`);
     }
     for (const next of [another(batch), batch]) {
       const seen = disagreement(subject.run(next, { instance: whole }), subject.run(next, { instance: later }), { tolerance: 0 });
@@ -108,7 +109,7 @@ function whatChanges(subject: Subject, batch: Batch, dtype: 'float64' | 'float32
     const { gamma, lambda } = batch;
     for (let call = 0; call < 2; call++) computeAdvantages(instance, inputs, { gamma, lambda });
   } catch (thrown) {
-    error = thrown instanceof Error ? thrown.message : String(thrown);
+    error = errorText(thrown);
   }
   for (const [name, array] of tensors) {
     if (array.isDisposed) return `${name} is disposed${error ? `: ${error}` : ''}`;

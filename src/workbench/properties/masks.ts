@@ -26,6 +26,7 @@ export const maskedInputs: Property = {
 export const maskedResults: Property = {
   id: 'masked-results',
   title: 'Masked positions of the result hold 0 where leavesZeros says so',
+  single: true,
   judge(subject, batch) {
     const raw = subject.raw(batch);
     if (!raw?.leavesZeros) return null;

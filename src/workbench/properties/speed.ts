@@ -12,6 +12,7 @@ export const speed: Property = {
   id: 'speed',
   title: `Time beside that of a copy of the rewards and masks, at ${ROWS}×${COLUMNS} (reported; warned of above ${SLOW})`,
   once: true,
+  single: true,
   shape: { masks: 'none', emptyRows: false, outcome: true },
   judge(subject, batch) {
     const wide = mapTokens(
@@ -47,6 +48,7 @@ export const parallelScans: Property = {
   id: 'parallel-scans',
   title: 'Every scan is affine in its state, and runs in parallel (reported)',
   once: true,
+  single: true,
   shape: { emptyRows: false },
   judge(subject, batch) {
     const reasons = new Set<string>();
