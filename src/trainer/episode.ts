@@ -1,8 +1,8 @@
 /** One trajectory while it is made: its environment, and the tokens so far. */
 import { type ChatMessage, encodeObservations, type PromptExample, type Tokenizer } from '../data';
 import { checkMessages, checkMetrics, checkStep, type Environment } from '../environments';
-import { failureOf } from '../environments/failure';
 import { EnvironmentError } from '../errors';
+import { thrownText } from '../frames';
 import type { StopReason } from '../models';
 import { TimeoutError, within } from './concurrency';
 import type { Trajectory, TrajectoryStop, Turn } from './trajectory';
@@ -126,7 +126,7 @@ export class Episode {
     } catch (error) {
       this.open = false;
       this.stopReason = error instanceof TimeoutError ? 'timeout' : 'error';
-      this.error ??= error instanceof TimeoutError ? error.message : failureOf(error);
+      this.error ??= error instanceof TimeoutError ? error.message : thrownText(error, 'call');
       return undefined;
     }
   }

@@ -2,7 +2,7 @@
 import type { SamplingConfig } from '../config';
 import type { PromptExample, Tokenizer } from '../data';
 import type { EnvironmentClass } from '../environments';
-import { makeEnvironment } from '../environments/failure';
+import { makeEnvironment } from '../environments/make';
 import { EnvironmentError } from '../errors';
 import { bucket } from '../models/generate';
 import { type Generation, generate, type Transformer } from '../models';
