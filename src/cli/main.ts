@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { RegistryError, VantageError } from '../errors';
+import { placeOf } from '../frames';
 import { packageFolder } from '../package';
 import { build } from './build';
 import { check } from './check';
@@ -58,13 +59,15 @@ function version(): string {
   return manifest.version;
 }
 
-/** Errors of ours say all there is to say; of any other, VANTAGE_DEBUG=1 shows where it came from. */
+/** Errors of ours say all there is to say; any other comes with its place in the user's code, and with VANTAGE_DEBUG=1 with all it came through. */
 function messageOf(error: unknown): string {
   if (error instanceof RegistryError && error.message.startsWith('Unknown '))
     return `${error.message}${/[.?]$/.test(error.message) ? '' : '.'} One of your own is registered by its module: --load FILE (vantage check takes the FILE itself)`;
   if (error instanceof VantageError) return error.message;
   if (!(error instanceof Error)) return String(error);
-  return process.env.VANTAGE_DEBUG ? (error.stack ?? String(error)) : String(error);
+  if (process.env.VANTAGE_DEBUG) return error.stack ?? String(error);
+  const place = placeOf(error, 'start');
+  return place === null ? String(error) : `${String(error)}, ${place}`;
 }
 
 /** The program. */
