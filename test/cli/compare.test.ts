@@ -153,7 +153,7 @@ describe('--load', () => {
   it('names the file that does not load', () => {
     const folder = project();
     writeFileSync(join(folder, 'bad.mjs'), "throw new Error('not today');");
-    expect(vantage(folder, 'list', '--load', 'bad.mjs').stderr).toBe('vantage: --load: bad.mjs: not today\n');
+    expect(vantage(folder, 'list', '--load', 'bad.mjs').stderr).toBe('vantage: --load: bad.mjs: not today, at bad.mjs:1:7\n');
     rmSync(join(folder, 'bad.mjs'));
     writeFileSync(join(folder, 'typed.ts'), 'export const x: number = 1;');
     const typed = vantage(folder, 'list', '--load', 'typed.ts');
