@@ -144,15 +144,17 @@ async function checkInstalled({ folder, project, env }) {
   });
 }
 
-/** The median of processes of their own, and that none of them has loaded a package that estimators and losses do without. */
+/** The least of processes of their own, and that none of them has loaded a package that estimators and losses do without. */
 async function checkStartup(node, project, env) {
   writeFileSync(join(project, 'startup.cjs'), STARTUP);
   const runs = [];
   for (let i = 0; i < STARTUP_RUNS; i++) runs.push(JSON.parse(await must(node, ['startup.cjs'], { cwd: project, env })));
   const needless = runs[0].packages.filter((name) => !['vantage-rl', 'node-gyp-build'].includes(name));
   if (needless.length > 0) throw new Error(`${needless.join(', ')} should be loaded only where they are used`);
-  const time = runs.map((run) => run.time).sort((a, b) => a - b)[STARTUP_RUNS >> 1];
-  const detail = `${time.toFixed(0)} ms, median of ${STARTUP_RUNS}`;
+  // What others do on the machine only adds: the least says what the package takes.
+  const times = runs.map((run) => run.time).sort((a, b) => a - b);
+  const time = times[0];
+  const detail = `${time.toFixed(0)} ms, the least of ${STARTUP_RUNS} (median ${times[STARTUP_RUNS >> 1].toFixed(0)})`;
   if (time <= MOST_STARTUP_MS) return detail;
   if (loadavg()[0] > availableParallelism() + 1) throw new Skip(`${detail}, on a machine that is busy with other work (load ${loadavg()[0].toFixed(0)}); at most ${MOST_STARTUP_MS} ms without`);
   throw new Error(`${detail}; at most ${MOST_STARTUP_MS} ms`);
