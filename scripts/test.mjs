@@ -13,7 +13,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { countCtest, resultLines } from './lib/ctest.mjs';
-import { countTests, DEVICE_TESTS, EMULATED_TESTS, findGpu, nvccVersion } from './lib/cuda.mjs';
+import { countTests, DEVICE_TESTS, EMULATED_TESTS, findGpu, nvccVersion, quickFlags } from './lib/cuda.mjs';
 import { alloc, fuzzNative } from './lib/fuzz.mjs';
 import { testGpu } from './lib/gpu.mjs';
 import { attach, capture } from './lib/process.mjs';
@@ -132,7 +132,7 @@ async function compile() {
   prepareBuildFolder(join(root, 'build-cuda'), compiler);
   const env = { ...process.env, CXX: compiler };
   await timed(`nvcc ${version}`, async () => {
-    await mustRun('cmake', ['-S', '.', '-B', 'build-cuda', '-DVANTAGE_CUDA=ON', '-DVANTAGE_CUDA_ARCHITECTURES=release', '-DCMAKE_CUDA_FLAGS=-Xptxas -O0 -Xcicc -O1'], env);
+    await mustRun('cmake', ['-S', '.', '-B', 'build-cuda', '-DVANTAGE_CUDA=ON', '-DVANTAGE_CUDA_ARCHITECTURES=release', `-DCMAKE_CUDA_FLAGS=${await quickFlags()}`], env);
     await mustRun('cmake', ['--build', 'build-cuda', '--target', 'vantage_cuda', '--parallel', String(jobs)], env);
   });
   return { code: 0, passed: 1, failed: 0, skipped: 0 };

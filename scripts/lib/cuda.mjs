@@ -27,6 +27,12 @@ export async function nvccVersion() {
   return code === 0 ? (/release ([\d.]+)/.exec(output)?.[1] ?? 'unknown') : null;
 }
 
+/** Flags for code that is only compiled, never run: newer compilers have a way that takes a third of the time. */
+export async function quickFlags() {
+  const { output } = await capture(process.env.CUDACXX ?? 'nvcc', ['--help']);
+  return output.includes('--Ofast-compile') ? '--Ofast-compile=max' : '-Xptxas -O0 -Xcicc -O1';
+}
+
 /** How many tests of a Jest report lie in the folders. */
 export function countTests(report, root, folders) {
   const inside = (path) => folders.some((folder) => path.startsWith(join(root, folder) + '/'));
