@@ -2,26 +2,13 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { run } from '../../src/cli/main';
+import { vantage } from './in_process';
 import { readJsonl, readParquet } from '../../src/data';
 
 const folder = mkdtempSync(join(tmpdir(), 'vantage-cli-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 let count = 0;
 const freshFolder = () => join(folder, `out-${count++}`);
-
-async function vantage(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
-  let [out, err] = ['', ''];
-  const spies = [
-    jest.spyOn(process.stdout, 'write').mockImplementation((text) => ((out += String(text)), true)),
-    jest.spyOn(process.stderr, 'write').mockImplementation((text) => ((err += String(text)), true)),
-  ];
-  try {
-    return { code: await run(argv), out, err };
-  } finally {
-    for (const spy of spies) spy.mockRestore();
-  }
-}
 
 test('train --print-config shows what would run, and runs nothing', async () => {
   const { code, out } = await vantage('train', '-c', join(__dirname, '../../examples/max4/config.yaml'), '--print-config', 'trainer.seed=7');

@@ -6,25 +6,14 @@ import { join } from 'node:path';
 import ts from 'typescript';
 import { parse } from 'yaml';
 import { readMetrics } from 'vantage-rl';
-import { run } from '../../src/cli/main';
+import { vantage } from './in_process';
 import { root } from '../docs/markdown';
 
 const kinds = ['estimator', 'loss', 'environment'] as const;
 const folder = mkdtempSync(join(tmpdir(), 'vantage-new-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-async function create(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
-  let [out, err] = ['', ''];
-  const spies = [
-    jest.spyOn(process.stdout, 'write').mockImplementation((text) => ((out += String(text)), true)),
-    jest.spyOn(process.stderr, 'write').mockImplementation((text) => ((err += String(text)), true)),
-  ];
-  try {
-    return { code: await run(['new', ...argv]), out, err };
-  } finally {
-    for (const spy of spies) spy.mockRestore();
-  }
-}
+const create = (...argv: string[]) => vantage('new', ...argv);
 
 /** A project of a user: the packages that it needs, and nothing else. */
 function makeProject(name: string, packages: readonly string[]): string {

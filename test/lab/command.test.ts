@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { listAdvantageEstimators, type LabReport } from 'vantage-rl';
 import { Bar } from '../../src/cli/bar';
-import { run } from '../../src/cli/main';
+import { vantage } from '../cli/in_process';
 import { labEnvironmentNames } from '../../src/lab/environments';
 import { labObjectives } from '../../src/lab/tree';
 import { blocks, read, root } from '../docs/markdown';
@@ -16,22 +16,6 @@ afterAll(() => {
   process.chdir(before);
   rmSync(folder, { recursive: true, force: true });
 });
-
-async function vantage(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
-  let [out, err] = ['', ''];
-  const spies = [
-    jest.spyOn(process.stdout, 'write').mockImplementation((text) => ((out += String(text)), true)),
-    jest.spyOn(process.stderr, 'write').mockImplementation((text) => ((err += String(text)), true)),
-  ];
-  process.exitCode = undefined;
-  try {
-    const code = await run(argv);
-    return { code: code || Number(process.exitCode ?? 0), out, err };
-  } finally {
-    process.exitCode = undefined;
-    for (const spy of spies) spy.mockRestore();
-  }
-}
 
 const page = read(join(root, 'docs/lab.md'));
 const commands = blocks(page, 'sh').flatMap(({ code }) => code.trim().split('\n'));

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { checkEstimator, getAdvantageEstimator, listAdvantageEstimators, listCheckProperties, type CheckReport } from 'vantage-rl';
-import { run } from '../../src/cli/main';
+import { vantage } from '../cli/in_process';
 import { read, root } from '../docs/markdown';
 import { allButSpeed } from './properties';
 
@@ -24,22 +24,6 @@ test.each<[() => unknown, string]>([
 
 const folder = mkdtempSync(join(tmpdir(), 'vantage-check-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-async function vantage(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
-  let [out, err] = ['', ''];
-  const spies = [
-    jest.spyOn(process.stdout, 'write').mockImplementation((text) => ((out += String(text)), true)),
-    jest.spyOn(process.stderr, 'write').mockImplementation((text) => ((err += String(text)), true)),
-  ];
-  process.exitCode = undefined;
-  try {
-    const code = await run(argv);
-    return { code: code || Number(process.exitCode ?? 0), out, err };
-  } finally {
-    process.exitCode = undefined;
-    for (const spy of spies) spy.mockRestore();
-  }
-}
 
 test('exit codes: 0, 1 and 2', async () => {
   expect((await vantage('check', '--estimator', 'grpo', '--runs', '2')).code).toBe(0);
