@@ -5,6 +5,7 @@
 #include <cmath>
 #include <string>
 
+#include "aliasing.h"
 #include "error.h"
 #include "kernel_memory.h"
 
@@ -17,11 +18,6 @@ constexpr int64_t kMaxCount = 1 << 24;            // of slots, scalars, records
 constexpr int64_t kAlignment = 64;
 
 constexpr const char* kTypeNames[] = {"float32", "float64", "int32"};
-
-// The bytes that a view touches, from the start of its slot. Empty: begin == end.
-struct Extent {
-  int64_t begin = 0, end = 0;
-};
 
 class Reader {
  public:
@@ -351,37 +347,11 @@ class Reader {
     }
   }
 
-  // A program reads and writes in an order of its own, so what it reads may share memory with what it writes only
-  // element by element: the same view twice.
   void aliasing(const Program& p) {
     for (const Output& out : p.outputs) {
-      for (const Instruction& one : p.instructions) {
-        if (one.op != Op::load || !overlap(p, out.view, one.a) || same_elements(p, out.view, one.a)) continue;
-        fail("plan: %sview %d is written while view %d reads the same memory in another layout", place_.c_str(), out.view, one.a);
-      }
+      const int read = clashing_view(plan_, p, extents_, out.view);
+      if (read >= 0) fail("plan: %sview %d is written while view %d reads the same memory in another layout", place_.c_str(), out.view, read);
     }
-  }
-
-  bool overlap(const Program& p, int a, int b) const {
-    const Slot& slot_a = plan_.slots[p.views[a].slot];
-    const Slot& slot_b = plan_.slots[p.views[b].slot];
-    const bool arena = slot_a.arena_offset >= 0 && slot_b.arena_offset >= 0;
-    if (!arena && p.views[a].slot != p.views[b].slot) return false;
-    const int64_t base_a = arena ? slot_a.arena_offset : 0, base_b = arena ? slot_b.arena_offset : 0;
-    return base_a + extents_[a].begin < base_b + extents_[b].end && base_b + extents_[b].begin < base_a + extents_[a].end;
-  }
-
-  bool same_elements(const Program& p, int a, int b) const {
-    const ProgramView &x = p.views[a], &y = p.views[b];
-    const auto start = [&](const ProgramView& view) {
-      const int64_t arena = plan_.slots[view.slot].arena_offset;
-      return (arena < 0 ? 0 : arena) + view.offset * static_cast<int64_t>(byte_size(view.dtype));
-    };
-    if (x.dtype != y.dtype || start(x) != start(y)) return false;
-    for (int d = 0; d < p.ndim; ++d) {
-      if (p.shape[d] > 1 && x.strides[d] != y.strides[d]) return false;
-    }
-    return true;
   }
 
   // ---- Kernels ----------------------------------------------------------------------------------------------------------------
