@@ -32,10 +32,15 @@ async function installDependencies() {
   await mustRun(command, [...script, 'ci', '--ignore-scripts', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error']);
 }
 
-/** A CMake folder made by another compiler or for another place cannot be reused: CMake keeps what it found first. */
+const onPath = (program) => (process.env.PATH ?? '').split(delimiter).some((folder) => folder !== '' && existsSync(join(folder, program)));
+
+/** The generator that cmake-js takes: CMake that is called without it must take the same, as they share folders. */
+export const generator = () => (onPath('ninja') ? 'Ninja' : 'Unix Makefiles');
+
+/** A CMake folder made by another compiler, by another generator or for another place cannot be reused: CMake keeps what it found first. */
 export function prepareBuildFolder(folder, compiler) {
   const origin = join(folder, 'origin.txt');
-  const expected = `${root}\n${compiler}\n`;
+  const expected = `${root}\n${compiler}\n${generator()}\n`;
   if (existsSync(folder) && (!existsSync(origin) || readFileSync(origin, 'utf8') !== expected)) rmSync(folder, { recursive: true });
   mkdirSync(folder, { recursive: true });
   writeFileSync(origin, expected);
@@ -54,8 +59,7 @@ function wantsCuda() {
   const wanted = process.env.VANTAGE_CUDA ?? '';
   if (wanted !== '') return wanted === 'ON';
   if (process.argv.includes('--cuda') || existsSync(at('build/Release', CUDA_LIBRARY))) return true;
-  const onPath = (process.env.PATH ?? '').split(delimiter).some((folder) => folder !== '' && existsSync(join(folder, 'nvcc')));
-  return existsSync('/dev/nvidia0') && (onPath || existsSync('/usr/local/cuda/bin/nvcc'));
+  return existsSync('/dev/nvidia0') && (onPath('nvcc') || existsSync('/usr/local/cuda/bin/nvcc'));
 }
 
 async function buildNative(compiler, cuda) {

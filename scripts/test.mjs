@@ -19,7 +19,7 @@ import { testGpu } from './lib/gpu.mjs';
 import { attach, capture } from './lib/process.mjs';
 import { SANITIZERS } from './lib/sanitizers.mjs';
 import { timed } from './lib/stage.mjs';
-import { jobs, mustRun, oneInstructionSet, prepareBuildFolder, requireToolchain, root, runMain, setup } from './setup.mjs';
+import { generator, jobs, mustRun, oneInstructionSet, prepareBuildFolder, requireToolchain, root, runMain, setup } from './setup.mjs';
 
 const tool = (path) => join(root, 'node_modules', path);
 
@@ -27,7 +27,7 @@ const tool = (path) => join(root, 'node_modules', path);
 async function native(args, { folder = 'build-cmake', options = [] } = {}) {
   const compiler = await requireToolchain();
   prepareBuildFolder(join(root, folder), compiler);
-  const env = { ...process.env, CXX: compiler };
+  const env = { ...process.env, CXX: compiler, CMAKE_GENERATOR: generator() };
   await timed(folder, async () => {
     await mustRun('cmake', ['-S', '.', '-B', folder, '-DVANTAGE_TESTS=ON', '-DCMAKE_BUILD_TYPE=Release', ...options], env);
     await mustRun('cmake', ['--build', folder, '--parallel', String(jobs)], env);
