@@ -25,6 +25,8 @@ test.each<[string, () => unknown, string]>([
   ['aliases without end', () => v.registerAdvantageEstimator('hostile', v.getAdvantageEstimator('grpo'), { aliases: holes }), 'expected a name (non-empty text), got undefined'],
   ['a row of a table without end', () => v.writeComparison(file, { ...comparison, rows: [holes] }), 'rows: expected an array of arrays of texts'],
   ['metadata in a list', () => v.writeSafetensors(file, new Map(), wrong(holes)), 'metadata: expected an object of texts'],
+  ['memory that is gone as an estimator of KL', () => v.klDivergence(row, row, wrong(detached())), 'klDivergence: type: expected one of'],
+  ['no environment of a process', () => v.wandbMode(wrong(null)), 'wandbMode: expected variables of an environment, got null'],
   ['a number as an experiment', () => v.checkConfig(loaded, wrong(0)), 'checkConfig: experiment: expected an Experiment, got 0'],
   ['null as options of a task', () => v.generateTask('gmax', wrong(null)), 'generateTask: options: expected { trainSize, validationSize, seed }, got null'],
   [

@@ -46,7 +46,7 @@ export function klDivergence(logProbs: Tensor, refLogProbs: Tensor, type: KlEsti
   checkNames('klDivergence', 'option', options, ['inputClamp', 'outputClamp', 'weights']);
   const { weights } = options;
   checkSameShape('klDivergence', { logProbs, refLogProbs }, { mask, weights });
-  const name: KlEstimator = Object.hasOwn(klEstimatorAliases, type) ? klEstimatorAliases[type as KlEstimatorAlias] : (type as KlEstimator);
+  const name: KlEstimator = typeof type === 'string' && Object.hasOwn(klEstimatorAliases, type) ? klEstimatorAliases[type as KlEstimatorAlias] : (type as KlEstimator);
   if (!klEstimators.includes(name)) {
     throw new EstimatorError(`klDivergence: type: expected one of ${klEstimators.join(', ')}, got ${showValue(type)}`);
   }

@@ -8,7 +8,7 @@ import { checkDevice, defaultDevice, DeviceBuffer, type Device } from './memory'
 import * as ops from './operations';
 import { explainNodes, realize } from './plan';
 import { checkArray, checkAxes, checkAxis, checkOptions, checkShape, describe, formatShape, sizeOf, type Shape } from './shape';
-import { nested, readNumber, readStored, readValues, type NestedArray } from './values';
+import { nestedValues, readNumber, readStored, readValues, type NestedArray } from './values';
 
 export type { NestedArray } from './values';
 
@@ -80,9 +80,9 @@ export class Tensor extends Handle {
     return readValues(this.node);
   }
 
-  /** The elements as nested arrays of numbers (bool as 0 and 1). */
+  /** The elements as nested arrays of numbers (bool as 0 and 1). @throws TensorError where JavaScript's heap has no room for them */
   toArray(): NestedArray {
-    return nested(this.dataSync(), this.shape);
+    return nestedValues(this.node);
   }
 
   /** The value of a tensor of one element. */

@@ -1,4 +1,5 @@
 /** Reading the values behind a node. */
+import { getHeapStatistics } from 'node:v8';
 import { TensorError } from '../errors';
 import { callNative } from '../native';
 import { dtypes, fromStored, type DType, type NumericArray } from './dtype';
@@ -55,13 +56,44 @@ export function readStored(shown: Node, into?: NumericArray): NumericArray {
   }
 }
 
-/** Values in row-major order, nested as the shape says. */
-export function nested(values: ArrayLike<number>, shape: Shape): NestedArray {
-  let level: NestedArray[] = Array.from(values);
+/** What nested arrays of a shape take in V8's heap while they are made: 8 bytes an entry and 48 a list, of all levels, as lists grow in steps and are copied. */
+function nestedBytes(shape: Shape): number {
+  let [lists, bytes] = [1, 0];
+  for (const extent of shape) {
+    bytes += lists * (48 + 16 * extent);
+    lists *= extent;
+  }
+  return bytes;
+}
+
+/** A list of more entries than this cannot grow in V8 any further. */
+const LONGEST = 2 ** 26;
+/** So much is always there. */
+const SMALL = 2 ** 26;
+
+/** V8 ends the process where its heap is full: what cannot fit is refused before. What of the heap is garbage is not known, so that all of it counts as free. */
+function checkRoom(shape: Shape): void {
+  const bytes = nestedBytes(shape);
+  if (bytes <= SMALL) return;
+  const limit = getHeapStatistics().heap_size_limit;
+  if (bytes <= limit && shape.every((_, d) => sizeOf(shape.slice(0, d + 1)) <= LONGEST)) return;
+  throw new TensorError(
+    `toArray: nested arrays of ${formatShape(shape)} take ${bytes} bytes; JavaScript's heap has ${limit}, and a list at most ${LONGEST} entries: take dataSync(), or slices of the tensor`,
+  );
+}
+
+/** The elements, nested as the shape says. @throws TensorError where JavaScript's heap has no room for them */
+export function nestedValues(node: Node): NestedArray {
+  const { shape } = node;
+  checkRoom(shape);
+  let level: NestedArray[] = Array.from(readValues(node));
   for (let d = shape.length - 1; d > 0; d--) {
     const extent = shape[d]!;
-    const rows = sizeOf(shape.slice(0, d));
-    level = Array.from({ length: rows }, (_, i) => level.slice(i * extent, (i + 1) * extent));
+    const count = sizeOf(shape.slice(0, d));
+    const rows: NestedArray[] = [];
+    // Pushed one by one: a long list that is given its length first is a hash table to V8.
+    for (let i = 0; i < count; i++) rows.push(level.slice(i * extent, (i + 1) * extent));
+    level = rows;
   }
   return shape.length === 0 ? level[0]! : level;
 }

@@ -48,6 +48,7 @@ export class WandbTracker implements Tracker {
 
 /** `WANDB_MODE` as W&B's own clients read it. @throws ConfigError for another value */
 export function wandbMode(env: Record<string, string | undefined> = process.env): 'online' | 'offline' {
+  if (typeof env !== 'object' || env === null) throw new ConfigError(`wandbMode: expected variables of an environment, got ${showValue(env)}`);
   const mode = env.WANDB_MODE || 'online';
   if (mode === 'online' || mode === 'offline') return mode;
   throw new ConfigError(`WANDB_MODE: expected online or offline, got ${quoted(mode)} (to log nothing there, remove 'wandb' from trainer.logger)`);
