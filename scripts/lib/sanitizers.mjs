@@ -10,7 +10,8 @@ export const SANITIZERS = {
     flag: 'address,undefined',
     libraries: ['libasan.so', 'libubsan.so'],
     // V8 keeps what it has until the process ends: that is no leak of ours. What asks for more than there is gets null, as it does without sanitizers.
-    options: { ASAN_OPTIONS: 'detect_leaks=0:allocator_may_return_null=1', UBSAN_OPTIONS: 'print_stacktrace=1' },
+    // Stacks of allocations are kept for good, and with V8's code, which comes and goes, hardly two are the same: their first eight calls say whose it was.
+    options: { ASAN_OPTIONS: 'detect_leaks=0:allocator_may_return_null=1:malloc_context_size=8', UBSAN_OPTIONS: 'print_stacktrace=1' },
   },
   thread: {
     folder: 'build-tsan',

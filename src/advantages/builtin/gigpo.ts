@@ -2,7 +2,7 @@ import { where, type Tensor } from '../../tensor';
 import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
 import { declaredByGroups } from '../outcome';
 import { GroupRelative } from './grpo';
-import { findTurns, relativeInGroups, relativeInStepGroups, turnReturns, withoutUnscored, type GroupRelativeOptions } from './turn_groups';
+import { findTurns, relativeInGroups, relativeInStepGroups, turnReturns, turnStarts, withoutUnscored, type GroupRelativeOptions } from './turn_groups';
 
 interface GroupInGroupOptions {
   stepWeight: number;
@@ -35,11 +35,13 @@ export class GroupInGroup extends AdvantageEstimator {
 
   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, { groups, turnIds, anchorIds, gamma }: AdvantageContext): AdvantageResult {
     const { stepWeight, turnDiscount } = this.options as unknown as GroupInGroupOptions;
-    const returns = turnReturns(rewards, masks, turnIds!, turnDiscount ?? gamma);
+    const starts = turnStarts(turnIds!, masks);
+    const returns = turnReturns(rewards, masks, starts, turnDiscount ?? gamma);
     const options = this.options as unknown as GroupRelativeOptions;
     const episodes = relativeInGroups(rewards.sum(1), groups!, options).expandDims(1);
     // A state that was met once is no mistake, whatever is said of rows that are alone.
-    const steps = relativeInStepGroups(returns, findTurns(masks, turnIds!, anchorIds!, groups!), { ...options, singleton: 'zero' });
+    const turns = findTurns(masks, turnIds!, starts, anchorIds!, groups!);
+    const steps = relativeInStepGroups(returns, turns, { ...options, singleton: 'zero' });
     return { advantages: where(masks, steps.mul(stepWeight).add(episodes), 0).cast(rewards.dtype), returns: withoutUnscored(returns, options) };
   }
 }

@@ -59,9 +59,11 @@ export class AlignedOptimalTokenBaseline extends OptimalTokenBaseline {
   static override readonly declares: EstimatorDeclares = ({ countEmptyRows }) => ({ scope: 'group', emptyRows: countEmptyRows ? 'count' : 'ignore' });
 
   protected override aligned(returns: Tensor, energy: Tensor, totals: Tensor, masks: Tensor, groups: Groups): Tensor {
+    const packed = arange(0, masks.shape[1]!, 1, { device: masks.device }).less(masks.sum(1, { keepDims: true }));
+    // Rows without a hole, each from its first position on, are aligned as they are.
+    if (packed.notEqual(masks.notEqual(0)).sum().item() === 0) return super.aligned(returns, energy, totals, masks, groups);
     const places = tensor(placesOfValid(masks), { shape: masks.shape, device: masks.device });
     const ranks = masks.cast('int32').cumsum(1).sub(1).maximum(0);
-    const packed = arange(0, masks.shape[1]!, 1, { device: masks.device }).less(masks.sum(1, { keepDims: true }));
     const advantages = super.aligned(returns.gather(places, 1), where(packed, energy.gather(places, 1), 0), totals, packed, groups);
     return where(masks, advantages.gather(ranks, 1), 0);
   }

@@ -1,80 +1,106 @@
 /** Turns as the members of step groups: what `turn_discount`, `turn_level` and `gigpo` have in common. */
 import { EstimatorError } from '../../errors';
 import { scan, tensor, where, type Tensor } from '../../tensor';
-import { Groups } from '../groups';
+import { Groups, type GroupIds } from '../groups';
 import { centreInGroups } from '../outcome';
 import { scaled } from './grpo';
 
 export type GroupRelativeOptions = Parameters<typeof scaled>[2];
 
-/** G of each token's turn, [B,T]; 0 at masked positions. Turns are runs of valid tokens of one id. */
-export function turnReturns(rewards: Tensor, masks: Tensor, turnIds: Tensor, discount: number): Tensor {
-  const factor = where(isSameTurn(turnIds, masks, true), tensor(1, { dtype: rewards.dtype, device: rewards.device }), discount);
-  const toGo = scan([rewards, factor], { reverse: true, mask: masks }, (next, [r, f]) => r.add(next.mul(f)));
-  const goesOn = isSameTurn(turnIds, masks, false);
-  const spread = scan([toGo, goesOn], { mask: masks }, (current, [g, on]) => where(on, current, g));
-  return where(masks, spread, 0);
+/** Whether a turn begins at the token, bool [B,T]: it is valid, and the valid token of the row before it has another id, or there is none. */
+export function turnStarts(turnIds: Tensor, masks: Tensor): Tensor {
+  const parts = exactParts(turnIds);
+  const before = beforeIt(parts, { mask: masks, reverse: false, init: NO_TURN });
+  const isSame = parts.map((part, k) => part.equal(before[k]!)).reduce((all, each) => all.logicalAnd(each));
+  return masks.notEqual(0).logicalAnd(isSame.logicalNot());
 }
 
-/** Whether the next valid token of the row (`reverse`), or the one before, is of the same turn. */
-function isSameTurn(turnIds: Tensor, masks: Tensor, reverse: boolean): Tensor {
-  // The second state holds what the first one was before. float32 is exact to 2^24: of larger ones the low bits and the others are compared.
-  const isSame = (part: Tensor) => part.equal(scan([part], { reverse, mask: masks, init: [NO_TURN, NO_TURN] }, ([last], [id]) => [id, last])[1]);
-  if (turnIds.dtype !== 'int32') return isSame(turnIds.cast('float32'));
-  const low = turnIds.mod(LOW);
-  return isSame(low.cast('float32')).logicalAnd(isSame(turnIds.sub(low).cast('float32')));
+/** Numbers that tell ids apart, in float32, which is exact to 2^24: of int32 the id as float32, and what that rounded off. */
+function exactParts(ids: Tensor): Tensor[] {
+  const rounded = ids.cast('float32');
+  return ids.dtype === 'int32' ? [rounded, ids.sub(rounded.cast('int32')).cast('float32')] : [rounded];
 }
 
-const LOW = 2 ** 16;
 /** What no id is. */
 const NO_TURN = 2 ** 100;
+
+/** The numbers at the valid token of the row that was scanned before, `init` where there is none. */
+function beforeIt(parts: Tensor[], { mask, reverse, init }: { mask: Tensor; reverse: boolean; init: number }): Tensor[] {
+  // The second half of the states holds what the first one was before.
+  const states = scan(parts, { reverse, mask, init: [...parts, ...parts].map(() => init) }, (last, now) => [...now, ...last.slice(0, parts.length)]);
+  return states.slice(parts.length);
+}
+
+/** G of each token's turn, [B,T]; 0 at masked positions. Turns are runs of valid tokens of one id, which begin at `starts`. */
+export function turnReturns(rewards: Tensor, masks: Tensor, starts: Tensor, discount: number): Tensor {
+  const [isLast] = beforeIt([starts.cast('float32')], { mask: masks, reverse: true, init: 0 });
+  const factor = where(isLast!.notEqual(0), tensor(discount, { dtype: rewards.dtype, device: rewards.device }), 1);
+  const toGo = scan([rewards, factor], { reverse: true, mask: masks }, (next, [r, f]) => r.add(next.mul(f)));
+  const spread = scan([toGo, starts], { mask: masks }, (current, [g, isStart]) => where(isStart, g, current));
+  return where(masks, spread, 0);
+}
 
 /** The turns of all rows. */
 export interface Turns {
   /** Where each begins in [B·T]. */
   first: Int32Array;
   /** The step group of each. */
-  stepGroups: string[];
-  /** The turn of each token, 0 at masked positions; [B·T]. */
-  ofToken: Int32Array;
+  stepGroups: GroupIds;
+  /** The turn of each valid token, int32 [B,T]; any turn at masked positions. */
+  ofToken: Tensor;
 }
 
 /**
  * Turns are in one step group where they have one anchor in one group of rows; without `anchorIds`, one turn id.
  * @throws EstimatorError for anchors that are no integers, or differ within a turn, and for turn ids below 0 where they are the anchors
  */
-export function findTurns(masks: Tensor, turnIds: Tensor, anchorIds: Tensor | null, groups: Groups): Turns {
-  const time = masks.shape[1]!;
-  const [valid, turn, anchor, group] = [masks.dataSync(), turnIds.dataSync(), (anchorIds ?? turnIds).dataSync(), groups.index.dataSync()];
-  const dtype = (anchorIds ?? turnIds).dtype;
+export function findTurns(masks: Tensor, turnIds: Tensor, starts: Tensor, anchorIds: Tensor | null, groups: Groups): Turns {
+  const [batch, time] = masks.shape as [number, number];
+  const { device } = masks;
+  const flags = starts.dataSync() as Uint8Array;
+  const positions: number[] = [];
+  for (let at = flags.indexOf(1); at >= 0; at = flags.indexOf(1, at + 1)) positions.push(at);
+  const first = Int32Array.from(positions);
   const place = (at: number) => `row ${Math.floor(at / time)}, position ${at % time}`;
-  const checkedAnchor = (id: number, at: number): number => {
+  const ids = anchorIds ?? turnIds;
+  const anchors = first.length === 0 ? [] : ids.reshape(-1).take(tensor(first, { device })).dataSync();
+  const group = groups.index.dataSync();
+  // Of each row, the turns of the rows before it.
+  const before = new Int32Array(batch);
+  const numbers = new Map<string, number>();
+  const stepGroups = new Int32Array(first.length);
+  for (let turn = 0; turn < first.length; turn++) {
+    const [at, id] = [first[turn]!, anchors[turn]!];
     // float32 does not hold every integer beyond 2^24: two states could seem one.
-    if (!Number.isInteger(id) || (dtype !== 'int32' && Math.abs(id) > 2 ** 24))
+    if (!Number.isInteger(id) || (ids.dtype !== 'int32' && Math.abs(id) > 2 ** 24))
       throw new EstimatorError(`${anchorIds ? 'anchorIds' : 'turnIds'}: expected integers (as int32 beyond 2^24), got ${id} at ${place(at)}`);
     if (!anchorIds && id < 0) throw new EstimatorError(`turnIds: expected integers of at least 0 on valid tokens, got ${id} at ${place(at)}`);
-    return id;
-  };
-  const first: number[] = [];
-  const stepGroups: string[] = [];
-  const ofToken = new Int32Array(valid.length);
-  for (let row = 0, at = 0; at < valid.length; row++) {
-    let before = -1;
-    for (const end = at + time; at < end; at++) {
-      if (!valid[at]) continue;
-      if (before < 0 || turn[at] !== turn[before]) {
-        const id = checkedAnchor(Number(anchor[at]), at);
-        // Without an anchor it stands alone.
-        stepGroups.push(id < 0 ? `alone ${first.length}` : `${group[row]} ${id}`);
-        first.push(at);
-      } else if (anchor[at] !== anchor[before]) {
-        throw new EstimatorError(`anchorIds: expected one id a turn, got ${Number(anchor[before])} and ${Number(anchor[at])} in turn ${Number(turn[at])} at ${place(at)}`);
-      }
-      before = at;
-      ofToken[at] = first.length - 1;
-    }
+    const row = Math.floor(at / time);
+    // Without an anchor it stands alone.
+    const name = id < 0 ? `alone ${turn}` : `${group[row]} ${id}`;
+    const known = numbers.get(name);
+    stepGroups[turn] = known ?? numbers.size;
+    if (known === undefined) numbers.set(name, numbers.size);
+    if (row + 1 < batch) before[row + 1]!++;
   }
-  return { first: Int32Array.from(first), stepGroups, ofToken };
+  for (let row = 1; row < batch; row++) before[row]! += before[row - 1]!;
+  if (anchorIds) checkAnchors(anchorIds, turnIds, masks, starts, place);
+  // Counted in float32, which is faster, as long as it is exact.
+  const ofRow = starts.cast(time < 2 ** 24 ? 'float32' : 'int32').cumsum(1).cast('int32');
+  const ofToken = ofRow.add(tensor(before, { shape: [batch, 1], device })).sub(1).maximum(0);
+  return { first, stepGroups, ofToken };
+}
+
+/** @throws EstimatorError where the anchor changes within a turn */
+function checkAnchors(anchorIds: Tensor, turnIds: Tensor, masks: Tensor, starts: Tensor, place: (at: number) => string): void {
+  const changes = turnStarts(anchorIds, masks).logicalAnd(starts.logicalNot());
+  if (changes.sum().item() === 0) return;
+  const at = (changes.dataSync() as Uint8Array).indexOf(1);
+  const valid = masks.dataSync();
+  let before = at - 1;
+  while (!valid[before]) before -= 1;
+  const [anchor, turn] = [anchorIds.dataSync(), turnIds.dataSync()];
+  throw new EstimatorError(`anchorIds: expected one id a turn, got ${anchor[before]} and ${anchor[at]} in turn ${turn[at]} at ${place(at)}`);
 }
 
 /** (x − μ)/(σ + ε), or x − μ without `normByStd`, over each group; float64. */
@@ -89,7 +115,7 @@ export function relativeInStepGroups(returns: Tensor, { first, stepGroups, ofTok
   const { device } = returns;
   const perTurn = returns.reshape(-1).take(tensor(first, { device }));
   const relative = relativeInGroups(perTurn, new Groups(stepGroups, first.length, device), options);
-  return relative.take(tensor(ofToken, { shape: [...returns.shape], device }));
+  return relative.take(ofToken);
 }
 
 /** With `skipNaN` a turn without a reward (NaN) takes no part, nor does one whose return hangs on it: their returns are 0. */

@@ -2,7 +2,7 @@ import { where, type Tensor } from '../../tensor';
 import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
 import { declaredByGroups } from '../outcome';
 import { GroupRelative } from './grpo';
-import { findTurns, relativeInGroups, relativeInStepGroups, turnReturns, withoutUnscored, type GroupRelativeOptions } from './turn_groups';
+import { findTurns, relativeInGroups, relativeInStepGroups, turnReturns, turnStarts, withoutUnscored, type GroupRelativeOptions } from './turn_groups';
 
 /**
  * Discounted returns of turns: R_k is the sum of the rewards of turn k, G_k = R_k + d·G_{k+1}; every token of a turn gets its G_k. Turns are runs of valid tokens of one turn id; the tokens
@@ -21,7 +21,7 @@ export class TurnDiscount extends AdvantageEstimator {
 
   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, { gamma, turnIds }: AdvantageContext): AdvantageResult {
     const discount = (this.options.turnDiscount as number | null) ?? gamma;
-    return { advantages: turnReturns(rewards, masks, turnIds!, discount) };
+    return { advantages: turnReturns(rewards, masks, turnStarts(turnIds!, masks), discount) };
   }
 }
 
@@ -55,8 +55,9 @@ export class TurnLevel extends AdvantageEstimator {
     const { turnDiscount, turnWeight, trajectoryWeight } = this.options as unknown as TurnLevelOptions;
     const { turnIds, groups, gamma } = context;
     const options = this.options as unknown as GroupRelativeOptions;
-    const returns = turnReturns(rewards, masks, turnIds!, turnDiscount ?? gamma);
-    const turns = findTurns(masks, turnIds!, null, groups!);
+    const starts = turnStarts(turnIds!, masks);
+    const returns = turnReturns(rewards, masks, starts, turnDiscount ?? gamma);
+    const turns = findTurns(masks, turnIds!, starts, null, groups!);
     const steps = relativeInStepGroups(returns, turns, options).mul(turnWeight);
     if (trajectoryWeight === 0) return { advantages: where(masks, steps, 0).cast(rewards.dtype), returns: withoutUnscored(returns, options) };
     const episodes = relativeInGroups(rewards.sum(1), groups!, options).mul(trajectoryWeight).expandDims(1);
