@@ -65,7 +65,10 @@ export function qLambdaReturns(inputs: Omit<TrajectoryInputs, 'values' | 'nextVa
 
 function recursion(who: string, inputs: TrajectoryInputs, options: LambdaOptions, extras?: Extras): Tensor {
   const steps = prepare(who, inputs, options, extras);
-  return steps.finish(unbounded(steps));
+  const { nextValues, bootstrapValues } = inputs;
+  // With λ = 1 values cancel each other but for those that stand for the rest of an episode; without such ones nothing but rewards is left.
+  const isFree = steps.lambdas === 1 && nextValues == null && bootstrapValues == null;
+  return steps.finish(isFree ? decayedSum(steps.rewards, steps.traceDiscounts, steps.mask) : unbounded(steps));
 }
 
 function unbounded(steps: Prepared): Tensor {
