@@ -43,13 +43,16 @@ export interface Centred {
   scored: Tensor | null;
 }
 
+const SINGLE = "expected at least two rows with a reward in every group, got a group of one (singleton is 'error')";
+
 /** Differences of the scores [batch] from their group's mean, taken in float64. @throws EstimatorError for a singleton that is refused */
 export function centreInGroups(scores: Tensor, groups: Groups, { singleton, skipNaN, leaveOneOut }: BaselineOptions): Centred {
-  if (singleton === 'error' && groups.smallest === 1) throw new EstimatorError("expected at least two rows in every group, got a group of one (singleton is 'error')");
   const scored = skipNaN ? scores.isNaN().logicalNot() : null;
+  if (!scored && singleton === 'error' && groups.smallest === 1) throw new EstimatorError(SINGLE);
   const known = (scored ? where(scored, scores, 0) : scores).cast('float64');
   const { count, mean, spread } = scored ? groups.moments(known, scored) : groups.moments(known);
   const alone = count.lessEqual(1);
+  if (scored && singleton === 'error' && scored.logicalAnd(alone).sum().item() > 0) throw new EstimatorError(SINGLE);
   let difference = known.sub(mean);
   let remaining = spread;
   if (leaveOneOut) {

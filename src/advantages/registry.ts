@@ -27,6 +27,7 @@ import { TruncatedGae } from './builtin/truncated_gae';
 import { TurnDiscount, TurnLevel } from './builtin/turns';
 import { DecoupledAdvantageEstimation } from './builtin/vapo_gae';
 import { Vtrace } from './builtin/vtrace';
+import { commonDefaults } from './conventions';
 import { AdvantageEstimator, type AdvantageInput, advantageInputs, type AdvantageEstimatorClass } from './estimator';
 import { optionRanges } from './options';
 
@@ -36,7 +37,7 @@ const registry = new Registry<AdvantageEstimatorClass>('advantage estimator');
  * Registers an estimator class under a name, to be chosen by `trainer.algorithm.advantage_estimator`.
  * A class with a fitting prototype is enough: it may come from another copy of the package.
  *
- * @throws EstimatorError if the class has no `computeAdvantages`, requires an input that does not exist, or has `ranges` that are none
+ * @throws EstimatorError if the class has no `computeAdvantages`, requires an input that does not exist, has an option that every estimator has, or `ranges` that are none
  * @throws RegistryError if the name is taken by another class and `override` is not set
  * @example
  * registerAdvantageEstimator('my_custom', MyCustomAdvantageEstimator);
@@ -51,6 +52,10 @@ export function registerAdvantageEstimator(name: string, estimator: AdvantageEst
     if (!(advantageInputs as readonly unknown[]).includes(input)) {
       throw new EstimatorError(`advantage estimator ${showValue(name)}: static requires names ${showValue(input)}, which is no input. Inputs: ${advantageInputs.join(', ')}`);
     }
+  }
+  const common = ['convention', ...Object.keys(commonDefaults)].find((option) => Object.hasOwn(estimator.options ?? {}, option));
+  if (common !== undefined) {
+    throw new EstimatorError(`advantage estimator ${showValue(name)}: static options: '${common}' is an option of every estimator, whose value comes with the context: take another name`);
   }
   for (const [option, range] of Object.entries(estimator.ranges ?? {})) {
     if (typeof range?.low !== 'number') throw new EstimatorError(`advantage estimator ${showValue(name)}: static ranges: ${option}: expected { low, high?, … }, got ${showValue(range)}`);

@@ -1,6 +1,7 @@
 /** What the built-in policy losses have in common: inputs without what masked positions hold, and the way from tokens to the loss. */
 import { EstimatorError, showValue } from '../errors';
 import { stopGradient, type Tensor, where } from '../tensor';
+import { isFloating } from '../tensor/dtype';
 import { formatShape, sameShape } from '../tensor/shape';
 import { checkObject } from '../options';
 import { checkTensor } from './check';
@@ -69,7 +70,7 @@ export abstract class TokenPolicyLoss extends PolicyLoss {
       throw new EstimatorError(`${lossName}: reduction: expected 'token_sum', as divisors are given, got '${options.reduction}'`);
     }
     const tokens = prepare(inputs, options);
-    const { losses: first, ratio, metrics } = expectLosses(lossName, this.tokenLosses(tokens, options));
+    const { losses: first, ratio, metrics } = expectLosses(lossName, this.tokenLosses(tokens, options), inputs.logProbs);
     let [losses, mask] = [first.broadcastTo([...inputs.logProbs.shape]), tokens.valid];
     const factors = [drift(tokens, options), entropic(lossName, inputs, tokens, options), this.weighsTokens ? tokens.weights : null];
     for (const factor of factors) if (factor) losses = losses.mul(factor);
@@ -102,10 +103,17 @@ function checkInputs(name: string, inputs: PolicyLossInputs): void {
   if (correction && typeof correction !== 'function') throw new EstimatorError(`${name}: correction: expected a function, got ${showValue(correction)}`);
 }
 
-/** @throws EstimatorError unless a subclass gave its tokens' losses */
-function expectLosses(name: string, result: unknown): TokenLosses {
+/** @throws EstimatorError unless a subclass gave its tokens' losses, one a token or one a row */
+function expectLosses(name: string, result: unknown, { shape }: Tensor): TokenLosses {
   if (typeof result !== 'object' || result === null) throw new EstimatorError(`${name}: tokenLosses: expected { losses, ratio, metrics }, got ${showValue(result)}`);
-  checkTensor(name, 'tokenLosses: losses', (result as TokenLosses).losses);
+  const { losses } = result as TokenLosses;
+  checkTensor(name, 'tokenLosses: losses', losses);
+  const [batch, time] = shape as [number, number];
+  if (losses.ndim !== 2 || losses.shape[0] !== batch || (losses.shape[1] !== time && losses.shape[1] !== 1) || !isFloating(losses.dtype)) {
+    throw new EstimatorError(
+      `${name}: tokenLosses: expected losses of shape ${formatShape(shape)}, or [${batch},1] for one a row, of floating-point numbers, got ${losses.dtype} ${formatShape(losses.shape)}`,
+    );
+  }
   return result as TokenLosses;
 }
 

@@ -35,12 +35,19 @@ describe('an option that does not fit is named, with what fits', () => {
     ['gdpo', { weights: [1, 'x'] }, /option 'weights': expected an array of finite numbers, got/],
     ['gdpo', { weights: [1] }, /'gdpo': option 'weights': expected 2 numbers, one a component, got 1/],
     ['gdpo', { minComponents: 3 }, /'gdpo': expected at least 3 reward components, got 2/],
-    ['grpo_passk', { singleton: 'error' }, /'grpo_passk': expected at least two rows in every group, got a group of one/],
+    ['grpo_passk', { singleton: 'error' }, /'grpo_passk': expected at least two rows with a reward in every group, got a group of one/],
     ['raw_reward', { klCoef: 0.1 }, /'raw_reward': klCoef is 0\.1, and this run has no oldLogProbs/],
   ];
   test.each(cases)('%s %j', (name, options, message) => {
     const inputs = { ...outcomes([1, 2, 3]), values: [[0], [0], [0]], groupIds: ['a', 'a', 'b'], rewardComponents: [[1, 2], [3, 4], [5, 6]] };
     expect(() => computeAdvantages(name, inputs, options as AdvantageOptions)).toThrow(message);
+  });
+
+  test('a row without a reward is in no group', () => {
+    const options = { skipNaN: true, singleton: 'error' } as const;
+    const run = (scores: number[]) => computeAdvantages('rloo', { ...outcomes(scores), groupIds: scores.map((_, row) => (row < 2 ? 'a' : 'b')) }, options).advantages.toArray();
+    expect(() => run([NaN, 1])).toThrow(/expected at least two rows with a reward in every group, got a group of one/);
+    expect(run([1, 3, NaN])).toEqual([[-2], [2], [0]]);
   });
 
   test('components of another batch, and whitening of groups without group ids', () => {

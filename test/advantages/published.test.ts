@@ -180,6 +180,17 @@ describe('gigpo', () => {
     expect(large.advantages.toArray()).toEqual([[0, 0]]);
     expect(() => computeAdvantages('gigpo', inputs)).toThrow("requires 'anchorIds'");
   });
+
+  test.each(['turn_discount', 'turn_level'])('turn ids that cannot be: %s', (name) => {
+    const inputs = { rewards: [[1, 2, 4, 8]], masks: [[1, 1, 1, 1]], groupIds: [0] };
+    for (const id of [NaN, Infinity, 0.5, 2 ** 25]) {
+      expect(() => computeAdvantages(name, { ...inputs, turnIds: [[0, id, 1, 1]] })).toThrow(`turnIds: expected integers (as int32 beyond 2^24), got ${id} at row 0, position 1`);
+    }
+    const hole = computeAdvantages('turn_discount', { ...inputs, masks: [[1, 0, 1, 1]], turnIds: [[0, NaN, 1, 1]] }, { turnDiscount: 0.5 });
+    expect(hole.advantages.toArray()).toEqual([[7, 0, 12, 12]]);
+    const large = tensor([[2 ** 24, 2 ** 24 + 1, -(2 ** 31), 2 ** 31 - 1]], { dtype: 'int32' });
+    expect(computeAdvantages('turn_discount', { ...inputs, turnIds: large }, { turnDiscount: 0.5 }).advantages.toArray()).toEqual([[4, 6, 8, 8]]);
+  });
 });
 
 describe('bnpo', () => {

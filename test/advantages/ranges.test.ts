@@ -137,6 +137,16 @@ describe('a custom estimator', () => {
     ).toThrow('static ranges: factor: expected { low, high?, … }, got 3');
   });
 
+  test.each(['gamma', 'remask', 'convention'])('has no option that every estimator has: %s', (option) => {
+    class Mine extends AdvantageEstimator {
+      static override readonly options = { [option]: 0.5 };
+      computeAdvantages(rewards: Tensor) {
+        return rewards;
+      }
+    }
+    expect(() => registerAdvantageEstimator('mine_too', Mine)).toThrow(`static options: '${option}' is an option of every estimator`);
+  });
+
   test('that extends a built-in one has the ranges of what it extends', () => {
     const GroupRelative = getAdvantageEstimator('grpo') as unknown as typeof Scaled;
     class Mine extends GroupRelative {

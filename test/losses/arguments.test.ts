@@ -137,3 +137,20 @@ test('a loss that reduces by itself may hand its options on', () => {
   }
   expect(new Doubled().computeLoss(inputs(), {}).loss.item()).toBe(6 * (-0.5 - 1 - 0.25));
 });
+
+test.each<[string, (tokens: Tensor) => Tensor, string]>([
+  ['a number a row', (x) => x.sum(1), 'float32 [2]'],
+  ['a number', (x) => x.sum(), 'float32 []'],
+  ['a number a column', (x) => x.sum(0, { keepDims: true }), 'float32 [1,2]'],
+  ['integers', (x) => x.cast('int32'), 'int32 [2,2]'],
+])('losses of a custom loss: %s', (_, losses, got) => {
+  class Shaped extends TokenPolicyLoss {
+    static override readonly lossName = 'shaped';
+    protected tokenLosses({ logProbs }: Parameters<TokenPolicyLoss['tokenLosses']>[0]) {
+      return { losses: losses(logProbs), ratio: logProbs, metrics: {} };
+    }
+  }
+  const two = tensor([[-1, -2], [-3, -4]]);
+  const batch = { logProbs: two, oldLogProbs: two, advantages: two, mask: tensor([[1, 1], [1, 1]]) };
+  expect(() => new Shaped().computeLoss(batch)).toThrow(`shaped: tokenLosses: expected losses of shape [2,2], or [2,1] for one a row, of floating-point numbers, got ${got}`);
+});

@@ -4,7 +4,11 @@ import { arange, memory, ones, randomKey, randomNormal, tensor, TensorError, tid
 test.each<[string, () => unknown, RegExp]>([
   ['reading a constant', () => zeros([1e12]).dataSync(), /^reading float32 \[1000000000000\]: no room for 4000000000000 bytes in the host's memory$/],
   ['reading what was broadcast', () => tensor([1]).broadcastTo([1e6, 1e6]).dataSync(), /no room for|out of memory/],
-  ['nested arrays of no elements', () => zeros([2 ** 31, 0]).toArray(), /^toArray: nested arrays of \[2147483648,0\] take 137438953520 bytes; JavaScript's heap has \d+, and a list at most 67108864 entries: /],
+  [
+    'nested arrays of no elements',
+    () => zeros([2 ** 31, 0]).toArray(),
+    /^toArray: nested arrays of \[2147483648,0\] take 137438953520 bytes; JavaScript's heap has \d+, and a list at most 67108864 entries: /,
+  ],
   ['nested arrays as JSON', () => JSON.stringify(zeros([2 ** 53, 0])), /^toArray: nested arrays of \[9007199254740992,0\] take/],
   ['a list that V8 cannot make', () => zeros([2 ** 27]).toArray(), /^toArray: nested arrays of \[134217728\] take/],
   ['a constant in memory', () => zeros([1e12]).realize(), /^allocate: out of memory for 4000000000000 bytes on cpu$/],

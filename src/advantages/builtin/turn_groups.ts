@@ -1,14 +1,32 @@
 /** Turns as the members of step groups: what `turn_discount`, `turn_level` and `gigpo` have in common. */
 import { EstimatorError } from '../../errors';
 import { scan, tensor, where, type Tensor } from '../../tensor';
+import { isFloating } from '../../tensor/dtype';
 import { Groups, type GroupIds } from '../groups';
 import { centreInGroups } from '../outcome';
 import { scaled } from './grpo';
 
 export type GroupRelativeOptions = Parameters<typeof scaled>[2];
 
-/** Whether a turn begins at the token, bool [B,T]: it is valid, and the valid token of the row before it has another id, or there is none. */
+/** Whether a turn begins at the token, bool [B,T]. @throws EstimatorError for ids that are no integers */
 export function turnStarts(turnIds: Tensor, masks: Tensor): Tensor {
+  checkIntegers('turnIds', turnIds, masks);
+  return changesOf(turnIds, masks);
+}
+
+/** @throws EstimatorError where an id of a valid token is no integer, or one that float32 cannot tell from others */
+function checkIntegers(name: string, ids: Tensor, masks: Tensor): void {
+  if (!isFloating(ids.dtype)) return;
+  const wrong = masks.notEqual(0).logicalAnd(ids.floor().notEqual(ids).logicalOr(ids.abs().greater(2 ** 24)));
+  if (wrong.sum().item() === 0) return;
+  const at = (wrong.dataSync() as Uint8Array).indexOf(1);
+  throw new EstimatorError(`${name}: expected integers (as int32 beyond 2^24), got ${ids.dataSync()[at]} at ${placeOf(at, ids)}`);
+}
+
+const placeOf = (at: number, { shape }: Tensor): string => `row ${Math.floor(at / shape[1]!)}, position ${at % shape[1]!}`;
+
+/** Whether the token is valid and has another id than the valid token of the row before it, or there is none; bool [B,T]. */
+function changesOf(turnIds: Tensor, masks: Tensor): Tensor {
   const parts = exactParts(turnIds);
   const before = beforeIt(parts, { mask: masks, reverse: false, init: NO_TURN });
   const isSame = parts.map((part, k) => part.equal(before[k]!)).reduce((all, each) => all.logicalAnd(each));
@@ -52,6 +70,7 @@ export interface Turns {
 
 /**
  * Turns are in one step group where they have one anchor in one group of rows; without `anchorIds`, one turn id.
+ * @param starts see {@link turnStarts}
  * @throws EstimatorError for anchors that are no integers, or differ within a turn, and for turn ids below 0 where they are the anchors
  */
 export function findTurns(masks: Tensor, turnIds: Tensor, starts: Tensor, anchorIds: Tensor | null, groups: Groups): Turns {
@@ -61,8 +80,8 @@ export function findTurns(masks: Tensor, turnIds: Tensor, starts: Tensor, anchor
   const positions: number[] = [];
   for (let at = flags.indexOf(1); at >= 0; at = flags.indexOf(1, at + 1)) positions.push(at);
   const first = Int32Array.from(positions);
-  const place = (at: number) => `row ${Math.floor(at / time)}, position ${at % time}`;
   const ids = anchorIds ?? turnIds;
+  if (anchorIds) checkAnchors(anchorIds, turnIds, masks, starts);
   const anchors = first.length === 0 ? [] : ids.reshape(-1).take(tensor(first, { device })).dataSync();
   const group = groups.index.dataSync();
   // Of each row, the turns of the rows before it.
@@ -71,10 +90,7 @@ export function findTurns(masks: Tensor, turnIds: Tensor, starts: Tensor, anchor
   const stepGroups = new Int32Array(first.length);
   for (let turn = 0; turn < first.length; turn++) {
     const [at, id] = [first[turn]!, anchors[turn]!];
-    // float32 does not hold every integer beyond 2^24: two states could seem one.
-    if (!Number.isInteger(id) || (ids.dtype !== 'int32' && Math.abs(id) > 2 ** 24))
-      throw new EstimatorError(`${anchorIds ? 'anchorIds' : 'turnIds'}: expected integers (as int32 beyond 2^24), got ${id} at ${place(at)}`);
-    if (!anchorIds && id < 0) throw new EstimatorError(`turnIds: expected integers of at least 0 on valid tokens, got ${id} at ${place(at)}`);
+    if (!anchorIds && id < 0) throw new EstimatorError(`turnIds: expected integers of at least 0 on valid tokens, got ${id} at ${placeOf(at, masks)}`);
     const row = Math.floor(at / time);
     // Without an anchor it stands alone.
     const name = id < 0 ? `alone ${turn}` : `${group[row]} ${id}`;
@@ -84,23 +100,23 @@ export function findTurns(masks: Tensor, turnIds: Tensor, starts: Tensor, anchor
     if (row + 1 < batch) before[row + 1]!++;
   }
   for (let row = 1; row < batch; row++) before[row]! += before[row - 1]!;
-  if (anchorIds) checkAnchors(anchorIds, turnIds, masks, starts, place);
   // Counted in float32, which is faster, as long as it is exact.
   const ofRow = starts.cast(time < 2 ** 24 ? 'float32' : 'int32').cumsum(1).cast('int32');
   const ofToken = ofRow.add(tensor(before, { shape: [batch, 1], device })).sub(1).maximum(0);
   return { first, stepGroups, ofToken };
 }
 
-/** @throws EstimatorError where the anchor changes within a turn */
-function checkAnchors(anchorIds: Tensor, turnIds: Tensor, masks: Tensor, starts: Tensor, place: (at: number) => string): void {
-  const changes = turnStarts(anchorIds, masks).logicalAnd(starts.logicalNot());
+/** @throws EstimatorError for anchors that are no integers, and where one changes within a turn */
+function checkAnchors(anchorIds: Tensor, turnIds: Tensor, masks: Tensor, starts: Tensor): void {
+  checkIntegers('anchorIds', anchorIds, masks);
+  const changes = changesOf(anchorIds, masks).logicalAnd(starts.logicalNot());
   if (changes.sum().item() === 0) return;
   const at = (changes.dataSync() as Uint8Array).indexOf(1);
   const valid = masks.dataSync();
   let before = at - 1;
   while (!valid[before]) before -= 1;
   const [anchor, turn] = [anchorIds.dataSync(), turnIds.dataSync()];
-  throw new EstimatorError(`anchorIds: expected one id a turn, got ${anchor[before]} and ${anchor[at]} in turn ${turn[at]} at ${place(at)}`);
+  throw new EstimatorError(`anchorIds: expected one id a turn, got ${anchor[before]} and ${anchor[at]} in turn ${turn[at]} at ${placeOf(at, masks)}`);
 }
 
 /** (x − μ)/(σ + ε), or x − μ without `normByStd`, over each group; float64. */
