@@ -24,9 +24,12 @@ export interface Adapter {
   answer(each: Case, inputs: Inputs): Answer;
   /** Outputs that are not compared, with the reason: `(case) => reason or null` for each name. */
   leftOut?: Record<string, (each: Case) => string | null>;
-  /** A reason where the library's answer is a mistake, and ours is what the mathematics says: the case is listed, and has to give finite numbers. */
+  /** A reason where the library's answer is a mistake or none, and ours is what the mathematics says: the case is listed, and has to give finite numbers. */
   differs?(each: Case): string | null;
 }
+
+/** The case does not hold what its function needs: no answer, and no refusal either. */
+export class MissingInput extends Error {}
 
 /** Whether positions count in a comparison: where an adapter answers with `only`, the others are left out. */
 export class Only {
@@ -47,13 +50,13 @@ export function inputsOf(each: Case, dtype: 'float64' | 'float32'): Inputs {
     optional,
     array(name) {
       const found = optional(name);
-      if (!found) throw new Error(`the case has no input '${name}'. Inputs: ${Object.keys(each.inputs).join(', ')}`);
+      if (!found) throw new MissingInput(`the case has no input '${name}'. Inputs: ${Object.keys(each.inputs).join(', ')}`);
       return found;
     },
     mask(name, like) {
       const value = each.inputs[name];
       if (value !== undefined && value !== null) return make(value, 'uint8');
-      if (!like) throw new Error(`the case has no mask '${name}'`);
+      if (!like) throw new MissingInput(`the case has no mask '${name}'`);
       return onesLike(like).cast('uint8');
     },
   };

@@ -1,5 +1,5 @@
 /** Liger-Kernel's policy losses: TRL's formulas. */
-import type { PolicyLossOptions } from 'vantage-rl';
+import { computePolicyLoss, type PolicyLossOptions } from 'vantage-rl';
 import type { Adapter, Answer, Inputs } from '../adapter';
 import type { Case } from '../case';
 import { lossAnswer, lossInputs } from './policy_loss';
@@ -22,9 +22,11 @@ function answer({ params }: Case, inputs: Inputs): Answer {
     totalTokens: found.perStep ? null : (params.num_items_in_batch ?? null),
   };
   const all = { ...given, weights: inputs.optional('importance_sampling_ratio') ?? undefined, refLogProbs: given.refLogProbs ?? given.logProbs.detach() };
+  // Its shares of clipped tokens know nothing of δ.
+  const { metrics: reported } = computePolicyLoss(type, all, options.delta === undefined ? options : { ...options, delta: null });
   return lossAnswer(type, all, options, (metrics) => ({
     kl: metrics.kl,
-    clip_ratio: type === 'cispo' ? metrics.clip_ratio_gained : type === 'sapo' || type === 'vespo' ? 0 : metrics.clip_ratio,
+    clip_ratio: type === 'cispo' ? metrics.clip_ratio_gained : type === 'sapo' || type === 'vespo' ? 0 : reported.clip_ratio,
   }));
 }
 

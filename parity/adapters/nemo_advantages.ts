@@ -56,7 +56,7 @@ function gae(each: Case, inputs: Inputs): Answer {
     {
       convention: 'nemo',
       gamma: params.gamma,
-      lambda: params.lambd,
+      lambda: params.lambd ?? 1,
       whiten: Boolean(params.normalize_advantages),
       ...(decoupled && { lambdaValue: params.lambd_value ?? null, lambdaPolicy: params.lambd_policy ?? null, lengthAdaptiveAlpha: params.length_adaptive_alpha ?? 0 }),
     },
@@ -76,9 +76,12 @@ function reinforcePlusPlus(each: Case, inputs: Inputs): Answer {
   return { advantages };
 }
 
+/** The variance of one number is 0/0: NaN where the number is 0. */
+const varianceOfOne = ({ expected }: Case) => expected.advantages?.flat().some(Number.isNaN) ? 'whitening of fewer than two tokens: NeMo-RL gives NaN, ours 0' : null;
+
 export const adapters: Adapter[] = [
   { library: 'NeMo-RL', function: 'GRPOAdvantageEstimator.compute_advantage', answer: grpo },
   { library: 'NeMo-RL', function: 'GDPOAdvantageEstimator.compute_advantage', answer: gdpo },
-  { library: 'NeMo-RL', function: 'GeneralizedAdvantageEstimator.compute_advantage', answer: gae },
+  { library: 'NeMo-RL', function: 'GeneralizedAdvantageEstimator.compute_advantage', answer: gae, differs: varianceOfOne },
   { library: 'NeMo-RL', function: 'ReinforcePlusPlusAdvantageEstimator.compute_advantage', answer: reinforcePlusPlus },
 ];

@@ -7,6 +7,7 @@ import {
   parseRejectionRules,
   rejectionSampling,
   rolloutCorrection,
+  where,
   type ImportanceWeightOptions,
   type OffPolicyCorrectionOptions,
   type OffPolicyInputs,
@@ -18,6 +19,12 @@ import type { Case } from '../case';
 function policies(inputs: Inputs, old = 'old_log_probs', rollout = 'rollout_log_probs'): OffPolicyInputs {
   const oldLogProbs = inputs.array(old);
   return { oldLogProbs, rolloutLogProbs: inputs.array(rollout), mask: inputs.mask('mask', oldLogProbs) };
+}
+
+/** AReaL takes a log-ratio that is not finite for 0. */
+function finite({ oldLogProbs, rolloutLogProbs, mask }: OffPolicyInputs): OffPolicyInputs {
+  const isFinite = oldLogProbs.sub(rolloutLogProbs!).mul(0).equal(0);
+  return { oldLogProbs: where(isFinite, oldLogProbs, 0), rolloutLogProbs: where(isFinite, rolloutLogProbs!, 0), mask };
 }
 
 /** Our options for SkyRL's `off_policy_correction`. */
@@ -83,6 +90,9 @@ function trlWeights({ params }: Case, inputs: Inputs): Answer {
   return { importance_sampling_ratio: level === 'sequence' ? weights.slice([0, 0], [null, 1]) : weights };
 }
 
+const noBounds = ({ params, expected }: Case) =>
+  expected.throws && (params.clip_min ?? null) === null && (params.clip_max ?? null) === null ? 'no bounds: TRL asks torch to clamp to nothing and raises, ours leaves the weights as they are' : null;
+
 export const adapters: Adapter[] = [
   {
     library: 'SkyRL',
@@ -95,7 +105,7 @@ export const adapters: Adapter[] = [
     library: 'AReaL',
     function: 'apply_rejection_sampling',
     answer({ params }, inputs) {
-      const { mask, weights, filteredFraction } = rejectionSampling(policies(inputs, 'log_probs', 'old_log_probs'), {
+      const { mask, weights, filteredFraction } = rejectionSampling(finite(policies(inputs, 'log_probs', 'old_log_probs')), {
         convention: 'areal',
         level: params.level,
         action: params.action,
@@ -107,7 +117,7 @@ export const adapters: Adapter[] = [
       return { mask, behave_imp_weight: weights, filtered_fraction: filteredFraction };
     },
   },
-  { library: 'TRL', function: 'GRPOTrainer._generate_and_score_completions (importance-sampling lines)', answer: trlWeights },
+  { library: 'TRL', function: 'GRPOTrainer._generate_and_score_completions (importance-sampling lines)', answer: trlWeights, differs: noBounds },
   {
     library: 'TRL',
     function: 'GRPOTrainer.get_off_policy_mask',

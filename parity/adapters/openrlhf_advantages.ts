@@ -5,14 +5,13 @@ import type { Case } from '../case';
 
 /** What compares rows before time comes in, for each of its estimators. */
 const baselines: Record<string, string> = { rloo: 'rloo', reinforce_baseline: 'dr_grpo', dr_grpo: 'dr_grpo', group_norm: 'grpo' };
-const whitened = ['gae', 'reinforce', 'reinforce_baseline'];
 
 function alongTime(name: string, rewards: Tensor, each: Case, inputs: Inputs, options: AdvantageOptions): { advantages: Tensor; returns: Tensor } {
-  const { gamma = 1, lambd = 1 } = each.params;
+  const { gamma, lambd } = each.params;
   return computeAdvantages(
     name,
     { rewards, masks: inputs.mask('mask', rewards), values: inputs.optional('values') },
-    { convention: 'openrlhf', gamma, lambda: lambd, ...options },
+    { convention: 'openrlhf', gamma: gamma ?? 1, lambda: lambd ?? 1, ...options },
   );
 }
 
@@ -29,7 +28,9 @@ function shaped(each: Case, inputs: Inputs): Answer {
   const [low, high] = params.reward_clip_range ?? [null, null];
   const divergence = inputs.array('kl').mul(Math.max(0, params.kl_coef));
   const tokens = outcomeRewards(compared.clamp(low, high), masks).sub(divergence);
-  const options: AdvantageOptions = whitened.includes(params.estimator) ? { whitenByStd: !params.no_std_norm } : { whiten: 'none', gamma: 1 };
+  const whitening: AdvantageOptions = !compare || params.estimator === 'reinforce_baseline' ? { whitenByStd: !params.no_std_norm } : { whiten: 'none' };
+  // What was compared is not discounted.
+  const options = { ...whitening, ...(compare && { gamma: 1 }) };
   const { advantages, returns } = alongTime(params.estimator === 'gae' ? 'gae' : 'reinforce++', tokens, each, inputs, options);
   return { advantages, returns, total_reward: tokens.sum(1), group_reward_std: new Groups(groupIds, scores.size).std(scores) };
 }

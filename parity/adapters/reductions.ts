@@ -1,5 +1,5 @@
 /** Reductions and masked statistics of the libraries. */
-import { gradients, maskedMean, maskedStandardize, maskedVariance, reduceLoss, reductionDivisors, type LossReduction } from 'vantage-rl';
+import { gradients, maskedMean, maskedStandardize, maskedVariance, reduceLoss, reductionDivisors, where, type LossReduction } from 'vantage-rl';
 import type { Adapter, Answer, Inputs } from '../adapter';
 import type { Case } from '../case';
 import { verlReduction } from './verl_losses';
@@ -39,7 +39,8 @@ export const adapters: Adapter[] = [
         { maxSeqLen: params.max_seq_len, microBatchSize: params.micro_batch_size, incompleteMicroBatch: 'leave_out', groupIds },
         advantages.dtype,
       );
-      return { advantages: advantages.div(divisors) };
+      // What is left out is divided by infinity.
+      return { advantages: where(divisors.less(Infinity), advantages.div(divisors), 0) };
     },
   },
   {

@@ -7,12 +7,21 @@ function overlong(convention: ConventionName, { params }: Case, inputs: Inputs, 
   return overlongPenalty(inputs.array('response_lengths'), { convention, maxLength: params.max_response_length, bufferLength: params.overlong_buffer_len, factor });
 }
 
+/** Without a buffer there is nothing to divide by. Ours: beyond the length the whole penalty. */
+const noBuffer = ({ library, params }: Case) => (params.overlong_buffer_len === 0 ? `no buffer: ${library} divides by 0, or penalises nothing; ours is the whole penalty beyond the length` : null);
+
 const stopProperly = (convention: ConventionName, { params }: Case, inputs: Inputs): Tensor =>
   stopProperlyPenalty(inputs.array('rewards'), inputs.array('truncated'), { convention, coefficient: params.stop_properly_penalty_coef });
 
 export const adapters: Adapter[] = [
-  { library: 'AReaL', function: 'reward_overlong_penalty', answer: (each, inputs) => ({ rewards: inputs.array('rewards').add(overlong('areal', each, inputs)) }) },
-  { library: 'NeMo-RL', function: 'apply_reward_shaping', name: 'overlong_penalty', answer: (each, inputs) => ({ rewards: inputs.array('rewards').add(overlong('nemo', each, inputs)) }) },
+  { library: 'AReaL', function: 'reward_overlong_penalty', answer: (each, inputs) => ({ rewards: inputs.array('rewards').add(overlong('areal', each, inputs)) }), differs: noBuffer },
+  {
+    library: 'NeMo-RL',
+    function: 'apply_reward_shaping',
+    name: 'overlong_penalty',
+    answer: (each, inputs) => ({ rewards: inputs.array('rewards').add(overlong('nemo', each, inputs)) }),
+    differs: noBuffer,
+  },
   { library: 'NeMo-RL', function: 'apply_reward_shaping', name: 'stop_properly_penalty', answer: (each, inputs) => ({ rewards: stopProperly('nemo', each, inputs) }) },
   {
     library: 'OpenRLHF',
@@ -21,6 +30,7 @@ export const adapters: Adapter[] = [
       rewards: inputs.array('rewards').add(overlong('openrlhf', each, inputs)),
       num_penalized: overlong('openrlhf', each, inputs, 1).notEqual(0).sum().item(),
     }),
+    differs: noBuffer,
   },
   {
     library: 'OpenRLHF',
@@ -45,6 +55,7 @@ export const adapters: Adapter[] = [
       const penalty = overlong('verl', each, inputs);
       return { overlong_rewards: penalty, rewards: inputs.array('rewards').add(penalty) };
     },
+    differs: noBuffer,
   },
   {
     library: 'verl',

@@ -68,4 +68,13 @@ const losses: Adapter[] = [
   { library: 'SkyRL', function: 'importance_sampling_loss', answer: answer('importance_sampling', () => ({})) },
 ];
 
-export const adapters: Adapter[] = losses.map((each) => ({ ...each, differs: spreadOfOne }));
+/** SkyRL takes what masked positions hold for the extremes of a batch without a valid token. */
+const nothingValid = ({ inputs }: Case) => (inputs.mask && !inputs.mask.flat().some(Boolean) ? 'nothing valid: SkyRL reports the ratios of masked positions' : null);
+
+/** Both correct for the sampler: SkyRL refuses one beside the other. */
+const twice = ({ params, expected }: Case) =>
+  expected.throws && params.cispo_anchor === 'rollout' && params.off_policy_correction?.tis_ratio_type
+    ? 'truncated importance sampling beside the rollout anchor: SkyRL refuses it, ours applies both'
+    : null;
+
+export const adapters: Adapter[] = losses.map((each) => ({ ...each, differs: (given) => spreadOfOne(given) ?? twice(given), leftOut: { metrics: nothingValid } }));

@@ -30,7 +30,7 @@ export function trlOptions(type: string, params: Params): PolicyLossOptions {
     case 'sapo':
       return { tauPos: number('sapo_temperature_pos'), tauNeg: number('sapo_temperature_neg'), ratioLevel: level };
     case 'vespo':
-      return { kPos: number('vespo_k_pos'), lambdaPos: number('vespo_lambda_pos'), kNeg: number('vespo_k_neg'), lambdaNeg: number('vespo_lambda_neg'), remask: false };
+      return { kPos: number('vespo_k_pos'), lambdaPos: number('vespo_lambda_pos'), kNeg: number('vespo_k_neg'), lambdaNeg: number('vespo_lambda_neg'), ratioLevel: level, remask: false };
     case 'luspo':
       return { ...clip, remask: false };
     default:

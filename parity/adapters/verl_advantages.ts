@@ -23,14 +23,17 @@ function estimate(name: string, each: Case, inputs: Inputs, options: AdvantageOp
 }
 
 /** With one valid token or none verl raises in its whitening; the variance of one number is taken for 0 here. */
-const tooFew = ({ expected }: Case) => (expected.throws ? 'whitening of fewer than two tokens: verl raises, ours gives 0' : null);
+const tooFew = ({ expected, inputs }: Case) => (expected.throws && inputs.mask.flat().filter(Boolean).length < 2 ? 'whitening of fewer than two tokens: verl raises, ours gives 0' : null);
+
+const noSpread = ({ params, expected }: Case) =>
+  params.epsilon === 0 && expected.advantages?.flat().some((a: number) => !Number.isFinite(a)) ? 'equal rewards and no epsilon: verl divides 0 by 0, ours are 0' : null;
 
 const scale = ({ params }: Case): AdvantageOptions => ({ normByStd: params.norm_by_std ?? true, epsilon: params.epsilon ?? 1e-6 });
 const tail = ({ params }: Case): AdvantageOptions => ({ epsilon: params.epsilon ?? 1e-8, zeroTail: params.handle_zero_tail ?? true });
 
 export const adapters: Adapter[] = [
   { library: 'verl', function: 'compute_gae_advantage_return', answer: (each, inputs) => estimate('gae', each, inputs), differs: tooFew },
-  { library: 'verl', function: 'compute_grpo_outcome_advantage', answer: (each, inputs) => estimate('grpo', each, inputs, scale(each)) },
+  { library: 'verl', function: 'compute_grpo_outcome_advantage', answer: (each, inputs) => estimate('grpo', each, inputs, scale(each)), differs: noSpread },
   {
     library: 'verl',
     function: 'compute_grpo_vectorized_outcome_advantage',

@@ -55,7 +55,7 @@ export function maskedWhiten(x: Tensor, mask: Tensor, epsilon = 1e-8, moments: R
 }
 
 /**
- * Whitens x [B,T] over its valid tokens. A set of fewer than two tokens has variance 0; where nothing is valid μ is 0.
+ * Whitens x [B,T] over its valid tokens. A set of no more than ddof tokens has no variance, and gives 0.
  *
  * @param settings.moments of x, by the kernel that made it, which leaves 0 at masked positions
  * @param settings.remask 0 at masked positions; otherwise what stands there is shifted and scaled with the rest
@@ -86,7 +86,9 @@ export function whitenTokens(
   const around = spread.add(count.mul(centre.sub(mean).square())).div(count.add(countEpsilon).maximum(1));
   const variance = ddof === 0 ? around : around.mul(count).div(count.sub(1).maximum(1));
   const shifted = x.cast('float64').sub(mean);
-  const result = (whitenByStd ? shifted.div(deviation(variance, { epsilon, epsilonPlacement, minVariance })) : shifted).cast(x.dtype);
+  // Of fewer tokens there is no variance.
+  const scaled = () => where(count.greater(ddof), shifted.div(deviation(variance, { epsilon, epsilonPlacement, minVariance })), 0);
+  const result = (whitenByStd ? scaled() : shifted).cast(x.dtype);
   return remask ? where(masks, result, 0) : result;
 }
 

@@ -18,7 +18,7 @@ const bounded = { logRatioMin: -20, logRatioMax: 20 } as const;
  * and, where A < 0, at most −c·A. Without `delta` and `clipRatioC` (the default) there is no δ and no c. Schulman et al. 2017, "Proximal Policy Optimization
  * Algorithms"; ε_low ≠ ε_high: Yu et al. 2025, DAPO; two-sided δ: Prime Intellect 2025, INTELLECT-2.
  *
- * Metrics: `clip_ratio` (share of tokens whose clipped side is the smaller one), `clip_ratio_low` and `clip_ratio_high` (the same, by side), `approx_kl` (mean of
+ * Metrics: `clip_ratio` (share of tokens whose clipped side is the smaller one; with `delta`, of min(ρ, δ)), `clip_ratio_low` and `clip_ratio_high` (the same, by side), `approx_kl` (mean of
  * ρ − 1 − log ρ), `ratio_mean`, `ratio_min`, `ratio_max`; `clip_ratio_dual` (share of tokens that c bounds) where c is set.
  */
 export class RegularPolicyLoss extends TokenPolicyLoss {
@@ -51,26 +51,28 @@ export class DualClipPolicyLoss extends RegularPolicyLoss {
 
 /** The clipped surrogate over a log-ratio, [B,T] or [B,1]. */
 export function surrogate(tokens: Tokens, logRatio: Tensor, options: ResolvedOptions): TokenLosses {
-  const { epsClipLow, epsClipHigh, clipRatioC, delta, rowMetrics } = options;
+  const { epsClipLow, epsClipHigh, clipRatioC, delta } = options;
   const { advantages } = tokens;
   const ratio = logRatio.exp();
-  const unclipped = (delta === null ? ratio : ratio.clamp(null, delta)).mul(advantages);
+  const capped = delta === null ? ratio : ratio.clamp(null, delta);
+  const unclipped = capped.mul(advantages);
   const clipped = ratio.clamp(1 - epsClipLow, 1 + epsClipHigh).mul(advantages);
   const single = unclipped.minimum(clipped).neg();
   const bound = clipRatioC === null ? null : advantages.mul(-clipRatioC);
   const metrics = {
-    ...clipMetrics(tokens, clipped.less(unclipped), ratio, rowMetrics),
+    ...clipMetrics(tokens, capped, options),
     ...(bound && { clip_ratio_dual: tokens.mean(single.greater(bound).logicalAnd(advantages.less(0))) }),
     ...ratioMetrics(tokens, ratio, logRatio),
   };
   return { losses: bound ? where(advantages.less(0), single.minimum(bound), single) : single, ratio, metrics };
 }
 
-/** Shares of the tokens that are clipped, by side. With `rows`: of the rows where the ratio is that of a row, and the extremes of the rows' shares. */
-function clipMetrics({ valid, mean }: Tokens, isClipped: Tensor, ratio: Tensor, rows: boolean): Record<string, Tensor> {
-  const low = isClipped.logicalAnd(ratio.less(1));
-  const high = isClipped.logicalAnd(ratio.greater(1));
-  if (!rows) return { clip_ratio: mean(isClipped), clip_ratio_low: mean(low), clip_ratio_high: mean(high) };
+/** Shares of the tokens whose clipped side is the smaller one, by side. With `rowMetrics`: of the rows where the ratio is that of a row, and the extremes of the rows' shares. */
+function clipMetrics({ advantages, valid, mean }: Tokens, ratio: Tensor, { epsClipLow, epsClipHigh, rowMetrics }: ResolvedOptions): Record<string, Tensor> {
+  const low = ratio.less(1 - epsClipLow).logicalAnd(advantages.less(0));
+  const high = ratio.greater(1 + epsClipHigh).logicalAnd(advantages.greater(0));
+  const isClipped = low.logicalOr(high);
+  if (!rowMetrics) return { clip_ratio: mean(isClipped), clip_ratio_low: mean(low), clip_ratio_high: mean(high) };
   const ofRows = ratio.shape[1] === 1;
   const filled = valid.sum(-1, { keepDims: true }).greater(0);
   // A row's tokens share ratio and advantage: its mean is 0 or 1, but where the advantages differ.

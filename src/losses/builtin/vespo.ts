@@ -14,7 +14,7 @@ import { logRatioOf, meanOfRows, ratioMetrics, type TokenLosses, TokenPolicyLoss
  */
 export class VariationalSequencePolicyLoss extends TokenPolicyLoss {
   static override readonly lossName = 'vespo';
-  static override readonly options: PolicyLossOptions = { ...commonOptions, kPos: 2, lambdaPos: 3, kNeg: 3, lambdaNeg: 2 };
+  static override readonly options: PolicyLossOptions = { ...commonOptions, kPos: 2, lambdaPos: 3, kNeg: 3, lambdaNeg: 2, ratioLevel: 'token' };
   protected override readonly weighsTokens = false;
 
   protected tokenLosses(tokens: Tokens, options: ResolvedOptions): TokenLosses {
@@ -22,9 +22,11 @@ export class VariationalSequencePolicyLoss extends TokenPolicyLoss {
     const { kPos, lambdaPos, kNeg, lambdaNeg, remask: maskRatio } = options;
     const logRatio = logRatioOf(tokens, oldLogProbs, {});
     const phi = gammaWeights({ logRatio, advantages, mask, importanceRatio }, { kPos, lambdaPos, kNeg, lambdaNeg, maskRatio });
-    const ratio = logRatio.exp();
+    // Of the tokens or of the rows: for the metrics, and for `klRatioWeighted`.
+    const reported = options.ratioLevel === 'token' ? logRatio : logRatioOf(tokens, oldLogProbs, options);
+    const ratio = reported.exp();
     // A row shares its advantage, hence its φ; where it does not, each token goes by its own.
-    const metrics = { phi_mean: options.rowMetrics ? meanOfRows(phi) : tokens.mean(phi), ...ratioMetrics(tokens, ratio, logRatio) };
+    const metrics = { phi_mean: options.rowMetrics ? meanOfRows(phi) : tokens.mean(phi), ...ratioMetrics(tokens, ratio, reported) };
     return { losses: phi.mul(advantages).mul(logProbs).neg(), ratio, metrics };
   }
 }

@@ -38,6 +38,7 @@ export function whiten(x: Table, mask: Table, extra = 0, keepMean = false): Tabl
 /** (x − μ)/√max(σ², 1e-8), ddof 0, as OpenRLHF and NeMo-RL have it. */
 export function whitenFloored(x: Table, mask: Table, { byStd = true } = {}): Table {
   const values = valid(x, mask);
-  const [centre, scale] = [mean(values), byStd ? Math.sqrt(Math.max(variance(values, 0), 1e-8)) : 1];
+  // The mean of nothing is 0/0 there.
+  const [centre, scale] = [values.length === 0 ? NaN : mean(values), byStd ? Math.sqrt(Math.max(variance(values, 0), 1e-8)) : 1];
   return map2(x, (v) => (v - centre) / scale);
 }

@@ -135,7 +135,8 @@ function openrlhfShaped({ params, inputs }: Given) {
   const { advantages, returns } = estimator === 'gae'
     ? openrlhfGae(rewards, inputs.values, inputs.mask, gamma, lambda)
     : (() => {
-      const g = discounted(rewards, inputs.mask, gamma);
+      // What was compared is not discounted, whatever is asked for.
+      const g = discounted(rewards, inputs.mask, estimator === 'reinforce' ? gamma : 1);
       return { advantages: g, returns: g };
     })();
   const whitens = ['gae', 'reinforce', 'reinforce_baseline'].includes(estimator);
@@ -191,7 +192,8 @@ function nemoGae({ params, inputs }: Given) {
   if (!params.normalize_advantages) return { advantages, returns };
   const known = valid(advantages, mask!);
   const centre = sum(known) / (known.length + 1e-8);
-  const bessel = known.length / Math.max(1, known.length - 1);
+  // Of one number a tiny variance times infinity: all is divided by infinity, and 0/0 where the variance is 0.
+  const bessel = known.length / (known.length - 1);
   const scale = (sum(known.map((x) => (x - centre) ** 2)) / (known.length + 1e-8)) * bessel;
   return { advantages: masked(map2(advantages, (x) => (x - centre) / Math.sqrt(scale + 1e-8)), mask!), returns };
 }
