@@ -3,15 +3,16 @@ import { commonDefaults, commonRules, presetsOf, type CommonOptions, type Conven
 import { EstimatorError, NativeError, showValue, VantageError } from '../errors';
 import { placeOf } from '../frames';
 import { checkTensor } from '../losses/check';
-import { checkNames, checkObject, resolveOptions, type Rule } from '../options';
+import { checkNames, checkObject, resolveOptions } from '../options';
 import { evaluate, scan, tensor, Tensor, tidy, where, type RowOffsets, type TensorData } from '../tensor';
 import { isFloating } from '../tensor/dtype';
 import { formatShape, sameShape } from '../tensor/shape';
 import type { EstimatorOptions } from './options';
+import { ruleOf } from './declared';
 import { advantageInputs, type AdvantageContext, type AdvantageEstimator, type AdvantageEstimatorClass, type AdvantageInput, type AdvantageResult } from './estimator';
 import { Groups, type GroupIds } from './groups';
 import { unpackRows } from './packed';
-import { canonicalName, getAdvantageEstimator } from './registry';
+import { canonicalName, estimatorsWithOption, getAdvantageEstimator } from './registry';
 
 /** Numbers of a batch: a tensor, nested arrays, or a typed array. */
 export type Array2D = Tensor | TensorData;
@@ -137,12 +138,10 @@ function instantiate(name: string, options: AdvantageOptions): { instance: Advan
   const Class = getAdvantageEstimator(name);
   const standard = Class.options ?? {};
   const ownNames = Object.keys(standard).filter((key) => !commonNames.includes(key));
-  const { choices = {}, ranges = {} } = Class;
-  const ruleOf = (key: string): Rule => (Object.hasOwn(choices, key) ? { choices: choices[key]! } : Object.hasOwn(ranges, key) ? ranges[key]! : { like: standard[key] });
   // A default is what its class makes of it.
-  const rules = { ...Object.fromEntries(ownNames.filter((key) => options?.[key] !== undefined).map((key) => [key, ruleOf(key)])), ...commonRules };
+  const rules = { ...Object.fromEntries(ownNames.filter((key) => options?.[key] !== undefined).map((key) => [key, ruleOf(Class, key)])), ...commonRules };
   const defaults: Record<string, unknown> = { ...commonDefaults, ...Object.fromEntries(ownNames.map((key) => [key, standard[key]])) };
-  const resolved = resolveOptions(`advantage estimator '${name}'`, defaults, options, { presets: presetsOf(canonicalName(name)), rules });
+  const resolved = resolveOptions(`advantage estimator '${name}'`, defaults, options, { presets: presetsOf(canonicalName(name)), rules, whoHas: estimatorsWithOption });
   const own = Object.fromEntries(ownNames.map((key) => [key, resolved[key]]));
   return { instance: new Class(own), common: resolved as unknown as CommonOptions };
 }
