@@ -41,6 +41,9 @@ export const share = { low: 0, high: 1 } as const satisfies NumberRange;
 /** How many of those that have an option a message names. */
 const MOST_OTHERS = 5;
 
+/** In place of the default of an option that has to be given. */
+export const required = undefined as unknown as number;
+
 export interface ResolveSettings<T> {
   /** What a convention says. One without a preset has our habits; of options that there are not, a preset says nothing. */
   presets?: { readonly [C in ConventionName]?: Partial<T> | Readonly<Record<string, unknown>> };

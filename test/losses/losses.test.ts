@@ -126,6 +126,8 @@ describe('reductions', () => {
     expect(() => reduceLoss(float(rows), mask(), 'median' as never)).toThrow(
       'loss reduction: expected one of token_mean, token_mean_legacy, sequence_mean, seq_mean_token_sum, seq_mean_token_sum_norm, prompt_mean, token_sum, got "median"',
     );
+    expect(() => reduceLoss(float(rows), mask(), 'mean' as never)).toThrow('got "mean". Did you mean \'token_mean\'?');
+    expect(() => reduceLoss(float(rows), mask(), 'token_mean', { totalTokens: 0 })).toThrow('token_mean: totalTokens: expected a number, 1 or more, or null, got 0');
     expect(() => reduceLoss(float(rows), mask(), 'seq_mean_token_sum_norm')).toThrow(
       'seq_mean_token_sum_norm: maxSeqLen: expected a number, 1 or more, got null',
     );
