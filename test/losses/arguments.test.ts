@@ -73,6 +73,11 @@ const cases: [string, () => unknown, string][] = [
   ['a disposed log-prob', () => losses.importanceWeights({ ...policies(), oldLogProbs: disposed() }), 'importanceWeights: oldLogProbs: expected a Tensor that is there'],
   ['NaN in a mask', () => loss('regular', {}, { mask: float([[1, 0], [NaN, 1]]) }), "policy loss 'regular': mask: expected numbers that are 0 or not, got NaN at row 1, position 0"],
   ['NaN in the mask of a value loss', () => valueLoss({ ...values(), mask: float([[1, NaN], [1, 1]]) }), 'valueLoss: mask: expected numbers that are 0 or not, got NaN at row 0, position 1'],
+  [
+    'no estimator of the divergence',
+    () => klDivergence(x(), x(), any('k4')),
+    'klDivergence: type: expected one of k1 (kl), abs, k2 (mse), k3 (low_var_kl), k1+, k2+, k3+, got "k4". Did you mean \'k1\'?',
+  ],
   ['divisors of 0', () => loss('regular', {}, { divisors: float([[1], [0]]) }), "policy loss 'regular': divisors: expected numbers above 0 (Infinity: the row weighs nothing), got 0 in row 1"],
   ['negative divisors', () => loss('regular', {}, { divisors: float([[-2], [1]]) }), 'divisors: expected numbers above 0 (Infinity: the row weighs nothing), got -2 in row 0'],
   ['divisors that are NaN', () => loss('regular', {}, { divisors: float([[1], [NaN]]) }), 'got NaN in row 1'],
