@@ -6,7 +6,7 @@ import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { withLock } from './lib/lock.mjs';
 import { capture, interruptible } from './lib/process.mjs';
-import { filesUnder, fingerprint, isCurrent, runStage, timed } from './lib/stage.mjs';
+import { buildProgress, filesUnder, fingerprint, isCurrent, runStage, timed } from './lib/stage.mjs';
 import { checkToolchain, compareVersions, describeMissing, MINIMUM_NODE } from './lib/toolchain.mjs';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -16,8 +16,8 @@ const at = (...parts) => join(root, ...parts);
 export const jobs = Math.max(1, Math.min(availableParallelism(), Math.floor(totalmem() / 2 ** 30)));
 
 /** Runs a command in the repository; on failure throws an error that holds everything it printed. */
-export async function mustRun(command, args, env) {
-  const { code, output } = await capture(command, args, { cwd: root, env });
+export async function mustRun(command, args, env, onOutput) {
+  const { code, output } = await capture(command, args, { cwd: root, env, onOutput });
   if (code !== 0) throw new Error(`${output.trimEnd()}\n\n\`${[basename(command), ...args].join(' ')}\` failed with exit code ${code}`);
   return output;
 }
@@ -62,15 +62,19 @@ function wantsCuda() {
   return existsSync('/dev/nvidia0') && (onPath('nvcc') || existsSync('/usr/local/cuda/bin/nvcc'));
 }
 
-async function buildNative(compiler, cuda) {
+async function buildNative(compiler, cuda, report) {
   const folder = at('build-cmake');
   prepareBuildFolder(folder, compiler);
   // Not `compile`, which answers a compile error by removing everything and failing a second time. Only the addon: the tests share the folder.
   const cmakeJs = [at('node_modules/cmake-js/bin/cmake-js'), '--out', 'build-cmake', '--config', 'Release'];
   const env = { ...process.env, CXX: compiler };
   await mustRun(process.execPath, [...cmakeJs, `--CDVANTAGE_CUDA=${cuda ? 'ON' : 'OFF'}`, 'configure'], env);
+  const told = (text) => {
+    const done = buildProgress(text);
+    if (done !== null) report(done);
+  };
   const targets = cuda ? ['vantage', 'vantage_cuda'] : ['vantage'];
-  for (const target of targets) await mustRun(process.execPath, [...cmakeJs, 'build', '--target', target, '--parallel', String(jobs)], env);
+  for (const target of targets) await mustRun(process.execPath, [...cmakeJs, 'build', '--target', target, '--parallel', String(jobs)], env, told);
   // Renamed into place: a process that has the old addon mapped keeps it, where overwriting the file would crash it.
   mkdirSync(at('build/Release'), { recursive: true });
   const place = (file) => {
@@ -156,7 +160,7 @@ export async function setup({ build = true } = {}) {
       if (!build) return await runStage(dependencies);
       const compiler = isCurrent(native) ? null : await requireToolchain();
       await runStage(dependencies);
-      await runStage({ ...native, build: () => buildNative(compiler, wantsCuda()) });
+      await runStage({ ...native, build: (report) => buildNative(compiler, wantsCuda(), report) });
       await runStage(typescript);
       linkCommand();
     },

@@ -32,26 +32,71 @@ export class TensorError extends VantageError {}
 /** The native addon is missing, does not load, or refused what it was given. */
 export class NativeError extends VantageError {}
 
+/** What other libraries call things of ours that is not spelt like them. */
+const namesElsewhere: Readonly<Record<string, string>> = {
+  // OpenRLHF
+  group_norm: 'grpo',
+  // verl
+  grpo_vectorized: 'grpo',
+  rloo_vectorized: 'rloo',
+  adv_estimator: 'advantage_estimator',
+  loss_agg_mode: 'loss_reduction',
+  loss_mode: 'policy_loss_type',
+  kl_loss_type: 'kl_estimator_type',
+  seq_mean_token_mean: 'sequence_mean',
+};
+
 /**
- * The candidate nearest to `name`, or null when none is near: at most one edit for every three characters, at least one, and never more than three.
- * An edit is an insertion, a deletion, a substitution or a swap of neighbours (optimal string alignment distance); case is ignored.
+ * The candidate that `name` is likely to stand for, or null: what another library calls so; the nearest one by spelling; one that `name` abbreviates (`lam`, `seq_mean`) or is a word of (`mean`);
+ * one that is a word of `name` (`nemo-rl`).
  */
 export function didYouMean(name: string, candidates: Iterable<string>): string | null {
+  const known = [...candidates];
+  const elsewhere = Object.entries(namesElsewhere).find(([other]) => other === name.replaceAll('-', '_').toLowerCase())?.[1];
+  return known.find((candidate) => candidate === elsewhere) ?? nearestSpelling(name, known) ?? nearestWords(name, known);
+}
+
+/**
+ * The candidate nearest to `name`, or null when none is near: at most one edit for every three characters, at least one, and never more than three.
+ * An edit is an insertion, a deletion, a substitution or a swap of neighbours (optimal string alignment distance); case is ignored, and `-` is `_`.
+ */
+export function nearestSpelling(name: string, candidates: Iterable<string>): string | null {
   let nearest: string | null = null;
   let best = Infinity;
+  const spelling = (text: string) => text.toLowerCase().replaceAll('-', '_');
   for (const candidate of candidates) {
     const limit = Math.min(3, Math.max(1, Math.floor(Math.max(name.length, candidate.length) / 3)));
     if (Math.abs(name.length - candidate.length) > limit) continue;
-    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
+    const distance = editDistance(spelling(name), spelling(candidate));
     if (distance <= limit && distance < best) [nearest, best] = [candidate, distance];
   }
   return nearest;
 }
 
+/** The shortest candidate whose words `name` abbreviates, or else the longest that is a part of `name`. Words end at capitals and signs; one or two letters say too little. */
+function nearestWords(name: string, candidates: readonly string[]): string | null {
+  const abbreviated = candidates.filter((candidate) => name.length > 2 && within(wordsOf(name), wordsOf(candidate), (part, word) => part === word || (part.length > 2 && word.startsWith(part))));
+  if (abbreviated.length > 0) return abbreviated.reduce((best, candidate) => (candidate.length < best.length ? candidate : best));
+  const contained = candidates.filter((candidate) => candidate.length > 2 && within(wordsOf(candidate), wordsOf(name), (part, word) => part === word));
+  return contained.length === 0 ? null : contained.reduce((best, candidate) => (candidate.length > best.length ? candidate : best));
+}
+
+const wordsOf = (name: string): string[] => name.replace(/([a-z\d])([A-Z])/g, '$1_$2').toLowerCase().split(/[^a-z\d+]+/).filter((word) => word !== '');
+
+/** Whether words stand side by side among others. */
+function within(words: readonly string[], others: readonly string[], matches: (word: string, other: string) => boolean): boolean {
+  return words.length > 0 && others.some((_, start) => start + words.length <= others.length && words.every((word, i) => matches(word, others[start + i]!)));
+}
+
 /** What an error says of a name that is none of `names`: `unknown option 'gama'. Did you mean 'gamma'? Options: gamma, lambda`. */
 export function unknownKey(what: string, name: string, names: readonly string[]): string {
   const nearest = didYouMean(name, names);
-  return `unknown ${what} '${name}'.${nearest === null ? '' : ` Did you mean '${nearest}'?`} ${what[0]!.toUpperCase()}${what.slice(1)}s: ${names.join(', ')}`;
+  return `unknown ${what} '${name}'.${nearest === null ? '' : ` Did you mean '${nearest}'?`} ${listOf(what, names)}`;
+}
+
+/** `Options: gamma, lambda`. */
+export function listOf(what: string, names: readonly string[]): string {
+  return `${what[0]!.toUpperCase()}${what.slice(1)}s: ${names.length === 0 ? '(none)' : names.join(', ')}`;
 }
 
 function editDistance(a: string, b: string): number {

@@ -1,5 +1,5 @@
 /** Options by name: what was given, over the preset of a convention, over the defaults; and what each may be. */
-import { didYouMean, EstimatorError, showValue, unknownKey } from './errors';
+import { didYouMean, EstimatorError, listOf, showValue, unknownKey } from './errors';
 
 /** Libraries whose habits have a name: a preset is a bundle of options. */
 export const conventionNames = Object.freeze(['vantage', 'skyrl', 'verl', 'trl', 'openrlhf', 'nemo', 'areal'] as const);
@@ -38,21 +38,29 @@ export const divisor = { low: 1e-30 } as const satisfies NumberRange;
 export const notNegative = { low: 0 } as const satisfies NumberRange;
 export const share = { low: 0, high: 1 } as const satisfies NumberRange;
 
+/** How many of those that have an option a message names. */
+const MOST_OTHERS = 5;
+
+/** In place of the default of an option that has to be given. */
+export const required = undefined as unknown as number;
+
 export interface ResolveSettings<T> {
   /** What a convention says. One without a preset has our habits; of options that there are not, a preset says nothing. */
   presets?: { readonly [C in ConventionName]?: Partial<T> | Readonly<Record<string, unknown>> };
   /** Options that no preset changes. */
   fixed?: readonly string[];
   rules?: Readonly<Record<string, Rule | undefined>>;
+  /** Who else has an option of a name: said of one that is unknown. */
+  whoHas?: (option: string) => readonly string[];
 }
 
 /**
  * The options in force; one given as undefined is not given.
  * @throws EstimatorError for an unknown option or convention, with the nearest name, and for a value that its rule excludes
  */
-export function resolveOptions<T extends object>(who: string, defaults: T, given: Given<T> = {}, { presets = {}, fixed = [], rules = {} }: ResolveSettings<T> = {}): T {
+export function resolveOptions<T extends object>(who: string, defaults: T, given: Given<T> = {}, { presets = {}, fixed = [], rules = {}, whoHas }: ResolveSettings<T> = {}): T {
   checkObject(who, 'option', given);
-  checkNames(who, 'option', given, [...Object.keys(defaults), 'convention']);
+  checkNames(who, 'option', given, [...Object.keys(defaults), 'convention'], whoHas);
   const { convention = 'vantage', ...own } = given as Record<string, unknown>;
   checkName(who, "option 'convention'", convention, conventionNames);
   const preset = Object.entries(presets[convention as ConventionName] ?? {}).filter(([key]) => Object.hasOwn(defaults, key) && !fixed.includes(key));
@@ -69,11 +77,15 @@ export function checkObject(who: string, what: string, given: unknown, names: re
   if (Object.prototype.toString.call(given) !== '[object Object]') throw new EstimatorError(`${who}: expected ${what}s${names.length > 0 ? ` {${names.join(', ')}}` : ''}, got ${showValue(given)}`);
 }
 
-/** @throws EstimatorError for what is no object of names and values, and for a key that is none of `names`, with the nearest one */
-export function checkNames(who: string, what: string, given: object, names: readonly string[]): void {
+/** @throws EstimatorError for what is no object of names and values, and for a key that is none of `names`, with the nearest one, and with those of `whoHas` that have such a key */
+export function checkNames(who: string, what: string, given: object, names: readonly string[], whoHas: (key: string) => readonly string[] = () => []): void {
   checkObject(who, what, given, names);
   const stray = Object.keys(given).find((key) => !names.includes(key));
-  if (stray !== undefined) throw new EstimatorError(`${who}: ${unknownKey(what, stray, names)}`);
+  if (stray === undefined) return;
+  const others = whoHas(stray);
+  const shown = others.length > MOST_OTHERS ? `${others.slice(0, MOST_OTHERS).join(', ')} and ${others.length - MOST_OTHERS} more` : others.join(', ');
+  if (others.length > 0) throw new EstimatorError(`${who}: unknown ${what} '${stray}', which ${shown} ${others.length > 1 ? 'have' : 'has'}. ${listOf(what, names)}`);
+  throw new EstimatorError(`${who}: ${unknownKey(what, stray, names)}`);
 }
 
 /**

@@ -105,7 +105,7 @@ export class Registry<T> {
   private resolveOrThrow(name: string): string {
     this.checkName(name);
     const owner = this.resolve(name);
-    if (owner === undefined) throw new RegistryError(unknownName(this.kind, name, this.list(), this.table.aliases.keys()));
+    if (owner === undefined) throw new RegistryError(unknownName(this.kind, name, this.list(), (each) => this.aliasesOf(each)));
     return owner;
   }
 
@@ -122,9 +122,14 @@ export class Registry<T> {
   }
 }
 
-/** The message for a name that does not exist: `Unknown advantage estimator 'gpro'. Did you mean 'grpo'? Registered: gae, grpo`. */
-export function unknownName(kind: string, name: string, names: readonly string[], aliases: Iterable<string> = []): string {
-  const nearest = didYouMean(name, [...names, ...aliases]);
+/** A name with its aliases: `regular (ppo)`. */
+export function withAliases(name: string, aliases: readonly string[]): string {
+  return aliases.length === 0 ? name : `${name} (${aliases.join(', ')})`;
+}
+
+/** The message for a name that does not exist: `Unknown policy loss 'regulr'. Did you mean 'regular'? Registered: dual_clip (vanilla), regular (ppo)`. */
+export function unknownName(kind: string, name: string, names: readonly string[], aliasesOf: (name: string) => readonly string[] = () => []): string {
+  const nearest = didYouMean(name, [...names, ...names.flatMap(aliasesOf)]);
   const hint = nearest === null ? '' : ` Did you mean '${nearest}'?`;
-  return `Unknown ${kind} '${name}'.${hint} Registered: ${names.length > 0 ? names.join(', ') : '(none)'}`;
+  return `Unknown ${kind} '${name}'.${hint} Registered: ${names.length > 0 ? names.map((each) => withAliases(each, aliasesOf(each))).join(', ') : '(none)'}`;
 }

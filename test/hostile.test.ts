@@ -72,7 +72,7 @@ test.each<[string, () => unknown, string]>([
 
 test('token ids in memory that is gone are none', () => {
   expect(v.padPrompts([wrong(detached()), [5]], 4)).toEqual({ ids: Int32Array.of(4, 5), width: 1, start: Int32Array.of(1, 0) });
-  expect(v.repetitionPenalty([detached(), Int32Array.of(1, 1, 1, 1)]).toArray()).toEqual([-0, -0.5]);
+  expect(v.repetitionPenalty([detached(), Int32Array.of(1, 1, 1, 1)]).toArray()).toEqual([0, -0.5]);
 });
 
 test('null as options of a configuration gives the defaults', () => {

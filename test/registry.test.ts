@@ -14,6 +14,22 @@ describe('didYouMean', () => {
     ['nothing_like_it', ['gae', 'grpo'], null],
     ['', ['gae'], null],
     ['a', [], null],
+    // Abbreviations, and words of a name.
+    ['lam', ['gamma', 'lambda'], 'lambda'],
+    ['mean', ['token_mean', 'sequence_mean', 'token_sum'], 'token_mean'],
+    ['seq_mean', ['token_mean', 'sequence_mean', 'seq_mean_token_sum'], 'sequence_mean'],
+    ['clip', ['gamma', 'epsClipLow'], 'epsClipLow'],
+    ['nemo-rl', ['skyrl', 'nemo'], 'nemo'],
+    ['ko', ['kotlin', 'go_ko_xy'], null],
+    ['top-k', ['k', 'n'], null],
+    // Names of other libraries.
+    ['token-mean', ['token_mean', 'token_sum'], 'token_mean'],
+    ['seq-mean-token-sum-norm', ['seq_mean_token_sum', 'seq_mean_token_sum_norm'], 'seq_mean_token_sum_norm'],
+    ['seq-mean-token-mean', ['token_mean', 'sequence_mean'], 'sequence_mean'],
+    ['grpo_vectorized', ['gae', 'grpo', 'grpo_passk'], 'grpo'],
+    ['group_norm', ['gae', 'grpo'], 'grpo'],
+    ['group_norm', ['gae'], null],
+    ['adv_estimator', ['advantage_estimator', 'advantage_options'], 'advantage_estimator'],
   ])('%s among %j is %s', (name, candidates, expected) => {
     expect(didYouMean(name, candidates)).toBe(expected);
   });
@@ -55,6 +71,8 @@ describe('Registry', () => {
     registry.register('gae', {});
     registry.register('grpo', {});
     expect(() => registry.get('gpro')).toThrow(`Unknown ${registry.kind} 'gpro'. Did you mean 'grpo'? Registered: gae, grpo`);
+    registry.register('rloo', {}, { aliases: ['leave_one_out', 'loo'] });
+    expect(() => registry.get('leave_one')).toThrow("Did you mean 'leave_one_out'? Registered: gae, grpo, rloo (leave_one_out, loo)");
     expect(() => registry.unregister('gpro')).toThrow(RegistryError);
   });
 

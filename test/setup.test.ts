@@ -174,6 +174,18 @@ describe('a stage', () => {
   });
 });
 
+it('what takes long gives a line now and then, with how far it is, where nobody watches', async () => {
+  const script = `
+    import { capture } from '${scripts}/lib/process.mjs';
+    import { buildProgress, timed } from '${scripts}/lib/stage.mjs';
+    console.log(JSON.stringify([buildProgress('[ 15%] Building\\n[ 20%] Built'), buildProgress('[3/80] a.o\\n[12/80] b.o\\n'), buildProgress('ready [1/2]')]));
+    const ninja = 'echo "[1/2] a.o"; sleep 0.5; echo "[2/2] b.o"; sleep 0.3';
+    await timed('addon', (report) => capture('sh', ['-c', ninja], { onOutput: (text) => report(buildProgress(text)) }), { lineEvery: 200 });`;
+  const { output } = await start(script).ended;
+  expect(output).toMatch(/^\["20 %","12 of 80 files",null\]\naddon +… [\d.]+ s, 1 of 2 files\n(addon +… [\d.]+ s(, \d of 2 files)?\n)*addon +… [\d.]+ s\n$/);
+  expect(output).toContain('2 of 2 files');
+});
+
 it('counts what CTest prints', async () => {
   const output = `
 1: ok     elementwise_add

@@ -6,14 +6,19 @@ const running = new Set();
 let stopping = false;
 
 /**
- * Runs a command to its end with no standard input and captures what it prints, both streams in order.
+ * Runs a command to its end with no standard input and captures what it prints, both streams in order. `onOutput` is called with each piece of it.
  * @returns {Promise<{code: number, output: string}>} code 127 where the command cannot be started
  */
-export async function capture(command, args, { cwd, env = process.env } = {}) {
+export async function capture(command, args, { cwd, env = process.env, onOutput } = {}) {
   const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
   running.add(child);
   let output = '';
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (output += text));
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text) => {
+      output += text;
+      onOutput?.(text);
+    });
+  }
   try {
     const [code, signal] = await once(child, 'close');
     running.delete(child);

@@ -32,7 +32,7 @@ export function isCurrent({ stamp, inputs, products }) {
 /**
  * Brings one stage up to date: nothing where it is current; otherwise `build`, and the stamp only when that has succeeded,
  * so that an interrupted or failed build is never taken for a complete one.
- * @param {{title: string, stamp: string, inputs: string, products: string[], build: () => Promise<void>}} stage
+ * @param {{title: string, stamp: string, inputs: string, products: string[], build: (report: (done: string) => void) => Promise<void>}} stage
  * @returns {Promise<boolean>} whether anything was built
  */
 export async function runStage(stage) {
@@ -50,16 +50,34 @@ export async function runStage(stage) {
 
 const TITLE_WIDTH = 22;
 
-/** Runs `action` behind one line, `title … 12.3 s`, that counts the seconds on a terminal. */
-export async function timed(title, action) {
+/** How far a build is, by the last line of Ninja (`[12/80] …`) or Make (`[ 15%] …`) in what it printed; null where there is none. */
+export function buildProgress(output) {
+  const last = [...output.matchAll(/^\[(?:(\d+)\/(\d+)| *(\d+)%)\]/gm)].at(-1);
+  if (last === undefined) return null;
+  const [, done, all, percent] = last;
+  return percent === undefined ? `${done} of ${all} files` : `${percent} %`;
+}
+
+/** Milliseconds from line to line of what takes long, where the output is no terminal. */
+const LINE_EVERY = 30_000;
+
+/**
+ * Runs `action` behind one line, `title … 12.3 s`, that counts the seconds on a terminal; elsewhere there is a line every half minute, so that a log shows that something goes on.
+ * @param action is given a function that takes how far it is, such as `12 of 80 files`
+ */
+export async function timed(title, action, { lineEvery = LINE_EVERY } = {}) {
   const start = performance.now();
   const seconds = () => `${((performance.now() - start) / 1000).toFixed(1)} s`;
   const heading = title.padEnd(TITLE_WIDTH);
   const live = process.stdout.isTTY;
   process.stdout.write(`${heading} ${live ? '' : '… '}`);
-  const timer = live && setInterval(() => process.stdout.write(`\r${heading} … ${seconds()}`), 200);
+  let done = '';
+  const now = () => `${seconds()}${done && `, ${done}`}`;
+  const timer = live
+    ? setInterval(() => process.stdout.write(`\r\x1b[K${heading} … ${now()}`), 200)
+    : setInterval(() => process.stdout.write(`${now()}\n${heading} … `), lineEvery);
   try {
-    const result = await action();
+    const result = await action((text) => (done = text));
     process.stdout.write(live ? `\r\x1b[K${heading} ${seconds()}\n` : `${seconds()}\n`);
     return result;
   } catch (error) {

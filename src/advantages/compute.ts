@@ -1,20 +1,19 @@
 /** Runs an estimator: prepares and checks its inputs, calls it, checks what it returns. */
+import { type Array2D, asTensor } from './arrays';
 import { commonDefaults, commonRules, presetsOf, type CommonOptions, type Convention } from './conventions';
-import { EstimatorError, NativeError, showValue, VantageError } from '../errors';
+import { EstimatorError, showValue, VantageError } from '../errors';
 import { placeOf } from '../frames';
-import { checkTensor } from '../losses/check';
-import { checkNames, checkObject, resolveOptions, type Rule } from '../options';
-import { evaluate, scan, tensor, Tensor, tidy, where, type RowOffsets, type TensorData } from '../tensor';
+import { checkNoNaN } from '../losses/check';
+import { checkNames, checkObject, resolveOptions } from '../options';
+import { evaluate, type RowLayout, scan, Tensor, tidy, where, type RowOffsets } from '../tensor';
 import { isFloating } from '../tensor/dtype';
 import { formatShape, sameShape } from '../tensor/shape';
 import type { EstimatorOptions } from './options';
+import { ruleOf } from './declared';
 import { advantageInputs, type AdvantageContext, type AdvantageEstimator, type AdvantageEstimatorClass, type AdvantageInput, type AdvantageResult } from './estimator';
 import { Groups, type GroupIds } from './groups';
 import { unpackRows } from './packed';
-import { canonicalName, getAdvantageEstimator } from './registry';
-
-/** Numbers of a batch: a tensor, nested arrays, or a typed array. */
-export type Array2D = Tensor | TensorData;
+import { canonicalName, estimatorsWithOption, getAdvantageEstimator } from './registry';
 
 /** A batch as estimators see it. All but group ids, baselines, policy divergences, bootstrap values ([batch], the latter also [batch, time]) and reward components ([batch, components]) are [batch, time]. */
 export interface AdvantageInputs {
@@ -61,8 +60,8 @@ export interface AdvantageInputs {
  * [batch] (`bootstrapValues` may be [batch] or [tokens]).
  */
 export interface PackedAdvantageInputs extends Omit<AdvantageInputs, 'masks'> {
-  /** `[batch + 1]`: row b is the tokens rowOffsets[b] … rowOffsets[b+1]−1. From 0 to the number of tokens; rows of length 0 are allowed. */
-  rowOffsets: RowOffsets;
+  /** `[batch + 1]`: row b is the tokens rowOffsets[b] … rowOffsets[b+1]−1. From 0 to the number of tokens; rows of length 0 are allowed. A {@link RowLayout} spares working out once more where each token goes. */
+  rowOffsets: RowOffsets | RowLayout;
   /** Default: every token counts. */
   masks?: Array2D | null;
 }
@@ -137,12 +136,10 @@ function instantiate(name: string, options: AdvantageOptions): { instance: Advan
   const Class = getAdvantageEstimator(name);
   const standard = Class.options ?? {};
   const ownNames = Object.keys(standard).filter((key) => !commonNames.includes(key));
-  const { choices = {}, ranges = {} } = Class;
-  const ruleOf = (key: string): Rule => (Object.hasOwn(choices, key) ? { choices: choices[key]! } : Object.hasOwn(ranges, key) ? ranges[key]! : { like: standard[key] });
   // A default is what its class makes of it.
-  const rules = { ...Object.fromEntries(ownNames.filter((key) => options?.[key] !== undefined).map((key) => [key, ruleOf(key)])), ...commonRules };
+  const rules = { ...Object.fromEntries(ownNames.filter((key) => options?.[key] !== undefined).map((key) => [key, ruleOf(Class, key)])), ...commonRules };
   const defaults: Record<string, unknown> = { ...commonDefaults, ...Object.fromEntries(ownNames.map((key) => [key, standard[key]])) };
-  const resolved = resolveOptions(`advantage estimator '${name}'`, defaults, options, { presets: presetsOf(canonicalName(name)), rules });
+  const resolved = resolveOptions(`advantage estimator '${name}'`, defaults, options, { presets: presetsOf(canonicalName(name)), rules, whoHas: estimatorsWithOption });
   const own = Object.fromEntries(ownNames.map((key) => [key, resolved[key]]));
   return { instance: new Class(own), common: resolved as unknown as CommonOptions };
 }
@@ -181,6 +178,7 @@ function runPadded(who: string, instance: AdvantageEstimator, inputs: AdvantageI
   if (rewards.ndim !== 2) throw new EstimatorError(`${who}: expected rewards of shape [batch, time], got ${formatShape(rewards.shape)}${rewards.ndim === 1 ? ' ([tokens] come with rowOffsets)' : ''}`);
   const marks = asTensor(who, 'masks', inputs.masks);
   expectShape(who, 'masks', marks, rewards.shape);
+  checkNoNaN(who, 'masks', marks);
   // Anything but 0 counts, and counts once: also where an estimator multiplies by the mask. The kernels of those that take raw inputs read bytes as they are.
   const masks = marks.dtype === 'bool' || (marks.dtype === 'uint8' && instance.takesRawInputs) ? marks : marks.cast('bool');
 
@@ -191,6 +189,7 @@ function runPadded(who: string, instance: AdvantageEstimator, inputs: AdvantageI
     const array = asTensor(who, input, value);
     const isPerRow = perRow.includes(input) && !(input === 'bootstrapValues' && array.ndim === 2);
     expectShape(who, input, array, isPerRow ? [rewards.shape[0]!] : rewards.shape);
+    if (input === 'terminated' || input === 'truncated') checkNoNaN(who, input, array, masks);
     const raw = isPerRow || instance.takesRawInputs || !isFloating(array.dtype) || (remask === false && input.endsWith('LogProbs'));
     return raw ? array : where(masks, array, 0);
   };
@@ -333,11 +332,22 @@ function expectFinite(who: string, label: string, array: Tensor, valid: Tensor, 
       }, got ${cause.value} at ${cause.place}, and ${cause.count} such in all (${label}: ${found.value} at ${found.place}${hint})`,
     );
   }
-  throw new EstimatorError(`${who}: expected finite ${label} on valid tokens, got ${found.value} at ${found.place}, and ${found.count} such in all`);
+  throw new EstimatorError(`${who}: expected finite ${label} on valid tokens, got ${found.value} at ${found.place}, and ${found.count} such in all${suspect(given())}`);
 }
 
-/** An input, and where it counts (null: everywhere). */
-type Counted = readonly [array: Tensor | null, where: Tensor | null];
+/** What may be behind it, where no input is at fault by itself: an option may let the estimator look at masked positions, or take a component that is not there for a number. */
+function suspect(inputs: Record<string, Counted>): string {
+  for (const [name, [input, counted, withNaN]] of Object.entries(inputs)) {
+    const masked = input && counted && notFinite(input, null);
+    if (masked) return `. ${name} holds ${masked.value} at ${masked.place}, which is masked: options, such as holes and remask, or a convention may let the estimator look there`;
+    const missing = withNaN && notFinite(withNaN, null);
+    if (missing) return `. ${name} holds ${missing.value} at ${missing.place}; what is NaN there is left out with skipNaN, where the estimator has it`;
+  }
+  return '';
+}
+
+/** An input, where it counts (null: everywhere), and, where some of its NaN are no mistake, with them. */
+type Counted = readonly [array: Tensor | null, where: Tensor | null, withNaN?: Tensor | null];
 
 /** The inputs that an estimator computes with, and that say something by being finite: a divergence or a component that is NaN is one that is not there. */
 function finiteInputs(context: AdvantageContext, masks: Tensor): Record<string, Counted> {
@@ -347,7 +357,7 @@ function finiteInputs(context: AdvantageContext, masks: Tensor): Record<string, 
     ...Object.fromEntries(ofTokens.map((name): [string, Counted] => [name, [context[name], masks]])),
     bootstrapValues: [bootstrapValues, bootstrapValues?.ndim === 2 ? masks : null],
     baselines: [baselines, null],
-    rewardComponents: [rewardComponents && where(rewardComponents.isNaN(), 0, rewardComponents), null],
+    rewardComponents: [rewardComponents && where(rewardComponents.isNaN(), 0, rewardComponents), null, rewardComponents],
   };
 }
 
@@ -359,20 +369,6 @@ function notFinite(array: Tensor, valid: Tensor | null): { value: number; place:
   const count = Array.from(values).filter((value) => !Number.isFinite(value)).length;
   const columns = array.shape[1];
   return { value: values[at]!, place: columns === undefined ? `row ${at}` : `row ${Math.floor(at / columns)}, position ${at % columns}`, count };
-}
-
-function asTensor(who: string, label: string, value: unknown): Tensor {
-  if (value instanceof Tensor) {
-    checkTensor(who, label, value);
-    return value;
-  }
-  if (value === undefined || value === null) throw new EstimatorError(`${who}: expected ${label}, got ${showValue(value)}`);
-  try {
-    return tensor(value as TensorData);
-  } catch (error) {
-    if (error instanceof NativeError) throw error; // no addon: not the input's fault
-    throw new EstimatorError(`${who}: ${label}: ${(error as Error).message}`);
-  }
 }
 
 function floating(array: Tensor): Tensor {

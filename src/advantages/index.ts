@@ -1,5 +1,6 @@
 /** Advantage estimators: the base class, the registry, and the call that runs one. */
-export { computeAdvantages, createAdvantageEstimator, type AdvantageInputs, type AdvantageOptions, type Advantages, type Array2D, type PackedAdvantageInputs } from './compute';
+export { computeAdvantages, createAdvantageEstimator, type AdvantageInputs, type AdvantageOptions, type Advantages, type PackedAdvantageInputs } from './compute';
+export type { Array2D } from './arrays';
 export type { CommonOptions, Convention } from './conventions';
 export {
   AdvantageEstimator,

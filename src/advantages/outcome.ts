@@ -1,7 +1,8 @@
 /** One number a row: the total reward beside those of the rows of its group, and what every token of the row gets for it. */
 import { EstimatorError } from '../errors';
-import { checkTensor } from '../losses/check';
-import { arange, where, type Tensor } from '../tensor';
+import { checkNoNaN, floating } from '../losses/check';
+import { arange, Tensor, where } from '../tensor';
+import { type Array2D, asTensor } from './arrays';
 import type { AdvantageResult, EstimatorDeclaration } from './estimator';
 import type { Groups } from './groups';
 
@@ -80,14 +81,15 @@ export function toEveryToken(rowValues: Tensor, masks: Tensor, remask: boolean |
 }
 
 /**
- * A reward for each row [B] as token rewards [B,T]: it stands at the last valid token, in a row without one at the last position.
+ * A reward for each row [B] as token rewards [B,T]: it stands at the last valid token, in a row without one at the last position. Tensors, or nested or typed arrays.
  *
  * @example
  * const rewards = outcomeRewards(tensor([1, 0]), tensor([[1, 1, 0], [1, 1, 1]])); // [[0, 1, 0], [0, 0, 0]]
  */
-export function outcomeRewards(scores: Tensor, masks: Tensor): Tensor {
-  checkTensor('outcomeRewards', 'scores', scores);
-  checkTensor('outcomeRewards', 'masks', masks);
+export function outcomeRewards(givenScores: Array2D, givenMasks: Array2D): Tensor {
+  const scores = numbers('outcomeRewards', 'scores', givenScores);
+  const masks = asTensor('outcomeRewards', 'masks', givenMasks);
+  checkNoNaN('outcomeRewards', 'masks', masks);
   const [batch, time] = masks.shape;
   if (masks.ndim !== 2 || scores.ndim !== 1 || scores.shape[0] !== batch) {
     throw new EstimatorError(`outcomeRewards: expected scores [batch] and masks [batch, time], got [${scores.shape.join(',')}] and [${masks.shape.join(',')}]`);
@@ -100,13 +102,14 @@ export function outcomeRewards(scores: Tensor, masks: Tensor): Tensor {
 }
 
 /**
- * Σ_k w_k r_k of each row of components [B,K] → [B]. A NaN is a component that gave no reward and is left out; the sum is NaN where none gave one.
+ * Σ_k w_k r_k of each row of components [B,K] → [B]. A NaN is a component that gave no reward and is left out; the sum is NaN where none gave one. Tensors, or nested or
+ * typed arrays.
  *
  * @param weights one a component; all 1 unless given
  */
-export function combineRewards(components: Tensor, weights?: Tensor): Tensor {
-  checkTensor('combineRewards', 'components', components);
-  if (weights !== undefined) checkTensor('combineRewards', 'weights', weights);
+export function combineRewards(givenComponents: Array2D, givenWeights?: Array2D): Tensor {
+  const components = numbers('combineRewards', 'components', givenComponents);
+  const weights = givenWeights === undefined ? undefined : numbers('combineRewards', 'weights', givenWeights);
   if (components.ndim !== 2 || (weights && (weights.ndim !== 1 || weights.shape[0] !== components.shape[1]))) {
     throw new EstimatorError(`combineRewards: expected components [batch, K] and K weights, got [${components.shape.join(',')}]${weights ? ` and [${weights.shape.join(',')}]` : ''}`);
   }
@@ -114,4 +117,10 @@ export function combineRewards(components: Tensor, weights?: Tensor): Tensor {
   const known = where(given, components, 0);
   const sum = (weights ? known.mul(weights) : known).sum(1);
   return where(given.sum(1).greater(0), sum, NaN);
+}
+
+/** A tensor as it is; what an array holds as floating numbers. */
+function numbers(who: string, label: string, given: Array2D): Tensor {
+  const array = asTensor(who, label, given);
+  return given instanceof Tensor ? array : floating(array);
 }

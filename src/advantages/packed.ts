@@ -9,10 +9,16 @@ type IsPerRow = (name: string, array: Tensor, batch: number) => boolean;
 /**
  * Packed tensors, [tokens] each, as [batch, time] with the longest row as `time` and 0 behind the rows.
  *
+ * @param rowOffsets or their layout, which the caller keeps
  * @param arrays by name; the first one says how many tokens there are. What is undefined or null is left out
  * @throws EstimatorError for offsets that are none, and tensors of other lengths
  */
-export function unpackRows(who: string, arrays: Readonly<Record<string, unknown>>, rowOffsets: RowOffsets, isPerRow: IsPerRow): { padded: Record<string, Tensor>; layout: RowLayout } {
+export function unpackRows(
+  who: string,
+  arrays: Readonly<Record<string, unknown>>,
+  rowOffsets: RowOffsets | RowLayout,
+  isPerRow: IsPerRow,
+): { padded: Record<string, Tensor>; layout: RowLayout; release: () => void } {
   const entries = Object.entries(arrays);
   const given = entries.filter(([, value], i) => i === 0 || (value !== undefined && value !== null));
   for (const [name, value] of given) if (!(value instanceof Tensor)) throw new EstimatorError(`${who}: ${name}: expected a Tensor, got ${showValue(value)}`);
@@ -31,10 +37,12 @@ export function unpackRows(who: string, arrays: Readonly<Record<string, unknown>
     }
     padded[name] = perRow ? array : layout.pad(array);
   }
-  return { padded, layout };
+  // Its own indices go, those of the caller stay.
+  return { padded, layout, release: () => layout !== rowOffsets && layout.dispose() };
 }
 
-function layoutOf(who: string, rowOffsets: RowOffsets, { device }: Tensor): RowLayout {
+function layoutOf(who: string, rowOffsets: RowOffsets | RowLayout, { device }: Tensor): RowLayout {
+  if (rowOffsets instanceof RowLayout) return rowOffsets;
   try {
     return new RowLayout(rowOffsets, { device });
   } catch (error) {

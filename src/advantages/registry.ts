@@ -27,8 +27,8 @@ import { TruncatedGae } from './builtin/truncated_gae';
 import { TurnDiscount, TurnLevel } from './builtin/turns';
 import { DecoupledAdvantageEstimation } from './builtin/vapo_gae';
 import { Vtrace } from './builtin/vtrace';
-import { commonDefaults } from './conventions';
-import { AdvantageEstimator, type AdvantageInput, advantageInputs, type AdvantageEstimatorClass } from './estimator';
+import { checkDeclared } from './declared';
+import type { AdvantageEstimator, AdvantageInput, AdvantageEstimatorClass } from './estimator';
 import { optionRanges } from './options';
 
 const registry = new Registry<AdvantageEstimatorClass>('advantage estimator');
@@ -37,7 +37,8 @@ const registry = new Registry<AdvantageEstimatorClass>('advantage estimator');
  * Registers an estimator class under a name, to be chosen by `trainer.algorithm.advantage_estimator`.
  * A class with a fitting prototype is enough: it may come from another copy of the package.
  *
- * @throws EstimatorError if the class has no `computeAdvantages`, requires an input that does not exist, has an option that every estimator has, or `ranges` that are none
+ * @throws EstimatorError if the class has no `computeAdvantages`, or if its `requires`, `reads`, `choices` or `ranges` name an input or an option that does not exist, are none, or exclude
+ *   the default of an option; or if it has an option that every estimator has
  * @throws RegistryError if the name is taken by another class and `override` is not set
  * @example
  * registerAdvantageEstimator('my_custom', MyCustomAdvantageEstimator);
@@ -46,20 +47,7 @@ export function registerAdvantageEstimator(name: string, estimator: AdvantageEst
   if (typeof estimator !== 'function' || typeof (estimator.prototype as Partial<AdvantageEstimator> | undefined)?.computeAdvantages !== 'function') {
     throw new EstimatorError(`advantage estimator ${showValue(name)}: expected a class with the method computeAdvantages, as those that extend AdvantageEstimator have, got ${showValue(estimator)}`);
   }
-  const requires: unknown = estimator.requires ?? [];
-  if (!Array.isArray(requires)) throw new EstimatorError(`advantage estimator ${showValue(name)}: expected static requires to be an array of input names, got ${showValue(requires)}`);
-  for (const input of requires) {
-    if (!(advantageInputs as readonly unknown[]).includes(input)) {
-      throw new EstimatorError(`advantage estimator ${showValue(name)}: static requires names ${showValue(input)}, which is no input. Inputs: ${advantageInputs.join(', ')}`);
-    }
-  }
-  const common = ['convention', ...Object.keys(commonDefaults)].find((option) => Object.hasOwn(estimator.options ?? {}, option));
-  if (common !== undefined) {
-    throw new EstimatorError(`advantage estimator ${showValue(name)}: static options: '${common}' is an option of every estimator, whose value comes with the context: take another name`);
-  }
-  for (const [option, range] of Object.entries(estimator.ranges ?? {})) {
-    if (typeof range?.low !== 'number') throw new EstimatorError(`advantage estimator ${showValue(name)}: static ranges: ${option}: expected { low, high?, … }, got ${showValue(range)}`);
-  }
+  checkDeclared(name, estimator);
   registry.register(name, estimator, options);
 }
 
@@ -86,6 +74,16 @@ export function hasAdvantageEstimator(name: string): boolean {
 /** The names, sorted, without aliases. */
 export function listAdvantageEstimators(): string[] {
   return registry.list();
+}
+
+/** The names of the estimators that have an option, sorted. */
+export function estimatorsWithOption(option: string): string[] {
+  return registry.list().filter((name) => Object.hasOwn(registry.get(name).options ?? {}, option));
+}
+
+/** The further names of an estimator, sorted. */
+export function aliasesOfEstimator(name: string): string[] {
+  return registry.aliasesOf(name);
 }
 
 /**

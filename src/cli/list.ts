@@ -9,6 +9,7 @@ export const list: Command = {
   help: `Usage:
   vantage list [${kinds.join('|')}] [--load FILE …]
       The registered advantage estimators, policy losses, environments and tokenizers; of one kind: a name a line.
+      Further names of the same follow in parentheses: dual_clip (vanilla).
 
 Options:
 ${loadHelp}`,
@@ -20,9 +21,12 @@ ${loadHelp}`,
     await loadModules(values.load);
     // Only this command needs everything that registers names.
     const vantage = require('../index') as typeof import('../index');
+    const { withAliases } = require('../registry') as typeof import('../registry');
+    const { aliasesOfEstimator } = require('../advantages/registry') as typeof import('../advantages/registry');
+    const { policyLosses } = require('../losses/policy_loss') as typeof import('../losses/policy_loss');
     const names: Record<Kind, string[]> = {
-      estimators: vantage.listAdvantageEstimators(),
-      losses: vantage.listPolicyLosses(),
+      estimators: vantage.listAdvantageEstimators().map((name) => withAliases(name, aliasesOfEstimator(name))),
+      losses: vantage.listPolicyLosses().map((name) => withAliases(name, policyLosses.aliasesOf(name))),
       environments: vantage.listEnvironments(),
       tokenizers: vantage.listTokenizers(),
     };

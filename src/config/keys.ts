@@ -1,5 +1,5 @@
 /** Which dotted keys exist, read off the schema; which are known from SkyRL and not supported yet; and what to say about any other. */
-import { didYouMean } from '../errors';
+import { didYouMean, nearestSpelling } from '../errors';
 
 /** Reading the schema takes a while: put off until a configuration is looked at. */
 const schemaKeys = () => (require('./schema_keys') as typeof import('./schema_keys')).schemaKeys;
@@ -77,7 +77,7 @@ function nearestKey(path: string): string | null {
     siblings.map((key) => key.slice(cut + 1)),
   );
   if (sibling !== null) return path.slice(0, cut + 1) + sibling;
-  return didYouMean(path, all) ?? all.find((key) => key.endsWith(`.${name}`)) ?? null;
+  return nearestSpelling(path, all) ?? all.find((key) => key.endsWith(`.${name}`)) ?? null;
 }
 
 function parentSection(path: string): string {

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import type { ParsedNode, YAMLParseError } from 'yaml';
 import type { z } from 'zod';
-import { ConfigError, showValue } from '../errors';
+import { ConfigError, didYouMean, showValue } from '../errors';
 import { configKeys, isSection, keyProblem, openSectionOf } from './keys';
 import type { Config } from './schema';
 
@@ -242,7 +242,14 @@ function describe(issue: z.core.$ZodIssue, tree: Tree, origins: Map<string, stri
     .map((i) => `[${i}]`)
     .join('');
   const origin = originOf(path, origins) ?? 'default';
-  return located(origin, `${path}${index}: expected ${issue.message}, got ${showValue(value)}${quotingHint(issue.message, value, path, origin)}`);
+  return located(origin, `${path}${index}: expected ${issue.message}, got ${showValue(value)}${quotingHint(issue.message, value, path, origin)}${nearestChoice(issue, value)}`);
+}
+
+/** The choice that a text is near to. */
+function nearestChoice(issue: z.core.$ZodIssue, value: unknown): string {
+  if (issue.code !== 'invalid_value' || typeof value !== 'string') return '';
+  const nearest = didYouMean(value, issue.values.filter((choice) => typeof choice === 'string'));
+  return nearest === null ? '' : `. Did you mean '${nearest}'?`;
 }
 
 /** YAML takes `9` and `true` for what they look like. */

@@ -22,6 +22,8 @@ export type Names =
     has(name: string): boolean;
     /** The names. */
     list(): string[];
+    /** Further names of one of them. */
+    aliasesOf?(name: string): readonly string[];
   };
 
 /** What a configuration may name. */
@@ -98,7 +100,7 @@ function nameProblems({ trainer, environment }: Config, context: ValidationConte
     const exists = 'has' in names ? names.has(name) : names.includes(name);
     if (exists) return [];
     const custom = ' (a custom one is registered by its module: --load FILE, or in a script before main is called)';
-    return [`${key}: ${unknownName(kind, name, 'has' in names ? names.list() : [...names].sort())}${custom}`];
+    return [`${key}: ${unknownName(kind, name, 'has' in names ? names.list() : [...names].sort(), (each) => ('has' in names && names.aliasesOf?.(each)) || [])}${custom}`];
   };
   return [
     ...check('trainer.algorithm.advantage_estimator', 'advantage estimator', trainer.algorithm.advantage_estimator, context.estimators),

@@ -1,6 +1,7 @@
 import { EstimatorError, showValue } from '../errors';
 import { checkValue } from '../options';
-import { Tensor, type Shape } from '../tensor';
+import { Tensor, tidy, type Shape } from '../tensor';
+import { isFloating } from '../tensor/dtype';
 import { formatShape, sameShape } from '../tensor/shape';
 
 /** float64 stays, all else is computed in float32. */
@@ -24,6 +25,32 @@ export function checkSameShape(operation: string, tensors: Record<string, Tensor
     expected ??= value.shape;
     if (!sameShape(value.shape, expected)) throw new EstimatorError(`${operation}: ${name}: expected shape ${formatShape(expected)} as ${all[0]![0]}, got ${formatShape(value.shape)}`);
   }
+}
+
+/**
+ * Only floating tensors can hold NaN: others are not looked at.
+ * @param within positions that count; all unless given
+ * @throws EstimatorError for NaN in flags [batch, time], or in any tensor, with its place
+ */
+export function checkNoNaN(operation: string, name: string, x: Tensor, within?: Tensor): void {
+  if (!isFloating(x.dtype)) return;
+  tidy(() => {
+    const isMissing = within ? x.isNaN().logicalAnd(within) : x.isNaN();
+    if (isMissing.sum().item() === 0) return;
+    const at = isMissing.dataSync().findIndex((flag) => flag !== 0);
+    const columns = x.ndim === 2 ? x.shape[1]! : x.size;
+    const place = x.ndim === 2 ? `row ${Math.floor(at / columns)}, position ${at % columns}` : `position ${at}`;
+    throw new EstimatorError(`${operation}: ${name}: expected numbers that are 0 or not, got NaN at ${place}`);
+  });
+}
+
+/** @throws EstimatorError for divisors of rows [B,1] that are not above 0, where they are on the CPU; by Infinity a row weighs nothing */
+export function checkDivisors(operation: string, divisors: Tensor): void {
+  // On a GPU every micro-batch would wait for them.
+  if (divisors.device !== 'cpu') return;
+  const values = divisors.dataSync();
+  const row = values.findIndex((value) => !(value > 0));
+  if (row >= 0) throw new EstimatorError(`${operation}: divisors: expected numbers above 0 (Infinity: the row weighs nothing), got ${values[row]} in row ${row}`);
 }
 
 /** @throws EstimatorError unless it is a tensor [batch, time] */

@@ -1,6 +1,6 @@
 /** Entropy in the loss: a coefficient that finds itself, and the tokens at which the policy decides. */
 import { EstimatorError, showValue } from '../errors';
-import { type Given, resolveOptions } from '../options';
+import { type Given, required, resolveOptions } from '../options';
 import { evaluate, stopGradient, type Tensor, where } from '../tensor';
 import { checkNumber, checkSameShape } from './check';
 import { topTokens } from './select';
@@ -32,7 +32,7 @@ export class AdaptiveEntropyCoefficient {
 
   constructor(options: Given<AdaptiveEntropySettings>) {
     const who = 'AdaptiveEntropyCoefficient';
-    this.settings = resolveOptions<AdaptiveEntropySettings>(who, { coefficient: 0, target: NaN, delta: 0.005, min: 0, max: 1 }, options);
+    this.settings = resolveOptions<AdaptiveEntropySettings>(who, { coefficient: 0, target: required, delta: 0.005, min: 0, max: 1 }, options);
     const { coefficient, target, delta, min, max } = this.settings;
     checkNumber(who, 'target', target, 0);
     checkNumber(who, 'delta', delta, 0);

@@ -1,6 +1,7 @@
 /** Estimates of the KL divergence between the policy and a reference, from sampled tokens. */
-import { EstimatorError, showValue } from '../errors';
+import { didYouMean, EstimatorError, showValue } from '../errors';
 import { checkNames } from '../options';
+import { withAliases } from '../registry';
 import { stopGradient, type Tensor, where } from '../tensor';
 import { checkNumber, checkSameShape } from './check';
 
@@ -48,7 +49,10 @@ export function klDivergence(logProbs: Tensor, refLogProbs: Tensor, type: KlEsti
   checkSameShape('klDivergence', { logProbs, refLogProbs }, { mask, weights });
   const name: KlEstimator = typeof type === 'string' && Object.hasOwn(klEstimatorAliases, type) ? klEstimatorAliases[type as KlEstimatorAlias] : (type as KlEstimator);
   if (!klEstimators.includes(name)) {
-    throw new EstimatorError(`klDivergence: type: expected one of ${klEstimators.join(', ')}, got ${showValue(type)}`);
+    const aliases = Object.entries(klEstimatorAliases);
+    const nearest = typeof type === 'string' ? didYouMean(type, [...klEstimators, ...Object.keys(klEstimatorAliases)]) : null;
+    const known = klEstimators.map((each) => withAliases(each, aliases.flatMap(([alias, stands]) => (stands === each ? [alias] : []))));
+    throw new EstimatorError(`klDivergence: type: expected one of ${known.join(', ')}, got ${showValue(type)}${nearest === null ? '' : `. Did you mean '${nearest}'?`}`);
   }
   const valid = mask?.notEqual(0);
   // Each estimate of 0 is 0.

@@ -1,6 +1,6 @@
 /** The coefficient of a KL penalty over a training run. */
 import { EstimatorError, showValue } from '../errors';
-import { checkName, checkNames, type Given, resolveOptions } from '../options';
+import { checkName, checkNames, type Given, required, resolveOptions } from '../options';
 import { checkNumber } from './check';
 
 /** Holds the coefficient, and moves it after a step. */
@@ -8,7 +8,8 @@ export interface KlController {
   /** The coefficient in force. */
   readonly value: number;
   /**
-   The coefficient for the next batch. * @param kl the divergence that was measured
+   * The coefficient for the next batch.
+   * @param kl the divergence that was measured
    * @param steps how many samples (or steps) it was measured over, in the units of the horizon
    * @returns the coefficient from now on
    */
@@ -79,7 +80,8 @@ export interface AdaptiveKlSettings {
  *
  *     β ← β · (1 + clip(kl/target − 1, ±0.2) · steps/horizon)
  *
- * Ziegler et al. 2019, "Fine-Tuning Language Models from Human Preferences", section 2.2. A divergence that is not finite leaves β as it is.
+ * Ziegler et al. 2019, "Fine-Tuning Language Models from Human Preferences", section 2.2. A divergence that is not finite leaves β as it is,
+ * and where steps are so many that a low divergence would turn its sign, β is 0 (and stays there).
  *
  * @throws EstimatorError for options that are missing, unknown or out of range
  */
@@ -88,7 +90,7 @@ export class AdaptiveKlController extends Controller {
 
   constructor(options: Given<AdaptiveKlSettings>) {
     const who = 'AdaptiveKlController';
-    const settings = resolveOptions<AdaptiveKlSettings>(who, { coefficient: NaN, target: NaN, horizon: NaN, clip: 0.2 }, options);
+    const settings = resolveOptions<AdaptiveKlSettings>(who, { coefficient: required, target: required, horizon: required, clip: 0.2 }, options);
     super(who, settings.coefficient);
     checkNumber(who, 'target', settings.target, Number.MIN_VALUE);
     checkNumber(who, 'horizon', settings.horizon, Number.MIN_VALUE);
@@ -102,7 +104,7 @@ export class AdaptiveKlController extends Controller {
     if (typeof kl !== 'number') throw new EstimatorError(`${this.who}: kl: expected a number, got ${showValue(kl)}`);
     const { target, horizon, clip } = this.settings;
     const error = Math.min(clip, Math.max(-clip, kl / target - 1));
-    if (Number.isFinite(kl)) this.current *= 1 + (error * steps) / horizon;
+    if (Number.isFinite(kl)) this.current *= Math.max(0, 1 + (error * steps) / horizon);
     return this.current;
   }
 }

@@ -4,7 +4,7 @@ import { checkNames } from '../options';
 import { stopGradient, Tensor, where } from '../tensor';
 import { isFloating } from '../tensor/dtype';
 import { cast, constant, kernel } from '../tensor/graph';
-import { checkNumber, checkSameShape, checkTensor } from './check';
+import { checkDivisors, checkNoNaN, checkNumber, checkSameShape, checkTensor } from './check';
 import { clippedMetrics } from './builtin/clipped';
 import { klDivergence, type PlainKlEstimator, plainKlEstimators } from './kl';
 import type { PolicyLossOptions } from './options';
@@ -66,6 +66,8 @@ export function logitsPolicyLoss(logits: Tensor, ids: Tensor, inputs: LogitsPoli
   if (divisors !== undefined) checkTensor(operation, 'divisors', divisors);
   const { type = 'regular', epsClipLow = 0.2, epsClipHigh = 0.2, clipRatioC = 3, delta, temperature = 1, entropyCoef = 0, klCoef = 0, klEstimator = 'k3' } = options;
   checkSameShape(operation, { ids, oldLogProbs, advantages, mask }, { refLogProbs });
+  checkNoNaN(operation, 'mask', mask);
+  if (divisors) checkDivisors(operation, divisors);
   checkLogits(logits, ids);
   if (type !== 'regular' && type !== 'dual_clip') throw new EstimatorError(`${operation}: type: expected regular or dual_clip, got ${showValue(type)}`);
   if (!plainKlEstimators.includes(klEstimator)) throw new EstimatorError(`${operation}: klEstimator: expected one of ${plainKlEstimators.join(', ')}, got ${showValue(klEstimator)}`);

@@ -1,6 +1,6 @@
 /** What a sequence's distance from the sampler does to its loss: a mask and a smooth weight. */
 import { EstimatorError } from '../errors';
-import { checkObject, type Given, resolveOptions } from '../options';
+import { checkObject, type Given, required, resolveOptions } from '../options';
 import { stopGradient, type Tensor, where } from '../tensor';
 import { checkNumber, checkSameShape, checkTensor, floating } from './check';
 
@@ -25,7 +25,8 @@ export interface OffPolicySequenceInputs {
  */
 export function offPolicySequenceMask(inputs: OffPolicySequenceInputs, options: Given<{ threshold: number }>): Tensor {
   const who = 'offPolicySequenceMask';
-  const { threshold } = resolveOptions(who, { threshold: NaN }, options, { rules: { threshold: { low: -Number.MAX_VALUE } } });
+  const { threshold } = resolveOptions(who, { threshold: required }, options);
+  checkNumber(who, "option 'threshold'", threshold, -Number.MAX_VALUE);
   checkObject(who, 'input', inputs, ['logProbs', 'rolloutLogProbs', 'advantages', 'mask']);
   const { logProbs, rolloutLogProbs, mask } = inputs;
   checkSameShape(who, { logProbs, rolloutLogProbs, mask });

@@ -2,6 +2,7 @@
 import { EstimatorError } from '../errors';
 import { anyNumber, type ConventionName, notNegative, resolveOptions, type Rule, share } from '../options';
 import { type KlEstimator, klEstimatorAliases, klEstimators } from './kl';
+import { policyLosses } from './policy_loss';
 import { type LossReduction, lossReductions, ofLoss, type ReductionOptions, reductionRules } from './reduction';
 
 /** Whose probability ratio a token gets. */
@@ -143,13 +144,15 @@ const presets = {
  * @throws EstimatorError for an option that the loss does not have, with the nearest name, and for values that are none
  */
 export function resolveLossOptions(name: string, own: PolicyLossOptions, given: PolicyLossOptions, fixed: readonly string[] = []): ResolvedOptions {
-  const options = resolveOptions<PolicyLossOptions>(`policy loss '${name}'`, own, given, { presets, fixed, rules: lossRules });
+  const options = resolveOptions<PolicyLossOptions>(`policy loss '${name}'`, own, given, { presets, fixed, rules: lossRules, whoHas: lossesWithOption });
   for (const [low, high] of ordered) {
     const [least, most] = [options[low] ?? -Infinity, options[high] ?? Infinity];
     if (least > most) throw new EstimatorError(`policy loss '${name}': option '${low}': expected at most ${high}, ${most}, got ${least}`);
   }
   return { ...options, [ofLoss]: true } as unknown as ResolvedOptions;
 }
+
+const lossesWithOption = (option: string): string[] => policyLosses.list().filter((name) => Object.hasOwn(policyLosses.get(name).options ?? {}, option));
 
 const flag = { choices: [true, false] } as const;
 /** Temperatures that something is divided by: of smaller ones nothing is left in float32. */

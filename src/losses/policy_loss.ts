@@ -3,8 +3,8 @@ import { unpackRows } from '../advantages/packed';
 import { EstimatorError, quoted, showValue } from '../errors';
 import { checkNames } from '../options';
 import { type RegisterOptions, Registry } from '../registry';
-import { type RowOffsets, Tensor } from '../tensor';
-import { checkRows, checkSameShape, checkTensor } from './check';
+import { type RowLayout, type RowOffsets, Tensor } from '../tensor';
+import { checkDivisors, checkNoNaN, checkRows, checkSameShape, checkTensor } from './check';
 import type { PolicyLossOptions } from './options';
 
 /** What a policy loss is computed from. */
@@ -28,7 +28,7 @@ export interface PolicyLossInputs {
   /** Corrects the tokens' losses before they are added up, and may take tokens out of the mask. */
   correction?: LossCorrection;
   /**
-   * What each token's loss is divided by before the sum, [B,1]; constants. They are `reductionDivisors` of a whole minibatch where the rows here are a part of it,
+   * What each token's loss is divided by before the sum, [B,1]; constants above 0 (Infinity: the row weighs nothing). They are `reductionDivisors` of a whole minibatch where the rows here are a part of it,
    * so that the parts add up to its reduction while the advantages keep their size. With the reduction `token_sum`.
    */
   divisors?: Tensor;
@@ -36,8 +36,8 @@ export interface PolicyLossInputs {
 
 /** The same without padding: the tokens of all rows one after the other, [tokens] instead of [B,T]. `weights` may be [tokens] or [B,1]; a `correction` sees [B,T]. */
 export interface PackedPolicyLossInputs extends Omit<PolicyLossInputs, 'mask'> {
-  /** `[B + 1]`: row b is the tokens rowOffsets[b] … rowOffsets[b+1]−1. From 0 to the number of tokens; rows of length 0 are allowed. */
-  rowOffsets: RowOffsets;
+  /** `[B + 1]`: row b is the tokens rowOffsets[b] … rowOffsets[b+1]−1. From 0 to the number of tokens; rows of length 0 are allowed. A {@link RowLayout} spares working out once more where each token goes. */
+  rowOffsets: RowOffsets | RowLayout;
   /** Default: every token counts. */
   mask?: Tensor;
 }
@@ -146,11 +146,13 @@ export function computePolicyLoss(name: string, given: PolicyLossInputs | Packed
   const present = Object.fromEntries(Object.entries(optional).filter((entry): entry is [string, Tensor] => entry[1] !== undefined));
   checkRows(operation, 'logProbs', logProbs);
   checkSameShape(operation, { logProbs, oldLogProbs, advantages, mask, ...present });
+  checkNoNaN(operation, 'mask', mask);
   for (const [key, value] of Object.entries({ weights, divisors })) if (value) checkTensor(operation, key, value);
   if (weights && !(weights.ndim === 2 && weights.shape[1] === 1 && weights.shape[0] === logProbs.shape[0])) checkSameShape(operation, { logProbs, weights });
   if (divisors && !(divisors.ndim === 2 && divisors.shape[1] === 1 && divisors.shape[0] === logProbs.shape[0])) {
     throw new EstimatorError(`${operation}: divisors: expected a Tensor of shape [${logProbs.shape[0]},1], got one of shape [${divisors.shape.join(',')}]`);
   }
+  if (divisors) checkDivisors(operation, divisors);
   if (correction !== undefined && typeof correction !== 'function') throw new EstimatorError(`${operation}: correction: expected a function, got ${showValue(correction)}`);
   const result: unknown = new Loss().computeLoss(inputs, options);
   const { loss, metrics } = (result ?? {}) as Partial<PolicyLossResult>;
@@ -168,8 +170,8 @@ function inputsOf(operation: string, given: PolicyLossInputs | PackedPolicyLossI
   if (rowOffsets === undefined || rowOffsets === null) return given as PolicyLossInputs;
   const { logProbs, oldLogProbs, advantages, mask, rolloutLogProbs, refLogProbs, weights, entropy, correction, divisors } = given;
   const arrays = { logProbs, oldLogProbs, advantages, mask, rolloutLogProbs, refLogProbs, weights, entropy };
-  const { padded, layout } = unpackRows(operation, arrays, rowOffsets, (name, { shape }, batch) => name === 'weights' && shape.length === 2 && shape[0] === batch && shape[1] === 1);
+  const { padded, layout, release } = unpackRows(operation, arrays, rowOffsets, (name, { shape }, batch) => name === 'weights' && shape.length === 2 && shape[0] === batch && shape[1] === 1);
   const inputs = { mask: layout.present(), ...padded, correction, divisors } as PolicyLossInputs;
-  layout.dispose();
+  release();
   return inputs;
 }

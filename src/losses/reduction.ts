@@ -32,7 +32,7 @@ export interface ReductionOptions {
   groupIds?: GroupIds | null;
   /** Whether rows without a valid token (for `prompt_mean`: such prompts) are counted by means over rows. Default `count`. */
   emptyRows?: 'count' | 'leave_out';
-  /** Valid tokens to divide by in `token_mean`, where those here are a part of more. */
+  /** Valid tokens to divide by in `token_mean`, where those here are a part of more; 1 or more. */
   totalTokens?: number | null;
   /** Rows to divide by in means over rows, where those here are a part of more. */
   totalRows?: number | null;
@@ -48,7 +48,7 @@ export const reductionRules: Readonly<Record<string, Rule>> = {
   microBatchSize: { low: 1, integer: true, nullable: true },
   incompleteMicroBatch: { choices: ['count', 'leave_out'] },
   emptyRows: { choices: ['count', 'leave_out'] },
-  totalTokens: { low: 0, nullable: true },
+  totalTokens: { low: 1, nullable: true },
   totalRows: { low: Number.MIN_VALUE, nullable: true },
   scale: { low: Number.MIN_VALUE },
   countEpsilon: { low: 0 },

@@ -69,6 +69,9 @@ export abstract class TokenPolicyLoss extends PolicyLoss {
     if (inputs.divisors && options.reduction !== 'token_sum') {
       throw new EstimatorError(`${lossName}: reduction: expected 'token_sum', as divisors are given, got '${options.reduction}'`);
     }
+    if (options.reduction === 'seq_mean_token_sum_norm' && options.maxSeqLen === null) {
+      throw new EstimatorError(`policy loss '${lossName}': option 'maxSeqLen': expected a number, 1 or more, as the reduction ${options.reduction} divides by it, got null`);
+    }
     const tokens = prepare(inputs, options);
     const { losses: first, ratio, metrics } = expectLosses(lossName, this.tokenLosses(tokens, options), inputs.logProbs);
     let [losses, mask] = [first.broadcastTo([...inputs.logProbs.shape]), tokens.valid];

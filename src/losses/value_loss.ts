@@ -1,8 +1,8 @@
 /** The loss of the critic. */
 import { unpackRows } from '../advantages/packed';
 import { checkNames } from '../options';
-import { type RowOffsets, type Tensor, where } from '../tensor';
-import { checkNumber, checkRows, checkSameShape } from './check';
+import { type RowLayout, type RowOffsets, type Tensor, where } from '../tensor';
+import { checkNoNaN, checkNumber, checkRows, checkSameShape } from './check';
 import { checkReductionOptions, type LossReduction, meanOver, reduceLoss, type ReductionOptions } from './reduction';
 
 /** Inputs of {@link valueLoss}. */
@@ -19,8 +19,8 @@ export interface ValueLossInputs {
 
 /** The same without padding: the tokens of all rows one after the other, [tokens] instead of [B,T]. */
 export interface PackedValueLossInputs extends Omit<ValueLossInputs, 'mask'> {
-  /** `[B + 1]`: row b is the tokens rowOffsets[b] … rowOffsets[b+1]−1. From 0 to the number of tokens. */
-  rowOffsets: RowOffsets;
+  /** `[B + 1]`: row b is the tokens rowOffsets[b] … rowOffsets[b+1]−1. From 0 to the number of tokens. Or their {@link RowLayout}. */
+  rowOffsets: RowOffsets | RowLayout;
   /** Default: every token counts. */
   mask?: Tensor;
 }
@@ -47,6 +47,7 @@ export function valueLoss(given: ValueLossInputs | PackedValueLossInputs, option
   checkRows('valueLoss', 'values', inputs.values);
   checkSameShape('valueLoss', { ...inputs });
   const { mask } = inputs;
+  checkNoNaN('valueLoss', 'mask', mask);
   const valid = mask.notEqual(0);
   const [values, oldValues, returns] = [inputs.values, inputs.oldValues, inputs.returns].map((x) => where(valid, x, 0)) as [Tensor, Tensor, Tensor];
   const plain = values.sub(returns).square();
@@ -63,8 +64,8 @@ export function valueLoss(given: ValueLossInputs | PackedValueLossInputs, option
 function inputsOf(given: ValueLossInputs | PackedValueLossInputs): ValueLossInputs {
   const { rowOffsets = null, values, oldValues, returns, mask } = given as PackedValueLossInputs;
   if (rowOffsets === null) return { values, oldValues, returns, mask: mask! };
-  const { padded, layout } = unpackRows('valueLoss', { values, oldValues, returns, mask }, rowOffsets, () => false);
+  const { padded, layout, release } = unpackRows('valueLoss', { values, oldValues, returns, mask }, rowOffsets, () => false);
   const inputs = { mask: layout.present(), ...padded } as unknown as ValueLossInputs;
-  layout.dispose();
+  release();
   return inputs;
 }

@@ -2,7 +2,7 @@
 import { SmallRandom } from '../data/random';
 import { EstimatorError, showValue } from '../errors';
 import { checkNumber } from '../losses/check';
-import { checkObject, type Given, resolveOptions } from '../options';
+import { checkObject, type Given, required, resolveOptions } from '../options';
 import { type GroupId, type RowRewards, rowsOfGroups, spread, totals } from './filters';
 
 /** Rows of a batch, as many of each. */
@@ -44,7 +44,7 @@ export class DynamicSamplingFilter<S> {
 
   constructor(options: Given<DynamicSamplingFilterSettings>) {
     const who = 'DynamicSamplingFilter';
-    this.settings = resolveOptions<DynamicSamplingFilterSettings>(who, { trainBatchSize: NaN, samplesPerPrompt: NaN }, options);
+    this.settings = resolveOptions<DynamicSamplingFilterSettings>(who, { trainBatchSize: required, samplesPerPrompt: required }, options);
     checkCount(who, 'trainBatchSize', this.settings.trainBatchSize);
     checkCount(who, 'samplesPerPrompt', this.settings.samplesPerPrompt);
   }
@@ -107,7 +107,7 @@ export interface DynamicSamplingReplaceSettings {
  */
 export function dynamicSamplingReplace<S>(batch: SampledBatch<S>, options: Given<DynamicSamplingReplaceSettings>): SampledBatch<S> & { keepSampling: boolean; rows: number[] } {
   const who = 'dynamicSamplingReplace';
-  const { samplesPerPrompt, minReplaceRatio, seed } = resolveOptions<DynamicSamplingReplaceSettings>(who, { samplesPerPrompt: NaN, minReplaceRatio: 0.3, seed: 0 }, options);
+  const { samplesPerPrompt, minReplaceRatio, seed } = resolveOptions<DynamicSamplingReplaceSettings>(who, { samplesPerPrompt: required, minReplaceRatio: 0.3, seed: 0 }, options);
   checkCount(who, 'samplesPerPrompt', samplesPerPrompt);
   checkNumber(who, 'minReplaceRatio', minReplaceRatio, 0, 1);
   if (!Number.isInteger(seed)) throw new EstimatorError(`${who}: seed: expected an integer, got ${showValue(seed)}`);

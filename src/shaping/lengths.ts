@@ -1,6 +1,6 @@
 /** Penalties for responses that are too long or do not come to an end. */
 import { EstimatorError } from '../errors';
-import { type Given, resolveOptions } from '../options';
+import { type Given, required, resolveOptions } from '../options';
 import { Tensor, where } from '../tensor';
 import { checkNumber } from '../losses/check';
 import { oneARow, type RowNumbers } from './rows';
@@ -35,7 +35,7 @@ const growing = { capped: false } as const;
  */
 export function overlongPenalty(lengths: RowNumbers, options: OverlongPenaltyOptions): Tensor {
   const who = 'overlongPenalty';
-  const defaults: OverlongPenaltySettings = { maxLength: NaN, bufferLength: NaN, factor: 1, capped: true };
+  const defaults: OverlongPenaltySettings = { maxLength: required, bufferLength: required, factor: 1, capped: true };
   const { maxLength, bufferLength, factor, capped } = resolveOptions(who, defaults, options, { presets: { verl: growing, nemo: growing, areal: growing } });
   checkNumber(who, 'maxLength', maxLength, 0);
   checkNumber(who, 'bufferLength', bufferLength, 0, maxLength);
@@ -43,11 +43,13 @@ export function overlongPenalty(lengths: RowNumbers, options: OverlongPenaltyOpt
   const tokens = oneARow(who, 'lengths', lengths, 'float64');
   const wrong = tokens.dataSync().findIndex((length) => !(length >= 0 && length < Infinity));
   if (wrong >= 0) throw new EstimatorError(`${who}: lengths: expected finite numbers, 0 or more, got ${tokens.dataSync()[wrong]} in row ${wrong}`);
-  if (bufferLength === 0) return tokens.greater(maxLength).cast(tokens.dtype).mul(-factor);
+  if (bufferLength === 0) return withoutNegativeZero(tokens.greater(maxLength).cast(tokens.dtype).mul(-factor));
   const over = tokens.sub(maxLength - bufferLength).maximum(0);
   const counted = capped ? over.minimum(bufferLength) : over;
-  return counted.div(-bufferLength).mul(factor);
+  return withoutNegativeZero(counted.div(-bufferLength).mul(factor));
 }
+
+const withoutNegativeZero = (x: Tensor): Tensor => where(x.equal(0), 0, x);
 
 /**
  * Rewards [B] of responses that were cut off (no end-of-sequence token within the length): times `coefficient` in [0, 1]; a negative coefficient takes their place. Hu et
@@ -58,7 +60,7 @@ export function overlongPenalty(lengths: RowNumbers, options: OverlongPenaltyOpt
  */
 export function stopProperlyPenalty(rewards: RowNumbers, truncated: RowNumbers, options: Given<{ coefficient: number; allowNegative: boolean }>): Tensor {
   const who = 'stopProperlyPenalty';
-  const { coefficient, allowNegative } = resolveOptions(who, { coefficient: NaN, allowNegative: true }, options, { presets: { nemo: { allowNegative: false } } });
+  const { coefficient, allowNegative } = resolveOptions(who, { coefficient: required, allowNegative: true }, options, { presets: { nemo: { allowNegative: false } } });
   checkNumber(who, 'coefficient', coefficient, allowNegative ? -Number.MAX_VALUE : 0, 1);
   const scores = oneARow(who, 'rewards', rewards);
   return where(flags(who, 'truncated', truncated, scores), coefficient < 0 ? coefficient : scores.mul(coefficient), scores);
@@ -73,7 +75,7 @@ export function stopProperlyPenalty(rewards: RowNumbers, truncated: RowNumbers, 
  */
 export function missingEosPenalty(rewards: RowNumbers, ended: RowNumbers, options: Given<{ penalty: number; replace: boolean }>): Tensor {
   const who = 'missingEosPenalty';
-  const { penalty, replace } = resolveOptions(who, { penalty: NaN, replace: false }, options);
+  const { penalty, replace } = resolveOptions(who, { penalty: required, replace: false }, options);
   checkNumber(who, 'penalty', penalty, 0);
   const scores = oneARow(who, 'rewards', rewards);
   return where(flags(who, 'ended', ended, scores), scores, replace ? -penalty : scores.sub(penalty));

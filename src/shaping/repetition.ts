@@ -29,7 +29,7 @@ export function repetitionPenalty(ids: readonly (readonly number[] | Int32Array)
   checkNumber(who, 'maxPenalty', maxPenalty, -Number.MAX_VALUE, 0);
   if (!Array.isArray(ids)) throw new EstimatorError(`${who}: ids: expected a list of token ids for each response, got ${showValue(ids)}`);
   const penalties: number[] = [];
-  for (const [row, response] of ids.entries()) penalties.push(maxPenalty * repeatedShare(who, response, row, ngramSize));
+  for (const [row, response] of ids.entries()) penalties.push(0 + maxPenalty * repeatedShare(who, response, row, ngramSize)); // 0 + −0 is 0
   return tensor(Float64Array.from(penalties));
 }
 

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
+import { aliasesOfEstimator } from '../advantages/registry';
 import { type AdvantageInput, hasAdvantageEstimator, listAdvantageEstimators } from '../advantages';
 import { type Config, loadConfigFromArguments, type LoadedConfig, type ModelConfig, type OptimizerConfig, validateConfig, validateDatasetSize } from '../config';
 import { createTokenizer, loadTokenizer, PromptDataset, type Tokenizer, tokenizerFiles, tokenizers } from '../data';
@@ -296,7 +297,7 @@ function readBy(experiment: Experiment): UnusedKeysOptions {
 /** Checks a configuration against everything that is registered in this process. @throws ConfigError that names each key that is wrong */
 export function validate(config: Config, experiment = new Experiment(config), problems: () => readonly string[] = () => []): void {
   validateConfig(config, {
-    estimators: { has: hasAdvantageEstimator, list: listAdvantageEstimators },
+    estimators: { has: hasAdvantageEstimator, list: listAdvantageEstimators, aliasesOf: aliasesOfEstimator },
     policyLosses,
     environments,
     tokenizers: { has: (name) => tokenizers.has(name) || isTokenizerFolder(name), list: () => tokenizers.list() },

@@ -13,6 +13,7 @@ import {
   tensor,
   unregisterAdvantageEstimator,
   type AdvantageContext,
+  type AdvantageEstimatorClass,
 } from 'vantage-rl';
 
 class ScanForm extends AdvantageEstimator {
@@ -90,7 +91,47 @@ test('what is registered must be a class with computeAdvantages and inputs that 
   class Asks extends ScanForm {
     static override readonly requires = ['value'] as never;
   }
-  expect(() => registerAdvantageEstimator('test_wrong', Asks)).toThrow(/'?"?value"?'? ?,? ?which is no input\. Inputs: values/);
+  expect(() => registerAdvantageEstimator('test_wrong', Asks)).toThrow(/'?"?value"?'? ?,? ?which is no input\. Did you mean 'values'\? Inputs: values/);
+});
+
+describe('what a class says of its options and inputs is looked at when it is registered', () => {
+  const declaring = (members: object) => Object.assign(class Declares extends ScanForm {}, { options: { width: 1, mode: 'a', auto: null } }, members) as AdvantageEstimatorClass;
+  const cases: [string, object, string][] = [
+    ['a range of no option', { ranges: { widht: { low: 0 } } }, '(class Declares): static ranges names "widht", which is no option. Did you mean \'width\'? Options: width, mode, auto'],
+    ['choices of no option', { choices: { modes: ['a'] } }, '(class Declares): static choices names "modes", which is no option. Did you mean \'mode\'? Options: width, mode, auto'],
+    ['choices without options', { options: {}, choices: { colour: ['a'] } }, '(class Declares): static choices names "colour", which is no option. Options: (none)'],
+    ['choices that are none', { choices: { mode: 'a' } }, '(class Declares): static choices: mode: expected an array of values, got "a"'],
+    ['a range that is none', { ranges: { width: [0, 1] } }, '(class Declares): static ranges: width: expected { low, high?, … }, got [0,1]'],
+    ['a default out of range', { ranges: { width: { low: 2 } } }, '(class Declares): static options: width: expected a number, 2 or more, got 1'],
+    ['null out of range', { ranges: { auto: { low: 2 } } }, '(class Declares): static options: auto: expected a number, 2 or more, got null'],
+    ['a default that is no choice', { choices: { mode: ['b', 'c'] } }, '(class Declares): static options: mode: expected one of b, c, got "a"'],
+    ['an input that it reads', { reads: ['gama'] }, '(class Declares): static reads names "gama", which is no input. Did you mean \'gamma\'? Inputs: gamma, lambda, values'],
+    ['reads that are none', { reads: 'gamma' }, '(class Declares): expected static reads to be an array of names, or a function that gives one, got "gamma"'],
+  ];
+  test.each(cases)('%s', (_, members, message) => {
+    expect(() => registerAdvantageEstimator('test_declares', declaring(members))).toThrow(new EstimatorError(`advantage estimator "test_declares" ${message}`).message);
+    expect(listAdvantageEstimators()).not.toContain('test_declares');
+  });
+
+  test('what is right, and what is inherited without the options, is taken; every built-in passes', () => {
+    const right = { ranges: { width: { low: 0 }, auto: { low: 0, nullable: true } }, choices: { mode: ['a', 'b'] }, reads: ['lambda', 'values'] };
+    registerAdvantageEstimator('test_declares', declaring(right), { override: true });
+    registerAdvantageEstimator(
+      'test_declares',
+      class extends (getAdvantageEstimator('gdpo') as typeof ScanForm) {
+        static override readonly options = { own: 1 };
+      },
+      { override: true },
+    );
+    unregisterAdvantageEstimator('test_declares');
+    for (const name of listAdvantageEstimators()) registerAdvantageEstimator(name, getAdvantageEstimator(name));
+  });
+});
+
+test('an option of other estimators is said to be theirs', () => {
+  expect(() => computeAdvantages('grpo', inputs, { klCoef: 1 })).toThrow("advantage estimator 'grpo': unknown option 'klCoef', which raw_reward, reinforce++_baseline have. Options: gamma, lambda,");
+  expect(() => computeAdvantages('grpo', inputs, { clipRho: 1 })).toThrow("unknown option 'clipRho', which vtrace has. Options: ");
+  expect(() => computeAdvantages('gae', { ...inputs, values: inputs.rewards }, { singleton: 'zero' })).toThrow(/unknown option 'singleton', which \w+(, \w+){4} and \d+ more have\. Options: /);
 });
 
 describe('a wrong result names the estimator, what was expected and what came', () => {

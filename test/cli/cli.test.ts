@@ -171,9 +171,10 @@ test('list shows the registered names', async () => {
   const { code, out } = await vantage('list');
   expect(code).toBe(0);
   expect(out).toMatch(
-    /^estimators {4}.*gae.*grpo.*\nlosses {8}.*regular.*\nenvironments {2}gmax, gsm8k, gsm8k_multi_turn, lookup, max4, sort3\ntokenizers {4}byte, word, word_tools\n$/,
+    /^estimators {4}.*gae.*grpo.*, reinforce\+\+ \(reinforce_plus_plus\), .*\nlosses {8}.*regular \(ppo\).*\nenvironments {2}gmax, gsm8k, gsm8k_multi_turn, lookup, max4, sort3\ntokenizers {4}byte, word, word_tools\n$/,
   );
   expect((await vantage('list', 'environments')).out).toBe('gmax\ngsm8k\ngsm8k_multi_turn\nlookup\nmax4\nsort3\n');
+  expect((await vantage('list', 'losses')).out).toContain('\ndual_clip (vanilla)\n');
 });
 
 test('as a program it exits with the code', () => {

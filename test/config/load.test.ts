@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { configKeys, loadConfig, loadConfigFromArguments } from '../../src/config';
 import { ConfigError } from '../../src/errors';
+import { lossReductions } from '../../src/losses/reduction';
 
 const folder = mkdtempSync(join(tmpdir(), 'vantage-config-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -322,6 +323,9 @@ describe('files that are none of ours', () => {
 describe('keys that do not exist', () => {
   test.each([
     ['trainer.algoritm.gamma=1', 'trainer.algoritm.gamma: unknown key. Did you mean trainer.algorithm.gamma?'],
+    ['trainer.algorithm.adv_estimator=gae', 'trainer.algorithm.adv_estimator: unknown key. Did you mean trainer.algorithm.advantage_estimator?'],
+    ['trainer.algorithm.loss_reduction=token-mean', `trainer.algorithm.loss_reduction: expected one of ${lossReductions.join(', ')}, got "token-mean". Did you mean 'token_mean'?`],
+    ['trainer.foo.bar=1', 'trainer.foo.bar: unknown key. Below trainer there are: '],
     ['trainer.train_batchsize=1', 'trainer.train_batchsize: unknown key. Did you mean trainer.train_batch_size?'],
     ['advantage_estimator=gae', 'advantage_estimator: unknown key. Did you mean trainer.algorithm.advantage_estimator?'],
     ['trainer.seed.x=1', 'trainer.seed.x: unknown key.'],

@@ -54,9 +54,9 @@ const cases: [string, () => unknown, string][] = [
   ['null as options of reduceLoss', () => reduceLoss(x(), mask(), 'token_mean', any(null)), 'token_mean: expected options {'],
   ['null as options of klDivergence', () => klDivergence(x(), x(), 'k1', undefined, any(null)), 'klDivergence: expected options {inputClamp, outputClamp, weights}, got null'],
   ['nothing for createKlController', () => createKlController(), 'FixedKlController: coefficient: expected a number, got undefined'],
-  ['lists for outcomeRewards', () => outcomeRewards(any([1]), any([[1]])), 'outcomeRewards: scores: expected a Tensor, got [1]'],
-  ['null for outcomeRewards', () => outcomeRewards(any(null), any(null)), 'outcomeRewards: scores: expected a Tensor, got null'],
-  ['lists for combineRewards', () => combineRewards(any([[1, 2]])), 'combineRewards: components: expected a Tensor, got [[1,2]]'],
+  ['texts for outcomeRewards', () => outcomeRewards(any(['x']), [[1]]), 'outcomeRewards: scores: '],
+  ['null for outcomeRewards', () => outcomeRewards(any(null), any(null)), 'outcomeRewards: expected scores, got null'],
+  ['a list for combineRewards', () => combineRewards([1, 2]), 'combineRewards: expected components [batch, K] and K weights, got [2]'],
   ['null for importanceWeights', () => losses.importanceWeights(any(null)), 'importanceWeights: expected inputs {oldLogProbs, rolloutLogProbs, mask}, got null'],
   ['null for rolloutCorrection', () => losses.rolloutCorrection(any(null)), 'rolloutCorrection: expected inputs {oldLogProbs, rolloutLogProbs, mask}, got null'],
   ['null for applyOffPolicyCorrection', () => losses.applyOffPolicyCorrection(x(), any(null)), 'applyOffPolicyCorrection: expected inputs {'],
@@ -71,6 +71,20 @@ const cases: [string, () => unknown, string][] = [
   ['disposed weights', () => loss('regular', {}, { weights: disposed() }), "policy loss 'regular': weights: expected a Tensor that is there"],
   ['a disposed value', () => valueLoss({ ...values(), oldValues: disposed() }), 'valueLoss: oldValues: expected a Tensor that is there'],
   ['a disposed log-prob', () => losses.importanceWeights({ ...policies(), oldLogProbs: disposed() }), 'importanceWeights: oldLogProbs: expected a Tensor that is there'],
+  ['NaN in a mask', () => loss('regular', {}, { mask: float([[1, 0], [NaN, 1]]) }), "policy loss 'regular': mask: expected numbers that are 0 or not, got NaN at row 1, position 0"],
+  ['NaN in the mask of a value loss', () => valueLoss({ ...values(), mask: float([[1, NaN], [1, 1]]) }), 'valueLoss: mask: expected numbers that are 0 or not, got NaN at row 0, position 1'],
+  [
+    'no estimator of the divergence',
+    () => klDivergence(x(), x(), any('k4')),
+    'klDivergence: type: expected one of k1 (kl), abs, k2 (mse), k3 (low_var_kl), k1+, k2+, k3+, got "k4". Did you mean \'k1\'?',
+  ],
+  ['divisors of 0', () => loss('regular', {}, { divisors: float([[1], [0]]) }), "policy loss 'regular': divisors: expected numbers above 0 (Infinity: the row weighs nothing), got 0 in row 1"],
+  ['negative divisors', () => loss('regular', {}, { divisors: float([[-2], [1]]) }), 'divisors: expected numbers above 0 (Infinity: the row weighs nothing), got -2 in row 0'],
+  ['divisors that are NaN', () => loss('regular', {}, { divisors: float([[1], [NaN]]) }), 'got NaN in row 1'],
+  ['totalTokens of 0', () => loss('bnpo', { totalTokens: 0 }), "policy loss 'bnpo': option 'totalTokens': expected a number, 1 or more, or null, got 0"],
+  ['dr_grpo without a length', () => loss('dr_grpo', {}), "policy loss 'dr_grpo': option 'maxSeqLen': expected a number, 1 or more, as the reduction seq_mean_token_sum_norm divides by it, got null"],
+  ['an option of other losses', () => loss('reinforce', { clipRatioC: 3 }), "policy loss 'reinforce': unknown option 'clipRatioC', which "],
+  ['no threshold', () => losses.offPolicySequenceMask(any({ ...policies(), logProbs: x(), advantages: x() }), any({})), "offPolicySequenceMask: option 'threshold': expected a number, got undefined"],
   // Ranges
   ['ε of clip_cov', () => loss('clip_cov', { epsClipLow: 1.5 }), 'clip_cov: epsClipLow: expected a number from 0 to 1, got 1.5'],
   ['ε of rollout_is', () => loss('rollout_is', { epsClipLow: 1.5 }, { rolloutLogProbs: x() }), 'rollout_is: epsClipLow: expected a number from 0 to 1, got 1.5'],
@@ -110,6 +124,11 @@ test.each(cases)('%s', (_, run, message) => {
 
 test('entropy that is NaN where the mask is 0 has no effect', () => {
   expect(topEntropyMask(float([[1, 2], [3, NaN]]), mask(), { rho: 0.5 }).toArray()).toEqual([[0, 1], [1, 0]]);
+});
+
+test('divisors of Infinity leave a row out', () => {
+  const rowOf = (divisor: number) => loss('gpg', {}, { divisors: float([[1], [divisor]]) }).loss.item();
+  expect(rowOf(Infinity)).toBeCloseTo(rowOf(1e12), 6);
 });
 
 test('a mask of the divergence is one, whatever number marks its positions', () => {

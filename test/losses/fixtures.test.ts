@@ -92,7 +92,7 @@ describe('KL estimators', () => {
       // SkyRL's mask may hold fractions, which are factors.
       return valid ? kl.mul(valid) : kl;
     };
-    if (expected.throws) return expect(run).toThrow(`klDivergence: type: expected one of k1, abs, k2, k3, k1+, k2+, k3+, got "${type}"`);
+    if (expected.throws) return expect(run).toThrow(`klDivergence: type: expected one of k1 (kl), abs, k2 (mse), k3 (low_var_kl), k1+, k2+, k3+, got "${type}"`);
     const kl = run();
     const [gradient] = gradients(kl.sum(), [logProbs]);
     expectClose(kl, expected.kl, rest);

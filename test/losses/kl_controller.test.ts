@@ -22,6 +22,15 @@ describe('KL controllers', () => {
     expect(controller.update(4)).toBe(1.5);
   });
 
+  test('more steps than a horizon holds bring the coefficient to 0, not below', () => {
+    const controller = new AdaptiveKlController({ coefficient: 1, target: 1, horizon: 10 });
+    expect(controller.update(0, 40)).toBeCloseTo(0.2, 12);
+    expect(controller.update(0, 51)).toBe(0);
+    expect(controller.update(5, 10)).toBe(0);
+    const negative = new AdaptiveKlController({ coefficient: -1, target: 1, horizon: 10 });
+    expect(Math.abs(negative.update(0, 51))).toBe(0);
+  });
+
   test('fixed, by name, and state over a restart', () => {
     expect(new FixedKlController(0.1).update()).toBe(0.1);
     expect(createKlController({ coefficient: 0.3 }).update(7, 100)).toBe(0.3);
@@ -37,6 +46,7 @@ describe('KL controllers', () => {
     expect(() => new AdaptiveKlController({ coefficient: 1, target: 0, horizon: 1 })).toThrow('AdaptiveKlController: target: expected a number');
     expect(() => new AdaptiveKlController({ coefficient: 1, taget: 1 } as never)).toThrow("unknown option 'taget'. Did you mean 'target'?");
     expect(() => createKlController({})).toThrow('FixedKlController: coefficient: expected a number');
+    expect(() => createKlController({ type: 'adaptive', coefficient: 0.1 })).toThrow('AdaptiveKlController: target: expected a number above 0, got undefined');
     expect(() => new FixedKlController(1).restore({} as never)).toThrow('state: expected { value }');
   });
 });

@@ -126,6 +126,8 @@ describe('reductions', () => {
     expect(() => reduceLoss(float(rows), mask(), 'median' as never)).toThrow(
       'loss reduction: expected one of token_mean, token_mean_legacy, sequence_mean, seq_mean_token_sum, seq_mean_token_sum_norm, prompt_mean, token_sum, got "median"',
     );
+    expect(() => reduceLoss(float(rows), mask(), 'mean' as never)).toThrow('got "mean". Did you mean \'token_mean\'?');
+    expect(() => reduceLoss(float(rows), mask(), 'token_mean', { totalTokens: 0 })).toThrow('token_mean: totalTokens: expected a number, 1 or more, or null, got 0');
     expect(() => reduceLoss(float(rows), mask(), 'seq_mean_token_sum_norm')).toThrow(
       'seq_mean_token_sum_norm: maxSeqLen: expected a number, 1 or more, got null',
     );
@@ -173,7 +175,8 @@ describe('policy losses', () => {
     expect(getPolicyLoss('test_reinforce')).toBe(Reinforce);
     expect(computePolicyLoss('test_reinforce', inputs()).loss.item()).toBeCloseTo(0.5 - 1 + 0.125 + 1.5 - 3 - 2 + 1, 12);
     unregisterPolicyLoss('test_reinforce');
-    expect(() => getPolicyLoss('regulr')).toThrow(`Unknown policy loss 'regulr'. Did you mean 'regular'? Registered: ${listPolicyLosses().join(', ')}`);
+    expect(() => getPolicyLoss('regulr')).toThrow(`Unknown policy loss 'regulr'. Did you mean 'regular'? Registered: ${listPolicyLosses()[0]}, `);
+    expect(() => getPolicyLoss('regulr')).toThrow(/ dual_clip \(vanilla\), .* regular \(ppo\), /);
   });
 
   it('name what is wrong', () => {

@@ -53,7 +53,7 @@ describe('DynamicSamplingFilter', () => {
     expect(filter.add({ groupIds: [1, 2, 3], rewards: [0, 0, 0], samples: [1, 2, 3] })).toBe(false);
     expect(filter.take().samples).toEqual([1, 2]);
     expect(() => filter.add({ groupIds: [1], rewards: [0], samples: [] })).toThrow('samples: expected 1, one a row, got 0');
-    expect(() => new DynamicSamplingFilter({ trainBatchSize: 2 } as never)).toThrow('samplesPerPrompt: expected an integer, 1 or more, got NaN');
+    expect(() => new DynamicSamplingFilter({ trainBatchSize: 2 } as never)).toThrow('samplesPerPrompt: expected an integer, 1 or more, got undefined');
   });
 });
 

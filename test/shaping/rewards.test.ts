@@ -31,6 +31,10 @@ describe('overlongPenalty', () => {
 
   test('without a buffer, only beyond the length; errors', () => {
     expectClose(overlongPenalty([99, 100, 101], { maxLength: 100, bufferLength: 0, factor: 0.3 }), [0, 0, -0.3], 1e-12);
+    expect(overlongPenalty([99], { maxLength: 100, bufferLength: 0 }).toArray()).toEqual([0]);
+    expect(overlongPenalty([9, 90], { maxLength: 100, bufferLength: 20 }).toArray()).toEqual([0, -0.5]);
+    expect(overlongPenalty([90], { maxLength: 100, bufferLength: 20, factor: 0 }).toArray()).toEqual([0]);
+    expect(() => overlongPenalty([1], {} as never)).toThrow('maxLength: expected a number, 0 or more, got undefined');
     expect(() => overlongPenalty([1], { maxLength: 10, bufferLength: 20 })).toThrow('bufferLength: expected a number from 0 to 10, got 20');
     expect(() => overlongPenalty([1], { maxlength: 10 } as never)).toThrow("unknown option 'maxlength'. Did you mean 'maxLength'?");
     expect(() => overlongPenalty([[1]] as never, { maxLength: 10, bufferLength: 2 })).toThrow('lengths: expected one number a row, shape [B]');
@@ -50,11 +54,13 @@ describe('responses without an end', () => {
   test('missingEosPenalty takes away, or replaces', () => {
     expectClose(missingEosPenalty(rewards, [1, 0, 1, 0], { penalty: 0.3 }), [1, -2.3, 0.5, 2.7], 1e-12);
     expectClose(missingEosPenalty(rewards, [1, 0, 1, 0], { penalty: 1, replace: true }), [1, -1, 0.5, -1], 1e-12);
-    expect(() => missingEosPenalty(rewards, [1, 0, 1, 0], {} as never)).toThrow('missingEosPenalty: penalty: expected a number, 0 or more, got NaN');
+    expect(() => missingEosPenalty(rewards, [1, 0, 1, 0], {} as never)).toThrow('missingEosPenalty: penalty: expected a number, 0 or more, got undefined');
   });
 });
 
 test('repetitionPenalty: the share of n-grams that were there before', () => {
+  // toEqual tells 0 from −0.
+  expect(repetitionPenalty([[], [1, 2, 3, 4]]).toArray()).toEqual([0, 0]);
   const random = uniform(3);
   const ids = Array.from({ length: 9 }, (_, i) => Array.from({ length: i * 2 }, () => Math.floor(random() * 3)));
   for (const ngramSize of [1, 2, 3]) {

@@ -30,7 +30,7 @@ interface Tracked {
  *
  * Rows without a valid token neither count nor teach. Metrics: `value`, `weight` (means over the rows, before the update), `forgetting`, `prompts` that are tracked.
  *
- * Errors: a reward that is not finite, a prompt whose rows differ in D, options out of range, a state that is not this estimator's.
+ * Errors: a reward that is not finite, a D below 0, a prompt whose rows differ in D, options out of range, a state that is not this estimator's.
  */
 export class SingleStream extends AdvantageEstimator {
   static override readonly requires = ['groupIds'] as const;
@@ -66,6 +66,7 @@ export class SingleStream extends AdvantageEstimator {
       const score = rows.scores[row]!;
       if (!Number.isFinite(score)) throw new EstimatorError(`expected finite rewards, got ${score} in row ${row}`);
       const divergence = rows.divergence ? rows.divergence[row]! : NaN;
+      if (divergence < 0) throw new EstimatorError(`policyDivergences: expected numbers, 0 or more, or NaN, got ${divergence} in row ${row}`);
       const prompt = observed.get(group);
       if (!prompt) observed.set(group, { scores: [score], divergence });
       else if (!Object.is(prompt.divergence, divergence))
