@@ -86,19 +86,19 @@ export function toEveryToken(rowValues: Tensor, masks: Tensor, remask: boolean |
  * @example
  * const rewards = outcomeRewards(tensor([1, 0]), tensor([[1, 1, 0], [1, 1, 1]])); // [[0, 1, 0], [0, 0, 0]]
  */
-export function outcomeRewards(givenScores: Array2D, givenMasks: Array2D): Tensor {
-  const scores = numbers('outcomeRewards', 'scores', givenScores);
-  const masks = asTensor('outcomeRewards', 'masks', givenMasks);
-  checkNoNaN('outcomeRewards', 'masks', masks);
-  const [batch, time] = masks.shape;
-  if (masks.ndim !== 2 || scores.ndim !== 1 || scores.shape[0] !== batch) {
-    throw new EstimatorError(`outcomeRewards: expected scores [batch] and masks [batch, time], got [${scores.shape.join(',')}] and [${masks.shape.join(',')}]`);
+export function outcomeRewards(scores: Array2D, masks: Array2D): Tensor {
+  const perRow = numbers('outcomeRewards', 'scores', scores);
+  const marks = asTensor('outcomeRewards', 'masks', masks);
+  checkNoNaN('outcomeRewards', 'masks', marks);
+  const [batch, time] = marks.shape;
+  if (marks.ndim !== 2 || perRow.ndim !== 1 || perRow.shape[0] !== batch) {
+    throw new EstimatorError(`outcomeRewards: expected scores [batch] and masks [batch, time], got [${perRow.shape.join(',')}] and [${marks.shape.join(',')}]`);
   }
-  const valid = masks.notEqual(0);
+  const valid = marks.notEqual(0);
   const last = valid.logicalAnd(valid.cast('int32').cumsum(1, { reverse: true }).equal(1));
-  const end = arange(0, time!, 1, { device: masks.device }).equal(time! - 1);
+  const end = arange(0, time!, 1, { device: marks.device }).equal(time! - 1);
   const none = valid.sum(1, { keepDims: true }).equal(0);
-  return where(last.logicalOr(none.logicalAnd(end)), scores.expandDims(1), 0);
+  return where(last.logicalOr(none.logicalAnd(end)), perRow.expandDims(1), 0);
 }
 
 /**
@@ -107,15 +107,15 @@ export function outcomeRewards(givenScores: Array2D, givenMasks: Array2D): Tenso
  *
  * @param weights one a component; all 1 unless given
  */
-export function combineRewards(givenComponents: Array2D, givenWeights?: Array2D): Tensor {
-  const components = numbers('combineRewards', 'components', givenComponents);
-  const weights = givenWeights === undefined ? undefined : numbers('combineRewards', 'weights', givenWeights);
-  if (components.ndim !== 2 || (weights && (weights.ndim !== 1 || weights.shape[0] !== components.shape[1]))) {
-    throw new EstimatorError(`combineRewards: expected components [batch, K] and K weights, got [${components.shape.join(',')}]${weights ? ` and [${weights.shape.join(',')}]` : ''}`);
+export function combineRewards(components: Array2D, weights?: Array2D): Tensor {
+  const rows = numbers('combineRewards', 'components', components);
+  const factors = weights === undefined ? undefined : numbers('combineRewards', 'weights', weights);
+  if (rows.ndim !== 2 || (factors && (factors.ndim !== 1 || factors.shape[0] !== rows.shape[1]))) {
+    throw new EstimatorError(`combineRewards: expected components [batch, K] and K weights, got [${rows.shape.join(',')}]${factors ? ` and [${factors.shape.join(',')}]` : ''}`);
   }
-  const given = components.isNaN().logicalNot();
-  const known = where(given, components, 0);
-  const sum = (weights ? known.mul(weights) : known).sum(1);
+  const given = rows.isNaN().logicalNot();
+  const known = where(given, rows, 0);
+  const sum = (factors ? known.mul(factors) : known).sum(1);
   return where(given.sum(1).greater(0), sum, NaN);
 }
 
