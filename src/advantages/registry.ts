@@ -28,7 +28,7 @@ import { TurnDiscount, TurnLevel } from './builtin/turns';
 import { DecoupledAdvantageEstimation } from './builtin/vapo_gae';
 import { Vtrace } from './builtin/vtrace';
 import { checkDeclared } from './declared';
-import type { AdvantageEstimator, AdvantageInput, AdvantageEstimatorClass } from './estimator';
+import type { AdvantageEstimator, AdvantageInput, AdvantageEstimatorClass, EstimatorDeclaration } from './estimator';
 import { optionRanges } from './options';
 
 const registry = new Registry<AdvantageEstimatorClass>('advantage estimator');
@@ -97,6 +97,12 @@ export function estimatorReads(name: string, what: 'gamma' | 'lambda' | Advantag
   // What a class declares says nothing of those that extend it, which may have methods of their own.
   const { reads } = Object.hasOwn(estimator, 'reads') ? estimator : {};
   return reads === undefined || (typeof reads === 'function' ? reads(options) : reads).includes(what);
+}
+
+/** What a class itself declares, with its options in force; what the class that it extends declares says nothing of it. */
+export function declarationOf(estimator: AdvantageEstimatorClass, options: Readonly<Record<string, unknown>>): EstimatorDeclaration | undefined {
+  const { declares } = Object.hasOwn(estimator, 'declares') ? estimator : {};
+  return typeof declares === 'function' ? declares(options) : declares;
 }
 
 /** A built-in estimator: its options are within the ranges that their names have, but where its class has its own. A class that extends it inherits them. */

@@ -1,5 +1,6 @@
 /** What can be said of a configuration's algorithm before anything runs. */
-import { type AdvantageInput, getAdvantageEstimator, hasAdvantageEstimator } from '../advantages';
+import { type AdvantageInput, type EstimatorDeclaration, getAdvantageEstimator, hasAdvantageEstimator } from '../advantages';
+import { declarationOf } from '../advantages/registry';
 import type { Config } from '../config';
 import { VantageError } from '../errors';
 import { policyLosses } from '../losses';
@@ -22,14 +23,21 @@ export function algorithmProblems(config: Config, provided: readonly AdvantageIn
 function estimatorProblems(config: Config, provided: readonly AdvantageInput[]): string[] {
   const { advantage_estimator: name } = config.trainer.algorithm;
   if (!hasAdvantageEstimator(name)) return [];
-  const problems = messagesOf('trainer.algorithm.advantage_options', () => (makeEstimator(config), []));
-  for (const input of getAdvantageEstimator(name).requires ?? []) {
+  const Class = getAdvantageEstimator(name);
+  const problems = messagesOf('trainer.algorithm.advantage_options', () => groupProblems(config, declarationOf(Class, makeEstimator(config).options ?? {})));
+  for (const input of Class.requires ?? []) {
     // That values need a critic is said where keys are related.
     if (provided.includes(input) || input === 'values') continue;
     const source = sources[input] ?? 'a subclass of Experiment and Trainer may give it: override advantageInputs in both';
     problems.push(`trainer.algorithm.advantage_estimator: '${name}' needs ${input}, which this run does not have (${source})`);
   }
   return problems;
+}
+
+function groupProblems({ trainer, generator }: Config, { smallestGroup = 1 }: EstimatorDeclaration = {}): string[] {
+  const { n_samples_per_prompt: samples } = generator;
+  if (samples >= smallestGroup) return [];
+  return [`generator.n_samples_per_prompt: expected at least ${smallestGroup}, the rows that '${trainer.algorithm.advantage_estimator}' needs of a prompt with its options, got ${samples}`];
 }
 
 function lossProblems(config: Config): string[] {

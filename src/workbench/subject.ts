@@ -1,6 +1,7 @@
 /** The estimator that is checked: how it is made, what it declares, and what it gives for a batch. */
 import { computeAdvantages, createAdvantageEstimator, getAdvantageEstimator } from '../advantages';
 import type { AdvantageEstimator, AdvantageEstimatorClass, AdvantageInput, AdvantageInputs, AdvantageResult, EstimatorDeclaration, PackedAdvantageInputs } from '../advantages';
+import { declarationOf } from '../advantages/registry';
 import { VantageError } from '../errors';
 import { thrownText } from '../frames';
 import { Tensor, tensor, tidy, type Device } from '../tensor';
@@ -42,17 +43,14 @@ export class Subject {
     this.Class = typeof estimator === 'string' ? getAdvantageEstimator(estimator) : estimator;
     const instance = this.create();
     this.options = instance.options ?? {};
-    const own = <K extends 'reads' | 'declares'>(key: K) => {
-      // What a class says holds for it alone, not for those that extend it.
-      const value: unknown = Object.hasOwn(this.Class, key) ? this.Class[key] : undefined;
-      return (typeof value === 'function' ? (value as (options: object) => unknown)(this.options) : value) as K extends 'reads' ? readonly string[] | undefined : EstimatorDeclaration | undefined;
-    };
-    const declares = own('declares');
+    const declares = declarationOf(this.Class, this.options);
     this.isDeclared = declares !== undefined || Object.keys(override).length > 0;
     this.declared = { ...declares, ...override };
     this.scope = this.declared.scope ?? 'batch';
     this.requires = this.Class.requires ?? [];
-    this.reads = own('reads') ?? null;
+    // What a class says holds for it alone, not for those that extend it.
+    const { reads: own } = Object.hasOwn(this.Class, 'reads') ? this.Class : {};
+    this.reads = (typeof own === 'function' ? own(this.options) : own) ?? null;
     const reads = (this.reads ?? usual).filter((name): name is AdvantageInput => name !== 'gamma' && name !== 'lambda');
     this.inputs = [...new Set([...this.requires, ...reads])];
     this.undeclared = usual.filter((name) => !this.inputs.includes(name));

@@ -5,7 +5,7 @@ import { inputsOfRun, makeEstimator } from '../../src/trainer/advantage_step';
 import { algorithmProblems } from '../../src/trainer/algorithm_check';
 import { lossSettings } from '../../src/trainer/loss_settings';
 
-const configOf = (...keys: string[]): Config => loadConfig({ overrides: keys.map((key) => (key.startsWith('trainer.') ? key : `trainer.algorithm.${key}`)) }).config;
+const configOf = (...keys: string[]): Config => loadConfig({ overrides: keys.map((key) => (/^(trainer|generator)\./.test(key) ? key : `trainer.algorithm.${key}`)) }).config;
 const problems = (...keys: string[]): string[] => {
   const config = configOf(...keys);
   return algorithmProblems(config, inputsOfRun(config));
@@ -29,8 +29,17 @@ describe('an estimator', () => {
     [['advantage_options.rewardOnMasked=x'], 'trainer.algorithm.advantage_options.rewardOnMasked: expected one of drop, keep, carry, error, got "x"'],
     [['advantage_estimator=gdpo'], "'gdpo' needs rewardComponents, which this run does not have (set trainer.algorithm.reward_components to metrics of the environment)"],
     [['advantage_estimator=distillation'], "'distillation' needs teacherLogProbs, which this run does not have (a subclass"],
+    [
+      ['advantage_estimator=pass_at_k', 'advantage_options.k=16', 'generator.n_samples_per_prompt=8'],
+      "generator.n_samples_per_prompt: expected at least 16, the rows that 'pass_at_k' needs of a prompt with its options, got 8",
+    ],
+    [['advantage_options.singleton=error', 'generator.n_samples_per_prompt=1'], "expected at least 2, the rows that 'grpo' needs of a prompt"],
   ])('%j is refused', (keys, message) => {
     expect(problems(...keys)).toEqual([expect.stringContaining(message)]);
+  });
+
+  test.each([['advantage_options={k: 8}'], ['advantage_options={k: 16, smallGroups: zero}']])('pass_at_k takes eight rows of a prompt with %s', (options) => {
+    expect(problems('advantage_estimator=pass_at_k', options, 'generator.n_samples_per_prompt=8')).toEqual([]);
   });
 
   test.each([['remax'], ['optimal_token_baseline'], ['tir_optimal_token_baseline'], ['grpo'], ['spo'], ['reinforce++'], ['raw_reward']])('%s has what it needs', (name) => {
