@@ -7,7 +7,7 @@ import { checkNoNaN } from '../losses/check';
 import { checkNames, checkObject, resolveOptions } from '../options';
 import { evaluate, type RowLayout, scan, Tensor, tidy, where, type RowOffsets } from '../tensor';
 import { isFloating } from '../tensor/dtype';
-import { formatShape, sameShape } from '../tensor/shape';
+import { formatShape, placeIn, sameShape } from '../tensor/shape';
 import type { EstimatorOptions } from './options';
 import { ruleOf } from './declared';
 import { advantageInputs, type AdvantageContext, type AdvantageEstimator, type AdvantageEstimatorClass, type AdvantageInput, type AdvantageResult } from './estimator';
@@ -367,8 +367,7 @@ function notFinite(array: Tensor, valid: Tensor | null): { value: number; place:
   const at = values.findIndex((value) => !Number.isFinite(value));
   if (at < 0) return null;
   const count = Array.from(values).filter((value) => !Number.isFinite(value)).length;
-  const columns = array.shape[1];
-  return { value: values[at]!, place: columns === undefined ? `row ${at}` : `row ${Math.floor(at / columns)}, position ${at % columns}`, count };
+  return { value: values[at]!, place: placeIn(array.shape, at), count };
 }
 
 function floating(array: Tensor): Tensor {

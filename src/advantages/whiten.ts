@@ -87,8 +87,8 @@ export function whitenTokens(
   const variance = ddof === 0 ? around : around.mul(count).div(count.sub(1).maximum(1));
   const shifted = x.cast('float64').sub(mean);
   // Of fewer tokens there is no variance.
-  const scaled = () => where(count.greater(ddof), shifted.div(deviation(variance, { epsilon, epsilonPlacement, minVariance })), 0);
-  const result = (whitenByStd ? scaled() : shifted).cast(x.dtype);
+  const whitened = whitenByStd ? where(count.greater(ddof), shifted.div(deviation(variance, { epsilon, epsilonPlacement, minVariance })), 0) : shifted;
+  const result = whitened.cast(x.dtype);
   return remask ? where(masks, result, 0) : result;
 }
 

@@ -2,7 +2,7 @@ import { EstimatorError, showValue } from '../errors';
 import { checkValue } from '../options';
 import { Tensor, tidy, type Shape } from '../tensor';
 import { isFloating } from '../tensor/dtype';
-import { formatShape, sameShape } from '../tensor/shape';
+import { formatShape, placeIn, sameShape } from '../tensor/shape';
 
 /** float64 stays, all else is computed in float32. */
 export function floating(x: Tensor): Tensor {
@@ -38,8 +38,7 @@ export function checkNoNaN(operation: string, name: string, x: Tensor, within?: 
     const isMissing = within ? x.isNaN().logicalAnd(within) : x.isNaN();
     if (isMissing.sum().item() === 0) return;
     const at = isMissing.dataSync().findIndex((flag) => flag !== 0);
-    const columns = x.ndim === 2 ? x.shape[1]! : x.size;
-    const place = x.ndim === 2 ? `row ${Math.floor(at / columns)}, position ${at % columns}` : `position ${at}`;
+    const place = x.ndim === 2 ? placeIn(x.shape, at) : `position ${at}`;
     throw new EstimatorError(`${operation}: ${name}: expected numbers that are 0 or not, got NaN at ${place}`);
   });
 }

@@ -24,4 +24,5 @@ export { RandomKey, randomKey, randomNormal, randomUniform, type RandomOptions }
 export { packRows, padRows, RowLayout, type PadRowsOptions, type RowLayoutOptions, type RowOffsets } from './rows';
 export { scan, type EachTensor, type ScanOptions, type ScanState } from './scan';
 export type { Shape } from './shape';
-export { Tensor, type Axes, type NestedArray, type ReduceOptions, type VarianceOptions } from './tensor';
+export type { Axes, ReduceOptions, VarianceOptions } from './reduce_options';
+export { Tensor, type NestedArray } from './tensor';

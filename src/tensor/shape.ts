@@ -26,6 +26,11 @@ export function sameShape(a: Shape, b: Shape): boolean {
   return true;
 }
 
+/** Where element `at` stands: `row 3, position 7` of [rows, columns], `row 3` of [rows]. */
+export function placeIn([, columns]: Shape, at: number): string {
+  return columns === undefined ? `row ${at}` : `row ${Math.floor(at / columns)}, position ${at % columns}`;
+}
+
 export function formatShape(shape: Shape): string {
   return `[${shape.join(',')}]`;
 }

@@ -7,30 +7,12 @@ import { Handle } from './handle';
 import { checkDevice, defaultDevice, DeviceBuffer, type Device } from './memory';
 import * as ops from './operations';
 import { explainNodes, realize } from './plan';
+import { type Axes, ddofOf, type ReduceOptions, reduceNames, varianceNames, type VarianceOptions } from './reduce_options';
 import { checkArray, checkAxes, checkAxis, checkOptions, checkShape, describe, formatShape, sizeOf, type Shape } from './shape';
 import { nestedValues, readNumber, readStored, readValues, type NestedArray } from './values';
 
 export type { NestedArray } from './values';
 
-/** One axis, several, or (undefined, null) all. */
-export type Axes = number | readonly number[] | null;
-
-/** Options of sums, means and extremes. */
-export interface ReduceOptions {
-  /** Leave folded axes in the shape with extent 1. */
-  keepDims?: boolean;
-  /** Only positions where the mask (broadcast to the tensor's shape) is not 0 take part; what the others hold, NaN included, has no effect. */
-  mask?: Tensor;
-}
-
-/** Options of variances and standard deviations. */
-export interface VarianceOptions extends ReduceOptions {
-  /** The divisor is n − ddof. Default 1, as in PyTorch. */
-  ddof?: number;
-}
-
-const reduceNames = ['keepDims', 'mask'] as const;
-const varianceNames = ['keepDims', 'mask', 'ddof'] as const;
 const cumsumNames = ['reverse'] as const;
 
 /**
@@ -487,12 +469,6 @@ function maskArgument(operation: string, mask: unknown, shape: Shape): Node {
     throw new TensorError(`${operation}: expected a mask that broadcasts to ${formatShape(shape)}, got ${formatShape(node.shape)}`);
   }
   return expand(cast(node, 'bool'), shape);
-}
-
-function ddofOf(operation: string, options: VarianceOptions | undefined): number {
-  const { ddof = 1 } = checkOptions(operation, options, varianceNames);
-  if (!Number.isInteger(ddof) || ddof < 0) throw new TensorError(`${operation}: expected ddof, a non-negative integer, got ${describe(ddof)}`);
-  return ddof;
 }
 
 function bound(operation: string, index: number, extent: number): number {

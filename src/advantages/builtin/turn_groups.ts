@@ -2,7 +2,8 @@
 import { EstimatorError } from '../../errors';
 import { scan, tensor, where, type Tensor } from '../../tensor';
 import { isFloating } from '../../tensor/dtype';
-import { Groups, type GroupIds } from '../groups';
+import { placeIn } from '../../tensor/shape';
+import { Groups } from '../groups';
 import { centreInGroups } from '../outcome';
 import { scaled } from './grpo';
 
@@ -20,15 +21,13 @@ function checkIntegers(name: string, ids: Tensor, masks: Tensor): void {
   const wrong = masks.notEqual(0).logicalAnd(ids.floor().notEqual(ids).logicalOr(ids.abs().greater(2 ** 24)));
   if (wrong.sum().item() === 0) return;
   const at = (wrong.dataSync() as Uint8Array).indexOf(1);
-  throw new EstimatorError(`${name}: expected integers (as int32 beyond 2^24), got ${ids.dataSync()[at]} at ${placeOf(at, ids)}`);
+  throw new EstimatorError(`${name}: expected integers (as int32 beyond 2^24), got ${ids.dataSync()[at]} at ${placeIn(ids.shape, at)}`);
 }
 
-const placeOf = (at: number, { shape }: Tensor): string => `row ${Math.floor(at / shape[1]!)}, position ${at % shape[1]!}`;
-
 /** Whether the token is valid and has another id than the valid token of the row before it, or there is none; bool [B,T]. */
-function changesOf(turnIds: Tensor, masks: Tensor): Tensor {
-  const parts = exactParts(turnIds);
-  const before = beforeIt(parts, { mask: masks, reverse: false, init: NO_TURN });
+function changesOf(ids: Tensor, masks: Tensor): Tensor {
+  const parts = exactParts(ids);
+  const before = previousOf(parts, { mask: masks, reverse: false, init: NO_TURN });
   const isSame = parts.map((part, k) => part.equal(before[k]!)).reduce((all, each) => all.logicalAnd(each));
   return masks.notEqual(0).logicalAnd(isSame.logicalNot());
 }
@@ -43,7 +42,7 @@ function exactParts(ids: Tensor): Tensor[] {
 const NO_TURN = 2 ** 100;
 
 /** The numbers at the valid token of the row that was scanned before, `init` where there is none. */
-function beforeIt(parts: Tensor[], { mask, reverse, init }: { mask: Tensor; reverse: boolean; init: number }): Tensor[] {
+function previousOf(parts: Tensor[], { mask, reverse, init }: { mask: Tensor; reverse: boolean; init: number }): Tensor[] {
   // The second half of the states holds what the first one was before.
   const states = scan(parts, { reverse, mask, init: [...parts, ...parts].map(() => init) }, (last, now) => [...now, ...last.slice(0, parts.length)]);
   return states.slice(parts.length);
@@ -51,7 +50,7 @@ function beforeIt(parts: Tensor[], { mask, reverse, init }: { mask: Tensor; reve
 
 /** G of each token's turn, [B,T]; 0 at masked positions. Turns are runs of valid tokens of one id, which begin at `starts`. */
 export function turnReturns(rewards: Tensor, masks: Tensor, starts: Tensor, discount: number): Tensor {
-  const [isLast] = beforeIt([starts.cast('float32')], { mask: masks, reverse: true, init: 0 });
+  const [isLast] = previousOf([starts.cast('float32')], { mask: masks, reverse: true, init: 0 });
   const factor = where(isLast!.notEqual(0), tensor(discount, { dtype: rewards.dtype, device: rewards.device }), 1);
   const toGo = scan([rewards, factor], { reverse: true, mask: masks }, (next, [r, f]) => r.add(next.mul(f)));
   const spread = scan([toGo, starts], { mask: masks }, (current, [g, isStart]) => where(isStart, g, current));
@@ -63,7 +62,7 @@ export interface Turns {
   /** Where each begins in [B·T]. */
   first: Int32Array;
   /** The step group of each. */
-  stepGroups: GroupIds;
+  stepGroups: string[];
   /** The turn of each valid token, int32 [B,T]; any turn at masked positions. */
   ofToken: Tensor;
 }
@@ -86,17 +85,13 @@ export function findTurns(masks: Tensor, turnIds: Tensor, starts: Tensor, anchor
   const group = groups.index.dataSync();
   // Of each row, the turns of the rows before it.
   const before = new Int32Array(batch);
-  const numbers = new Map<string, number>();
-  const stepGroups = new Int32Array(first.length);
+  const stepGroups: string[] = [];
   for (let turn = 0; turn < first.length; turn++) {
     const [at, id] = [first[turn]!, anchors[turn]!];
-    if (!anchorIds && id < 0) throw new EstimatorError(`turnIds: expected integers of at least 0 on valid tokens, got ${id} at ${placeOf(at, masks)}`);
+    if (!anchorIds && id < 0) throw new EstimatorError(`turnIds: expected integers of at least 0 on valid tokens, got ${id} at ${placeIn(masks.shape, at)}`);
     const row = Math.floor(at / time);
     // Without an anchor it stands alone.
-    const name = id < 0 ? `alone ${turn}` : `${group[row]} ${id}`;
-    const known = numbers.get(name);
-    stepGroups[turn] = known ?? numbers.size;
-    if (known === undefined) numbers.set(name, numbers.size);
+    stepGroups.push(id < 0 ? `alone ${turn}` : `${group[row]} ${id}`);
     if (row + 1 < batch) before[row + 1]!++;
   }
   for (let row = 1; row < batch; row++) before[row]! += before[row - 1]!;
@@ -116,7 +111,7 @@ function checkAnchors(anchorIds: Tensor, turnIds: Tensor, masks: Tensor, starts:
   let before = at - 1;
   while (!valid[before]) before -= 1;
   const [anchor, turn] = [anchorIds.dataSync(), turnIds.dataSync()];
-  throw new EstimatorError(`anchorIds: expected one id a turn, got ${anchor[before]} and ${anchor[at]} in turn ${turn[at]} at ${placeOf(at, masks)}`);
+  throw new EstimatorError(`anchorIds: expected one id a turn, got ${anchor[before]} and ${anchor[at]} in turn ${turn[at]} at ${placeIn(masks.shape, at)}`);
 }
 
 /** (x − μ)/(σ + ε), or x − μ without `normByStd`, over each group; float64. */

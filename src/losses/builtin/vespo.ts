@@ -10,7 +10,7 @@ import { logRatioOf, meanOfRows, ratioMetrics, type TokenLosses, TokenPolicyLoss
  * k and λ depend on the sign of A; φ(1) = 1. Each token's log-ratio is within ±20, log w and the logs of weights are within log 1e-8 and 20. Shen et al. 2026,
  * "VESPO: Variational Sequence-Level Soft Policy Optimization for Stable Off-Policy LLM Training".
  *
- * Metrics: `phi_mean` (mean of φ over the valid tokens; with `rowMetrics` over all), and those of the ratio.
+ * Metrics: `phi_mean` (mean of φ over the valid tokens; with `rowMetrics` over all), and those of the ratio, which is a token's or a row's as `ratioLevel` says, as is that of `klRatioWeighted`.
  */
 export class VariationalSequencePolicyLoss extends TokenPolicyLoss {
   static override readonly lossName = 'vespo';
@@ -22,7 +22,6 @@ export class VariationalSequencePolicyLoss extends TokenPolicyLoss {
     const { kPos, lambdaPos, kNeg, lambdaNeg, remask: maskRatio } = options;
     const logRatio = logRatioOf(tokens, oldLogProbs, {});
     const phi = gammaWeights({ logRatio, advantages, mask, importanceRatio }, { kPos, lambdaPos, kNeg, lambdaNeg, maskRatio });
-    // Of the tokens or of the rows: for the metrics, and for `klRatioWeighted`.
     const reported = options.ratioLevel === 'token' ? logRatio : logRatioOf(tokens, oldLogProbs, options);
     const ratio = reported.exp();
     // A row shares its advantage, hence its φ; where it does not, each token goes by its own.
