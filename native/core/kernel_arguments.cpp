@@ -208,20 +208,37 @@ void check_affine_scan(const char* kernel, const KernelCall& call) {
   check_integer(kernel, "reverse", call.attributes[0], 0, 1);
 }
 
+// Which rows are a group's: the rows, group by group, and where each group starts.
+void check_groups(const char* kernel, const TensorView& rows, const TensorView& starts, int64_t count) {
+  check_dtype(kernel, "rows", rows, bit(DType::i32));
+  check_shape(kernel, "rows", rows, {count});
+  check_dtype(kernel, "starts", starts, bit(DType::i32));
+  check_ndim(kernel, "starts", starts, 1, 1);
+}
+
 void check_group_moments(const char* kernel, const KernelCall& call) {
-  const TensorView &scores = call.views[0], &starts = call.views[3];
+  const TensorView& scores = call.views[0];
   check_ndim(kernel, "scores", scores, 1, 1);
   check_dtype(kernel, "scores", scores, kComputed);
   check_mask(kernel, "valid", call.views[1], scores);
-  check_dtype(kernel, "rows", call.views[2], bit(DType::i32));
-  check_shape_of(kernel, "rows", call.views[2], scores);
-  check_dtype(kernel, "starts", starts, bit(DType::i32));
-  check_ndim(kernel, "starts", starts, 1, 1);
+  check_groups(kernel, call.views[2], call.views[3], scores.shape[0]);
   constexpr const char* names[] = {"count", "mean", "spread"};
   for (int k = 0; k < 3; ++k) {
     check_dtype(kernel, names[k], call.views[4 + k], bit(DType::f64));
     check_shape_of(kernel, names[k], call.views[4 + k], scores);
   }
+}
+
+void check_group_advantages(const char* kernel, const KernelCall& call) {
+  const TensorView& rewards = call.views[0];
+  check_ndim(kernel, "rewards", rewards, 2, 2);
+  check_dtype(kernel, "rewards", rewards, kComputed);
+  check_mask(kernel, "mask", call.views[1], rewards);
+  check_groups(kernel, call.views[2], call.views[3], rewards.shape[0]);
+  check_all_like(kernel, call, rewards, {{4, "advantages"}});
+  check_dtype(kernel, "row_advantages", call.views[5], bit(rewards.dtype));
+  check_shape(kernel, "row_advantages", call.views[5], {rewards.shape[0]});
+  check_integer(kernel, "mode", call.attributes[0], 0, 15);
 }
 
 void check_masked_moments(const char* kernel, const KernelCall& call) {

@@ -84,6 +84,7 @@ unsigned written_views(Kernel kernel) {
     case Kernel::vtrace: return views(6, 7);
     case Kernel::affine_scan: return views(3);
     case Kernel::group_moments: return views(4, 5, 6);
+    case Kernel::group_advantages: return views(4, 5);
     case Kernel::masked_moments: return views(2);
     case Kernel::whiten: return views(3);
     case Kernel::fill: return views(0);

@@ -39,6 +39,10 @@ namespace vantage {
 //                   y_t = a_t·y_{t-1} + b_t, from the first element to the last, or y_t = a_t·y_{t+1} + b_t, from the last to the first
 // group_moments     scores[B], valid u8|bool[B], rows i32[B], starts i32[G+1], count, mean, spread f64[B]. rows lists the rows group by group,
 //                   group g at starts[g]..starts[g+1]. Over the valid rows of a row's group: how many, μ, Σ(x-μ)²; 0, 0, 0 without any
+// group_advantages  rewards[B,T], mask u8|bool[B,T], rows i32[B], starts i32[G+1], advantages[B,T], row_advantages[B]; scalars ddof, epsilon, min_variance;
+//                   attribute mode, a sum of 1 (divided by the standard deviation), 2 (ε outside of the root), 4 (R minus the mean of the others) and
+//                   8 (a row alone in its group keeps its reward). Of the masked sum R of each row the number of group_advantage.h, for all that the
+//                   mask keeps, 0 elsewhere; groups as for group_moments
 // masked_moments    x[B,T], mask u8|bool[B,T], moments f64[B,3]: of each row the count, μ and Σ(x-μ)² of what the mask keeps
 // whiten            x[B,T], mask u8|bool[B,T], moments f64[B,3] or empty (then they are taken here, x is read once where it fits on chip), out[B,T];
 //                   scalars epsilon, ddof; attribute mode, a sum of 1 (the mean is added again) and 2 (ε outside of the root):
@@ -66,6 +70,7 @@ namespace vantage {
   X(vtrace, 8, 5, 0)                \
   X(affine_scan, 4, 0, 1)           \
   X(group_moments, 7, 0, 0)         \
+  X(group_advantages, 6, 3, 1)      \
   X(masked_moments, 3, 0, 0)        \
   X(whiten, 4, 2, 1)                \
   X(fill, 1, 1, 0)                  \

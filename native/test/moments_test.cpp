@@ -1,4 +1,4 @@
-// Moments of rows and of groups, and whitening, against plain loops in double.
+// Moments of rows, and whitening, against plain loops in double.
 #include <cmath>
 #include <limits>
 
@@ -101,60 +101,6 @@ TEST(whiten_values) {
     CHECK_THROWS(run_once(Kernel::whiten, {&x, &mask, &wrong, &x}, {0, 1}, 0), "whiten: moments: expected shape [2,3], got [3,3]");
     CHECK_THROWS(run_once(Kernel::whiten, {&x, &mask, &none, &mask}, {0, 1}, 0), "whiten: out: expected float32, got uint8");
     CHECK_THROWS(run_once(Kernel::whiten, {&x, &mask, &none, &x}, {0, 1}, 4), "whiten: mode: expected an integer in [0, 3], got 4");
-  });
-}
-
-TEST(group_moments_values) {
-  const int64_t rows = 60, groups = 7;
-  for (DType dtype : {DType::f32, DType::f64}) {
-    for (Layout layout : kLayouts) {
-      Tensor scores = normal(dtype, {rows}, layout), valid(DType::u8, {rows}, layout), order(DType::i32, {rows}, layout), starts(DType::i32, {groups + 1}, layout);
-      const auto group_of = [&](int64_t row) { return row % 5 == 3 ? 6 : row % 5; };  // group 5 is empty, group 3 as well
-      int64_t at = 0;
-      for (int64_t g = 0; g < groups; ++g) {
-        starts.set(g, at);
-        for (int64_t row = rows - 1; row >= 0; --row) {
-          if (group_of(row) == g) order.set(at++, row);
-        }
-      }
-      starts.set(groups, at);
-      for (int64_t row = 0; row < rows; ++row) {
-        const bool kept = row % 7 != 2 && group_of(row) != 4;  // group 4 has no valid row
-        valid.set(row, kept);
-        scores.set(row, kept ? 1e4 + scores[row] : kNaN);
-      }
-      Tensor count(DType::f64, {rows}, layout), mean(count), spread(count);
-      for_each_isa([&] {
-        run(Kernel::group_moments, {&scores, &valid, &order, &starts, &count, &mean, &spread}, {});
-        for (int64_t row = 0; row < rows; ++row) {
-          Plain p;
-          for (int64_t other = 0; other < rows; ++other) {
-            if (group_of(other) == group_of(row) && valid[other] != 0) p.count += 1, p.mean += scores[other];
-          }
-          p.mean = p.count == 0 ? 0 : p.mean / p.count;
-          for (int64_t other = 0; other < rows; ++other) {
-            if (group_of(other) == group_of(row) && valid[other] != 0) p.spread += (scores[other] - p.mean) * (scores[other] - p.mean);
-          }
-          CHECK(count[row] == p.count);
-          CHECK_CLOSE(mean[row], p.mean, 1e-12, 0);
-          CHECK_CLOSE(spread[row], p.spread, 1e-9, 0);
-        }
-      });
-    }
-  }
-}
-
-TEST(group_moments_arguments) {
-  Tensor x(DType::f32, {3}), valid(DType::u8, {3}), rows(DType::i32, {3}), starts(DType::i32, {3}), y(DType::f64, {3}), shorter(DType::f64, {2});
-  for (int64_t i = 0; i < 3; ++i) rows.set(i, i);
-  starts.set(0, 0), starts.set(1, 2), starts.set(2, 3);
-  for_each_isa([&] {
-    CHECK_THROWS(run_once(Kernel::group_moments, {&x, &valid, &rows, &starts, &y, &shorter, &y}, {}), "group_moments: mean: expected shape [3], got [2]");
-    Tensor outside = rows, falling = starts, beyond = starts;
-    outside.set(1, 3), falling.set(2, 1), beyond.set(2, 4);
-    CHECK_THROWS(run_once(Kernel::group_moments, {&x, &valid, &outside, &starts, &y, &y, &y}, {}), "group_moments: row 3 at position 1 is outside [0, 3)");
-    CHECK_THROWS(run_once(Kernel::group_moments, {&x, &valid, &rows, &falling, &y, &y, &y}, {}), "group_moments: starts: expected numbers that do not fall, got a smaller one at position 2");
-    CHECK_THROWS(run_once(Kernel::group_moments, {&x, &valid, &rows, &beyond, &y, &y, &y}, {}), "group_moments: start 4 at position 2 is outside [0, 4)");
   });
 }
 

@@ -1,12 +1,12 @@
 /** Rows of a batch that answer the same prompt, and statistics over them. */
 import { EstimatorError, showValue } from '../errors';
-import { groupMoments, ones, tensor, Tensor, where, type Device } from '../tensor';
+import { groupAdvantages, groupMoments, ones, tensor, Tensor, where, type Device, type GroupAdvantageOptions } from '../tensor';
 
 /** One id a row: strings or integers, in any order, groups of any size. */
 export type GroupIds = readonly (string | number | bigint)[] | Int32Array | Tensor;
 
 /**
- * Group statistics of per-row numbers. Every method takes and returns tensors of shape [batch]: each row gets the statistic of its group. Statistics are
+ * Group statistics of per-row numbers. Methods take and return tensors of shape [batch], unless they say otherwise: each row gets the statistic of its group. Statistics are
  * taken in float64 in row order, from differences to the mean, so that an offset of the scores costs no digits.
  */
 export class Groups {
@@ -33,25 +33,15 @@ export class Groups {
   constructor(ids: GroupIds, batch: number, device?: Device) {
     if (!Number.isInteger(batch) || batch < 0) throw new EstimatorError(`groupIds: expected the number of rows, got ${showValue(batch)}`);
     const { index, count, list } = numbered(ids, batch);
+    const { rows, starts, sizes, smallest, largest, inOrder } = gathered(index, count);
     this.count = count;
-    const starts = new Int32Array(this.count + 1);
-    for (let row = 0; row < batch; row++) starts[index[row]! + 1]!++;
-    const sizes = starts.slice(1);
-    for (let group = 0; group < this.count; group++) starts[group + 1]! += starts[group]!;
-    const next = starts.slice();
-    const rows = new Int32Array(batch);
-    const sizeOfRow = new Float32Array(batch);
-    for (let row = 0; row < batch; row++) {
-      rows[next[index[row]!]!++] = row;
-      sizeOfRow[row] = sizes[index[row]!]!;
-    }
     this.index = tensor(index, { device });
-    this.sizes = tensor(sizeOfRow, { device });
+    this.sizes = tensor(sizes, { device });
     this.rows = tensor(rows, { device });
     this.starts = tensor(starts, { device });
     this.order = { rows, starts };
-    this.smallest = count === 0 ? 0 : sizes.reduce((least, size) => Math.min(least, size), Infinity);
-    this.even = count > 0 && this.smallest * count === batch && rows.every((row, k) => row === k) ? this.smallest : null;
+    this.smallest = smallest;
+    this.even = count > 0 && smallest === largest && inOrder ? smallest : null;
     this.ids = Array.from({ length: count }, (_, group) => list[rows[starts[group]!]!]!);
     this.everyRow = ones([batch], { dtype: 'uint8' });
   }
@@ -99,6 +89,16 @@ export class Groups {
     return result;
   }
 
+  /**
+   * The advantages of all tokens by their row's score, the sum of its valid rewards, beside those of its group: {@link groupAdvantages} of these groups.
+   *
+   * @param rewards [batch, time]
+   * @param masks [batch, time]
+   */
+  advantages(rewards: Tensor, masks: Tensor, options?: GroupAdvantageOptions): { advantages: Tensor; rowAdvantages: Tensor } {
+    return groupAdvantages(rewards, masks, this.rows, this.starts, options);
+  }
+
   /** `[count, rows of the largest group]`: the rows of each group, and whether there is one. */
   private members(): { rows: Tensor; present: Tensor } {
     if (this.table && !this.table.rows.isDisposed && !this.table.present.isDisposed) return this.table;
@@ -144,6 +144,44 @@ function checkIsTensor(what: string, value: unknown): asserts value is Tensor {
   if (!(value instanceof Tensor)) throw new EstimatorError(`groups: expected ${what}, a Tensor, got ${showValue(value)}`);
 }
 
+interface Gathered {
+  /** The rows, group by group, and where each group starts. */
+  rows: Int32Array;
+  starts: Int32Array;
+  /** Of the group of each row. */
+  sizes: Float32Array;
+  smallest: number;
+  largest: number;
+  /** Whether the rows of each group stand together, in the order of the groups. */
+  inOrder: boolean;
+}
+
+function gathered(index: Int32Array, count: number): Gathered {
+  const batch = index.length;
+  const starts = new Int32Array(count + 1);
+  let inOrder = true;
+  for (let row = 0; row < batch; row++) {
+    starts[index[row]! + 1]!++;
+    if (row > 0 && index[row]! < index[row - 1]!) inOrder = false;
+  }
+  let [smallest, largest] = count === 0 ? [0, 0] : [batch, 0];
+  for (let group = 0; group < count; group++) {
+    const size = starts[group + 1]!;
+    if (size < smallest) smallest = size;
+    if (size > largest) largest = size;
+    starts[group + 1] = starts[group]! + size;
+  }
+  const next = starts.slice();
+  const rows = new Int32Array(batch);
+  const sizes = new Float32Array(batch);
+  for (let row = 0; row < batch; row++) {
+    const group = index[row]!;
+    rows[next[group]!++] = row;
+    sizes[row] = starts[group + 1]! - starts[group]!;
+  }
+  return { rows, starts, sizes, smallest, largest, inOrder };
+}
+
 /** The group of each row, numbered in order of appearance, how many there are, and the ids of the rows. */
 function numbered(ids: GroupIds, batch: number): { index: Int32Array; count: number; list: ArrayLike<string | number | bigint> } {
   const list: ArrayLike<string | number | bigint> = ids instanceof Tensor ? ids.dataSync() : ids;
@@ -170,10 +208,12 @@ function numbered(ids: GroupIds, batch: number): { index: Int32Array; count: num
 /** Numbers ids that lie close together by a table, some ten times as fast as by a map; null where they do not. Returns the number of groups. */
 function numberedDensely(ids: Int32Array, index: Int32Array): number | null {
   if (ids.length === 0) return 0;
-  let [least, most] = [Infinity, -Infinity];
+  let least = ids[0]!;
+  let most = least;
   for (let row = 0; row < ids.length; row++) {
-    least = Math.min(least, ids[row]!);
-    most = Math.max(most, ids[row]!);
+    const id = ids[row]!;
+    if (id < least) least = id;
+    if (id > most) most = id;
   }
   if (!(most - least < 4 * ids.length + 64)) return null;
   const table = new Int32Array(most - least + 1).fill(-1);

@@ -1,7 +1,8 @@
 /** One number a row: the total reward beside those of the rows of its group, and what every token of the row gets for it. */
 import { EstimatorError } from '../errors';
 import { checkNoNaN, floating } from '../losses/check';
-import { arange, Tensor, where } from '../tensor';
+import { arange, Tensor, where, type GroupAdvantageOptions } from '../tensor';
+import { isZeroWhereMasked } from '../tensor/recurrences';
 import { type Array2D, asTensor } from './arrays';
 import type { AdvantageResult, EstimatorDeclaration } from './estimator';
 import type { Groups } from './groups';
@@ -72,6 +73,23 @@ export function centreInGroups(scores: Tensor, groups: Groups, { singleton, skip
   // The difference of a single row from its own mean is 0 without more.
   const centred = singleton === 'raw' ? where(alone, known, difference) : difference;
   return { centred: scored ? where(scored, centred, 0) : centred, mean, count, spread: remaining, alone, scored };
+}
+
+/**
+ * What a row's total reward beside those of its group gives each of its tokens, by one kernel; null where the kernel says something else than {@link centreInGroups} and
+ * {@link toEveryToken} do: rewards at masked positions count, results stay there, or rows are left out.
+ *
+ * @throws EstimatorError for a singleton that is refused
+ */
+export function advantagesInGroups(
+  { rewards, masks, groups, remask }: { rewards: Tensor; masks: Tensor; groups: Groups; remask: boolean | 'advantages' },
+  { singleton, skipNaN, leaveOneOut }: BaselineOptions,
+  options: GroupAdvantageOptions,
+): AdvantageResult | null {
+  if (skipNaN || leaveOneOut || remask === false || !isZeroWhereMasked(rewards, masks)) return null;
+  if (singleton === 'error' && groups.smallest === 1) throw new EstimatorError(SINGLE);
+  const { advantages, rowAdvantages } = groups.advantages(rewards, masks, { ...options, keepSingletons: singleton === 'raw' });
+  return { advantages, finiteIf: rowAdvantages };
 }
 
 /** One number a row, [batch], for each valid token of it; at masked positions 0, or the same number where they are not to be masked. */

@@ -8,7 +8,7 @@ import { TensorError } from '../errors';
 import { isFloating, type DType } from './dtype';
 import { cast, constant, copy, expand, kernel, reshape, type Node } from './graph';
 import { expectShape } from './primitives';
-import { checkFinite, checkOptions, describe, formatShape, type Shape } from './shape';
+import { checkFinite, checkOptions, describe, formatShape, sameShape, type Shape } from './shape';
 import { Tensor, tensorArgument } from './tensor';
 
 /** An array of float32 or float64 (bfloat16 and integers become float32) of a shape. */
@@ -21,7 +21,29 @@ function floats(operation: string, name: string, value: unknown, shape: readonly
 function maskOf(operation: string, value: unknown, shape: Shape): Node {
   const node = tensorArgument(`${operation} mask`, value);
   expectShape(operation, 'mask', node, shape);
-  return node.dtype === 'uint8' ? node : cast(node, 'bool');
+  return node.dtype === 'uint8' ? node : bytesOf(cast(node, 'bool'));
+}
+
+/** The bytes that a mask was made of, if they are at hand: kernels ask of each only whether it is 0. */
+function bytesOf(mask: Node): Node {
+  const source = mask.op === 'cast' && mask.dtype === 'bool' ? mask.inputs[0]! : mask;
+  return source.dtype === 'uint8' ? source : mask;
+}
+
+/** Of where(mask, x, 0) the x: kernels that read nothing at masked positions need no pass over memory for it. */
+function behindMask(node: Node, mask: Node): Node {
+  return isMasked(node, mask) ? node.inputs[1]! : node;
+}
+
+function isMasked(node: Node, mask: Node): boolean {
+  if (node.op !== 'where') return false;
+  const [condition, kept, other] = node.inputs as [Node, Node, Node];
+  return other.op === 'constant' && other.attributes.value === 0 && sameShape(kept.shape, node.shape) && bytesOf(condition) === bytesOf(mask);
+}
+
+/** Whether an array that is not evaluated yet is where(mask, x, 0). */
+export function isZeroWhereMasked(x: Tensor, mask: Tensor): boolean {
+  return isMasked(tensorArgument('isZeroWhereMasked x', x), tensorArgument('isZeroWhereMasked mask', mask));
 }
 
 const advantageNames = ['gamma', 'lambda', 'ends', 'bootstrap', 'moments'] as const;
@@ -29,6 +51,7 @@ const returnNames = ['gamma', 'moments'] as const;
 const vtraceInputNames = ['targetLogProbs', 'behaviourLogProbs', 'rewards', 'values', 'mask', 'bootstrap'] as const;
 const vtraceNames = ['gamma', 'lambda', 'clipRho', 'clipC', 'clipPgRho'] as const;
 const affineNames = ['initial', 'reverse'] as const;
+const groupAdvantageNames = ['byDeviation', 'leaveOneOut', 'keepSingletons', 'ddof', 'epsilon', 'epsilonOutside', 'minVariance'] as const;
 const whitenNames = ['epsilon', 'ddof', 'keepMean', 'epsilonOutside', 'moments'] as const;
 
 const empty = (dtype: DType, columns = 0): Node => constant(0, dtype, [0, columns]);
@@ -78,7 +101,8 @@ export function generalizedAdvantage(
   const [e, next] = ends === undefined ? [empty('uint8'), empty(r.dtype)] : [cast(tensorArgument(`${operation} ends`, ends), 'uint8'), bootstrapOf(operation, bootstrap, r)];
   if (ends !== undefined) expectShape(operation, 'ends', e, r.shape);
   const outputs = [{ shape: r.shape, dtype: r.dtype }, { shape: r.shape, dtype: r.dtype }, momentsOutput(moments, r.shape)];
-  const [advantages, returns, statistics] = kernel({ name: 'gae', outputs, scalars: [gamma, lambda], attributes: [] }, [r, v, m, e, next]);
+  const inputs = [behindMask(r, m), behindMask(v, m), m, e, next];
+  const [advantages, returns, statistics] = kernel({ name: 'gae', outputs, scalars: [gamma, lambda], attributes: [] }, inputs);
   return { advantages: new Tensor(advantages!), returns: new Tensor(returns!), moments: moments ? new Tensor(statistics!) : null };
 }
 
@@ -100,8 +124,9 @@ export function discountedReturn(rewards: Tensor, mask: Tensor, options: { gamma
   const { gamma, moments = false } = checkOptions(operation, options, returnNames);
   checkFinite(operation, 'gamma', gamma);
   const r = floats(operation, 'rewards', rewards, ['B', 'T']);
+  const m = maskOf(operation, mask, r.shape);
   const outputs = [{ shape: r.shape, dtype: r.dtype }, momentsOutput(moments, r.shape)];
-  const [returns, statistics] = kernel({ name: 'discounted_return', outputs, scalars: [gamma], attributes: [] }, [r, maskOf(operation, mask, r.shape)]);
+  const [returns, statistics] = kernel({ name: 'discounted_return', outputs, scalars: [gamma], attributes: [] }, [behindMask(r, m), m]);
   return { returns: new Tensor(returns!), moments: moments ? new Tensor(statistics!) : null };
 }
 
@@ -151,9 +176,10 @@ export function vtrace(inputs: VTraceInputs, options: VTraceOptions): { targets:
   const r = floats(operation, 'rewards', rewards, ['B', 'T']);
   const same = (name: string, value: Tensor) => floats(operation, name, value, r.shape, r.dtype);
   const after = bootstrap === undefined ? constant(0, r.dtype, [r.shape[0]!]) : floats(operation, 'bootstrap', bootstrap, [r.shape[0]!], r.dtype);
-  const given = [same('targetLogProbs', targetLogProbs), same('behaviourLogProbs', behaviourLogProbs), r, same('values', values), maskOf(operation, mask, r.shape), after];
+  const m = maskOf(operation, mask, r.shape);
+  const given = [same('targetLogProbs', targetLogProbs), same('behaviourLogProbs', behaviourLogProbs), r, same('values', values)].map((node) => behindMask(node, m));
   const output = { shape: r.shape, dtype: r.dtype };
-  const [targets, advantages] = kernel({ name: 'vtrace', outputs: [output, output], scalars: [gamma, lambda, clipRho, clipC, clipPgRho], attributes: [] }, given);
+  const [targets, advantages] = kernel({ name: 'vtrace', outputs: [output, output], scalars: [gamma, lambda, clipRho, clipC, clipPgRho], attributes: [] }, [...given, m, after]);
   return { targets: new Tensor(targets!), advantages: new Tensor(advantages!) };
 }
 
@@ -205,14 +231,16 @@ export function whiten(x: Tensor, mask: Tensor, options?: WhitenOptions): Tensor
     scalars: [epsilon, ddof],
     attributes: [(keepMean ? 1 : 0) + (epsilonOutside ? 2 : 0)],
   };
-  return new Tensor(kernel(call, [values, maskOf(operation, mask, values.shape), known])[0]!);
+  const m = maskOf(operation, mask, values.shape);
+  return new Tensor(kernel(call, [behindMask(values, m), m, known])[0]!);
 }
 
 /** Count, mean and Σ(x−μ)² of the valid positions of each row of x [B,T]: float64 [B,3]. */
 export function rowMoments(x: Tensor, mask: Tensor): RowMoments {
   const values = floats('rowMoments', 'x', x, ['B', 'T']);
   const call = { name: 'masked_moments', outputs: [momentsOutput(true, values.shape)], scalars: [], attributes: [] };
-  return new Tensor(kernel(call, [values, maskOf('rowMoments', mask, values.shape)])[0]!);
+  const m = maskOf('rowMoments', mask, values.shape);
+  return new Tensor(kernel(call, [behindMask(values, m), m])[0]!);
 }
 
 /**
@@ -226,14 +254,67 @@ export function rowMoments(x: Tensor, mask: Tensor): RowMoments {
 export function groupMoments(scores: Tensor, valid: Tensor, rows: Tensor, starts: Tensor): { count: Tensor; mean: Tensor; spread: Tensor } {
   const operation = 'groupMoments';
   const x = floats(operation, 'scores', scores, ['B']);
+  const output = { shape: x.shape, dtype: 'float64' as const };
+  const call = { name: 'group_moments', outputs: [output, output, output], scalars: [], attributes: [] };
+  const [count, mean, spread] = kernel(call, [x, maskOf(operation, valid, x.shape), ...groupLists(operation, rows, starts, x.shape[0]!)]);
+  return { count: new Tensor(count!), mean: new Tensor(mean!), spread: new Tensor(spread!) };
+}
+
+/** Options of {@link groupAdvantages}. */
+export interface GroupAdvantageOptions {
+  /** Divide by the standard deviation of the group's scores, where it is not 0. Default true. */
+  byDeviation?: boolean;
+  /** The baseline is the mean of the other rows of the group instead of that of all. Default false. */
+  leaveOneOut?: boolean;
+  /** A row alone in its group keeps its score, as if σ were 1, instead of getting 0. Default false. */
+  keepSingletons?: boolean;
+  /** The variance is Σ(x−μ)²/(n−ddof); 0 where n is not above ddof. Default 1. */
+  ddof?: 0 | 1;
+  /** Default 1e-6. */
+  epsilon?: number;
+  /** Divide by σ + ε instead of √(σ² + ε). Default true. */
+  epsilonOutside?: boolean;
+  /** A variance that is not 0 counts as at least this. Default 0. */
+  minVariance?: number;
+}
+
+/**
+ * The advantage of every token by its row's score R, the sum of its valid rewards, beside those of the rows of its group: (R − μ)/(σ + ε), the same number for all valid tokens
+ * of the row, 0 elsewhere. Rewards, mask and advantages are passed over once.
+ *
+ * @param rewards [B,T]
+ * @param mask uint8 or bool [B,T]
+ * @param rows int32 [B]: the rows 0…B−1, group by group; a row that is not among them gets 0
+ * @param starts int32 [G+1]: group g is rows[starts[g]] … rows[starts[g+1]−1]
+ * @returns the advantages [B,T], and the number that each row's tokens get [B]
+ */
+export function groupAdvantages(rewards: Tensor, mask: Tensor, rows: Tensor, starts: Tensor, options?: GroupAdvantageOptions): { advantages: Tensor; rowAdvantages: Tensor } {
+  const operation = 'groupAdvantages';
+  const given = checkOptions(operation, options, groupAdvantageNames);
+  const { byDeviation = true, leaveOneOut = false, keepSingletons = false, ddof = 1, epsilon = 1e-6, epsilonOutside = true, minVariance = 0 } = given;
+  if (ddof !== 0 && ddof !== 1) throw new TensorError(`${operation}: expected ddof 0 or 1, got ${describe(ddof)}`);
+  for (const [name, value] of Object.entries({ epsilon, minVariance })) {
+    if (typeof value !== 'number' || !(value >= 0)) throw new TensorError(`${operation}: expected ${name}, a number of at least 0, got ${describe(value)}`);
+  }
+  const r = floats(operation, 'rewards', rewards, ['B', 'T']);
+  const call = {
+    name: 'group_advantages',
+    outputs: [{ shape: r.shape, dtype: r.dtype }, { shape: [r.shape[0]!], dtype: r.dtype }],
+    scalars: [ddof, epsilon, minVariance],
+    attributes: [(byDeviation ? 1 : 0) + (epsilonOutside ? 2 : 0) + (leaveOneOut ? 4 : 0) + (keepSingletons ? 8 : 0)],
+  };
+  const m = maskOf(operation, mask, r.shape);
+  const [advantages, perRow] = kernel(call, [behindMask(r, m), m, ...groupLists(operation, rows, starts, r.shape[0]!)]);
+  return { advantages: new Tensor(advantages!), rowAdvantages: new Tensor(perRow!) };
+}
+
+/** The rows of each group, as kernels of groups take them. */
+function groupLists(operation: string, rows: Tensor, starts: Tensor, count: number): [rows: Node, starts: Node] {
   const integers = (name: string, value: Tensor, shape: readonly (number | string)[]): Node => {
     const node = tensorArgument(`${operation} ${name}`, value);
     expectShape(operation, name, node, shape);
     if (node.dtype !== 'int32') throw new TensorError(`${operation}: expected int32 ${name}, got ${node.dtype}`);
     return node;
   };
-  const output = { shape: x.shape, dtype: 'float64' as const };
-  const call = { name: 'group_moments', outputs: [output, output, output], scalars: [], attributes: [] };
-  const [count, mean, spread] = kernel(call, [x, maskOf(operation, valid, x.shape), integers('rows', rows, x.shape), integers('starts', starts, ['G+1'])]);
-  return { count: new Tensor(count!), mean: new Tensor(mean!), spread: new Tensor(spread!) };
+  return [integers('rows', rows, [count]), integers('starts', starts, ['G+1'])];
 }

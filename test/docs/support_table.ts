@@ -9,6 +9,7 @@ import {
   full,
   generalizedAdvantage,
   gradients,
+  groupAdvantages,
   groupMoments,
   logitsPolicyLoss,
   packRows,
@@ -188,6 +189,11 @@ export const sections: readonly Section[] = [
       { name: 'affineScan', kernels: ['affine_scan'], run: ({ x }) => affineScan(x, x) },
       { name: 'whiten', kernels: ['whiten'], run: (trial) => whiten(trial.x, mask(trial)) },
       { name: 'rowMoments', kernels: ['masked_moments'], run: (trial) => rowMoments(trial.x, mask(trial)) },
+      {
+        name: 'groupAdvantages',
+        kernels: ['group_advantages'],
+        run: (trial) => groupAdvantages(trial.x, mask(trial), trial.fixed([0, 1], 'int32'), trial.fixed([0, 2], 'int32')).advantages,
+      },
       {
         name: 'groupMoments',
         kernels: ['group_moments'],

@@ -1,5 +1,6 @@
 /** The tuned recurrences and statistics against plain loops in float64, with what masked positions hold being garbage. */
-import { affineScan, discountedReturn, generalizedAdvantage, groupMoments, rowMoments, tensor, Tensor, vtrace, whiten, type DType } from '../../src/tensor';
+import { affineScan, discountedReturn, generalizedAdvantage, groupAdvantages, groupMoments, rowMoments, tensor, Tensor, vtrace, whiten, explain, where, type DType } from '../../src/tensor';
+import { isZeroWhereMasked } from '../../src/tensor/recurrences';
 import { expectMatches, Random } from './helpers';
 import { Ref } from './reference';
 
@@ -174,6 +175,42 @@ test('groupMoments of interleaved groups, with rows that do not count', () => {
   expect(result.spread.toArray()).toEqual([8, 8, 8, 0, 8, 8]);
 });
 
+test('groupAdvantages of interleaved groups, a single row and masked garbage', () => {
+  const rewards = tensor([[1, 2], [NaN, 3], [5, NaN], [0.5, 0.5], [2, 2]]);
+  const mask = tensor([[1, 1], [0, 3], [1, 0], [1, 1], [1, 1]], { dtype: 'uint8' });
+  const groups = [tensor(Int32Array.of(0, 2, 4, 1, 3)), tensor(Int32Array.of(0, 3, 4, 5))] as const;
+  const of = (options?: Parameters<typeof groupAdvantages>[4]) => groupAdvantages(rewards, mask, ...groups, options);
+  expect(of({ byDeviation: false }).rowAdvantages.toArray()).toEqual([-1, 0, 1, 0, 0]);
+  expect(of({ epsilon: 0 }).advantages.toArray()).toEqual([[-1, -1], [0, 0], [1, 0], [0, 0], [0, 0]]);
+  expect(of({ byDeviation: false, leaveOneOut: true, keepSingletons: true }).rowAdvantages.toArray()).toEqual([-1.5, 3, 1.5, 1, 0]);
+  expect(of({ ddof: 0, epsilon: 1, epsilonOutside: false, minVariance: 3 }).rowAdvantages.toArray()).toEqual([-0.5, 0, 0.5, 0, 0]);
+});
+
+test('what the kernels are given behind a mask is read where it lies', () => {
+  const x = new Ref([6, 40], Array.from({ length: 240 }, (_, i) => Math.sin(i)));
+  const raw = x.tensor('float32');
+  const bytes = Ref.build([6, 40], ([b, t]) => (t! < 10 + b! ? 2 : 0)).tensor('uint8');
+  const cleaned = () => where(bytes.cast('bool'), raw, 0);
+  expect(isZeroWhereMasked(cleaned(), bytes)).toBe(true);
+  expect(isZeroWhereMasked(cleaned(), bytes.cast('bool'))).toBe(true);
+  expect(isZeroWhereMasked(where(bytes, raw, 1), bytes)).toBe(false);
+  expect(isZeroWhereMasked(where(bytes, raw, 0), bytes.equal(2))).toBe(false);
+  expect(isZeroWhereMasked(cleaned().realize(), bytes)).toBe(false);
+  // A kernel alone, with no program before it.
+  expect(explain([rowMoments(cleaned(), bytes.cast('bool'))])).not.toMatch(/program/);
+  for (const mask of [bytes, bytes.cast('bool')]) {
+    const of = (y: Tensor) =>
+      [
+        ...Object.values(generalizedAdvantage(y, y, mask, { gamma: 0.9, lambda: 0.8, moments: true })),
+        discountedReturn(y, mask, { gamma: 0.9 }).returns,
+        ...Object.values(vtrace({ targetLogProbs: y, behaviourLogProbs: y, rewards: y, values: y, mask }, { gamma: 0.9 })),
+        whiten(y, mask),
+        rowMoments(y, mask),
+      ].map((result) => result!.toArray());
+    expect(of(cleaned())).toEqual(of(raw));
+  }
+});
+
 test('empty batches', () => {
   for (const shape of [[0, 5], [3, 0]]) {
     const x = new Ref(shape, []);
@@ -199,6 +236,9 @@ describe('arguments', () => {
     ['moments', () => whiten(x(), x(), { moments: tensor([[1, 2]]) }), 'whiten: expected moments float64 [1,3], got float32 [1,2]'],
     ['rows', () => groupMoments(tensor([1]), tensor([1]), tensor([0]), ids(0, 1)), 'groupMoments: expected int32 rows, got float32'],
     ['rows out of range', () => groupMoments(tensor([1, 2]), tensor([1, 1]), ids(0, 7), ids(0, 2)).mean.toArray(), 'group_moments: row 7 at position 1 is outside [0, 2)'],
+    ['epsilon', () => groupAdvantages(x(), x(), ids(0), ids(0, 1), { epsilon: -1 }), 'groupAdvantages: expected epsilon, a number of at least 0, got -1'],
+    ['ddof of groups', () => groupAdvantages(x(), x(), ids(0), ids(0, 1), { ddof: 3 as never }), 'groupAdvantages: expected ddof 0 or 1, got 3'],
+    ['rows of groups', () => groupAdvantages(x(), x(), ids(0, 1), ids(0, 1)), 'groupAdvantages: expected rows of shape [1], got [2]'],
     ['starts that go back', () => groupMoments(tensor([1, 2]), tensor([1, 1]), ids(0, 1), ids(0, 2, 1, 2)).mean.toArray(), 'group_moments: starts'],
   ])('%s', (_, call, message) => {
     expect(call).toThrow(message);

@@ -1,6 +1,6 @@
 import { where, type Tensor } from '../../tensor';
 import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
-import { baselineOptions, centreInGroups, declaredByGroups, singletonChoices, toEveryToken, type BaselineOptions, type Centred } from '../outcome';
+import { advantagesInGroups, baselineOptions, centreInGroups, declaredByGroups, singletonChoices, toEveryToken, type BaselineOptions, type Centred } from '../outcome';
 import { deviation, deviationChoices, type DeviationOptions } from '../whiten';
 
 interface GroupRelativeOptions extends BaselineOptions, DeviationOptions {
@@ -36,8 +36,13 @@ export class GroupRelative extends AdvantageEstimator {
   override readonly leavesZeros = true;
 
   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, { groups, remask }: AdvantageContext): AdvantageResult {
-    const scores = rewards.sum(1);
     const options = this.options as unknown as GroupRelativeOptions;
+    const { normByStd: byDeviation, scale, ddof, epsilon, minVariance } = options;
+    const tuned = scale === 'batch' && byDeviation
+      ? null
+      : advantagesInGroups({ rewards, masks, groups: groups!, remask }, options, { byDeviation, ddof, epsilon, epsilonOutside: options.epsilonPlacement === 'outside', minVariance });
+    if (tuned) return tuned;
+    const scores = rewards.sum(1);
     const parts = centreInGroups(scores, groups!, options);
     const advantages = options.normByStd ? scaled(parts, scores, options) : parts.centred;
     return toEveryToken(advantages.cast(scores.dtype), masks, remask);

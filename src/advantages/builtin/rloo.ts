@@ -1,6 +1,6 @@
 import { where, type Tensor } from '../../tensor';
 import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
-import { centreInGroups, declaredByGroups, singletonChoices, toEveryToken } from '../outcome';
+import { advantagesInGroups, centreInGroups, declaredByGroups, singletonChoices, toEveryToken } from '../outcome';
 import { whitenRows, rowWhiteningChoices, type RowWhitening } from '../whiten';
 
 /**
@@ -26,6 +26,8 @@ export class LeaveOneOut extends AdvantageEstimator {
 
   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, { groups, remask }: AdvantageContext): AdvantageResult {
     const { singleton, skipNaN, whiten } = this.options as typeof LeaveOneOut.options;
+    const tuned = whiten === 'none' ? advantagesInGroups({ rewards, masks, groups: groups!, remask }, { singleton, skipNaN, leaveOneOut: false }, { byDeviation: false, leaveOneOut: true }) : null;
+    if (tuned) return tuned;
     const scores = rewards.sum(1);
     const { centred, count, alone, scored } = centreInGroups(scores, groups!, { singleton, skipNaN, leaveOneOut: false });
     const apart = centred.mul(count).div(count.sub(1).maximum(1));

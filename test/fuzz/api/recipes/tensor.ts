@@ -84,6 +84,7 @@ export const tensor: readonly string[] = [
   'v.generalizedAdvantage(T([2, 5]), T([2, 5]), M([2, 5]), { gamma: 0.9, lambda: 0.8, ends: I([2, 5], 3, "uint8"), bootstrap: T([2]), moments: true })',
   'v.generalizedAdvantage(T([2, 5]), T([2, 5]), M([2, 5]), { gamma: 0.9, lambda: 0.8 })',
   'v.groupMoments(T([4]), M([4], "uint8"), v.tensor([0, 2, 1, 3], { dtype: "int32" }), v.tensor([0, 2, 4], { dtype: "int32" }))',
+  'v.groupAdvantages(T([4, 3]), M([4, 3], "uint8"), v.tensor([0, 2, 1, 3], { dtype: "int32" }), v.tensor([0, 2, 4], { dtype: "int32" }), { byDeviation: true, leaveOneOut: false, keepSingletons: false, ddof: 1, epsilon: 1e-6, epsilonOutside: true, minVariance: 0 })',
   'v.rowMoments(T([2, 5]), M([2, 5]))',
   'v.vtrace({ targetLogProbs: T([2, 4]), behaviourLogProbs: T([2, 4]), rewards: T([2, 4]), values: T([2, 4]), mask: M([2, 4]), bootstrap: T([2]) }, { gamma: 0.9, lambda: 1, clipRho: 1, clipC: 1, clipPgRho: 1 })',
   'v.whiten(T([2, 5]), M([2, 5]), { epsilon: 1e-6, ddof: 0, moments: null, epsilonOutside: true })',

@@ -1,0 +1,139 @@
+// Group-relative advantages from token rewards: the masked sum of each row, statistics over its group, one number for all valid tokens of the row.
+#include "../core/group_advantage.h"
+#include "../core/kernel_arguments.h"
+#include "allocator.h"
+#include "groups.h"
+
+namespace vantage::cuda {
+namespace {
+
+constexpr int kThreads = 256, kAhead = 4;
+constexpr int64_t kPiece = int64_t{kThreads} * kAhead * 2;  // fours of a row that a block takes
+constexpr int kShort = 512;                                 // fours up to which a warp takes a whole row
+
+// A row is a piece for a warp (kLanes 32) or has several, each for a block (kLanes 256). sums: [B][pieces].
+template <class T, int kLanes>
+__global__ void __launch_bounds__(kThreads) sums_of_pieces(const Rows<const T> rewards, const Rows<uint8_t> mask, const Fours fours, int64_t pieces, double* sums) {
+  __shared__ double shared[kThreads / 32];
+  const int lane = threadIdx.x % kLanes;
+  const int64_t piece = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / kLanes, row = piece / pieces;
+  const bool exists = row < fours.rows;
+  const int64_t first = piece % pieces * kPiece, count = exists ? fours.count(row) : 0, stop = kLanes == 32 ? count : std::min(count, first + kPiece);
+  double sum = 0;
+  for (int64_t start = first + lane; start < stop; start += kLanes * kAhead) {
+    T values[kAhead][4];
+    uint32_t valid[kAhead];
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      const Four at = start + k * kLanes < stop ? fours.at(row, start + k * kLanes) : fours.nowhere();
+      load(values[k], rewards, at);
+      valid[k] = load_bytes(mask, at);
+    }
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) sum += has_byte(valid[k], i) ? static_cast<double>(values[k][i]) : 0;
+    }
+  }
+  sum = warp_sum(sum);
+  if constexpr (kLanes == 32) {
+    if (lane == 0 && exists) sums[row] = sum;
+  } else {
+    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = sum;
+    __syncthreads();
+    if (threadIdx.x != 0) return;
+    for (int w = 1; w < kThreads / 32; ++w) sum += shared[w];
+    sums[piece] = sum;
+  }
+}
+
+template <class T>
+struct Comparison {
+  GroupLists lists;
+  GroupRule rule;
+  const double* sums;
+  int64_t pieces;
+  Column<T> results;
+
+  // As the type of the rewards holds it: sums that are equal there are equal.
+  __device__ __forceinline__ double score(int64_t row) const {
+    double sum = 0;
+    for (int64_t i = 0; i < pieces; ++i) sum += sums[row * pieces + i];
+    return static_cast<double>(static_cast<T>(sum));
+  }
+};
+
+// Rows of no group keep the zeros.
+template <class T>
+__global__ void __launch_bounds__(kThreads) clear_and_check(const Comparison<T> c) {
+  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i < c.lists.count) c.results[i] = 0;
+  c.lists.check(i);
+}
+
+// A warp a group. The mean first: no digits are lost to a common offset.
+template <class T>
+__global__ void __launch_bounds__(kThreads) compare(const Comparison<T> c) {
+  const int64_t number = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / 32;
+  const int lane = threadIdx.x % 32;
+  if (number >= c.lists.groups) return;
+  Moments group;
+  double sum = 0, rest = 0;
+  c.lists.each(number, lane, [&](int64_t row) { group.count += 1, sum += c.score(row); });
+  group.count = warp_sum(group.count), sum = warp_sum(sum);
+  group.mean = group.count == 0 ? 0 : sum / group.count;
+  c.lists.each(number, lane, [&](int64_t row) {
+    const double difference = c.score(row) - group.mean;
+    rest += difference;
+    group.spread += difference * difference;
+  });
+  group.spread = warp_sum(group.spread), rest = warp_sum(rest);
+  // The mean of equal doubles, rounded, is not always that number, and what it differs by would be whitened; of floats double rounds nothing.
+  rest = sizeof(T) == 8 && group.count > 0 ? rest / group.count : 0;
+  c.lists.each(number, lane, [&](int64_t row) {
+    const double score = c.score(row);
+    c.results[row] = static_cast<T>(group_advantage(c.rule, score, score - group.mean - rest, group));
+  });
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads) spread(const Column<const T> results, const Rows<uint8_t> mask, const Fours fours, int64_t pieces, const Rows<T> out) {
+  const int64_t row = blockIdx.x / pieces, start = blockIdx.x % pieces * kThreads * kAhead + threadIdx.x, count = fours.count(row);
+  const T value = results[row];
+#pragma unroll
+  for (int k = 0; k < kAhead; ++k) {
+    const Four at = start + k * kThreads < count ? fours.at(row, start + k * kThreads) : fours.nowhere();
+    const uint32_t valid = load_bytes(mask, at);
+    T x[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) x[i] = has_byte(valid, i) ? value : T(0);
+    store(out, at, x);
+  }
+}
+
+unsigned blocks_of(int64_t threads) { return static_cast<unsigned>(ceil_div(threads, kThreads)); }
+
+template <class T>
+void run(const KernelCall& call) {
+  const char* const kernel = "group_advantages";
+  const TensorView *v = call.views, &rewards = v[0], &mask = v[1], &out = v[4];
+  const Fours fours = fours_of(rewards, {&mask, &out});
+  const bool short_rows = fours.most() <= kShort && fours.rows > 1;
+  const int64_t pieces = short_rows ? 1 : std::max<int64_t>(1, ceil_div(fours.most(), kPiece)), parts = std::max<int64_t>(1, ceil_div(fours.most(), kThreads * kAhead));
+  const Temporary memory(kernel, static_cast<size_t>(8 * (fours.rows * pieces + 1)));
+  const Comparison<T> c = {group_lists(kernel, v[2], v[3]), group_rule(call.scalars, call.attributes[0]), memory.as<double>(), pieces, column<T>(v[5])};
+  launch(kernel, clear_and_check<T>, dim3(blocks_of(c.lists.checks())), kThreads, 0, c);
+  launch(kernel, short_rows ? sums_of_pieces<T, 32> : sums_of_pieces<T, kThreads>, dim3(short_rows ? blocks_of(fours.rows * 32) : static_cast<unsigned>(fours.rows * pieces)),
+         kThreads, 0, rows_of<const T>(rewards), rows_of<uint8_t>(mask), fours, pieces, memory.as<double>());
+  launch(kernel, compare<T>, dim3(blocks_of(c.lists.groups * 32)), kThreads, 0, c);
+  launch(kernel, spread<T>, dim3(static_cast<unsigned>(fours.rows * parts)), kThreads, 0, column<const T>(v[5]), rows_of<uint8_t>(mask), fours, parts, rows_of<T>(out));
+}
+
+}  // namespace
+
+void group_advantages(const KernelCall& call) {
+  check_arguments(call);
+  call.views[0].dtype == DType::f64 ? run<double>(call) : run<float>(call);
+}
+
+}  // namespace vantage::cuda
