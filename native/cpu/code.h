@@ -40,7 +40,7 @@ struct Step {
   int block;            // loop: the number of steps that follow in its block
   bool in_place;        // load: the value may point into the buffer
   bool prefetch;        // load: the next tile's part is asked for
-  int guard;            // load: the tested value without which nothing reads it, or -1
+  int guard;            // the tested value without which nothing reads the result, or -1
   bool tested;          // load of bytes: others choose by it (see Tests)
   bool valued;          // the same: there are others that read its value, which a tile of one truth needs for them alone
   bool chooses;         // where, scan: by a tested value
@@ -57,6 +57,11 @@ static inline __attribute__((always_inline)) bool takes_time(const Step& step) {
 struct Tests {
   Truth of[kMaxInstructions];
 };
+
+// Whether nothing in the tile reads what the step would compute.
+static inline __attribute__((always_inline)) bool left_out(const Step& step, const Tests& tests) {
+  return step.guard >= 0 && tests.of[step.guard] == Truth::none;
+}
 
 struct Leave {
   Reduction reduction;

@@ -1,5 +1,7 @@
 #include "fuse.h"
 
+#include "demand.h"
+
 namespace vantage::cpu::VANTAGE_ISA {
 namespace {
 
@@ -32,6 +34,7 @@ class Fuser {
       if (step.op == Op::add && step.type != RegisterType::i32) multiply_add(step, i);
     }
     for (int i = 0; i < code_.outputs; ++i) sum_directly(code_.output[i]);
+    look_behind_masks();
     drop_unused();
   }
 
@@ -114,6 +117,22 @@ class Fuser {
     ++uses_[value];
     out.value = value;
     out.fold = &fold;
+  }
+
+  // Who needs a where(m, x, y) only where m holds takes the x.
+  void look_behind_masks() {
+    int demand[kMaxInstructions], taken[kMaxInstructions];
+    find_demands(code_, demand);
+    for (int v = 0; v < code_.values; ++v) taken[v] = v;
+    for (int i = 0; i < code_.steps; ++i) {
+      Step& step = code_.step[i];
+      count(step, -1);
+      for (int* operand : {&step.a, &step.b, &step.c}) {
+        if (*operand >= 0) *operand = taken[*operand];
+      }
+      count(step, 1);
+      if (step.op == Op::where && region_[i] < 0 && demand[step.dst] == step.a) taken[step.dst] = step.b;
+    }
   }
 
   // From the last step to the first, so that what only an unused step reads goes with it.

@@ -5,6 +5,7 @@
 //   mul, add                              →  fma
 //   mul 0, sum                            →  a sum of zeros    (float32)
 //   square, sum                           →  a sum of squares    (floating)
+//   where(m, x, y), needed where m holds  →  x
 //
 // What is left without a user is dropped.
 #pragma once

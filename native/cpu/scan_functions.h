@@ -14,8 +14,9 @@ struct Stretch {
 };
 constexpr int64_t kShortStretch = 32, kMixed = 128;
 constexpr int kMostStretches = 1024 / kShortStretch + 1;  // of a tile
-// Of the n steps of a mask, in the scan's direction.
-void find_stretches(Stretch* to, const int32_t* mask, int64_t n, bool reverse);
+// Of the n steps of a mask, int32 or bytes, in the scan's direction.
+template <class M>
+void find_stretches(Stretch* to, const M* mask, int64_t n, bool reverse);
 
 struct ScanCall {
   void* out;            // s, or the s before (previous)

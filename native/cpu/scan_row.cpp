@@ -112,22 +112,32 @@ struct RowSteps {
   }
 };
 
-template <bool kForward>
-Stretch stretch_of(const int32_t* mask, int64_t n) {
+// Whether all of 32 elements are 0, or all are not.
+VANTAGE_INLINE bool alike(const int32_t* mask, bool held) {
+  const i32x8 expected = held ? ~i32x8{} : i32x8{};
+  i32x8 same = ~i32x8{};
+  for (int k = 0; k < 32; k += 8) {
+    i32x8 v;
+    load_vector(v, mask + k);
+    same &= (v != 0) == expected;
+  }
+  return all(same);
+}
+VANTAGE_INLINE bool alike(const uint8_t* mask, bool held) {
+  typedef int8_t i8x16 __attribute__((vector_size(16)));
+  i8x16 a, b;
+  load_vector(a, mask), load_vector(b, mask + 16);
+  // The bits of those that are 0.
+  const u64x2 none = held ? (u64x2)((a == 0) | (b == 0)) : (u64x2)(a | b);
+  return (none[0] | none[1]) == 0;
+}
+
+template <bool kForward, class M>
+Stretch stretch_of(const M* mask, int64_t n) {
   const auto at = [&](int64_t i) { return mask[kForward ? i : n - 1 - i] != 0; };
   const bool first = at(0);
-  const i32x8 expected = first ? ~i32x8{} : i32x8{};
   int64_t i = 0;
-  constexpr int64_t kStep = 32;
-  for (; i + kStep <= n; i += kStep) {
-    i32x8 alike = ~i32x8{};
-    for (int64_t k = 0; k < kStep; k += 8) {
-      i32x8 v;
-      load_vector(v, mask + (kForward ? i : n - kStep - i) + k);
-      alike &= (v != 0) == expected;
-    }
-    if (!all(alike)) break;
-  }
+  while (i + 32 <= n && alike(mask + (kForward ? i : n - 32 - i), first)) i += 32;
   while (i < n && at(i) == first) ++i;
   if (i < kShortStretch && i < n) return {Valid::some, n < kMixed ? n : kMixed};
   return {first ? Valid::all : Valid::none, i};
@@ -199,11 +209,15 @@ void scan_row_of(const ScanCall& call, double* product) {
 
 }  // namespace
 
-void find_stretches(Stretch* to, const int32_t* mask, int64_t n, bool reverse) {
+template <class M>
+void find_stretches(Stretch* to, const M* mask, int64_t n, bool reverse) {
   for (int64_t done = 0; done < n; done += to++->length) {
     *to = reverse ? stretch_of<false>(mask, n - done) : stretch_of<true>(mask + done, n - done);
   }
 }
+
+template void find_stretches(Stretch*, const int32_t*, int64_t, bool);
+template void find_stretches(Stretch*, const uint8_t*, int64_t, bool);
 
 template <class T>
 void scan_row(const ScanCall& call, double* product) {

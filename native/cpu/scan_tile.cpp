@@ -20,7 +20,7 @@ static_assert(kMostStretches > kMaxTile / kShortStretch);
 
 ScanTile::ScanTile(const Code& code, char* memory, int64_t ahead) : code_(code), memory_(memory), ahead_(ahead), time_(code.space.outer) {
   code.place(memory, at_);
-  for (int v = 0; v < code.values; ++v) tests_.of[v] = Truth::some;
+  for (int v = 0; v < code.values; ++v) tests_.of[v] = Truth::some, bytes_[v] = nullptr;
   for (int i = 0; i < code.steps; ++i) {
     const Step& step = code.step[i];
     if (step.op == Op::load && step.prefetch && stride_of(step.view) == 1) prefetched_ += code.item[step.view];
@@ -48,7 +48,7 @@ void ScanTile::run(int64_t start, int64_t n, const ScanStates& scans) {
   int scan = 0;
   for (int i = 0; i < code_.steps; ++i) {
     const Step& step = code_.step[i];
-    if (step.op == Op::constant) continue;
+    if (step.op == Op::constant || left_out(step, tests_)) continue;
     if (takes_time(step)) prefetches_.issue(share);
     if (step.op == Op::load) {
       load(step, start, n);
@@ -74,12 +74,13 @@ void ScanTile::run(int64_t start, int64_t n, const ScanStates& scans) {
 void ScanTile::load(const Step& step, int64_t start, int64_t n) {
   const int64_t stride = stride_of(step.view);
   char* const from = place_of(step.view, start);
-  if (step.prefetch && stride == 1 && !(step.guard >= 0 && tests_.of[step.guard] == Truth::none)) {
+  if (step.prefetch && stride == 1) {
     const int64_t item = code_.item[step.view];
     prefetches_.add(reinterpret_cast<uintptr_t>(from) + static_cast<uintptr_t>(ahead_ * item), n * item);
   }
   if (step.tested) {
     tests_.of[step.dst] = stride == 1 ? truth_of(from, 1, n, 0) : Truth::some;
+    bytes_[step.dst] = stride == 1 ? reinterpret_cast<const uint8_t*>(from) : nullptr;
     if (tests_.of[step.dst] != Truth::some && !step.valued) return;
   }
   if (step.in_place && stride == 1) {
@@ -133,7 +134,8 @@ void ScanTile::run_scan(const Step& step, int number, int64_t n, const ScanState
   const bool masked = step.mask >= 0 && valid != Truth::all;
   const int32_t* const mask = masked ? static_cast<const int32_t*>(at_[step.mask]) : nullptr;
   if (masked && stretched_ != step.mask) {
-    find_stretches(stretches_, mask, n, reverse);
+    const uint8_t* const bytes = bytes_[step.mask];
+    bytes ? find_stretches(stretches_, bytes, n, reverse) : find_stretches(stretches_, mask, n, reverse);
     stretched_ = step.mask;
   }
   const bool uniform = step.type == RegisterType::f32 && single_[step.a];

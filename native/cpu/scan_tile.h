@@ -42,6 +42,7 @@ class ScanTile {
   void* at_[kMaxInstructions];
   char* row_[kMaxViews];             // time 0 of each view
   Tests tests_;
+  const uint8_t* bytes_[kMaxInstructions];  // of each tested value, if they lie side by side; else null
   Stretch stretches_[kMostStretches];  // of the mask in this tile that was asked for last …
   int stretched_ = -1;                 // … its value, or -1
   bool single_[kMaxInstructions];    // of each value: it is one number in this tile, and holds it once (a constant: at least once)

@@ -1,5 +1,7 @@
 #include "shortcuts.h"
 
+#include "demand.h"
+
 namespace vantage::cpu::VANTAGE_ISA {
 namespace {
 
@@ -33,8 +35,27 @@ void find_tests(Code& code) {
   }
 }
 
-// The tested value that says whether a step reads its first two operands at all, or -1.
-int guard_of(const Step& step) { return !step.chooses ? -1 : is_scan(step) ? step.mask : step.a; }
+// What is needed only where a mask holds is left out of tiles where it does not, which have to know of the mask by then: its bytes come first.
+void find_guards(Code& code) {
+  Step moved[kMaxInstructions];
+  int count = 0;
+  for (bool tested : {true, false}) {
+    for (int i = 0; i < code.steps; ++i) {
+      if (code.step[i].tested == tested) moved[count++] = code.step[i];
+    }
+  }
+  for (int i = 0; i < count; ++i) code.step[i] = moved[i];
+  int demand[kMaxInstructions];
+  bool tested[kMaxInstructions];
+  find_demands(code, demand);
+  for (int v = 0; v < code.values; ++v) tested[v] = false;
+  for (int i = 0; i < code.steps; ++i) {
+    Step& step = code.step[i];
+    if (step.op == Op::load) tested[step.dst] = step.tested;
+    const bool may = step.dst >= 0 && !step.tested && step.op != Op::constant && !is_scan(step) && demand[step.dst] >= 0;
+    step.guard = may && tested[demand[step.dst]] ? demand[step.dst] : -1;
+  }
+}
 
 // What is made of loaded bytes and constants alone, and read by the like and as the factor of scans: a decay that a mask is part of, say. Masks
 // are equal for long stretches.
@@ -84,14 +105,6 @@ void choose_prefetches(Code& code) {
     int k = i + 1;
     while (k < code.steps && !reads(code.step[k], load.dst)) ++k;
     load.prefetch = !load.in_place || k == code.steps || !is_scan(code.step[k]);
-    load.guard = k == code.steps ? -1 : guard_of(code.step[k]);
-    for (; k < code.steps; ++k) {
-      const Step& step = code.step[k];
-      if (reads(step, load.dst) && (guard_of(step) != load.guard || step.c == load.dst)) load.guard = -1;
-    }
-    for (int k = 0; k < code.outputs; ++k) {
-      if (code.output[k].value == load.dst) load.guard = -1;
-    }
     if (load.prefetch) code.prefetched += code.item[load.view];
   }
 }
@@ -100,6 +113,7 @@ void choose_prefetches(Code& code) {
 
 void find_shortcuts(Code* code) {
   find_tests(*code);
+  find_guards(*code);
   if (code->program->sequential) find_singles(*code);
   if (code->program->sequential || code->space.size(0, code->space.ndim()) >= kManyElements) return choose_prefetches(*code);
   for (int i = 0; i < code->steps; ++i) code->step[i].prefetch = false;

@@ -66,7 +66,7 @@ void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
   const int64_t share = code.prefetched * count / code.works + 64;
   for (int i = 0; i < code.steps; ++i) {
     const Step& step = code.step[i];
-    if (step.op == Op::constant) continue;
+    if (step.op == Op::constant || left_out(step, tests)) continue;
     if (takes_time(step)) ahead.issue(share);
     if (step.op != Op::load) {
       if (step.chooses && tests.of[step.a] != Truth::some) {
@@ -79,7 +79,7 @@ void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
     }
     const int64_t row_stride = tile.end > tile.begin ? space.strides[step.view][tile.end - 1] : 0;
     const int64_t stride = tile.inner >= 0 ? space.strides[step.view][tile.inner] : 0;
-    if (step.prefetch && stride == 1 && !(step.guard >= 0 && tests.of[step.guard] == Truth::none)) {
+    if (step.prefetch && stride == 1) {
       for_runs(code, tile, start, step.view, row_stride, stride, [&](char* from, int64_t, int64_t rows) {
         if (!is_dense(rows, n, row_stride, stride)) return;
         const int64_t bytes = rows * n * code.item[step.view];

@@ -152,6 +152,64 @@ TEST(factors_close_to_one) {
   }
 }
 
+// Arithmetic that is needed only behind one mask, behind the other, behind both or everywhere, at random: what the inputs hold where they are masked, NaN, is chosen
+// away before anything leaves the program. Masks are of one truth for whole tiles, here and there, at rows' ends.
+TEST(values_behind_masks) {
+  const std::vector<int64_t> shapes[] = {{6, 1'700}, {150, 30}, {4'000}, {9, 700}};
+  for (int seed = 0; seed < 32; ++seed) {
+    Builder b(shapes[seed % 4]);
+    b.random.seed(static_cast<unsigned>(seed));
+    const auto below = [&](size_t n) { return static_cast<size_t>(b.random() % n); };
+    const bool scans = b.p.ndim == 2 && seed % 3 != 0, wide = seed % 5 == 4;
+    if (scans) b.sequential(seed % 2 == 0);
+    const RegisterType type = wide ? f64 : f32;
+    const DType dtype = wide ? DType::f64 : DType::f32;
+    std::vector<int> masks, clean, behind[2];
+    const int views[2] = {b.view(DType::u8), b.view(DType::boolean)};
+    for (int k = 0; k < 2; ++k) {
+      int64_t i = 0;
+      const int64_t run = k == 0 ? 1'000 : 640;
+      b.fill(views[k], [&] { return ++i / run % 3 == 1 || (i / run % 3 == 2 && i % (5 + k) == 0) ? 0.0 : 1.0; });
+    }
+    // An input that is NaN where a mask is 0. Loads come before the mask's and behind it.
+    const auto masked_input = [&](int k) {
+      const int view = b.view(dtype);
+      std::uniform_real_distribution<double> in(-1, 1);
+      int64_t i = 0;
+      const Buffer& mask = b.buffers[static_cast<size_t>(b.p.views[static_cast<size_t>(views[k])].slot)];
+      b.fill(view, [&] { return mask[i++] != 0 ? in(b.random) : NAN; });
+      return b.load(view, type);
+    };
+    const int early[2] = {masked_input(0), masked_input(1)};
+    for (int k = 0; k < 2; ++k) masks.push_back(b.load(views[k], i32));
+    const int zero = b.constant(0, type), one = b.constant(1, type), half = b.constant(0.5, type);
+    clean = {b.input(-1, 1, dtype, type), b.input(-1, 1, dtype, type), half};
+    for (int k = 0; k < 2; ++k) behind[k] = {early[k], masked_input(k), b.emit(Op::where, type, masks[static_cast<size_t>(k)], early[k], zero)};
+    constexpr Op ops[] = {Op::add, Op::sub, Op::mul, Op::maximum};
+    for (int step = 0; step < 14; ++step) {
+      const size_t k = below(2);
+      std::vector<int>& pool = below(3) == 0 ? clean : behind[k];
+      const int x = pool[below(pool.size())], y = below(2) == 0 ? clean[below(clean.size())] : pool[below(pool.size())];
+      switch (below(scans ? 5 : 4)) {
+        case 0: case 1: pool.push_back(b.emit(ops[below(4)], type, x, y)); break;
+        // What a choice leaves is clean if both sides are where they count.
+        case 2: clean.push_back(b.emit(Op::where, type, masks[k], behind[k][below(behind[k].size())], clean[below(clean.size())])); break;
+        case 3: behind[k].push_back(b.emit(Op::where, type, masks[k], behind[k][below(behind[k].size())], clean[below(clean.size())])); break;
+        default: {
+          const int factor = b.emit(Op::where, type, masks[k], half, one), term = b.emit(Op::where, type, masks[k], behind[k][below(behind[k].size())], zero);
+          clean.push_back(b.emit(below(2) == 0 ? Op::scan : Op::scan_prev, type, factor, term, clean[below(clean.size())]));
+        }
+      }
+    }
+    for (int count = 0; count < 3; ++count) {
+      const int value = clean[clean.size() - 1 - below(clean.size() < 5 ? clean.size() : 5)];
+      b.store(value, type, dtype);
+      if (scans && count == 0) b.fold(Reduction::sum, b.emit(Op::mul, type, value, zero), type, dtype);
+    }
+    b.check("values behind masks", wide ? 1e-12 : 1e-5, wide ? 1e-12 : 1e-5);
+  }
+}
+
 // Outputs that no cache holds are stored past it, in rows that are aligned and in rows that are not.
 TEST(large_outputs) {
   for (bool scan : {false, true}) {
