@@ -44,6 +44,11 @@ bool wanted(const char* device) {
   return !only || !*only || std::strncmp(only, device, std::min(std::strlen(only), std::strlen(device))) == 0;
 }
 
+int runs_on_cuda(int64_t elements) {
+  static const bool emulated = std::strstr(vantage::addon::cuda_library().device.name, "emulation") != nullptr;
+  return emulated && elements > 10'000 ? 1 : 2;
+}
+
 vantage::Backend* cuda_backend() {
 #ifdef VANTAGE_TEST_CUDA_LIBRARY
   if (!wanted("cuda interpret") && !wanted("cuda compile")) return nullptr;

@@ -1,6 +1,7 @@
 // The devices that the tests run on: every instruction set of this CPU, and CUDA: the emulated one, or that of a GPU (-DVANTAGE_TEST_CUDA=real).
 // VANTAGE_TEST_DEVICES limits them: cpu, cuda, cuda interpret or cuda compile.
 #pragma once
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,10 @@ const std::vector<Device>& devices();
 
 // Whether the tests run on "cpu" or "cuda".
 bool wanted(const char* device);
+
+// How often what moves so many elements runs on CUDA, whose bits are to be the same each time: twice; once under the emulation where it takes long, which
+// small sizes of the same code are for.
+int runs_on_cuda(int64_t elements);
 
 // CUDA's backend, or null where the tests run without.
 vantage::Backend* cuda_backend();

@@ -223,8 +223,12 @@ inline void run_once(Kernel kernel, const std::vector<Tensor*>& tensors, const s
 // Runs on 1, 2 and 3 threads, or twice on a device, from the same contents, and checks that all leave the same bits.
 inline void run(Kernel kernel, const std::vector<Tensor*>& tensors, const std::vector<double>& scalars, double attribute = 0) {
   std::vector<std::vector<char>> before, first;
-  for (Tensor* t : tensors) before.push_back(t->storage);
-  for (int threads = 1; threads <= (current_isa()->device ? 2 : 3); ++threads) {
+  int64_t elements = 0;
+  for (Tensor* t : tensors) {
+    before.push_back(t->storage);
+    elements += t->size();
+  }
+  for (int threads = 1; threads <= (current_isa()->device ? runs_on_cuda(elements) : 3); ++threads) {
     for (size_t i = 0; i < tensors.size(); ++i) tensors[i]->storage = before[i];
     cpu::set_threads(threads);
     run_once(kernel, tensors, scalars, attribute);

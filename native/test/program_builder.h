@@ -117,11 +117,13 @@ struct Builder {
     std::vector<Buffer> expected = buffers;
     reference::run(p, addresses(expected).data(), scalars.data());
     std::vector<Buffer> interpreted;
+    int64_t elements = 1;
+    for (int d = 0; d < p.ndim; ++d) elements *= p.shape[d];
     for (const Device& device : devices()) {
       if ((device.compiles && !compiled) || (cpu_only && !device.threads)) continue;
       device.select(device.name);
       std::vector<Buffer> first;
-      for (int run = 1; run <= (device.threads ? 3 : 2); ++run) {
+      for (int run = 1; run <= (device.threads ? 3 : runs_on_cuda(elements)); ++run) {
         if (device.threads) cpu::set_threads(run);
         const std::vector<Buffer> memory = run_on(*device.backend);
         if (run == 1) first = memory;
