@@ -34,12 +34,29 @@ function grouped(name: 'grpo' | 'rloo', shape: [number, number]): Workload {
     tokens: shape[0] * shape[1],
     bytesPerToken: 10,
     outputs: { advantages: float32(...shape) },
-    inputs: () => ({ rewards: uniform(1, shape, -1, 1), mask: ragged(shape), groups: integers(shape[0], (b) => Math.floor(b / GROUP)) }),
+    inputs: () => ({
+      rewards: uniform(1, shape, -1, 1),
+      mask: ragged(shape),
+      groups: integers(shape[0], (b) => Math.floor(b / GROUP)),
+      rows: integers(shape[0], (b) => b),
+      starts: integers(shape[0] / GROUP + 1, (group) => group * GROUP),
+    }),
     checkedRows: checkedRowsOf(shape, GROUP),
     reference: (inputs, rows) => ({ advantages: reference[name](inputs, [rows, shape[1]]) }),
     ours: ({ rewards, mask: masks }: Record<string, Tensor>, { groups: groupIds }) => ({
       advantages: computeAdvantages(name, { rewards: rewards!, masks: masks!, groupIds }).advantages,
     }),
+    native: {
+      scratch: { perRow: float32(shape[0]) },
+      calls: [
+        {
+          kernel: 'group_advantages',
+          views: ['rewards', 'mask', 'rows', 'starts', 'advantages', 'perRow'],
+          scalars: [1, 1e-6, 0],
+          attributes: [name === 'rloo' ? 4 : 3],
+        },
+      ],
+    },
     javascript: (inputs, outputs) => groupedInJavaScript(inputs, outputs, shape, name === 'rloo'),
     peer: { name: 'grouped', parameters: { leaveOneOut: name === 'rloo' } },
   };
