@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SmallRandom } from '../../../src/data/random';
+import { readsTypeScript } from '../../programs';
 
 export const root = join(__dirname, '../../..');
 
@@ -30,7 +31,7 @@ export interface Ended {
 
 /** Runs `child.ts` on the configuration of a folder. */
 export async function runChild(folder: string, { overrides = [], env = {}, script = 'child.ts', meanwhile }: ChildOptions = {}): Promise<Ended> {
-  const argv = ['--import', 'tsx', join(__dirname, script), folder, ...overrides];
+  const argv = [...readsTypeScript, join(__dirname, script), folder, ...overrides];
   const child = spawn(process.execPath, argv, { cwd: root, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (text: Buffer) => (output += text.toString()));
