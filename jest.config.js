@@ -40,6 +40,7 @@ module.exports = {
     ],
     ...['Infinity', 'isNaN', 'isFinite', 'parseFloat', 'parseInt', 'process', 'performance'],
   ],
+  testSequencer: '<rootDir>/test/sequencer.js',
   maxWorkers: workers,
   // A worker keeps what its files left behind; a heap of gigabytes makes collections slow, and tests of memory with them.
   workerIdleMemoryLimit: '700MB',
