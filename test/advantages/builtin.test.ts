@@ -1,6 +1,7 @@
 /** The built-in estimators against plain float64 references, and what masked positions may not do. */
 import { computeAdvantages, tensor } from 'vantage-rl';
 import { collapsed, gae, grpo, randomBatch, reinforcePlusPlus, rloo, type Batch } from './reference';
+import { expectClose } from '../closeness';
 
 const names = ['gae', 'grpo', 'rloo', 'reinforce++'] as const;
 const references = { gae, grpo, rloo, 'reinforce++': reinforcePlusPlus };
@@ -13,10 +14,6 @@ function run(name: string, batch: Batch, dtype: 'float32' | 'float64' = 'float64
     options,
   );
   return { advantages: advantages.toArray() as number[][], returns: returns.toArray() as number[][] };
-}
-
-function expectClose(got: number[][], wanted: number[][], tolerance: number): void {
-  wanted.forEach((row, b) => row.forEach((x, t) => expect(Math.abs(got[b]![t]! - x)).toBeLessThanOrEqual(tolerance * Math.max(1, Math.abs(x)))));
 }
 
 describe.each(names)('%s', (name) => {

@@ -2,16 +2,12 @@
 import { Groups, normalize, tensor } from 'vantage-rl';
 import { normalized, randomSteps, type Normalization } from './classical_reference';
 import { generator } from './reference';
+import { expectClose } from '../closeness';
 
 const levels = ['batch', 'group', 'none'] as const;
 const combinations = levels.flatMap((meanLevel) =>
   levels.flatMap((stdLevel) => [false, true].flatMap((leaveOneOut) => ([0, 1] as const).map((ddof): Normalization => ({ meanLevel, stdLevel, leaveOneOut, ddof, epsilon: 1e-5 }))))
 );
-
-function expectClose(got: unknown, wanted: number[][], tolerance: number): void {
-  const rows = got as number[][];
-  wanted.forEach((row, b) => row.forEach((x, t) => expect(Math.abs(rows[b]![t]! - x)).toBeLessThanOrEqual(tolerance * Math.max(1, Math.abs(x)))));
-}
 
 test.each(combinations)('mean $meanLevel, σ $stdLevel, leave one out $leaveOneOut, ddof $ddof', (options) => {
   for (let seed = 0; seed < 6; seed++) {
@@ -22,7 +18,7 @@ test.each(combinations)('mean $meanLevel, σ $stdLevel, leave one out $leaveOneO
     const dirty = rewards.map((row, b) => row.map((x, t) => (masks[b]![t] ? x : NaN)));
     for (const [dtype, tolerance] of [['float64', 1e-9], ['float32', 1e-5]] as const) {
       const mask = tensor(masks, { dtype: 'uint8' });
-      expectClose(normalize(tensor(dirty, { dtype }), { ...options, mask, groups }).toArray(), wanted, tolerance);
+      expectClose(normalize(tensor(dirty, { dtype }), { ...options, mask, groups }).toArray() as number[][], wanted, tolerance);
     }
     const scores = rewards.map((row) => [row[0]!]);
     const perRow = normalize(tensor(scores.flat(), { dtype: 'float64' }), { ...options, groups: new Groups(groups, groups.length) });

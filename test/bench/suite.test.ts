@@ -11,6 +11,7 @@ import { checkedRanges, checkedRowsOf, floorBytes, product, rowsOf, type Workloa
 import { suite } from '../../bench/workloads';
 import { nativeDescription } from '../../src/native';
 import { everyToken, flags, ragged, uniform, uniformBfloat16 } from '../../bench/inputs';
+import { readsTypeScript } from '../programs';
 
 const root = join(__dirname, '../..');
 
@@ -206,7 +207,7 @@ describe('runWorkload', () => {
 
 describe('npm run bench', () => {
   const bench = (...args: string[]) => {
-    const { status, stdout, stderr } = spawnSync(process.execPath, ['--import', 'tsx', 'bench/main.ts', ...args], { cwd: root, encoding: 'utf8' });
+    const { status, stdout, stderr } = spawnSync(process.execPath, [...readsTypeScript, 'bench/main.ts', ...args], { cwd: root, encoding: 'utf8' });
     return { status, stdout, stderr };
   };
 

@@ -22,6 +22,7 @@ const notRun: readonly (readonly [RegExp, string])[] = [
 
 /** What makes a run short. Evaluations and the KL term are other tests' matter. */
 const short = [
+  'generator.n_samples_per_prompt=2',
   'trainer.max_training_steps=1',
   'trainer.train_batch_size=16',
   'trainer.policy_mini_batch_size=16',
@@ -65,7 +66,9 @@ function expectSuccess(folder: string, text: string): void {
   if (argv === null) throw new Error(`no way to run '${text}' here: teach this test, or list the command with the reason`);
   const isRun = /\bvantage (train|compare)\b/.test(text) ? !text.includes('--print-config') : program === 'node' && !rest.includes('--test');
   const seeds = text.includes('compare') ? ['--seeds', '1', '--window', '1', '--threshold', '2'] : [];
-  const { status, stdout, stderr } = spawnSync(process.execPath, [...argv, ...seeds, ...(isRun ? short : [])], {
+  // The sizes that the page names give figures worth reading, which nobody reads here.
+  const batches = /\bvantage lab\b/.test(text) && !text.includes('--check') ? ['--batches', '20'] : [];
+  const { status, stdout, stderr } = spawnSync(process.execPath, [...argv, ...seeds, ...batches, ...(isRun ? short : [])], {
     cwd: folder,
     encoding: 'utf8',
     timeout: 120_000,

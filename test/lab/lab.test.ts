@@ -18,6 +18,7 @@ import {
   unregisterAdvantageEstimator,
   writeLabPage,
 } from 'vantage-rl';
+import { readsTypeScript } from '../programs';
 
 const folder = mkdtempSync(join(tmpdir(), 'vantage-lab-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -138,7 +139,7 @@ test('equal options give equal bits, with one thread and with two; other seeds g
   const script = `const { estimatorLab } = require(${JSON.stringify(join(__dirname, '../../src/index.ts'))}); process.stdout.write(JSON.stringify(estimatorLab(${JSON.stringify(options)})));`;
   for (const threads of ['1', '2']) {
     const env = { ...process.env, VANTAGE_NUM_THREADS: threads };
-    const output = execFileSync(process.execPath, ['--import', 'tsx', '-e', script], { cwd: join(__dirname, '../..'), encoding: 'utf8', env });
+    const output = execFileSync(process.execPath, [...readsTypeScript, '-e', script], { cwd: join(__dirname, '../..'), encoding: 'utf8', env });
     expect(output).toBe(here);
   }
 }, 60_000);

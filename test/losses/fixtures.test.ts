@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { computePolicyLoss, klDivergence, type KlEstimator, lossReductions, type LossReduction, reduceLoss, reductionDivisors, valueLoss } from '../../src/losses';
 import { gradients, onesLike, type Tensor, tensor, type TensorData } from '../../src/tensor';
+import { expectClose } from '../closeness';
 
 const folder = join(__dirname, '../../../shared/fixtures');
 
@@ -39,12 +40,8 @@ const input = (value: unknown) => tensor(numbers(value) as TensorData, { dtype: 
 const mask = (value: unknown, like: unknown = value) => value === null ? onesLike(input(like)) : tensor(numbers(value) as TensorData, { dtype: 'uint8' });
 const flat = (value: unknown): number[] => (numbers([value]) as unknown[]).flat(Infinity) as number[];
 
-function expectClose(got: Tensor, expected: unknown, { precision }: Pick<Case, 'precision'>): void {
-  const tolerance = precision === 'float64' ? 1e-9 : 1e-5;
-  const values = Array.from(got.dataSync());
-  const wanted = flat(expected);
-  expect(values).toHaveLength(wanted.length);
-  values.forEach((value, i) => expect(Math.abs(value - wanted[i])).toBeLessThanOrEqual(tolerance * Math.max(1, Math.abs(wanted[i]))));
+function expectAnswer(got: Tensor, expected: unknown, { precision }: Pick<Case, 'precision'>): void {
+  expectClose(Array.from(got.dataSync()), flat(expected), precision === 'float64' ? 1e-9 : 1e-5);
 }
 
 describe.each(['regular', 'dual_clip'])('policy loss %s', (name) => {
@@ -64,9 +61,9 @@ describe.each(['regular', 'dual_clip'])('policy loss %s', (name) => {
       options,
     );
     const [gradient] = gradients(loss, [logProbs]);
-    expectClose(loss, expected.loss, rest);
-    expectClose(gradient, expected.grad_log_probs, rest);
-    expectClose(metrics.clip_ratio, expected.metrics.clip_ratio, { precision: 'float32' });
+    expectAnswer(loss, expected.loss, rest);
+    expectAnswer(gradient, expected.grad_log_probs, rest);
+    expectAnswer(metrics.clip_ratio, expected.metrics.clip_ratio, { precision: 'float32' });
   });
 });
 
@@ -76,9 +73,9 @@ describe('value loss', () => {
     const targets = { oldValues: input(inputs.old_values), returns: input(inputs.returns), mask: mask(inputs.mask, inputs.values) };
     const { loss, clipFraction } = valueLoss({ values, ...targets }, { valueClip: params.value_clip });
     const [gradient] = gradients(loss, [values]);
-    expectClose(loss, expected.loss, rest);
-    expectClose(gradient, expected.grad_values, rest);
-    expectClose(clipFraction, expected.metrics.clip_frac ?? 0, { precision: 'float32' });
+    expectAnswer(loss, expected.loss, rest);
+    expectAnswer(gradient, expected.grad_values, rest);
+    expectAnswer(clipFraction, expected.metrics.clip_frac ?? 0, { precision: 'float32' });
   });
 });
 
@@ -95,10 +92,10 @@ describe('KL estimators', () => {
     if (expected.throws) return expect(run).toThrow(`klDivergence: type: expected one of k1 (kl), abs, k2 (mse), k3 (low_var_kl), k1+, k2+, k3+, got "${type}"`);
     const kl = run();
     const [gradient] = gradients(kl.sum(), [logProbs]);
-    expectClose(kl, expected.kl, rest);
+    expectAnswer(kl, expected.kl, rest);
     // Behind a mask the libraries' gradient may be NaN; ours is 0.
     const wanted = flat(expected.grad_log_probs).map((value) => (Number.isNaN(value) && note.includes('non-finite') ? 0 : value));
-    expectClose(gradient, wanted, rest);
+    expectAnswer(gradient, wanted, rest);
   });
 });
 
@@ -117,8 +114,8 @@ describe('loss reduction', () => {
     const scaled = advantages.div(reductionDivisors(mask(inputs.mask), mode, options)).mul(mask(inputs.mask));
     const valid = flat(inputs.mask);
     const wanted = flat(expected.advantages).map((value, i) => (valid[i] ? value : 0));
-    expectClose(scaled, wanted, rest);
+    expectAnswer(scaled, wanted, rest);
     const sum = wanted.reduce((a, b) => a + b, 0);
-    expectClose(reduceLoss(advantages, mask(inputs.mask), mode, options), sum, rest);
+    expectAnswer(reduceLoss(advantages, mask(inputs.mask), mode, options), sum, rest);
   });
 });

@@ -16,6 +16,7 @@ import {
   type Tensor,
 } from 'vantage-rl';
 import { kept, meanOf, offPolicyBatch, ratios, sumOf, validLogRatios, weights, type OffPolicyBatch } from './off_policy_reference';
+import { expectClose } from '../closeness';
 
 type Precision = 'float32' | 'float64';
 const precisions: [Precision, number][] = [['float64', 1e-9], ['float32', 1e-5]];
@@ -29,11 +30,6 @@ function inputsOf(batch: OffPolicyBatch, dtype: Precision = 'float64'): OffPolic
 }
 
 const rows = (x: Tensor) => x.toArray() as number[][];
-
-function expectClose(got: number[][], wanted: number[][], tolerance: number): void {
-  expect(got.length).toBe(wanted.length);
-  wanted.forEach((row, b) => row.forEach((x, t) => expect(Math.abs(got[b]![t]! - x)).toBeLessThanOrEqual(tolerance * Math.max(1, Math.abs(x)))));
-}
 
 /** The batch with `garbage` at masked positions. */
 const spoilt = (batch: OffPolicyBatch, garbage: number): OffPolicyBatch => {

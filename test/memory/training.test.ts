@@ -2,9 +2,10 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { readsTypeScript } from '../programs';
 
 test('a training run with all its files is flat in memory', async () => {
-  const command = ['--expose-gc', '--import', 'tsx', join(__dirname, 'training.ts'), '160'];
+  const command = ['--expose-gc', ...readsTypeScript, join(__dirname, 'training.ts'), '160'];
   const { stdout } = await promisify(execFile)(process.execPath, command, { cwd: join(__dirname, '../..') });
   expect(stdout.trim().split('\n')).toEqual([
     expect.stringMatching(/^160 steps on /),

@@ -1,5 +1,6 @@
 /** What workers.test.ts starts, in a process of its own: workers that compute at once, that are ended while they compute, and exits from odd places. */
 import { createHash } from 'node:crypto';
+import { join } from 'node:path';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { computeAdvantages, listAdvantageEstimators, memory, ones, randomKey, randomNormal, scan, tensor, tidy, type AdvantageOptions } from '../../src';
 import { native } from '../../src/native';
@@ -35,7 +36,7 @@ function bits(rounds: number): string {
 }
 
 function worker(task: string): Worker {
-  return new Worker(`require('tsx/cjs'); require(${JSON.stringify(__filename)});`, { eval: true, workerData: task });
+  return new Worker(`require(${JSON.stringify(join(__dirname, '../typescript.cjs'))}); require(${JSON.stringify(__filename)});`, { eval: true, workerData: task });
 }
 
 const answer = (from: Worker) => new Promise<string>((resolve, reject) => from.once('message', resolve).once('error', reject));

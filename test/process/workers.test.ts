@@ -3,11 +3,12 @@ import { spawn } from 'node:child_process';
 import { createContext, runInContext } from 'node:vm';
 import { join } from 'node:path';
 import { tensor } from '../../src';
+import { readsTypeScript } from '../programs';
 
 const root = join(__dirname, '../..');
 
 function play(scene: string): Promise<{ code: number | null; signal: NodeJS.Signals | null; output: string; errors: string }> {
-  const child = spawn(process.execPath, ['--import', 'tsx', join(__dirname, 'scenes.ts'), scene], { cwd: root });
+  const child = spawn(process.execPath, [...readsTypeScript, join(__dirname, 'scenes.ts'), scene], { cwd: root });
   let [output, errors] = ['', ''];
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
   child.stderr.setEncoding('utf8').on('data', (text: string) => (errors += text));

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { native } from '../../src/native';
 import { concat, evaluate, full, gradients, keep, memory, scan, tensor, tidy, UpdateList, where, zeros, type Tensor } from '../../src/tensor';
+import { readsTypeScript } from '../programs';
 import { expectMatches, Random } from './helpers';
 import { Ref, sum } from './reference';
 
@@ -181,7 +182,7 @@ describe('memory', () => {
 
   test('what a tidy returned or let go of is freed when it is collected', async () => {
     // A process of its own: a collection takes as long as the heap is large, and Jest's is.
-    const command = ['--expose-gc', '--import', 'tsx', join(__dirname, '../memory/collected.ts')];
+    const command = ['--expose-gc', ...readsTypeScript, join(__dirname, '../memory/collected.ts')];
     const { stdout } = await promisify(execFile)(process.execPath, command, { cwd: join(__dirname, '../..') });
     const { made, left } = JSON.parse(stdout) as Record<'made' | 'left', { tensors: number; buffers: number }>;
     expect(made.tensors).toBe(300);

@@ -1,6 +1,7 @@
 /** Results are the same bits for any number of threads: a process for each number. */
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
+import { readsTypeScript } from '../programs';
 
 const root = join(__dirname, '../..');
 const script = `
@@ -30,7 +31,7 @@ console.log(JSON.stringify([nativeDescription().threads, hash.digest('hex')]));
 test('1, 2, 3 and 7 threads', () => {
   const runs = [1, 2, 3, 7].map((threads) => {
     const env = { ...process.env, VANTAGE_NUM_THREADS: String(threads), VANTAGE_DEVICE: 'cpu' };
-    return JSON.parse(execFileSync(process.execPath, ['--import', 'tsx', '-e', script], { cwd: root, env, encoding: 'utf8' })) as [number, string];
+    return JSON.parse(execFileSync(process.execPath, [...readsTypeScript, '-e', script], { cwd: root, env, encoding: 'utf8' })) as [number, string];
   });
   expect(runs.map(([threads]) => threads)).toEqual([1, 2, 3, 7]);
   expect(new Set(runs.map(([, hash]) => hash)).size).toBe(1);

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DataError, RegistryError } from '../../src/errors';
 import { ConsoleTracker, createTrackers, JsonlTracker, listTrackers, readMetrics, readSamples, type ConsoleStream, type Sample } from '../../src/tracking';
+import { readsTypeScript } from '../programs';
 
 let folder: string;
 beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'vantage-tracking-'))));
@@ -95,7 +96,7 @@ describe('JsonlTracker', () => {
         tracker.log(step, { loss: step });
         if (step === 500) process.kill(process.pid, 'SIGKILL');
       }`;
-    const { signal } = spawnSync(process.execPath, ['--import', 'tsx', '-e', script], { cwd: join(__dirname, '../..') });
+    const { signal } = spawnSync(process.execPath, [...readsTypeScript, '-e', script], { cwd: join(__dirname, '../..') });
     expect(signal).toBe('SIGKILL');
     expect(readMetrics(file())).toEqual(Array.from({ length: 500 }, (_, i) => ({ step: i + 1, loss: i + 1 })));
   });

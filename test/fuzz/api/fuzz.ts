@@ -3,6 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { readsTypeScript } from '../../programs';
 import { caseOf } from './cases';
 import type { Report } from './child';
 import { smaller } from './mutate';
@@ -51,7 +52,7 @@ function runChild(order: object, environment: Record<string, string>, onReport: 
   const folder = mkdtempSync(join(tmpdir(), 'vantage-fuzz-'));
   const file = join(folder, 'progress');
   const progress = openSync(file, 'w+');
-  const child: ChildProcess = spawn(process.execPath, ['--expose-gc', '--import', 'tsx', join(__dirname, 'child.ts')], {
+  const child: ChildProcess = spawn(process.execPath, ['--expose-gc', ...readsTypeScript, join(__dirname, 'child.ts')], {
     stdio: ['ignore', 'ignore', 'pipe', progress, 'ipc'],
     cwd: join(__dirname, '../../..'),
     env: { ...process.env, ...environment },

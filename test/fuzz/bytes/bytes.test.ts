@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { readsTypeScript } from '../../programs';
 import type { ChildOptions, Summary } from './child';
 import type { PartName } from './parts';
 
@@ -12,7 +13,7 @@ test('changed files of all kinds end in errors that name them, and leave nothing
   const root = mkdtempSync(join(tmpdir(), 'vantage-fuzz-'));
   try {
     const options = names.map((part): ChildOptions => ({ part, seed: 7, runs: 50, seconds: 60, folder: join(root, part) }));
-    const { status, stdout, stderr } = spawnSync(process.execPath, ['--import', 'tsx', join(__dirname, 'child.ts'), JSON.stringify(options)], {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [...readsTypeScript, join(__dirname, 'child.ts'), JSON.stringify(options)], {
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     });

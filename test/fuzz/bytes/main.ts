@@ -11,6 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { parseArgs } from 'node:util';
+import { readsTypeScript } from '../../programs';
 import type { ChildOptions, Finding, Summary } from './child';
 
 const PARTS = ['safetensors', 'data', 'parquet', 'metrics', 'tokenizer', 'model', 'config', 'checkpoint'];
@@ -27,7 +28,7 @@ interface Ended {
 }
 
 function runChild(options: ChildOptions): Promise<Ended> {
-  const command = ['--max-old-space-size=600', '--import', 'tsx', join(__dirname, 'child.ts'), JSON.stringify(options)];
+  const command = ['--max-old-space-size=600', ...readsTypeScript, join(__dirname, 'child.ts'), JSON.stringify(options)];
   const child: ChildProcess = spawn(process.execPath, command, { stdio: ['ignore', 'pipe', 'pipe', 'pipe'] });
   let [begun, hangs, output, errors] = [0, false, '', ''];
   let last = performance.now();

@@ -2,7 +2,9 @@
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { SmallRandom } from '../../../src/data/random';
+import { readsTypeScript } from '../../programs';
 
 export const root = join(__dirname, '../../..');
 
@@ -18,7 +20,7 @@ export interface ChildOptions {
 export interface Child {
   kill: (signal: NodeJS.Signals) => void;
   output: () => string;
-  /** Waits until something holds, or the process has ended. */
+  /** Waits until something holds, or the process has ended; looks every millisecond, so that the process has the processor. */
   until: (holds: () => boolean) => Promise<void>;
 }
 
@@ -30,13 +32,13 @@ export interface Ended {
 
 /** Runs `child.ts` on the configuration of a folder. */
 export async function runChild(folder: string, { overrides = [], env = {}, script = 'child.ts', meanwhile }: ChildOptions = {}): Promise<Ended> {
-  const argv = ['--import', 'tsx', join(__dirname, script), folder, ...overrides];
+  const argv = [...readsTypeScript, join(__dirname, script), folder, ...overrides];
   const child = spawn(process.execPath, argv, { cwd: root, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (text: Buffer) => (output += text.toString()));
   const ended = new Promise<Ended>((resolve) => child.once('close', (code, signal) => resolve({ code, signal, output })));
   const until = async (holds: () => boolean): Promise<void> => {
-    while (!holds() && child.exitCode === null && child.signalCode === null) await new Promise((resolve) => setImmediate(resolve));
+    while (!holds() && child.exitCode === null && child.signalCode === null) await sleep(1);
   };
   const [result] = await Promise.all([ended, meanwhile?.({ kill: (signal) => void child.kill(signal), output: () => output, until })]);
   return result;
