@@ -31,6 +31,7 @@ class Reader {
     plan_.arena_bytes = integer("arena bytes", 0, kLargest);
     const int64_t records = integer("number of records", 0, kMaxCount * 16);
     for (int64_t i = 0; i < slots; ++i) slot();
+    written_.assign(static_cast<size_t>(slots), false);
     for (int64_t i = 0; i < records; ++i) {
       place_ = "record " + std::to_string(i) + ", ";
       record();
@@ -156,7 +157,14 @@ class Reader {
     const int outputs = count("number of outputs", 0, kMaxOutputs);
     for (int i = 0; i < outputs; ++i) output(p);
     aliasing(p);
+    for (const Instruction& one : p.instructions) if (one.op == Op::load && extents_[one.a].end > 0) reads(p.views[one.a].slot);
+    for (const Output& out : p.outputs) written_[p.views[out.view].slot] = true;
     plan_.records.emplace_back(std::move(p));
+  }
+
+  // What a plan keeps for itself holds nothing before one of its records has written it.
+  void reads(int slot) {
+    if (plan_.slots[slot].arena_offset >= 0 && !written_[slot]) fail("plan: %sslot %d is read before anything is written to it", place_.c_str(), slot);
   }
 
   // ---- Instructions -------------------------------------------------------------------------------------------------------
@@ -373,6 +381,9 @@ class Reader {
     for (int i = 0; i < row.scalars; ++i) record.scalars[i] = index("scalar", plan_.scalars);
     for (int i = 0; i < row.attributes; ++i) record.attributes[i] = number("attribute");
     check_kernel_memory(place_.c_str(), record, plan_.slots);
+    const unsigned written = written_views(record.kernel);
+    for (int i = 0; i < row.views; ++i) if ((written >> i & 1u) == 0 && record.views[i].size() > 0) reads(record.slots[i]);
+    for (int i = 0; i < row.views; ++i) if (written >> i & 1u) written_[record.slots[i]] = true;
     plan_.records.emplace_back(record);
   }
 
@@ -381,6 +392,7 @@ class Reader {
   size_t at_ = 0;
   std::string place_;
   Plan plan_;
+  std::vector<bool> written_;    // of each slot: whether a record has written to it
   std::vector<int> types_;       // of each register, -1 before it is written
   std::vector<Extent> extents_;  // of each view of the program that is read
 };

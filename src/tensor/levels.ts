@@ -261,7 +261,9 @@ export class Levels {
     this.nodes.forEach((_, i) => {
       if (isNumber(i)) last = Math.max(last, this.level[i]!);
     });
-    for (let i = this.nodes.length - 1; i >= 0; i--) if (isNumber(i) && this.users[i]!.every((user) => this.useLevel(user, i) >= last)) this.level[i] = last;
+    // Other numbers take it from a register; whatever is larger reads it from memory, in a later launch.
+    const waits = (user: number, i: number) => (isNumber(user) ? this.useLevel(user, i) >= last : this.useLevel(user, i) > last);
+    for (let i = this.nodes.length - 1; i >= 0; i--) if (isNumber(i) && this.users[i]!.every((user) => waits(user, i))) this.level[i] = last;
   }
 
   protected useLevel(user: number, value: number): number {
