@@ -1,9 +1,12 @@
 /** Rows of a batch that answer the same prompt, and statistics over them. */
 import { EstimatorError, showValue } from '../errors';
-import { groupAdvantages, groupMoments, ones, tensor, Tensor, where, type Device, type GroupAdvantageOptions } from '../tensor';
+import { arange, groupAdvantages, groupMoments, ones, tensor, Tensor, where, type Device, type GroupAdvantageOptions } from '../tensor';
 
 /** One id a row: strings or integers, in any order, groups of any size. */
 export type GroupIds = readonly (string | number | bigint)[] | Int32Array | Tensor;
+
+/** Rows of a group up to which each is compared with each. */
+const MOST_PAIRED = 256;
 
 /**
  * Group statistics of per-row numbers. Methods take and return tensors of shape [batch], unless they say otherwise: each row gets the statistic of its group. Statistics are
@@ -22,6 +25,7 @@ export class Groups {
   readonly smallest: number;
   /** The size of all groups where they are of one size and their rows stand together, as a sampler of n answers leaves them; else null. */
   private readonly even: number | null;
+  private readonly largest: number;
   /** The rows, group by group, and where each group starts. */
   private readonly rows: Tensor;
   private readonly starts: Tensor;
@@ -41,6 +45,7 @@ export class Groups {
     this.starts = tensor(starts, { device });
     this.order = { rows, starts };
     this.smallest = smallest;
+    this.largest = largest;
     this.even = count > 0 && smallest === largest && inOrder ? smallest : null;
     this.ids = Array.from({ length: count }, (_, group) => list[rows[starts[group]!]!]!);
     this.everyRow = ones([batch], { dtype: 'uint8' });
@@ -66,8 +71,10 @@ export class Groups {
 
   /** √(Σ(x−μ)²/(n−ddof)); 0 where the group has no more than ddof rows. */
   std(scores: Tensor, ddof = 1): Tensor {
+    if (!Number.isInteger(ddof) || ddof < 0) throw new EstimatorError(`groups: std: expected ddof, a non-negative integer, got ${showValue(ddof)}`);
     const { count, spread } = this.moments(scores);
-    return spread.div(count.sub(ddof).maximum(1)).sqrt().cast(scores.dtype);
+    const free = count.sub(ddof);
+    return where(free.greater(0), spread.div(free.maximum(1)), 0).sqrt().cast(scores.dtype);
   }
 
   /**
@@ -102,9 +109,7 @@ export class Groups {
   /** `[count, rows of the largest group]`: the rows of each group, and whether there is one. */
   private members(): { rows: Tensor; present: Tensor } {
     if (this.table && !this.table.rows.isDisposed && !this.table.present.isDisposed) return this.table;
-    const { rows, starts } = this.order;
-    let largest = 0;
-    for (let group = 0; group < this.count; group++) largest = Math.max(largest, starts[group + 1]! - starts[group]!);
+    const { order: { rows, starts }, largest } = this;
     const members = new Int32Array(this.count * largest);
     const present = new Uint8Array(this.count * largest);
     for (let group = 0; group < this.count; group++) {
@@ -114,6 +119,23 @@ export class Groups {
     }
     const options = { shape: [this.count, largest], device: this.index.device };
     return (this.table = { rows: tensor(members, options), present: tensor(present, options) });
+  }
+
+  /**
+   * Σ(x−μ)² over the other rows of each row's group, added up directly: beside an outlier nothing would be left of a difference of sums. Null where groups are so large that
+   * there are too many pairs.
+   *
+   * @param centres [batch]: μ, the mean of the other rows
+   * @param valid [batch], null: all rows count
+   */
+  spreadOfOthers(x: Tensor, centres: Tensor, valid: Tensor | null): Tensor | null {
+    checkIsTensor('one number a row', x);
+    if (this.largest > MOST_PAIRED) return null;
+    const { rows, present } = this.members();
+    const peers = rows.take(this.index);
+    const others = present.take(this.index).logicalAnd(peers.notEqual(arange(0, x.size, 1, { dtype: 'int32', device: x.device }).expandDims(1)));
+    const counted = valid ? others.logicalAnd(valid.take(rows).take(this.index)) : others;
+    return where(counted, x.take(peers).sub(centres.expandDims(1)).square(), 0).sum(1);
   }
 
   /** Σ over the rows of the group, column by column: [batch, time] → [batch, time]. */
@@ -185,6 +207,7 @@ function gathered(index: Int32Array, count: number): Gathered {
 /** The group of each row, numbered in order of appearance, how many there are, and the ids of the rows. */
 function numbered(ids: GroupIds, batch: number): { index: Int32Array; count: number; list: ArrayLike<string | number | bigint> } {
   const list: ArrayLike<string | number | bigint> = ids instanceof Tensor ? ids.dataSync() : ids;
+  if (ids instanceof Tensor && ids.ndim !== 1) throw new EstimatorError(`groupIds: expected one id a row, shape [${batch}], got [${ids.shape.join(',')}]`);
   if (!Array.isArray(list) && !ArrayBuffer.isView(list)) throw new EstimatorError(`groupIds: expected one id a row (strings or integers), got ${showValue(ids)}`);
   if (list.length !== batch) throw new EstimatorError(`groupIds: expected ${batch} ids, one a row, got ${list.length}`);
   const index = new Int32Array(batch);

@@ -62,10 +62,12 @@ export function centreInGroups(scores: Tensor, groups: Groups, { singleton, skip
     const again = scored ? groups.moments(difference, scored) : groups.moments(difference);
     const share = count.div(count.sub(1).maximum(1));
     const exact = difference.sub(again.mean);
-    const left = again.spread.sub(exact.square().mul(share));
+    const apart = exact.mul(share);
+    const direct = groups.spreadOfOthers(difference, difference.sub(apart), scored);
+    const left = direct ?? again.spread.sub(exact.square().mul(share));
     // What rounding leaves of a difference of equal numbers is 0.
-    remaining = where(left.greater(again.spread.mul(count).mul(1e-15)), left, 0);
-    difference = exact.mul(share);
+    remaining = where(left.greater(again.spread.mul(count).mul(direct ? 1e-28 : 1e-15)), left, 0);
+    difference = apart;
   } else if (scores.dtype === 'float64') {
     // The mean of equal numbers, rounded, is not always that number, and what it differs by would be whitened to numbers of size 1; of float32 numbers float64 rounds nothing.
     difference = difference.sub((scored ? groups.moments(difference, scored) : groups.moments(difference)).mean);

@@ -22,7 +22,8 @@ const optionNames = ['allowUnused'] as const;
 /**
  * The gradients of a scalar with respect to tensors: ∂loss/∂x for each x, of x's shape and dtype. Lazy: evaluate them together with the loss.
  *
- * The loss must not have been read yet: reading a tensor replaces its graph by its value. Where two operands of `maximum` or `minimum`, or
+ * Neither the loss nor anything between it and these tensors may have been read yet: `item`, `toArray`, `realize` and `evaluate` put a value in the place of the graph
+ * behind it, and no gradient flows through a value (that of what lies beside it does). Read, and log, afterwards. Where two operands of `maximum` or `minimum`, or
  * several elements of `max` or `min`, are equal, they share the gradient; `clamp` to a number passes it on at the bound (as PyTorch does).
  *
  * @throws TensorError if the loss is no scalar, has been evaluated, or does not depend on one of the tensors

@@ -127,7 +127,7 @@ export function writeAt(cache: Tensor, values: Tensor, position: number): Tensor
   return new Tensor(kernel(call, [cache.node, cast(source, target.dtype)])[0]!);
 }
 
-/** Evaluates several tensors together: what they share is computed once, in one plan. */
+/** Evaluates several tensors together: what they share is computed once, in one plan. Gradients asked for later do not flow through them. */
 export function evaluate(tensors: readonly Tensor[]): void {
   checkArray('evaluate', 'an array of tensors', tensors);
   realize(Array.from(tensors, (tensor) => tensorArgument('evaluate', tensor)));

@@ -8,7 +8,7 @@ import { TensorError } from '../errors';
 import { isFloating, type DType } from './dtype';
 import { cast, constant, copy, expand, kernel, reshape, type Node } from './graph';
 import { expectShape } from './primitives';
-import { checkFinite, checkOptions, describe, formatShape, sameShape, type Shape } from './shape';
+import { checkFinite, checkFlags, checkOptions, describe, formatShape, sameShape, type Shape } from './shape';
 import { Tensor, tensorArgument } from './tensor';
 
 /** An array of float32 or float64 (bfloat16 and integers become float32) of a shape. */
@@ -94,6 +94,7 @@ export function generalizedAdvantage(
   const { gamma, lambda, ends, bootstrap, moments = false } = checkOptions(operation, options, advantageNames);
   checkFinite(operation, 'gamma', gamma);
   checkFinite(operation, 'lambda', lambda);
+  checkFlags(operation, { moments });
   const r = floats(operation, 'rewards', rewards, ['B', 'T']);
   const v = floats(operation, 'values', values, r.shape, r.dtype);
   const m = maskOf(operation, mask, r.shape);
@@ -123,6 +124,7 @@ export function discountedReturn(rewards: Tensor, mask: Tensor, options: { gamma
   const operation = 'discountedReturn';
   const { gamma, moments = false } = checkOptions(operation, options, returnNames);
   checkFinite(operation, 'gamma', gamma);
+  checkFlags(operation, { moments });
   const r = floats(operation, 'rewards', rewards, ['B', 'T']);
   const m = maskOf(operation, mask, r.shape);
   const outputs = [{ shape: r.shape, dtype: r.dtype }, momentsOutput(moments, r.shape)];
@@ -190,6 +192,7 @@ export function vtrace(inputs: VTraceInputs, options: VTraceOptions): { targets:
 export function affineScan(a: Tensor, b: Tensor, options?: { initial?: Tensor; reverse?: boolean }): Tensor {
   const operation = 'affineScan';
   const { initial, reverse = false } = checkOptions(operation, options, affineNames);
+  checkFlags(operation, { reverse });
   const factors = tensorArgument(`${operation} a`, a);
   const terms = tensorArgument(`${operation} b`, b);
   expectShape(operation, 'a', factors, ['N', 'T']);
@@ -220,6 +223,7 @@ export function whiten(x: Tensor, mask: Tensor, options?: WhitenOptions): Tensor
   const { epsilon = 1e-8, ddof = 1, keepMean = false, epsilonOutside = false, moments } = checkOptions(operation, options, whitenNames);
   if (typeof epsilon !== 'number' || !(epsilon >= 0)) throw new TensorError(`${operation}: expected epsilon, a number of at least 0, got ${describe(epsilon)}`);
   if (ddof !== 0 && ddof !== 1) throw new TensorError(`${operation}: expected ddof 0 or 1, got ${describe(ddof)}`);
+  checkFlags(operation, { keepMean, epsilonOutside });
   const values = floats(operation, 'x', x, ['B', 'T']);
   const known = moments === undefined || moments === null ? empty('float64', 3) : tensorArgument(`${operation} moments`, moments);
   if (known.dtype !== 'float64' || known.shape.length !== 2 || known.shape[1] !== 3 || (known.shape[0] !== 0 && known.shape[0] !== values.shape[0])) {
@@ -293,6 +297,7 @@ export function groupAdvantages(rewards: Tensor, mask: Tensor, rows: Tensor, sta
   const given = checkOptions(operation, options, groupAdvantageNames);
   const { byDeviation = true, leaveOneOut = false, keepSingletons = false, ddof = 1, epsilon = 1e-6, epsilonOutside = true, minVariance = 0 } = given;
   if (ddof !== 0 && ddof !== 1) throw new TensorError(`${operation}: expected ddof 0 or 1, got ${describe(ddof)}`);
+  checkFlags(operation, { byDeviation, leaveOneOut, keepSingletons, epsilonOutside });
   for (const [name, value] of Object.entries({ epsilon, minVariance })) {
     if (typeof value !== 'number' || !(value >= 0)) throw new TensorError(`${operation}: expected ${name}, a number of at least 0, got ${describe(value)}`);
   }

@@ -27,7 +27,7 @@ import {
 } from './graph';
 import * as ops from './operations';
 import type { Operand } from './operations';
-import { broadcastShapes, checkOptions, describe, formatShape, sameShape, type Shape } from './shape';
+import { broadcastShapes, checkFlags, checkOptions, describe, formatShape, sameShape, type Shape } from './shape';
 import { Tensor, tensorArgument } from './tensor';
 
 /** Options of {@link scan}. */
@@ -79,6 +79,7 @@ export function scan(inputs: readonly Tensor[], options: ScanOptions<ScanState> 
   if (typeof step !== 'function') throw new TensorError(`scan: expected a step function, got ${describe(step)}`);
   if (options === undefined || options === null) throw new TensorError(`scan: expected options ({reverse, mask, init}), got ${describe(options)}`);
   const { reverse = false, mask, init = 0 } = checkOptions('scan', options, optionNames);
+  checkFlags('scan', { reverse });
   const several = Array.isArray(init);
   if (several && init.length === 0) throw new TensorError('scan: expected init to hold at least one state, got an empty array');
   const given = Array.from(inputs, (input, i) => tensorArgument(`scan input ${i}`, input));
@@ -106,7 +107,7 @@ export function scan(inputs: readonly Tensor[], options: ScanOptions<ScanState> 
   try {
     const result: unknown = several ? (step as (s: Tensor[], i: Tensor[]) => unknown)(states, symbols) : (step as (s: Tensor, i: Tensor[]) => unknown)(states[0]!, symbols);
     body.next = nextStates(result, several, inits.length, row, dtype);
-    const lowered = lowerScan(full, inits, body, Boolean(reverse), maskNode ? expand(ops.condition(maskNode), shape) : null);
+    const lowered = lowerScan(full, inits, body, reverse, maskNode ? expand(ops.condition(maskNode), shape) : null);
     const after = lowered.after.map((node) => new Tensor(node));
     for (const symbol of [...states, ...symbols]) symbol.dispose();
     return several ? after : after[0]!;

@@ -135,7 +135,8 @@ const noOptions = Object.freeze({});
 /** The options of a call, empty where none are given. Makes nothing unless it throws: operations run through it. @throws TensorError for a name that is none of `names` */
 export function checkOptions<T extends object>(operation: string, options: T | undefined, names: readonly string[], what = 'option'): T {
   if (options === undefined) return noOptions as T;
-  if (typeof options !== 'object' || options === null) throw new TensorError(`${operation}: expected an object of ${what}s, got ${describe(options)}`);
+  // What a Map or a Promise holds is under no name.
+  if (Object.prototype.toString.call(options) !== '[object Object]') throw new TensorError(`${operation}: expected an object of ${what}s, got ${describe(options)}`);
   for (const key in options) if (!names.includes(key)) throw new TensorError(`${operation}: ${unknownKey(what, key, names)}`);
   return options;
 }
@@ -143,6 +144,11 @@ export function checkOptions<T extends object>(operation: string, options: T | u
 /** An array given by a caller. */
 export function checkArray(operation: string, what: string, value: unknown): asserts value is readonly unknown[] {
   if (!Array.isArray(value)) throw new TensorError(`${operation}: expected ${what}, got ${describe(value)}`);
+}
+
+/** Options that switch something on. */
+export function checkFlags(operation: string, flags: Readonly<Record<string, unknown>>): void {
+  for (const name in flags) if (typeof flags[name] !== 'boolean') throw new TensorError(`${operation}: expected ${name}, true or false, got ${describe(flags[name])}`);
 }
 
 /** A number given by a caller that is neither NaN nor infinite. */

@@ -73,6 +73,31 @@ test('infinite and missing rewards are named; a group of one is refused where it
   expect(() => computeAdvantages('grpo', { rewards: [[1]], masks: [[1]], groupIds: [0] }, { singleton: 'error' })).toThrow("got a group of one (singleton is 'error')");
 });
 
+test('beside an outlier the deviation of the others keeps its digits', () => {
+  for (const step of [1e-4, 1e-3, 0.1]) {
+    const scores = [1, 1 + step, 1000].map(Math.fround);
+    const wanted = scores.map((score, i) => {
+      const others = scores.filter((_, k) => k !== i);
+      const mean = (others[0]! + others[1]!) / 2;
+      const spread = others.reduce((sum, x) => sum + (x - mean) ** 2, 0);
+      return (score - mean) / (Math.sqrt(spread / 1) + 1e-6);
+    });
+    const got = computeAdvantages('grpo', { rewards: scores.map((score) => [score]), masks: [[1], [1], [1]], groupIds: [0, 0, 0] }, { leaveOneOut: true }).advantages.dataSync();
+    wanted.forEach((x, i) => expect(Math.abs(got[i]! - x)).toBeLessThan(1e-5 * Math.abs(x)));
+  }
+  const equal = computeAdvantages('grpo', { rewards: [[0.1], [0.1], [1000]], masks: [[1], [1], [1]], groupIds: [0, 0, 0] }, { leaveOneOut: true }).advantages.dataSync();
+  expect(equal[2]).toBeCloseTo(999.9, 2);
+});
+
+test('statistics of groups refuse what is no ddof, and ids that are no list', () => {
+  const groups = new Groups([0, 0, 0, 1], 4);
+  const scores = tensor([1, 2, 4, 7]);
+  expect(groups.std(scores, 0).toArray()).toEqual([expect.closeTo(1.2472, 4), expect.closeTo(1.2472, 4), expect.closeTo(1.2472, 4), 0]);
+  expect(groups.std(scores, 5).toArray()).toEqual([0, 0, 0, 0]);
+  for (const ddof of [NaN, -1, 0.5, '1', null]) expect(() => groups.std(scores, ddof as never)).toThrow('groups: std: expected ddof, a non-negative integer, got');
+  expect(() => new Groups(tensor([[0, 1]]), 2)).toThrow('groupIds: expected one id a row, shape [2], got [1,2]');
+});
+
 test('one kernel and no program over the tokens', () => {
   tidy(() => {
     const { rewards, masks } = batchOf(16, 8, 'float32', false);
