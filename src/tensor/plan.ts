@@ -6,8 +6,8 @@
  */
 import { callNative, native, nativeDescription } from '../native';
 import { aliasOf, bind, pinned, writtenBuffer, type Binding } from './binding';
-import { dtypes } from './dtype';
-import { release, retain, windowOf, type Node } from './graph';
+import { dtypes, type DType } from './dtype';
+import { release, retain, windowOf, type Node, type ReduceOp } from './graph';
 import { defaultDevice, DeviceBuffer, devices, type Device } from './memory';
 import { mergeEqual } from './merge';
 import { ProgramWriter, type Place, type PlanContext } from './program';
@@ -102,6 +102,12 @@ export function explainNodes(nodes: readonly Node[]): string {
   }).join('\n');
 }
 
+/** What a reduction of no elements is. */
+function ofNothing(reduction: ReduceOp, dtype: DType): number {
+  const limit = dtype === 'int32' ? 2 ** 31 : Infinity;
+  return { sum: 0, product: 1, maximum: -limit, minimum: dtype === 'int32' ? limit - 1 : limit }[reduction];
+}
+
 /** The plan for what was bound last, whose structure is in `key`. */
 function lookUp(binding: Binding, device: Device): Plan {
   const hash = key.hash();
@@ -167,16 +173,22 @@ class PlanWriter implements PlanContext {
     for (const step of new Scheduler(this.nodes, this.roots).run()) {
       this.step = records.length;
       if (step.kind === 'program') {
-        if (sizeOf(step.shape) === 0 && (step.scan || !step.axes)) continue;
+        if (sizeOf(step.shape) === 0 && (step.scan || !step.axes)) {
+          // Nothing is computed, but what folds an empty time is a number all the same.
+          for (const { target } of step.sinks) {
+            const { op, size, dtype, attributes } = this.nodes[target]!;
+            if (op !== 'reduce' || size === 0) continue;
+            this.step = records.length;
+            records.push(this.filled(target, ofNothing(attributes.reduction!, dtype)));
+          }
+          continue;
+        }
         const program = new ProgramWriter(step, this).write();
         for (const slot of [...program.slotsRead, ...program.slotsWritten]) this.touch(slot);
         records.push([0, program.words.length, ...program.words]);
         this.steps.push(program.text);
       } else if (step.kind === 'fill') {
-        const node = this.nodes[step.node]!;
-        const place = { slot: this.slotOf(step.node), dtype: node.dtype, offset: 0, strides: [1] };
-        records.push(this.kernelRecord('fill', [{ place, shape: [node.size] }], [this.fixedScalar(0)], []));
-        this.steps.push(`fill [${node.shape.join()}] with 0`);
+        records.push(this.filled(step.node, 0));
       } else {
         records.push(this.kernel(this.nodes[step.node]!, step.node));
       }
@@ -235,6 +247,13 @@ class PlanWriter implements PlanContext {
     const entry = this.slots[slot]!;
     entry.first = Math.min(entry.first, this.step);
     entry.last = Math.max(entry.last, this.step);
+  }
+
+  private filled(index: number, value: number): number[] {
+    const { dtype, size, shape } = this.nodes[index]!;
+    const place = { slot: this.slotOf(index), dtype, offset: 0, strides: [1] };
+    this.steps.push(`fill [${shape.join()}] with ${value}`);
+    return this.kernelRecord('fill', [{ place, shape: [size] }], [this.fixedScalar(value)], []);
   }
 
   private kernel(node: Node, index: number): number[] {
