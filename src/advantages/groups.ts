@@ -101,6 +101,8 @@ export class Groups {
    *
    * @param rewards [batch, time]
    * @param masks [batch, time]
+   * @returns [batch, time], and [batch], what each row's tokens get
+   * @throws TensorError for shapes that do not belong together and options that are none
    */
   advantages(rewards: Tensor, masks: Tensor, options?: GroupAdvantageOptions): { advantages: Tensor; rowAdvantages: Tensor } {
     return groupAdvantages(rewards, masks, this.rows, this.starts, options);
@@ -125,8 +127,10 @@ export class Groups {
    * Σ(x−μ)² over the other rows of each row's group, added up directly: beside an outlier nothing would be left of a difference of sums. Null where groups are so large that
    * there are too many pairs.
    *
+   * @param x [batch]
    * @param centres [batch]: μ, the mean of the other rows
    * @param valid [batch], null: all rows count
+   * @throws EstimatorError for an x that is no Tensor
    */
   spreadOfOthers(x: Tensor, centres: Tensor, valid: Tensor | null): Tensor | null {
     checkIsTensor('one number a row', x);

@@ -104,8 +104,8 @@ export function explainNodes(nodes: readonly Node[]): string {
 
 /** What a reduction of no elements is. */
 function ofNothing(reduction: ReduceOp, dtype: DType): number {
-  const limit = dtype === 'int32' ? 2 ** 31 : Infinity;
-  return { sum: 0, product: 1, maximum: -limit, minimum: dtype === 'int32' ? limit - 1 : limit }[reduction];
+  const [lowest, highest] = dtype === 'int32' ? [-(2 ** 31), 2 ** 31 - 1] : [-Infinity, Infinity];
+  return { sum: 0, product: 1, maximum: lowest, minimum: highest }[reduction];
 }
 
 /** The plan for what was bound last, whose structure is in `key`. */

@@ -290,7 +290,8 @@ export interface GroupAdvantageOptions {
  * @param mask uint8 or bool [B,T]
  * @param rows int32 [B]: the rows 0…B−1, group by group; a row that is not among them gets 0
  * @param starts int32 [G+1]: group g is rows[starts[g]] … rows[starts[g+1]−1]
- * @returns the advantages [B,T], and the number that each row's tokens get [B]
+ * @returns the advantages [B,T], and the number that each row's tokens get [B], of the dtype of the rewards
+ * @throws TensorError for shapes that do not belong together and options that are none; NativeError, when the result is read, for rows and starts out of range
  */
 export function groupAdvantages(rewards: Tensor, mask: Tensor, rows: Tensor, starts: Tensor, options?: GroupAdvantageOptions): { advantages: Tensor; rowAdvantages: Tensor } {
   const operation = 'groupAdvantages';

@@ -26,6 +26,7 @@ export class LeaveOneOut extends AdvantageEstimator {
 
   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, { groups, remask }: AdvantageContext): AdvantageResult {
     const { singleton, skipNaN, whiten } = this.options as typeof LeaveOneOut.options;
+    // Of the baseline the others alone make up the mean; no σ is taken, of the others or of all.
     const tuned = whiten === 'none' ? advantagesInGroups({ rewards, masks, groups: groups!, remask }, { singleton, skipNaN, leaveOneOut: false }, { byDeviation: false, leaveOneOut: true }) : null;
     if (tuned) return tuned;
     const scores = rewards.sum(1);
