@@ -28,8 +28,10 @@ struct AffineScan {
 
   template <bool kWrite>
   struct Steps {
+    static constexpr bool kCuts = false;
     const T *factors, *terms;
     T* out;
+    bool past_caches;
     template <class V>
     VANTAGE_METHOD void map(V& factor, V& term, int64_t i) {
       fetch<kForward>(factor, factors + i);
@@ -37,12 +39,12 @@ struct AffineScan {
     }
     template <class V>
     VANTAGE_METHOD void put(int64_t i, const V& y) {
-      if constexpr (kWrite) store_at(out + i, y);
+      if constexpr (kWrite) put_at(out + i, y, past_caches);
     }
   };
   template <bool kWrite>
-  void scan(TileOf& tile, State& state, double& product) const {
-    const Steps<kWrite> steps{tile.in[a], tile.in[b], tile.out[0]};
+  VANTAGE_APART void scan(TileOf& tile, State& state, double& product) const {
+    const Steps<kWrite> steps{tile.in[a], tile.in[b], tile.out[0], tile.past_caches};
     scan_lanes<T, kForward>(steps, tile.count, 1, state.y, product);
   }
 };

@@ -49,9 +49,11 @@ struct Gae {
 
   template <bool kEnds, bool kWrite, bool kReturns>
   struct Steps {
+    static constexpr bool kCuts = kEnds;
     const T *rewards, *values, *bootstrap;
     const uint8_t* ends;
     T *advantages, *returns, gamma, next;
+    bool past_caches;
 
     template <class V>
     VANTAGE_METHOD void difference(V& b, V& value, int64_t i) {
@@ -65,23 +67,35 @@ struct Gae {
       recurrences::gae_difference(b, reward, value, following, discount);
     }
     template <class V>
+    VANTAGE_METHOD void map(V& open, V& b, int64_t i) {
+      V value;
+      difference(b, value, i);
+      open_steps(open, ends + i);
+    }
+    template <class V>
+    VANTAGE_METHOD void put(int64_t i, const V& advantage) {
+      V value;
+      load_at(value, values + i);
+      put(i, advantage, value);
+    }
+    template <class V>
     VANTAGE_METHOD void put(int64_t i, const V& advantage, const V& value) {
-      if constexpr (kWrite) store_at(advantages + i, advantage);
+      if constexpr (kWrite) put_at(advantages + i, advantage, past_caches);
       if constexpr (kWrite && kReturns) {
         const V sum = advantage + value;
-        store_at(returns + i, sum);
+        put_at(returns + i, sum, past_caches);
       }
     }
   };
 
   template <bool kEnds, bool kWrite, bool kReturns>
-  void scan_tile(TileOf& tile, State& state, double& product) const {
+  VANTAGE_APART void scan_tile(TileOf& tile, State& state, double& product) const {
     const Steps<kEnds, kWrite, kReturns> steps{tile.in[rewards],     tile.in[values],   tile.in[bootstrap], tile.ends,
-                                               tile.out[advantages], tile.out[returns], gamma,              state.next};
-    if constexpr (kWrite || kEnds) scan_constant<T, kEnds>(steps, tile.ends, tile.count, decay, state.y);
-    else sum_constant<T>(steps, tile.count, decay, state.y);
+                                               tile.out[advantages], tile.out[returns], gamma,              state.next, tile.past_caches};
+    if constexpr (kEnds) scan_lanes<T, false>(steps, tile.count, decay.one, state.y, product);
+    else if constexpr (kWrite) scan_constant<T>(steps, tile.count, decay, state.y);
+    else sum_constant<T>(steps, tile.count, decay, state.y), product *= decay.power(tile.count);
     state.next = tile.in[values][0];
-    if constexpr (!kWrite) product = kEnds ? 0 : product * decay.power(tile.count);
   }
   template <bool kWrite>
   void scan(TileOf& tile, State& state, double& product) const {
@@ -126,18 +140,18 @@ struct DiscountedReturn {
   struct Steps {
     const T* rewards;
     T* returns;
+    bool past_caches;
     template <class V>
     VANTAGE_METHOD void difference(V& b, V&, int64_t i) { fetch(b, rewards + i); }
     template <class V>
     VANTAGE_METHOD void put(int64_t i, const V& sum, const V&) {
-      if constexpr (kWrite) store_at(returns + i, sum);
+      if constexpr (kWrite) put_at(returns + i, sum, past_caches);
     }
   };
   template <bool kWrite>
-  void scan(TileOf& tile, State& state, double& product) const {
-    const Steps<kWrite> steps{tile.in[0], tile.out[0]};
-    if (tile.ends) return scan_constant<T, true>(steps, tile.ends, tile.count, decay, state.y);
-    if constexpr (kWrite) return scan_constant<T, false>(steps, nullptr, tile.count, decay, state.y);
+  VANTAGE_APART void scan(TileOf& tile, State& state, double& product) const {
+    const Steps<kWrite> steps{tile.in[0], tile.out[0], tile.past_caches};
+    if constexpr (kWrite) return scan_constant<T>(steps, tile.count, decay, state.y);
     sum_constant<T>(steps, tile.count, decay, state.y);
     product *= decay.power(tile.count);
   }

@@ -1,103 +1,10 @@
-// The recurrences of recurrences.h inside one row: eight steps are a vector, whose affine maps are composed in three rounds of shuffles, and
-// y_i = local_i + (product of a_i …)·carry. Only the carry goes from block to block, and in double, so that long rows lose nothing. Float64 rows are
-// stepped through one by one.
+// The recurrences of recurrences.h inside one row. The bulk of it goes by blocks of runs (recurrence_runs.h), what is left by eight steps: they are a vector, whose
+// affine maps are composed in three rounds of shuffles, and y_i = local_i + (product of a_i …)·carry. Only the carry goes from block to block, and in double,
+// so that long rows lose nothing. Steps whose products leave float32, and rows of float64, are stepped through one by one.
 #pragma once
-#include "../core/recurrences.h"
-#include "simd.h"
-
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
+#include "recurrence_runs.h"
 
 namespace vantage::cpu::VANTAGE_ISA {
-
-constexpr int kLanesOfBlock = 8;
-
-// For members: VANTAGE_INLINE makes a function static.
-#define VANTAGE_METHOD inline __attribute__((always_inline))
-
-// ---- Elements: V is a scalar, or a vector of eight float32 -----------------------------------------------------------------------
-
-template <class T>
-VANTAGE_INLINE void load_at(T& to, const T* from) { to = *from; }
-VANTAGE_INLINE void load_at(f32x8& to, const float* from) { load_vector(to, from); }
-template <class T>
-VANTAGE_INLINE void store_at(T* to, const T& from) { *to = from; }
-VANTAGE_INLINE void store_at(float* to, const f32x8& from) { store_vector(to, from); }
-// For what is read through once against its order, or in it: the hardware's own prefetching does not run far enough ahead.
-template <bool kForward = false, class T>
-VANTAGE_INLINE void fetch(T& to, const T* from) { to = *from; }
-template <bool kForward>
-VANTAGE_INLINE void prefetch_ahead(const float* from) {
-  constexpr intptr_t kAhead = 1024;  // bytes
-  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<intptr_t>(from) + (kForward ? kAhead : -kAhead)));
-}
-template <bool kForward = false>
-VANTAGE_INLINE void fetch(f32x8& to, const float* from) {
-  prefetch_ahead<kForward>(from);
-  load_vector(to, from);
-}
-// Eight bytes, widened.
-VANTAGE_INLINE void widen_bytes(i32x8& to, const uint8_t* from) {
-#if defined(__AVX2__)
-  to = (i32x8)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
-#else
-  load_bytes(to, from);
-#endif
-}
-template <class T>
-VANTAGE_INLINE T first_of(const T& x) { return x; }
-VANTAGE_INLINE float first_of(const f32x8& x) { return x[0]; }
-template <class T>
-VANTAGE_INLINE void fill_with(T& to, T x) { to = x; }
-VANTAGE_INLINE void fill_with(f32x8& to, float x) { to = f32x8{x, x, x, x, x, x, x, x}; }
-
-// What follows each step in time: the next lane, and `later` after the last one.
-template <class T>
-VANTAGE_INLINE void shift_in(T& to, const T&, T later) { to = later; }
-VANTAGE_INLINE void shift_in(f32x8& to, const f32x8& x, float later) {
-  f32x8 last;
-  fill_with(last, later);
-  to = __builtin_shufflevector(x, last, 1, 2, 3, 4, 5, 6, 7, 8);
-}
-
-#if defined(__AVX512F__)
-// Sixteen steps, where the instruction set has vectors of so many.
-#define VANTAGE_WIDE 1
-typedef float f32x16 __attribute__((vector_size(64)));
-using Widest = f32x16;
-constexpr int kLanesOfWidest = 16;
-VANTAGE_INLINE void load_at(f32x16& to, const float* from) { load_vector(to, from); }
-VANTAGE_INLINE void store_at(float* to, const f32x16& from) { store_vector(to, from); }
-template <bool kForward = false>
-VANTAGE_INLINE void fetch(f32x16& to, const float* from) {
-  prefetch_ahead<kForward>(from);
-  load_vector(to, from);
-}
-VANTAGE_INLINE float first_of(const f32x16& x) { return x[0]; }
-VANTAGE_INLINE void fill_with(f32x16& to, float x) { to = x - f32x16{}; }  // x - 0 keeps the sign of a zero
-VANTAGE_INLINE void shift_in(f32x16& to, const f32x16& x, float later) {
-  f32x16 last;
-  fill_with(last, later);
-  to = __builtin_shufflevector(x, last, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16);
-}
-#else
-using Widest = f32x8;
-constexpr int kLanesOfWidest = kLanesOfBlock;
-#endif
-
-// V' where episodes end: nothing after a terminated step, the bootstrap value after a truncated one.
-template <class T>
-VANTAGE_INLINE void end_values(T& next, const uint8_t* ends, const T* bootstrap) {
-  if (*ends) next = *ends == recurrences::kTruncated ? *bootstrap : T(0);
-}
-VANTAGE_INLINE void end_values(f32x8& next, const uint8_t* ends, const float* bootstrap) {
-  i32x8 end;
-  f32x8 given;
-  widen_bytes(end, ends);
-  load_vector(given, bootstrap);
-  next = end == 0 ? next : (end == recurrences::kTruncated ? given : f32x8{});
-}
 
 // ---- A constant a -----------------------------------------------------------------------------------------------------------------
 
@@ -107,14 +14,13 @@ struct Decay {
   float first, second;  // a, a²
   f32x8 across;         // lanes 0-3: a⁴ … a, the way to lane 4
   f32x8 carried;        // a⁸ … a, the way to the next block
-  f32x8 distant;        // a¹⁶ … a⁹, the way to the block after it
   f32x8 reached;        // 1 … a⁷, the way to lane 0
+  RunPowers<Widest> runs;
 
-  explicit Decay(double a) : one(a), first(static_cast<float>(a)), second(static_cast<float>(a * a)), across{} {
+  explicit Decay(double a) : one(a), first(static_cast<float>(a)), second(static_cast<float>(a * a)), across{}, runs(a) {
     const double a4 = (a * a) * (a * a), a8 = a4 * a4;
     const f64x4 near = {a4, a * a * a, a * a, a}, descending = near * a4;
     narrow_halves(carried, descending, near);
-    narrow_halves(distant, descending * a8, near * a8);
     for (int i = 0; i < kLanesOfBlock - 1; ++i) reached[i + 1] = carried[kLanesOfBlock - 1 - i];
     reached[0] = 1;
     for (int i = 0; i < 4; ++i) across[i] = carried[i + 4];
@@ -138,102 +44,36 @@ struct Decay {
   }
 };
 
-#if VANTAGE_WIDE
-// The wide blocks of scan_constant, where no step has an end. Returns how many steps they leave.
-template <class Step>
-VANTAGE_INLINE int64_t scan_wide(Step& step, int64_t n, const Decay& a, double& state) {
-  const f32x16 zero = {};
-  const f32x16 quads = __builtin_shufflevector(a.across, a.across, 0, 1, 2, 3, 4, 4, 4, 4, 0, 1, 2, 3, 4, 4, 4, 4);
-  const f32x16 halves = __builtin_shufflevector(a.carried, f32x8{}, 0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 8, 8, 8, 8, 8, 8);
-  const f32x16 powers = __builtin_shufflevector(a.distant, a.carried, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  f32x16 first, second;
-  fill_with(first, a.first);
-  fill_with(second, a.second);
-  const double block = a.block * a.block;
-  double carry = state;
-#pragma GCC unroll 2
-  for (n -= kLanesOfWidest; n >= 0; n -= kLanesOfWidest) {
-    f32x16 b, kept, carried;
-    step.difference(b, kept, n);
-    b += first * __builtin_shufflevector(b, zero, 1, 2, 3, 16, 5, 6, 7, 16, 9, 10, 11, 16, 13, 14, 15, 16);
-    b += second * __builtin_shufflevector(b, zero, 2, 3, 16, 16, 6, 7, 16, 16, 10, 11, 16, 16, 14, 15, 16, 16);
-    b += quads * __builtin_shufflevector(b, zero, 4, 4, 4, 4, 16, 16, 16, 16, 12, 12, 12, 12, 16, 16, 16, 16);
-    b += halves * __builtin_shufflevector(b, zero, 8, 8, 8, 8, 8, 8, 8, 8, 16, 16, 16, 16, 16, 16, 16, 16);
-    fill_with(carried, static_cast<float>(carry));
-    recurrences::affine_step(carry, block, static_cast<double>(b[0]));
-    step.put(n, b + powers * carried, kept);
-  }
-  state = carry;
-  return n + kLanesOfWidest;
-}
-#endif
-
-// Step n-1 to step 0 of y = b + a·y_next. `step.difference(b, kept, i)` gives b of one step or of eight, `step.put(i, y, kept)` takes y.
-// Where kEnds, nothing comes in to a step that has an end.
-template <class T, bool kEnds, class Step>
-VANTAGE_INLINE void scan_constant(Step step, const uint8_t* ends, int64_t n, const Decay& a, double& state) {
+// Step n-1 to step 0 of y = b + a·y_next. `step.difference(b, kept, i)` gives b of one step or of a vector of them, `step.put(i, y, kept)` takes y. What is no
+// whole block comes first: the others then begin where vectors do in memory, if step 0 does.
+template <class T, class Step>
+VANTAGE_INLINE void scan_constant(Step step, int64_t n, const Decay& a, double& state) {
   double carry = state;  // in a register, like the step: a vector may be stored over anything, as far as the compiler knows
-  int64_t i = n;
-#if VANTAGE_WIDE
-  if constexpr (sizeof(T) == 4 && !kEnds) if (a.holds()) i = scan_wide(step, i, a, carry);
-#endif
-  if constexpr (sizeof(T) == 4) if (a.holds()) {
-    const f32x8 zero = {};
-    const i32x8 all = ~i32x8{};
-    const f32x8 across = a.across, powers = a.carried;
+  const int64_t eights = sizeof(T) == 4 && a.holds() ? n / kLanesOfBlock * kLanesOfBlock : 0;
+  const int64_t runs = eights && a.runs.holds(a.one) ? n / kStepsOfRuns<Widest> * kStepsOfRuns<Widest> : 0;
+  for (int64_t i = n - 1; i >= eights; --i) {
+    T b, kept;
+    step.difference(b, kept, i);
+    recurrences::affine_step(carry, a.one, static_cast<double>(b));
+    step.put(i, static_cast<T>(carry), kept);
+  }
+  if constexpr (sizeof(T) == 4) {
+    const f32x8 zero = {}, across = a.across, powers = a.carried;
     f32x8 first, second;
     fill_with(first, a.first);
     fill_with(second, a.second);
     const double block = a.block;
-#pragma GCC unroll 2
-    for (i -= kLanesOfBlock; i >= 0; i -= kLanesOfBlock) {
+    for (int64_t i = eights - kLanesOfBlock; i >= runs; i -= kLanesOfBlock) {
       f32x8 b, kept, carried;
       step.difference(b, kept, i);
-      i32x8 open = all;  // first: no end at the lane; later: from the lane to the end of its half
-      f32x8 shifted = __builtin_shufflevector(b, zero, 1, 2, 3, 8, 5, 6, 7, 12);
-      if constexpr (kEnds) {
-        widen_bytes(open, ends + i);
-        open = open == 0;
-        shifted = (f32x8)((i32x8)shifted & open);
-      }
-      b += first * shifted;
-      shifted = __builtin_shufflevector(b, zero, 2, 3, 8, 9, 6, 7, 12, 13);
-      if constexpr (kEnds) {
-        open &= __builtin_shufflevector(open, all, 1, 2, 3, 8, 5, 6, 7, 12);
-        shifted = (f32x8)((i32x8)shifted & open);
-      }
-      b += second * shifted;
-      shifted = __builtin_shufflevector(b, zero, 4, 4, 4, 4, 8, 8, 8, 8);
-      if constexpr (kEnds) {
-        open &= __builtin_shufflevector(open, all, 2, 3, 8, 9, 6, 7, 12, 13);
-        shifted = (f32x8)((i32x8)shifted & open);
-      }
-      b += across * shifted;
+      b += first * __builtin_shufflevector(b, zero, 1, 2, 3, 8, 5, 6, 7, 12);
+      b += second * __builtin_shufflevector(b, zero, 2, 3, 8, 9, 6, 7, 12, 13);
+      b += across * __builtin_shufflevector(b, zero, 4, 4, 4, 4, 8, 8, 8, 8);
       fill_with(carried, static_cast<float>(carry));
-      double next = static_cast<double>(b[0]);
-      if constexpr (kEnds) {
-        open &= __builtin_shufflevector(open, all, 4, 4, 4, 4, 8, 8, 8, 8);
-        carried = (f32x8)((i32x8)carried & open);
-        // Without a branch, which would be foretold wrongly at every other end.
-        uint64_t word, bits;
-        __builtin_memcpy(&word, ends + i, 8);
-        __builtin_memcpy(&bits, &carry, 8);
-        bits &= -static_cast<uint64_t>(word == 0);
-        __builtin_memcpy(&carry, &bits, 8);
-      }
-      recurrences::affine_step(carry, block, next);
+      recurrences::affine_step(carry, block, static_cast<double>(b[0]));
       step.put(i, b + powers * carried, kept);
     }
-    i += kLanesOfBlock;
-  }
-  for (--i; i >= 0; --i) {
-    T b, kept;
-    step.difference(b, kept, i);
-    if constexpr (kEnds) {
-      if (ends[i]) carry = 0;
-    }
-    recurrences::affine_step(carry, a.one, static_cast<double>(b));
-    step.put(i, static_cast<T>(carry), kept);
+    scan_constant_runs(step, runs, a.runs, carry);
   }
   state = carry;
 }
@@ -260,18 +100,15 @@ VANTAGE_INLINE void sum_constant(Step step, int64_t n, const Decay& a, double& s
       recurrences::affine_step(state, power, static_cast<double>((half[0] + half[1]) + (half[2] + half[3])));
     }
   }
-  scan_constant<T, false>(step, nullptr, n, a, state);
+  scan_constant<T>(step, n, a, state);
 }
 
 // ---- A coefficient for each step ----------------------------------------------------------------------------------------------------
 
-// The product of eight float32, in double: in float32 its rounding, the same in every block of equal numbers, would be compounded along a row.
 VANTAGE_INLINE double product_of(const f32x8& x) {
   f64x4 low, high;
   widen_halves(low, high, x);
-  const f64x4 pairs = low * high;
-  const f64x4 fours = pairs * __builtin_shufflevector(pairs, pairs, 2, 3, 0, 1);
-  return fours[0] * fours[1];
+  return product_of(low * high);
 }
 
 // The maps of the lanes, each composed with all that are to its right (kForward: to its left).
@@ -291,40 +128,68 @@ VANTAGE_INLINE void compose_lanes(f32x8& a, f32x8& b) {
   }
 }
 
+// The vectors of scan_lanes from step `done` to `stop`, or to one whose products leave float32. Returns how many steps are done then.
+template <bool kForward, class Step>
+VANTAGE_INLINE int64_t scan_eights(Step& step, int64_t done, int64_t stop, int64_t n, double scale, double& state, double& product) {
+  const double scale2 = scale * scale, scale4 = scale2 * scale2, block = scale4 * scale4;
+  f32x8 scales;
+  fill_with(scales, static_cast<float>(scale));
+  for (; done < stop; done += kLanesOfBlock) {
+    const int64_t i = kForward ? done : n - kLanesOfBlock - done;
+    Step next = step;
+    f32x8 a, b, carried;
+    next.map(a, b, i);
+    const double whole = block * product_of(a);
+    a *= scales;
+    compose_lanes<kForward>(a, b);
+    fill_with(carried, static_cast<float>(state));
+    const f32x8 y = b + a * carried;
+    if (!finite(a) || (Step::kCuts && !finite(y))) break;
+    recurrences::affine_step(state, whole, static_cast<double>(kForward ? last_of(b) : first_of(b)));
+    product *= whole;
+    next.put(i, y);
+    step = next;
+  }
+  return done;
+}
+
 // y = b + scale·a·y_next over n steps, the last one first (kForward: the first one first). `step.map(a, b, i)` gives a and b,
-// `step.put(i, y)` takes y. `product` is multiplied by all of scale·a.
+// `step.put(i, y)` takes y. `product` is multiplied by all of scale·a. Where Step::kCuts, nothing comes in to a step whose a is 0, not even a NaN.
 template <class T, bool kForward, class Step>
 VANTAGE_INLINE void scan_lanes(Step step, int64_t n, double scale, double& state, double& product_of_all) {
-  double carry = state, product = product_of_all;
   int64_t done = 0;
-  if constexpr (sizeof(T) == 4) {
-    constexpr int kOut = kForward ? kLanesOfBlock - 1 : 0;
-    const double block = Decay(scale).block;
-    f32x8 scales;
-    fill_with(scales, static_cast<float>(scale));
-#pragma GCC unroll 2
-    for (; done + kLanesOfBlock <= n; done += kLanesOfBlock) {
-      const int64_t i = kForward ? done : n - kLanesOfBlock - done;
-      f32x8 a, b, carried;
+  double carry = state, product = product_of_all;
+  const auto one_by_one = [&](int64_t stop) __attribute__((always_inline)) {
+    for (; done < stop; ++done) {
+      const int64_t i = kForward ? done : n - 1 - done;
+      T a, b;
       step.map(a, b, i);
-      const double whole = block * product_of(a);
-      a *= scales;
-      compose_lanes<kForward>(a, b);
-      fill_with(carried, static_cast<float>(carry));
-      recurrences::affine_step(carry, whole, static_cast<double>(b[kOut]));
-      product *= whole;
-      step.put(i, b + a * carried);
+      const double wide = scale * static_cast<double>(a);
+      if (Step::kCuts && a == 0) carry = 0;
+      recurrences::affine_step(carry, wide, static_cast<double>(b));
+      product *= wide;
+      step.put(i, static_cast<T>(carry));
+    }
+  };
+  if constexpr (sizeof(T) == 4) {
+    const auto runs = [&](int64_t stop) __attribute__((always_inline)) {
+      while ((done = scan_runs<Widest, kForward>(step, done, stop, n, scale, carry, product)) < stop) one_by_one(done + kStepsOfRuns<Widest>);
+    };
+    const auto eights = [&](int64_t stop) __attribute__((always_inline)) {
+      while ((done = scan_eights<kForward>(step, done, stop, n, scale, carry, product)) < stop) one_by_one(done + kLanesOfBlock);
+    };
+    // As in scan_constant.
+    const int64_t rest = n % kStepsOfRuns<Widest>, ones = n % kLanesOfBlock;
+    if constexpr (kForward) {
+      runs(n - rest);
+      eights(n - ones);
+    } else {
+      one_by_one(ones);
+      eights(rest);
+      runs(n);
     }
   }
-  for (; done < n; ++done) {
-    const int64_t i = kForward ? done : n - 1 - done;
-    T a, b;
-    step.map(a, b, i);
-    const double wide = scale * static_cast<double>(a);
-    recurrences::affine_step(carry, wide, static_cast<double>(b));
-    product *= wide;
-    step.put(i, static_cast<T>(carry));
-  }
+  one_by_one(n);
   state = carry;
   product_of_all = product;
 }

@@ -60,7 +60,7 @@ void scan_span(const R& r, TileOf& tile, int64_t row, int64_t start, int64_t sto
   const int64_t tiles = (stop - start + kTile - 1) / kTile;
   for (int64_t i = 0; i < tiles; ++i) {
     const int64_t from = start + (R::kForward ? i : tiles - 1 - i) * kTile;
-    tile.open({row, 1, from, stop - from < kTile ? stop : from + kTile});
+    tile.open(row, from, stop - from < kTile ? stop : from + kTile);
     r.template scan<kWrite>(tile, state, product);
     if constexpr (kWrite) {
       if (r.moments.data) combine(moments, moments_along(tile.out[0], tile.count));
@@ -150,6 +150,7 @@ void run_recurrence(const R& r) {
     }
   }
   views.stream = views.stream && streams_well(r.time * static_cast<int64_t>(sizeof(typename TileOf::Element)));
+  views.read_back = r.moments.data != nullptr;
   if (r.rows < kFewRows && r.time >= 4 * kTaskSteps) return scan_segments<R, TileOf>(r, views);
   const int64_t rows_of_task = r.time >= kTaskSteps ? 1 : kTaskSteps / (r.time + 1) + 1;
   parallel_for((r.rows + rows_of_task - 1) / rows_of_task, r.rows * r.time * 4, [&](int64_t task) {

@@ -110,22 +110,29 @@ void unpack(T* to, const T* from, const Valid& valid, int64_t kept) {
   }
 }
 
+typedef uint64_t u64x4 __attribute__((vector_size(32)));
+VANTAGE_INLINE bool any_of(const u64x4& x) { return ((x[0] | x[1]) | (x[2] | x[3])) != 0; }
+VANTAGE_INLINE bool any_of_32(const uint8_t* mask) {
+  u64x4 bytes;
+  load_vector(bytes, mask);
+  return any_of(bytes);
+}
+
 // Whether all and whether any of n bytes are not 0.
 struct Held {
   bool all, any;
 };
 inline Held held(const uint8_t* mask, int64_t n) {
-  typedef int8_t s8x16 __attribute__((vector_size(16)));
-  s8x16 all = ~s8x16{}, any = {};
+  constexpr uint64_t kOnes = 0x0101010101010101;
+  u64x4 zeros = {}, any = {};  // the high bit of a byte of `zeros` is set where a byte of its eight is 0, if only of the first such
   int64_t i = 0;
-  for (; i + 16 <= n; i += 16) {
-    s8x16 bytes;
-    load_vector(bytes, reinterpret_cast<const int8_t*>(mask + i));
-    all &= bytes != 0;
+  for (; i + 32 <= n; i += 32) {
+    u64x4 bytes;
+    load_vector(bytes, mask + i);
+    zeros |= (bytes - kOnes) & ~bytes;
     any |= bytes;
   }
-  const u64x2 a = (u64x2)all, o = (u64x2)any;
-  Held result = {(a[0] & a[1]) == ~uint64_t{0}, (o[0] | o[1]) != 0};
+  Held result = {!any_of(zeros & kOnes << 7), any_of(any)};
   for (; i < n; ++i) {
     result.all = result.all && mask[i];
     result.any = result.any || mask[i];
@@ -208,7 +215,8 @@ inline void write_moments(const TensorView& view, int64_t row, const Moments& m)
 template <int kInputs, int kOutputs>
 struct Arrays {
   TensorView in[kInputs], out[kOutputs], mask, ends;
-  bool stream = false;
+  bool stream = false;     // outputs are written past the caches
+  bool read_back = false;  // a tile's outputs are read once more before it is closed
 };
 
 template <class T, int kInputs_, int kOutputs_>
@@ -223,21 +231,24 @@ class Tile {
   const uint8_t* ends;
   T* out[kOutputs];
   int64_t count;
+  bool past_caches;  // put_at may write the outputs past the caches: they are where they belong, and step 0 begins a line of the cache
 
   explicit Tile(const Views& views) : views_(views) {}
 
-  // Columns of one row.
-  void open(const Span& span) {
-    span_ = span;
+  // Columns [start, stop) of one row. Numbers, not a Span: one that was stored a moment ago would be loaded as a vector, behind all stores before it.
+  void open(int64_t row, int64_t start, int64_t stop) {
+    span_ = {row, 1, start, stop};
     find_valid();
     for (int k = 0; k < kInputs; ++k) {
       if (views_.in[k].data) in[k] = packed(views_.in[k], in_[k]);
       else in[k] = in_[k];
     }
     find_ends();
+    past_caches = views_.stream && !views_.read_back && dense_ && sizeof(T) == 4;
+    for (const TensorView& view : views_.out) past_caches = past_caches && (!view.data || (straight(view) && on_line(place<T>(view, span_) + first_)));
     for (int k = 0; k < kOutputs; ++k) {
-      const bool direct = !views_.stream && dense_ && views_.out[k].dtype != DType::bf16 && along(views_.out[k], span_);
-      out[k] = direct && views_.out[k].data ? place<T>(views_.out[k], span_) + first_ : out_[k] + first_;
+      const TensorView& view = views_.out[k];
+      out[k] = view.data && dense_ && !staged() && straight(view) ? place<T>(view, span_) + first_ : out_[k] + first_;
     }
   }
 
@@ -247,13 +258,18 @@ class Tile {
     for (int k = 0; k < kOutputs; ++k) {
       const TensorView& view = views_.out[k];
       if (!view.data) continue;
-      const bool direct = view.dtype != DType::bf16 && along(view, span_), straight = direct && !views_.stream;
-      T* const whole = straight ? place<T>(view, span_) : out_[k];
+      const bool in_place = straight(view) && !staged();
+      T* const whole = in_place ? place<T>(view, span_) : out_[k];
       if (!dense_) unpack(whole + first_, out[k], holes_, count);
-      for (int64_t i = 0; i < first_; ++i) whole[i] = 0;
-      for (int64_t i = last_; i < size; ++i) whole[i] = 0;
-      if (straight) continue;
-      if (direct) stream_row(place<T>(view, span_), whole, size);
+      if (past_caches) {
+        stream_zeros(whole, first_);
+        stream_zeros(whole + last_, size - last_);
+      } else {
+        for (int64_t i = 0; i < first_; ++i) whole[i] = 0;
+        for (int64_t i = last_; i < size; ++i) whole[i] = 0;
+      }
+      if (in_place) continue;
+      if (straight(view)) stream_row(place<T>(view, span_), whole, size);
       else scatter_span(view, span_, whole);
     }
   }
@@ -268,6 +284,11 @@ class Tile {
   alignas(64) T out_[kOutputs][kTile + 8];
   alignas(64) uint8_t mask_bytes_[kTile + 8], end_bytes_[kTile + 8], sets_[kTile / 8];
   Valid holes_;
+
+  bool straight(const TensorView& view) const { return view.dtype != DType::bf16 && along(view, span_); }
+  static bool on_line(const T* x) { return reinterpret_cast<uintptr_t>(x) % 64 == 0; }
+  // Whether outputs are gathered here first, to be written past the caches in one go.
+  bool staged() const { return views_.stream && !past_caches; }
 
   const uint8_t* bytes_of(const TensorView& view, uint8_t* buffer) const {
     if (along(view, span_)) return place<const uint8_t>(view, span_);
@@ -289,9 +310,9 @@ class Tile {
       return;
     }
     // Padding on either side of a row is the usual case.
-    while (first_ + 8 <= last_ && !bits_of_bytes(mask_ + first_)) first_ += 8;
+    while (first_ + 32 <= last_ && !any_of_32(mask_ + first_)) first_ += 32;
     while (!mask_[first_]) ++first_;
-    while (last_ - 8 >= first_ && !bits_of_bytes(mask_ + last_ - 8)) last_ -= 8;
+    while (last_ - 32 >= first_ && !any_of_32(mask_ + last_ - 32)) last_ -= 32;
     while (!mask_[last_ - 1]) --last_;
     dense_ = held(mask_ + first_, last_ - first_).all;
     count = dense_ ? last_ - first_ : find_sets(sets_, mask_ + first_, last_ - first_);

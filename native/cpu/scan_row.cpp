@@ -50,7 +50,6 @@ class Odd {
  private:
   i32x8 lanes_ = {};
 #if VANTAGE_WIDE
-  typedef int32_t i32x16 __attribute__((vector_size(64)));
   i32x16 wide_ = {};
 #endif
   int32_t one_ = 0;
@@ -59,12 +58,13 @@ class Odd {
 // For scan_lanes and scan_constant.
 template <bool kForward, class Form>
 struct RowSteps {
+  static constexpr bool kCuts = false;
   const float *a, *b;
   const int32_t* mask;
   float* out;
   float factor;  // of all steps, where it is uniform. By value: what depends on it alone is computed once.
   float before;  // the state in front of the next step
-  Odd& odd;
+  Odd* odd;
 
   template <class V>
   VANTAGE_METHOD void map(V& multiplier, V& term, int64_t i) {
@@ -84,29 +84,33 @@ struct RowSteps {
     multiplier = valid != 0 ? multiplier : f32x8{} + 1.0f;
     term = valid != 0 ? term : f32x8{};
   }
+#if VANTAGE_WIDE
+  VANTAGE_METHOD void keep(f32x16& multiplier, f32x16& term, int64_t i) {
+    i32x16 valid;
+    load_vector(valid, mask + i);
+    multiplier = valid != 0 ? multiplier : f32x16{} + 1.0f;
+    term = valid != 0 ? term : f32x16{};
+  }
+#endif
   VANTAGE_METHOD void keep(float& multiplier, float& term, int64_t i) {
     multiplier = mask[i] != 0 ? multiplier : 1.0f;
     term = mask[i] != 0 ? term : 0.0f;
   }
   template <class V>
   VANTAGE_METHOD void put(int64_t i, const V& y) {
-    odd.look(y);
-    if constexpr (Form::previous && !kForward) {
-      V later;
-      shift_in(later, y, before);
-      store_at(out + i, later);
-      before = first_of(y);
-    } else if constexpr (Form::previous) {
-      f32x8 last;
-      fill_with(last, before);
-      store_vector(out + i, __builtin_shufflevector(last, y, 0, 8, 9, 10, 11, 12, 13, 14));
-      before = y[kLanesOfBlock - 1];
+    odd->look(y);
+    if constexpr (Form::previous) {
+      V shifted;
+      if constexpr (kForward) shift_back(shifted, y, before);
+      else shift_in(shifted, y, before);
+      store_at(out + i, shifted);
+      before = kForward ? last_of(y) : first_of(y);
     } else {
       store_at(out + i, y);
     }
   }
   VANTAGE_METHOD void put(int64_t i, const float& y) {
-    odd.look(y);
+    odd->look(y);
     out[i] = Form::previous ? before : y;
     before = y;
   }
@@ -185,14 +189,14 @@ void scan_row_of(const ScanCall& call, double* product) {
       continue;
     }
     Odd odd;
-    const RowSteps<kForward, Form<false, uniform, previous>> steps{a, b, nullptr, out, factor, before, odd};
+    const RowSteps<kForward, Form<false, uniform, previous>> steps{a, b, nullptr, out, factor, before, &odd};
     if (stretch.valid == Valid::some) {
-      scan_lanes<float, kForward>(RowSteps<kForward, Form<true, uniform, previous>>{a, b, mask, out, factor, before, odd}, n, 1, state, whole);
+      scan_lanes<float, kForward>(RowSteps<kForward, Form<true, uniform, previous>>{a, b, mask, out, factor, before, &odd}, n, 1, state, whole);
     } else if (uniform && factor == 0 && before - before == 0) {
       take_terms<kForward, previous>(out, b, n, state, odd);
       whole = 0;
     } else if constexpr (uniform && !kForward) {
-      scan_constant<float, false>(steps, nullptr, n, decay, state);
+      scan_constant<float>(steps, n, decay, state);
       if (product) whole = decay.power(n);
     } else {
       scan_lanes<float, kForward>(steps, n, 1, state, whole);

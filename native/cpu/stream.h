@@ -41,6 +41,17 @@ void stream_row(T* to, const T* from, int64_t n) {
   for (; i < n; ++i) to[i] = from[i];
 }
 
+// n zeros, likewise.
+template <class T>
+void stream_zeros(T* to, int64_t n) {
+  alignas(64) static constexpr T kZeros[64 / sizeof(T)] = {};
+  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
+  int64_t i = 0;
+  for (; i < n && reinterpret_cast<uintptr_t>(to + i) % 64 != 0; ++i) to[i] = 0;
+  for (; i + kLine <= n; i += kLine) stream_row(to + i, kZeros, kLine);
+  for (; i < n; ++i) to[i] = 0;
+}
+
 // Before others may read what this thread streamed.
 VANTAGE_INLINE void finish_stream() {
 #if defined(__x86_64__)

@@ -31,10 +31,12 @@ struct Vtrace {
 
   template <bool kWrite>
   struct Steps {
+    static constexpr bool kCuts = false;
     const T *rewards, *values, *weights;
     T *targets, *advantages;
     Clips clips;
     T next, target;  // of the step after
+    bool past_caches;
 
     template <class V>
     VANTAGE_METHOD void map(V& a, V& b, int64_t i) {
@@ -65,20 +67,20 @@ struct Vtrace {
         shift_in(following, sum, target);
         target = first_of(sum);
         recurrences::vtrace_advantage(advantage, reward, value, following, rho, gamma);
-        store_at(targets + i, sum);
-        store_at(advantages + i, advantage);
+        put_at(targets + i, sum, past_caches);
+        put_at(advantages + i, advantage, past_caches);
       }
     }
   };
 
   template <bool kWrite>
-  void scan(TileOf& tile, State& state, double& product) const {
+  VANTAGE_APART void scan(TileOf& tile, State& state, double& product) const {
     if (tile.count == 0) return;
     alignas(64) T weights[kTile];
     const T *ours = tile.in[target_log_probs], *theirs = tile.in[behaviour_log_probs];
     for (int64_t i = 0; i < tile.count; ++i) weights[i] = math::exp(ours[i] - theirs[i]);
     const Steps<kWrite> steps{tile.in[rewards],     tile.in[values], weights,    tile.out[targets],
-                              tile.out[advantages], clips,           state.next, state.next + static_cast<T>(state.y)};
+                              tile.out[advantages], clips,           state.next, state.next + static_cast<T>(state.y), tile.past_caches};
     scan_lanes<T, false>(steps, tile.count, decay, state.y, product);
     state.next = tile.in[values][0];
   }

@@ -20,7 +20,7 @@ void moments_of_rows(const TensorView& x, const TensorView& mask, const TensorVi
     for (int64_t row = task * group; row < rows && row < (task + 1) * group; ++row) {
       Moments total;
       for (int64_t t = 0; t < time; t += kTile) {
-        tile.open({row, 1, t, time - t < kTile ? time : t + kTile});
+        tile.open(row, t, time - t < kTile ? time : t + kTile);
         combine(total, moments_along(tile.in[0], tile.count));
       }
       write_moments(moments, row, total);

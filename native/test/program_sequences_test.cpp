@@ -77,7 +77,7 @@ TEST(long_rows) {
       b.store(before);
       b.fold(Reduction::sum, before, f32, DType::f64);
       b.fold(Reduction::maximum, total);
-      b.check("long rows", 1e-5, 1e-4, !reverse);
+      b.check("long rows", 1e-5, 3e-4, !reverse);  // states reach hundreds
     }
   }
 }
