@@ -20,7 +20,7 @@ function passes(name: string, options: object): number {
   return explain([loss, gradient!, ...Object.values(metrics)]).split('\n').filter((line) => over.test(line)).length;
 }
 
-/** What the page says: means need the number of tokens, ratios of sequences their sums, and a selection has to find its bound, a pass for each bit. */
+/** What the page says: means need the number of tokens, ratios of sequences their sums. What a selection went through is behind it. */
 const [, table] = /^### Passes over memory\n([\s\S]*?)\n\n`/m.exec(read(join(root, 'docs/algorithms.md')))!;
 const documented = Object.fromEntries(
   [...table!.matchAll(/^\| (\d+) \| (.*) \|$/gm)].flatMap(([, count, names]) => [...names!.matchAll(/`(\w+)`/g)].map(([, name]) => [name!, Number(count)])),

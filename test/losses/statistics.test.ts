@@ -2,6 +2,7 @@
 import { klDivergence, klEstimators, type KlOptions, maskedMean, maskedStandardize, maskedVariance, reduceLoss, reductionDivisors, valueLoss } from '../../src/losses';
 import { topTokens } from '../../src/losses/select';
 import { gradients, type Tensor, tensor } from '../../src/tensor';
+import { Random } from '../tensor/helpers';
 
 const maskRows = [[1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 1], [1, 1, 1, 1]];
 const rows = maskRows.map((row, b) => row.map((_, t) => Math.sin(3 * b + 7 * t) * 2));
@@ -148,5 +149,31 @@ describe.each(['float64', 'float32'] as const)('topTokens of %s', (dtype) => {
     expect(pick(values, marks, 3)).toEqual([0, 1, 1, 0, 0, 1]);
     expect(pick(values, marks, 3, 'all')).toEqual([0, 1, 1, 1, 0, 1]);
     expect(pick([[5, 5, 5]], [[1, 1, 1]], 2)).toEqual([1, 1, 0]);
+  });
+
+  it('takes neither -Infinity nor NaN, and knows numbers of every size', () => {
+    const values = [[-Infinity, NaN, 1e-45, -0, 0, -1e-45, -3e38, 3e38, Infinity]];
+    const marks = [values[0]!.map(() => 1)];
+    const inOrder = [8, 7, 2, 3, 4, 5, 6];
+    for (let count = 1; count <= 9; count++) {
+      const taken = inOrder.slice(0, count);
+      expect(pick(values, marks, count)).toEqual(values[0]!.map((_, at) => Number(taken.includes(at))));
+    }
+    expect(pick(values, marks, 4, 'all')).toEqual([0, 0, 1, 1, 1, 0, 0, 1, 1]); // the zeros are equal
+  });
+
+  it('takes what sorting puts first', () => {
+    const random = new Random(dtype.length);
+    for (const [n, levels] of [[1, 5], [70, 3], [1000, 40], [5000, 1e9]] as const) {
+      const values = Array.from({ length: n }, () => Math.fround(Math.floor((random.next() - 0.5) * levels) / 7));
+      const marks = values.map(() => Number(random.next() < 0.7));
+      const order = values.map((_, at) => at).filter((at) => marks[at]).sort((a, b) => values[b]! - values[a]! || a - b);
+      for (const count of [1, 2, Math.ceil(n / 3), order.length]) {
+        const taken = new Set(order.slice(0, count));
+        expect(pick([values], [marks], count)).toEqual(values.map((_, at) => Number(taken.has(at))));
+        const least = values[order[Math.min(count, order.length) - 1]!] ?? Infinity;
+        expect(pick([values], [marks], count, 'all')).toEqual(values.map((value, at) => Number(marks[at] === 1 && value >= least)));
+      }
+    }
   });
 });
