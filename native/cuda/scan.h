@@ -1,6 +1,7 @@
 // Affine recurrences along the rows of arrays, parallel in time. Every recurrence of recurrences.h is y = b + a·y_next in a scalar y, and affine maps
 // compose: a thread composes the steps of four neighbouring elements, a warp scans those maps, and the state is carried from chunk to chunk in double.
-// Here: what a warp does with its chunks, and the kernel for many or short rows, a team of lanes in a warp each. Few long rows: scan_segments.h.
+// Here: what a warp does with its chunks, and the kernel for many or short rows, a team of lanes in a warp each. Long rows: scan_blocks.h, and where they are few
+// scan_segments.h.
 //
 // "Before" and "after" are in the order of the scan: for a reverse scan later steps come before earlier ones.
 #pragma once
@@ -103,6 +104,23 @@ __device__ __forceinline__ void team_next(const F& f, typename F::Chunk& chunk, 
     value = has_byte(chunk.valid, i) ? mine : value;
   }
   next = team ? last : next;
+}
+
+// The last valid value of a block's chunks: each warp's and whether it has one are left in shared memory.
+template <class F, int kChunks>
+__device__ __forceinline__ void share_last_values(const F& f, const typename F::Chunk (&chunks)[kChunks], typename F::Type* values, bool* seen) {
+  typename F::Type last = 0;
+  bool any = false;
+#pragma unroll
+  for (int k = 0; k < kChunks; ++k) {
+    const typename F::Type own = last_value(f, chunks[k]);
+    const unsigned valid = __ballot_sync(kAllLanes, chunks[k].valid != 0);
+    const typename F::Type value = __shfl_sync(kAllLanes, own, valid ? 31 - __clz(static_cast<int>(valid)) : 0);
+    last = valid ? value : last;
+    any = any || valid != 0;
+  }
+  if (threadIdx.x % 32 == 0) values[threadIdx.x / 32] = last, seen[threadIdx.x / 32] = any;
+  __syncthreads();
 }
 
 // What the lanes of a team do with their chunks: `before` is the map of the lanes before this one, `all` that of the team. `power` is p^(4·lane).

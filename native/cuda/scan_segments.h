@@ -5,7 +5,7 @@
 // While a block waits it keeps nothing but the maps: the elements are read again then, from the cache, so that registers for more blocks are there.
 #pragma once
 #include "allocator.h"
-#include "scan.h"
+#include "scan_blocks.h"
 
 namespace vantage::cuda {
 
@@ -97,23 +97,6 @@ __device__ __forceinline__ void segment_moments(const Segments& s, int64_t row, 
   if (threadIdx.x != 0) return;
   write_moments(moments, row, m);
   s.signals.tickets[row] = 0;
-}
-
-// The last valid value of a block's chunks: each warp's and whether it has one are left in shared memory.
-template <class F, int kChunks>
-__device__ __forceinline__ void share_last_values(const F& f, const typename F::Chunk (&chunks)[kChunks], typename F::Type* values, bool* seen) {
-  typename F::Type last = 0;
-  bool any = false;
-#pragma unroll
-  for (int k = 0; k < kChunks; ++k) {
-    const typename F::Type own = last_value(f, chunks[k]);
-    const unsigned valid = __ballot_sync(kAllLanes, chunks[k].valid != 0);
-    const typename F::Type value = __shfl_sync(kAllLanes, own, valid ? 31 - __clz(static_cast<int>(valid)) : 0);
-    last = valid ? value : last;
-    any = any || valid != 0;
-  }
-  if (threadIdx.x % 32 == 0) values[threadIdx.x / 32] = last, seen[threadIdx.x / 32] = any;
-  __syncthreads();
 }
 
 // A block a segment of kChunks·4·kSegmentThreads elements, which is a whole row where it is `alone`. Blocks start in the order of their numbers: those
@@ -212,12 +195,15 @@ void scan_rows(const char* what, const F& f, const Fours& fours) {
   constexpr int64_t kWarps = 16, kLong = 256;
   const int64_t processors = device().multiprocessors;
   if (fours.time <= kLong || fours.rows >= kWarps * processors) return scan_in_teams(what, f, fours);
-  constexpr bool wide = sizeof(typename F::Type) == 8 || F::kNext;  // more registers
   // A block alone with its row waits for nobody.
   if (segments_of<1>(fours) == 1) return launch_segments<1, true>(what, f, fours);
   if (segments_of<2>(fours) == 1) return launch_segments<2, true>(what, f, fours);
-  if constexpr (!wide) {
+  if constexpr (!kWideSteps<F>) {
     if (segments_of<4>(fours) == 1 && fours.rows >= processors) return launch_segments<4, true>(what, f, fours);
+  }
+  if (fours.rows >= 4 * processors) return scan_in_blocks<128>(what, f, fours);
+  if (fours.rows >= processors * 3 / 4) return scan_in_blocks<512>(what, f, fours);
+  if constexpr (!kWideSteps<F>) {
     // Work that all multiprocessors hold together is spread over as many blocks as they hold.
     if (fours.rows * segments_of<2>(fours) > kSegmentBlocks<F> * processors) return launch_segments<4, false>(what, f, fours);
   }

@@ -49,6 +49,8 @@ int runs_on_cuda(int64_t elements) {
   return emulated && elements > 10'000 ? 1 : 2;
 }
 
+int64_t multiprocessors() { return vantage::addon::cuda_library().device.multiprocessors; }
+
 vantage::Backend* cuda_backend() {
 #ifdef VANTAGE_TEST_CUDA_LIBRARY
   if (!wanted("cuda interpret") && !wanted("cuda compile")) return nullptr;

@@ -26,6 +26,9 @@ bool wanted(const char* device);
 // small sizes of the same code are for.
 int runs_on_cuda(int64_t elements);
 
+// Of CUDA's device: shapes that depend on it choose among the kernels for many and few rows.
+int64_t multiprocessors();
+
 // CUDA's backend, or null where the tests run without.
 vantage::Backend* cuda_backend();
 

@@ -59,6 +59,10 @@ void for_each_layout(const Body& body) {
     body({DType::f32, 64, 1300, Layout::contiguous, holes});
     body({DType::f32, 700, 9, Layout::contiguous, holes});
     body({DType::f32, 2, 70001, Layout::contiguous, holes});  // in segments
+    // On a device, as many rows as its multiprocessors, or several for each: blocks of two sizes along them.
+    const int64_t processors = current_isa()->device ? multiprocessors() : 2;
+    body({DType::f32, processors, 6001, Layout::contiguous, holes});
+    body({DType::f32, 4 * processors, 4999, Layout::gaps, holes});
     body({DType::f64, 1, 70001, Layout::gaps, holes});
   }
 }
