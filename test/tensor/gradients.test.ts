@@ -211,6 +211,8 @@ describe('higher order, stops and errors', () => {
     const read = x.square().sum();
     read.item();
     expect(() => gradients(read, [x])).toThrow(/has been evaluated, and its graph is gone/);
+    const between = x.mul(2).realize();
+    expect(() => gradients(between.square().sum(), [x])).toThrow(/does not depend on tensor 0 \(float32 \[2\]\)\. What was read or realized between the two/);
     const weights = ones([2]);
     expect(() => gradients(x.mul(weights).sum(), [weights])).toThrow(/tensor 0 .*constant.*realize/);
     expect(gradients(x.mul(weights.realize()).sum(), [weights])[0]!.toArray()).toEqual([1, 2]);
