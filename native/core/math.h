@@ -65,11 +65,11 @@ VANTAGE_HD float multiply_add(float a, float b, float c) {
 // A NaN on either side is the result.
 template <class T>
 VANTAGE_HD T maximum(T a, T b) {
-  return (a > b) | (a != a) ? a : b;
+  return ((a > b) | (a != a)) ? a : b;
 }
 template <class T>
 VANTAGE_HD T minimum(T a, T b) {
-  return (a < b) | (a != a) ? a : b;
+  return ((a < b) | (a != a)) ? a : b;
 }
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
 // One instruction.
@@ -187,7 +187,7 @@ VANTAGE_HD double log(double x) { return __builtin_log(x); }
 VANTAGE_HD float log1p(float x) {
   const float u = 1.0f + x;
   const float lost = (x - (u - 1.0f)) / u;  // what rounding 1 + x lost
-  return log(u) + ((u > 0.0f) & (u < __builtin_inff()) ? lost : 0.0f);
+  return log(u) + (((u > 0.0f) & (u < __builtin_inff())) ? lost : 0.0f);
 }
 VANTAGE_HD double log1p(double x) { return __builtin_log1p(x); }
 

@@ -65,13 +65,13 @@ template <class Total>
 struct Maximum {
   static constexpr Total identity = Limits<Total>::lowest;
   template <class V>
-  VANTAGE_INLINE void fold(V& total, const V& x) { total = (x > total) | (x != x) ? x : total; }
+  VANTAGE_INLINE void fold(V& total, const V& x) { total = ((x > total) | (x != x)) ? x : total; }
 };
 template <class Total>
 struct Minimum {
   static constexpr Total identity = Limits<Total>::highest;
   template <class V>
-  VANTAGE_INLINE void fold(V& total, const V& x) { total = (x < total) | (x != x) ? x : total; }
+  VANTAGE_INLINE void fold(V& total, const V& x) { total = ((x < total) | (x != x)) ? x : total; }
 };
 
 // What is folded of each element.

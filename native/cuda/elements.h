@@ -153,8 +153,8 @@ template <class T>
 VANTAGE_DEVICE T folded(T total, T x, Reduction reduction) {
   switch (reduction) {
     case Reduction::product: return total * x;
-    case Reduction::maximum: return (x > total) | (x != x) ? x : total;
-    case Reduction::minimum: return (x < total) | (x != x) ? x : total;
+    case Reduction::maximum: return ((x > total) | (x != x)) ? x : total;
+    case Reduction::minimum: return ((x < total) | (x != x)) ? x : total;
     default: return total + x;
   }
 }

@@ -1,4 +1,4 @@
-// Long rows in a single pass: blocks that each take a segment of a row and learn from memory what the segments before it do. All maps of the segments before are composed
+// Few and long rows in a single pass: blocks that each take a segment of a row and learn from memory what the segments before it do. All maps of the segments before are composed
 // in a tree whose shape depends on the row's length alone, so that the same input gives the same bits whatever the timing (a look-back with a window that depends
 // on what is ready would not).
 //
