@@ -32,11 +32,16 @@ namespace {
 
 bool usable(const KernelTable* table) {
 #if defined(__x86_64__)
+  // What x86-64-v3 and -v4 name: not every compiler knows these names here.
+  [[maybe_unused]] const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
 #ifndef VANTAGE_WITHOUT_AVX2
-  if (table == &avx2::table) return __builtin_cpu_supports("x86-64-v3");
+  if (table == &avx2::table) return v3;
 #endif
 #ifndef VANTAGE_WITHOUT_AVX512
-  if (table == &avx512::table) return __builtin_cpu_supports("x86-64-v4");
+  if (table == &avx512::table) {
+    return v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+  }
 #endif
 #endif
   return table == &baseline::table;

@@ -198,6 +198,16 @@ __device__ __forceinline__ void finish_chunk(const F& f, typename F::Chunk& chun
   }
 }
 
+template <int kChunks, class F>
+__device__ __forceinline__ void finish_chunks(const F& f, typename F::Chunk (&chunks)[kChunks], const Four (&at)[kChunks], const MapOf<F> (&before)[kChunks],
+                                              double state, MomentSums& sums) {
+#pragma unroll
+  for (int k = 0; k < kChunks; ++k) {
+    finish_chunk(f, chunks[k], before[k].apply(state), sums);
+    f.store(chunks[k], at[k]);
+  }
+}
+
 template <class F>
 __device__ __forceinline__ double power_before(const F& f, int lane) {
   if constexpr (F::kConstant) return f.powers.before(lane);

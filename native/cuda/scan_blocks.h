@@ -1,16 +1,20 @@
-// Long rows, as many as keep all multiprocessors busy: a block goes along each, its warps side by side. What comes next is asked for before the present chunks
-// are composed, so that memory works meanwhile; nothing is read twice, and no block waits for another.
+// Long rows that keep all multiprocessors busy: a block goes along each, its warps side by side, or a cluster of blocks where rows are few. What comes next is asked
+// for before the present chunks are composed, so that memory works meanwhile; nothing is read twice.
 #pragma once
+#include "cluster.h"
 #include "scan.h"
 
 namespace vantage::cuda {
 
-// What the warps of a block tell each other, by turns: one may be ahead of the others by as much as lies between two barriers.
+constexpr int kMostBlocks = 8;  // of a cluster
+
+// What the warps of a block and the blocks of a cluster tell each other, by turns: one may be ahead of the others by as much as lies between two barriers.
 template <class F, int kWarps>
-struct Exchange {
-  double maps[2][kWarps][2];
-  typename F::Type values[2][kWarps];
-  bool seen[2][kWarps];
+struct Board {
+  double maps[2][kWarps][2], block_maps[2][kMostBlocks][2];
+  double warp_moments[kWarps][3], block_moments[kMostBlocks][3];
+  typename F::Type values[2][kWarps], block_values[2][kMostBlocks];
+  bool seen[2][kWarps], block_seen[2][kMostBlocks];
 };
 
 // With more registers a block has more in flight by itself.
@@ -21,14 +25,15 @@ constexpr int kBlockChunks = kWideSteps<F> ? 1 : 2;
 template <class F, int kThreads>
 constexpr int kRowBlocks = kThreads > 128 ? 1 : kWideSteps<F> ? 4 : 5;
 
-template <class F, int kThreads>
-__global__ void __launch_bounds__(kThreads, kRowBlocks<F, kThreads>) scan_blocks(const __grid_constant__ F f, const __grid_constant__ Fours fours) {
+// `size` blocks a row; 1 where they are no cluster.
+template <class F, int kThreads, bool kCluster>
+__global__ void __launch_bounds__(kThreads, kRowBlocks<F, kThreads>) scan_blocks(const __grid_constant__ F f, const __grid_constant__ Fours fours, unsigned size) {
   using M = MapOf<F>;
   constexpr int kWarps = kThreads / 32, kChunks = kBlockChunks<F>, kAll = kThreads * kChunks;
-  __shared__ Exchange<F, kWarps> exchange;
-  __shared__ double shared_moments[kWarps][3];
+  Board<F, kWarps>& board = *reinterpret_cast<Board<F, kWarps>*>(dynamic_shared());
+  const unsigned thread = threadIdx.x, rank = kCluster ? cluster_rank() : 0, blocks = kCluster ? size : 1;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int64_t row = blockIdx.x, count = fours.count(row), mine = int64_t{warp} * kChunks * 32;
+  const int64_t row = blockIdx.x / blocks, count = fours.count(row), step = int64_t{kAll} * blocks, mine = int64_t{rank} * kAll + warp * kChunks * 32;
   const double power = power_before(f, lane);
   double state = f.initial(row);
   typename F::Type next = 0;
@@ -37,26 +42,41 @@ __global__ void __launch_bounds__(kThreads, kRowBlocks<F, kThreads>) scan_blocks
   typename F::Chunk coming[kChunks];
   Four places[kChunks];
   load_chunks<32>(f, fours, row, mine, count, lane, coming, places);
+  if constexpr (kCluster) cluster_barrier();  // the others' memory is there
   int turn = 0;
-  for (int64_t start = 0; start < count; start += kAll, turn ^= 1) {
+  for (int64_t start = 0; start < count; start += step, turn ^= 1) {
     typename F::Chunk chunks[kChunks];
     Four at[kChunks];
 #pragma unroll
     for (int k = 0; k < kChunks; ++k) chunks[k] = coming[k], at[k] = places[k];
-    if (start + kAll < count) load_chunks<32>(f, fours, row, start + kAll + mine, count, lane, coming, places);
+    if (start + step < count) load_chunks<32>(f, fours, row, start + step + mine, count, lane, coming, places);
 
     if constexpr (F::kNext) {
-      typename F::Type* const values = exchange.values[turn];
-      bool* const seen = exchange.seen[turn];
-      share_last_values(f, chunks, values, seen);
+      const typename F::Type* const values = board.values[turn];
+      const bool* const seen = board.seen[turn];
+      share_last_values(f, chunks, board.values[turn], board.seen[turn]);
+      if constexpr (kCluster) {
+        typename F::Type last = 0;
+        bool any = false;
+        for (int w = 0; w < kWarps; ++w) {
+          if (seen[w]) last = values[w], any = true;
+        }
+        if (thread < size) *in_block(&board.block_values[turn][rank], thread) = last, *in_block(&board.block_seen[turn][rank], thread) = any;
+        cluster_barrier();
+      }
       typename F::Type given = next;
-      for (int w = 0; w < kWarps; ++w) {
-        if (w == warp) given = next;
-        if (seen[w]) next = values[w];
+      for (unsigned b = 0; b < blocks; ++b) {
+        if (b == rank) {
+          given = next;
+          for (int w = 0; w < warp; ++w) given = seen[w] ? values[w] : given;
+        }
+        if constexpr (kCluster) next = board.block_seen[turn][b] ? board.block_values[turn][b] : next;
+        else for (int w = 0; w < kWarps; ++w) next = seen[w] ? values[w] : next;
       }
 #pragma unroll
       for (int k = 0; k < kChunks; ++k) team_next<32>(f, chunks[k], lane, given);
     }
+
     M before[kChunks], all = {1, 0};  // before[k]: of the warp's elements before this lane's chunk k
 #pragma unroll
     for (int k = 0; k < kChunks; ++k) {
@@ -65,30 +85,67 @@ __global__ void __launch_bounds__(kThreads, kRowBlocks<F, kThreads>) scan_blocks
       before[k] = before[k].after(all);
       all = team.after(all);
     }
-    M* const warps = reinterpret_cast<M*>(exchange.maps[turn]);
+    M* const warps = reinterpret_cast<M*>(board.maps[turn]);
     if (lane == 0) warps[warp] = all;
     __syncthreads();
-    double enters = state;
-    for (int w = 0; w < kWarps; ++w) {
-      if (w == warp) enters = state;
-      state = warps[w].apply(state);
-    }
-#pragma unroll
-    for (int k = 0; k < kChunks; ++k) {
-      finish_chunk(f, chunks[k], before[k].apply(enters), sums);
-      f.store(chunks[k], at[k]);
+    if constexpr (kCluster) {
+      M whole = warps[0];
+      for (int w = 1; w < kWarps; ++w) whole = warps[w].after(whole);
+      M* const maps = reinterpret_cast<M*>(board.block_maps[turn]);
+      if (thread < size) *in_block(maps + rank, thread) = whole;
+      cluster_barrier();
+      double enters = state;
+      for (unsigned b = 0; b < size; ++b) {
+        if (b == rank) enters = state;
+        state = maps[b].apply(state);
+      }
+      for (int w = 0; w < warp; ++w) enters = warps[w].apply(enters);
+      finish_chunks(f, chunks, at, before, enters, sums);
+    } else {
+      double enters = state;
+      for (int w = 0; w < kWarps; ++w) {
+        if (w == warp) enters = state;
+        state = warps[w].apply(state);
+      }
+      finish_chunks(f, chunks, at, before, enters, sums);
     }
   }
   if constexpr (F::kMoments) {
     if (!f.moments.data) return;
-    const Moments m = block_moments<kThreads>(sums.result(), shared_moments);
-    if (threadIdx.x == 0) write_moments(f.moments, row, m);
+    Moments m = block_moments<kThreads>(sums.result(), board.warp_moments);
+    if constexpr (kCluster) {
+      double* const to = *in_block(&board.block_moments[rank], 0);
+      if (thread == 0) to[0] = m.count, to[1] = m.mean, to[2] = m.spread;
+      cluster_barrier();
+      for (unsigned b = 1; rank == 0 && thread == 0 && b < size; ++b) {
+        const double* const from = board.block_moments[b];
+        Moments other;
+        other.count = from[0], other.mean = from[1], other.spread = from[2];
+        combine(m, other);
+      }
+    }
+    if (rank == 0 && thread == 0) write_moments(f.moments, row, m);
   }
 }
 
 template <int kThreads, class F>
 void scan_in_blocks(const char* what, const F& f, const Fours& fours) {
-  launch(what, scan_blocks<F, kThreads>, dim3(static_cast<unsigned>(fours.rows)), kThreads, 0, f, fours);
+  launch(what, scan_blocks<F, kThreads, false>, dim3(static_cast<unsigned>(fours.rows)), kThreads, sizeof(Board<F, kThreads / 32>), f, fours, 1u);
+}
+
+// False where the device has no such clusters, or rows are too few for them, or too short.
+template <class F>
+bool scan_in_clusters(const char* what, const F& f, const Fours& fours) {
+  constexpr int kThreads = 512, kRounds = 2;  // fewer of these, and what is asked for ahead is nothing
+  const int64_t wanted = device().multiprocessors * 3 / 4;
+  unsigned size = 2;
+  while (size < kMostBlocks && fours.rows * size < wanted) size *= 2;
+  if (device().major < 9 || fours.rows * size < wanted || fours.most() < int64_t{kThreads} * kBlockChunks<F> * size * kRounds) return false;
+  const auto kernel = scan_blocks<F, kThreads, true>;
+  constexpr size_t kShared = sizeof(Board<F, kThreads / 32>);
+  if (resident_clusters(what, kernel, size, kThreads, kShared) == 0) return false;
+  launch_clusters(what, kernel, size, dim3(static_cast<unsigned>(fours.rows) * size), kThreads, kShared, f, fours, size);
+  return true;
 }
 
 }  // namespace vantage::cuda

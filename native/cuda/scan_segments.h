@@ -163,11 +163,7 @@ __global__ void __launch_bounds__(kSegmentThreads, kSegmentBlocks<F>) scan_segme
   }
   state = earlier.apply(state);
   MomentSums sums;
-#pragma unroll
-  for (int k = 0; k < kChunks; ++k) {
-    finish_chunk(f, chunks[k], before[k].apply(state), sums);
-    f.store(chunks[k], at[k]);
-  }
+  finish_chunks(f, chunks, at, before, state, sums);
   if constexpr (F::kMoments) {
     if (f.moments.data) segment_moments(s, row, segment, sums, f.moments);
   }
@@ -203,6 +199,7 @@ void scan_rows(const char* what, const F& f, const Fours& fours) {
   }
   if (fours.rows >= 4 * processors) return scan_in_blocks<128>(what, f, fours);
   if (fours.rows >= processors * 3 / 4) return scan_in_blocks<512>(what, f, fours);
+  if (scan_in_clusters(what, f, fours)) return;
   if constexpr (!kWideSteps<F>) {
     // Work that all multiprocessors hold together is spread over as many blocks as they hold.
     if (fours.rows * segments_of<2>(fours) > kSegmentBlocks<F> * processors) return launch_segments<4, false>(what, f, fours);

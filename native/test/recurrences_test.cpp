@@ -59,10 +59,13 @@ void for_each_layout(const Body& body) {
     body({DType::f32, 64, 1300, Layout::contiguous, holes});
     body({DType::f32, 700, 9, Layout::contiguous, holes});
     body({DType::f32, 2, 70001, Layout::contiguous, holes});  // in segments
-    // On a device, as many rows as its multiprocessors, or several for each: blocks of two sizes along them.
-    const int64_t processors = current_isa()->device ? multiprocessors() : 2;
-    body({DType::f32, processors, 6001, Layout::contiguous, holes});
+    if (!current_isa()->device) continue;
+    // So many rows that a warp goes along each, a small block, a large block, a cluster of two.
+    const int64_t processors = multiprocessors();
+    body({DType::f32, 16 * processors, 300, Layout::contiguous, holes});
     body({DType::f32, 4 * processors, 4999, Layout::gaps, holes});
+    body({DType::f32, processors, 6001, Layout::contiguous, holes});
+    body({DType::f32, processors / 2, 17001, Layout::contiguous, holes});
     body({DType::f64, 1, 70001, Layout::gaps, holes});
   }
 }

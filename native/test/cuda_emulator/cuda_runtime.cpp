@@ -73,7 +73,7 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   return cudaSuccess;
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
-  *properties = {"CUDA emulation on the CPU", device_memory(), 9, 0, 4};
+  *properties = {"CUDA emulation on the CPU", device_memory(), 9, 0, 16};
   return cudaSuccess;
 }
 
