@@ -68,7 +68,7 @@ const KernelTable* find(const char* name) {
 }
 
 const KernelTable* best() {
-  if (const char* name = std::getenv("VANTAGE_ISA")) return find(name);
+  if (const char* name = std::getenv("VANTAGE_ISA"); name && *name) return find(name);
   for (const KernelTable* table : kTables) {
     if (usable(table)) return table;
   }

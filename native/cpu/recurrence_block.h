@@ -1,6 +1,7 @@
 // The recurrences of recurrences.h inside one row. The bulk of it goes by blocks of runs (recurrence_runs.h), what is left by eight steps: they are a vector, whose
 // affine maps are composed in three rounds of shuffles, and y_i = local_i + (product of a_i …)·carry. Only the carry goes from block to block, and in double,
-// so that long rows lose nothing. Steps whose products leave float32, and rows of float64, are stepped through one by one.
+// so that long rows lose nothing. Steps at which something leaves float32, and rows of float64, are stepped through one by one: what comes of an overflow, an
+// infinity or a NaN is what the recurrence itself says, whatever the blocks are.
 #pragma once
 #include "recurrence_runs.h"
 
@@ -51,12 +52,15 @@ VANTAGE_INLINE void scan_constant(Step step, int64_t n, const Decay& a, double& 
   double carry = state;  // in a register, like the step: a vector may be stored over anything, as far as the compiler knows
   const int64_t eights = sizeof(T) == 4 && a.holds() ? n / kLanesOfBlock * kLanesOfBlock : 0;
   const int64_t runs = eights && a.runs.holds(a.one) ? n / kStepsOfRuns<Widest> * kStepsOfRuns<Widest> : 0;
-  for (int64_t i = n - 1; i >= eights; --i) {
-    T b, kept;
-    step.difference(b, kept, i);
-    recurrences::affine_step(carry, a.one, static_cast<double>(b));
-    step.put(i, static_cast<T>(carry), kept);
-  }
+  const auto one_by_one = [&](int64_t from, int64_t to) __attribute__((always_inline)) {
+    for (int64_t i = from - 1; i >= to; --i) {
+      T b, kept;
+      step.difference(b, kept, i);
+      recurrences::affine_step(carry, a.one, static_cast<double>(b));
+      step.put(i, static_cast<T>(carry), kept);
+    }
+  };
+  one_by_one(n, eights);
   if constexpr (sizeof(T) == 4) {
     const f32x8 zero = {}, across = a.across, powers = a.carried;
     f32x8 first, second;
@@ -64,16 +68,23 @@ VANTAGE_INLINE void scan_constant(Step step, int64_t n, const Decay& a, double& 
     fill_with(second, a.second);
     const double block = a.block;
     for (int64_t i = eights - kLanesOfBlock; i >= runs; i -= kLanesOfBlock) {
+      Step next = step;
       f32x8 b, kept, carried;
-      step.difference(b, kept, i);
+      next.difference(b, kept, i);
       b += first * __builtin_shufflevector(b, zero, 1, 2, 3, 8, 5, 6, 7, 12);
       b += second * __builtin_shufflevector(b, zero, 2, 3, 8, 9, 6, 7, 12, 13);
       b += across * __builtin_shufflevector(b, zero, 4, 4, 4, 4, 8, 8, 8, 8);
       fill_with(carried, static_cast<float>(carry));
-      recurrences::affine_step(carry, block, static_cast<double>(b[0]));
-      step.put(i, b + powers * carried, kept);
+      const f32x8 y = b + powers * carried;
+      if (!finite(y)) {
+        one_by_one(i + kLanesOfBlock, i);
+        continue;
+      }
+      recurrences::affine_step(carry, block, static_cast<double>(first_of(b)));
+      next.put(i, y, kept);
+      step = next;
     }
-    scan_constant_runs(step, runs, a.runs, carry);
+    for (int64_t left = runs; (left = scan_constant_runs(step, left, a.runs, carry)) > 0; left -= kStepsOfRuns<Widest>) one_by_one(left, left - kStepsOfRuns<Widest>);
   }
   state = carry;
 }
@@ -128,7 +139,7 @@ VANTAGE_INLINE void compose_lanes(f32x8& a, f32x8& b) {
   }
 }
 
-// The vectors of scan_lanes from step `done` to `stop`, or to one whose products leave float32. Returns how many steps are done then.
+// The vectors of scan_lanes from step `done` to `stop`, or to one in which something leaves float32. Returns how many steps are done then.
 template <bool kForward, class Step>
 VANTAGE_INLINE int64_t scan_eights(Step& step, int64_t done, int64_t stop, int64_t n, double scale, double& state, double& product) {
   const double scale2 = scale * scale, scale4 = scale2 * scale2, block = scale4 * scale4;
@@ -144,7 +155,7 @@ VANTAGE_INLINE int64_t scan_eights(Step& step, int64_t done, int64_t stop, int64
     compose_lanes<kForward>(a, b);
     fill_with(carried, static_cast<float>(state));
     const f32x8 y = b + a * carried;
-    if (!finite(a) || (Step::kCuts && !finite(y))) break;
+    if (!finite(y)) break;
     recurrences::affine_step(state, whole, static_cast<double>(kForward ? last_of(b) : first_of(b)));
     product *= whole;
     next.put(i, y);

@@ -90,9 +90,16 @@ struct RunPowers {
   static bool holds(double a) { return __builtin_fabs(a) <= 3.9; }
 };
 
-// Whole blocks of scan_constant.
+// Whether none is infinite or NaN.
+VANTAGE_INLINE bool finite(const f32x8& x) { return all(x - x == 0); }
+#if VANTAGE_WIDE
+VANTAGE_INLINE bool finite(const f32x16& x) { return _mm512_cmp_ps_mask((__m512)(x - x), _mm512_setzero_ps(), _CMP_EQ_OQ) == 0xffff; }
+#endif
+
+// The blocks of scan_constant below step n, down to one in which something leaves float32, of which a state at the end of its runs tells. Returns how many steps
+// are left.
 template <class V, class Step>
-VANTAGE_INLINE void scan_constant_runs(Step& step, int64_t n, const RunPowers<V>& a, double& state) {
+VANTAGE_INLINE int64_t scan_constant_runs(Step& step, int64_t n, const RunPowers<V>& a, double& state) {
   constexpr int kLanes = kRuns<V>;
   const V zero = {}, to_next_block = a.carried;
   V steps[3], rounds[4];
@@ -103,9 +110,10 @@ VANTAGE_INLINE void scan_constant_runs(Step& step, int64_t n, const RunPowers<V>
   const double block = a.block;
   double carry = state;
   for (n -= kStepsOfRuns<V>; n >= 0; n -= kStepsOfRuns<V>) {
+    Step next = step;
     V b[4], kept[4], carried, other;
 #pragma GCC unroll 4
-    for (int i = 3; i >= 0; --i) step.difference(b[i], kept[i], n + i * kLanes);
+    for (int i = 3; i >= 0; --i) next.difference(b[i], kept[i], n + i * kLanes);
     turn(b);
     b[2] += steps[0] * b[3];
     b[1] += steps[0] * b[2];
@@ -122,8 +130,10 @@ VANTAGE_INLINE void scan_constant_runs(Step& step, int64_t n, const RunPowers<V>
       runs += rounds[3] * other;
     }
     fill_with(carried, static_cast<float>(carry));
-    recurrences::affine_step(carry, block, static_cast<double>(runs[kLastLane<V, false>]));
+    const double last = static_cast<double>(runs[kLastLane<V, false>]);
     runs += to_next_block * carried;
+    if (!finite(runs)) break;
+    recurrences::affine_step(carry, block, last);
     beside<false, 1>(other, runs, carried);
     b[0] = runs;
     b[1] += steps[2] * other;
@@ -131,9 +141,11 @@ VANTAGE_INLINE void scan_constant_runs(Step& step, int64_t n, const RunPowers<V>
     b[3] += steps[0] * other;
     turn(b);
 #pragma GCC unroll 4
-    for (int i = 3; i >= 0; --i) step.put(n + i * kLanes, b[i], kept[i]);
+    for (int i = 3; i >= 0; --i) next.put(n + i * kLanes, b[i], kept[i]);
+    step = next;
   }
   state = carry;
+  return n + kStepsOfRuns<V>;
 }
 
 // ---- A coefficient for each step ----------------------------------------------------------------------------------------------------
@@ -176,12 +188,7 @@ VANTAGE_INLINE void compose_runs(V& a, V& b, const V& one, const V& zero) {
   recurrences::compose(a, b, later_a, later_b);
 }
 
-VANTAGE_INLINE bool finite(const f32x8& x) { return all(x - x == 0); }
-#if VANTAGE_WIDE
-VANTAGE_INLINE bool finite(const f32x16& x) { return _mm512_cmp_ps_mask((__m512)(x - x), _mm512_setzero_ps(), _CMP_EQ_OQ) == 0xffff; }
-#endif
-
-// The blocks of scan_lanes from step `done` to `stop`, or to one whose products leave float32. Returns how many steps are done then.
+// The blocks of scan_lanes from step `done` to `stop`, or to one in which something leaves float32. Returns how many steps are done then.
 template <class V, bool kForward, class Step>
 VANTAGE_INLINE int64_t scan_runs(Step& step, int64_t done, int64_t stop, int64_t n, double scale, double& state, double& product_of_all) {
   constexpr int kLanes = kRuns<V>, kFirst = kForward ? 0 : 3, kOne = kForward ? 1 : -1, kLast = 3 - kFirst;
@@ -210,13 +217,12 @@ VANTAGE_INLINE int64_t scan_runs(Step& step, int64_t done, int64_t stop, int64_t
     compose_runs<kForward, 2>(runs_a, runs, one, zero);
     compose_runs<kForward, 4>(runs_a, runs, one, zero);
     if constexpr (kLanes == 16) compose_runs<kForward, 8>(runs_a, runs, one, zero);
-    if (!finite(runs_a)) break;
     fill_with(carried, static_cast<float>(carry));
     b[kLast] = runs + runs_a * carried;
+    if (!finite(b[kLast])) break;
     beside<kForward, 1>(other, b[kLast], carried);
 #pragma GCC unroll 4
     for (int i = kFirst; i != kLast; i += kOne) b[i] += a[i] * other;
-    if constexpr (Step::kCuts) if (!finite((b[0] - b[0]) + (b[1] - b[1]) + ((b[2] - b[2]) + (b[3] - b[3])))) break;
     recurrences::affine_step(carry, whole, static_cast<double>(runs[kLastLane<V, kForward>]));
     product *= whole;
     turn(b);

@@ -97,5 +97,5 @@ export function topEntropyMask(entropy: Tensor, mask: Tensor, options: Given<{ r
   const count = tokens.item();
   // Those not under the quantile, which lies between two order statistics; 10·(1 − 0.7) is to be 3.
   const taken = count - Math.ceil(Math.fround((count - 1) * (1 - rho)));
-  return where(topTokens(stopGradient(entropy), valid, taken, 'all'), mask, 0);
+  return where(taken < count ? topTokens(stopGradient(entropy), valid, taken, 'all') : valid, mask, 0);
 }

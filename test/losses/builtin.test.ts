@@ -189,6 +189,19 @@ describe('what comes after the tokens', () => {
     expect(run(0, 0.01).taken).not.toEqual(taken);
   });
 
+  it('clip_cov draws tokens of every log-prob alike', () => {
+    const levels = [-0.1, -1, -2, -4, -8];
+    const n = 16_384;
+    const logProbs = tensor([Array.from({ length: n }, (_, i) => levels[i % 5]! + (i % 97) * 1e-4)]);
+    const advantages = tensor([Array.from({ length: n }, (_, i) => (i % 2 ? 1 : -1))]);
+    const inputs = { logProbs, oldLogProbs: logProbs.detach(), advantages, mask: tensor([new Array(n).fill(1)]) };
+    const { loss } = computePolicyLoss('clip_cov', inputs, { clipCovRatio: 0.05, clipCovLow: -100, clipCovHigh: 100 });
+    const drawn = levels.map(() => 0);
+    list(gradients(loss, [logProbs])[0]!).forEach((x, i) => (drawn[i % 5] += Number(x === 0)));
+    const expected = Math.trunc(0.05 * n) / 5;
+    for (const count of drawn) expect(Math.abs(count - expected)).toBeLessThan(5 * Math.sqrt(expected));
+  });
+
   it('options are known by name, and conventions are bundles of them', () => {
     expect(() => value('regular', { epsClipHihg: 0.2 } as never)).toThrow("policy loss 'regular': unknown option 'epsClipHihg'. Did you mean 'epsClipHigh'?");
     expect(() => value('gpg', { epsClipLow: 0.2 })).toThrow("policy loss 'gpg': unknown option 'epsClipLow'");

@@ -46,8 +46,10 @@ export class ClipCovariancePolicyLoss extends TokenPolicyLoss {
     const count = Math.max(Math.trunc(clipCovRatio * valid.sum().item()), 1);
     // The digits of the log-probs make it another choice at every step, from one seed, and the same one in the same step of another run.
     const drawn = randomUniform(valid.shape, { key: randomKey(seed), device: advantages.device });
-    const spread = drawn.add(stopGradient(tokens.logProbs).mul(1e4));
-    const order = spread.sub(spread.floor());
+    // Of each its fraction before they are added: the digits of a large log-prob are coarse, and a sum with it would be.
+    const digits = stopGradient(tokens.logProbs).mul(1e4);
+    const moved = drawn.add(digits.sub(digits.floor()));
+    const order = moved.sub(moved.floor());
     const taken = topTokens(order, candidates, count).logicalAnd(candidates);
     const metrics = { clip_ratio: mean(taken), ...ratioMetrics(tokens, ratio, logRatio) };
     return { losses: where(taken, 0, unclipped.minimum(clipped).neg()), ratio, metrics };
