@@ -231,7 +231,7 @@ class Tile {
   const uint8_t* ends;
   T* out[kOutputs];
   int64_t count;
-  bool past_caches;  // put_at may write the outputs past the caches: they are where they belong, and step 0 begins a line of the cache
+  bool past_caches;  // put_at writes the outputs past the caches: they are where they belong, in whole lines (one that is written both ways is slow)
 
   explicit Tile(const Views& views) : views_(views) {}
 
@@ -244,7 +244,7 @@ class Tile {
       else in[k] = in_[k];
     }
     find_ends();
-    past_caches = views_.stream && !views_.read_back && dense_ && sizeof(T) == 4;
+    past_caches = views_.stream && !views_.read_back && dense_ && sizeof(T) == 4 && count % kLineOfFloats == 0;
     for (const TensorView& view : views_.out) past_caches = past_caches && (!view.data || (straight(view) && on_line(place<T>(view, span_) + first_)));
     for (int k = 0; k < kOutputs; ++k) {
       const TensorView& view = views_.out[k];
@@ -286,6 +286,7 @@ class Tile {
   Valid holes_;
 
   bool straight(const TensorView& view) const { return view.dtype != DType::bf16 && along(view, span_); }
+  static constexpr int64_t kLineOfFloats = 16;
   static bool on_line(const T* x) { return reinterpret_cast<uintptr_t>(x) % 64 == 0; }
   // Whether outputs are gathered here first, to be written past the caches in one go.
   bool staged() const { return views_.stream && !past_caches; }
