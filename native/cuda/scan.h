@@ -182,6 +182,20 @@ __device__ __forceinline__ void scan_chunks(const F& f, const typename F::Chunk&
   all = map_of<kLanes>(map, kLanes - 1);
 }
 
+// The chunks of a warp, one behind the other. Returns the map of all; before[k] is that of the warp's elements before this lane's chunk k.
+template <int kChunks, class F>
+__device__ __forceinline__ MapOf<F> scan_warp(const F& f, const typename F::Chunk (&chunks)[kChunks], int lane, double power, MapOf<F> (&before)[kChunks]) {
+  MapOf<F> all = {1, 0};
+#pragma unroll
+  for (int k = 0; k < kChunks; ++k) {
+    MapOf<F> team;
+    scan_chunks<32>(f, chunks[k], lane, power, before[k], team);
+    before[k] = before[k].after(all);
+    all = team.after(all);
+  }
+  return all;
+}
+
 template <class F>
 __device__ __forceinline__ void finish_chunk(const F& f, typename F::Chunk& chunk, double state, MomentSums& sums) {
 #pragma unroll

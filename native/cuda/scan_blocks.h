@@ -77,14 +77,8 @@ __global__ void __launch_bounds__(kThreads, kRowBlocks<F, kThreads>) scan_blocks
       for (int k = 0; k < kChunks; ++k) team_next<32>(f, chunks[k], lane, given);
     }
 
-    M before[kChunks], all = {1, 0};  // before[k]: of the warp's elements before this lane's chunk k
-#pragma unroll
-    for (int k = 0; k < kChunks; ++k) {
-      M team;
-      scan_chunks<32>(f, chunks[k], lane, power, before[k], team);
-      before[k] = before[k].after(all);
-      all = team.after(all);
-    }
+    M before[kChunks];
+    const M all = scan_warp(f, chunks, lane, power, before);
     M* const warps = reinterpret_cast<M*>(board.maps[turn]);
     if (lane == 0) warps[warp] = all;
     __syncthreads();
