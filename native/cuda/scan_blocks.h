@@ -17,13 +17,11 @@ struct Board {
   bool seen[2][kWarps], block_seen[2][kMostBlocks];
 };
 
-// With more registers a block has more in flight by itself.
+// Steps that take more registers have more in flight by themselves.
 template <class F>
-constexpr bool kWideSteps = sizeof(typename F::Type) == 8 || F::kNext;
-template <class F>
-constexpr int kBlockChunks = kWideSteps<F> ? 1 : 2;
+constexpr int kBlockChunks = F::kNext ? 1 : 2;
 template <class F, int kThreads>
-constexpr int kRowBlocks = kThreads > 128 ? 1 : kWideSteps<F> ? 4 : 5;
+constexpr int kRowBlocks = kThreads > 128 ? 1 : F::kNext ? 4 : 5;
 
 // `size` blocks a row; 1 where they are no cluster.
 template <class F, int kThreads, bool kCluster>

@@ -183,18 +183,21 @@ void scan_rows(const char* what, const F& f, const Fours& fours) {
   if (fours.rows == 0) return;
   // Fewer warps than this on each multiprocessor leave memory idle: then several share a row, if it is long.
   constexpr int64_t kWarps = 16, kLong = 256;
+  constexpr bool wide = sizeof(typename F::Type) == 8 || F::kNext;  // more registers
   const int64_t processors = device().multiprocessors;
   if (fours.time <= kLong || fours.rows >= kWarps * processors) return scan_in_teams(what, f, fours);
   // A block alone with its row waits for nobody.
   if (segments_of<1>(fours) == 1) return launch_segments<1, true>(what, f, fours);
   if (segments_of<2>(fours) == 1) return launch_segments<2, true>(what, f, fours);
-  if constexpr (!kWideSteps<F>) {
+  if constexpr (!wide) {
     if (segments_of<4>(fours) == 1 && fours.rows >= processors) return launch_segments<4, true>(what, f, fours);
   }
-  if (fours.rows >= 4 * processors) return scan_in_blocks<128>(what, f, fours);
-  if (fours.rows >= processors * 3 / 4) return scan_in_blocks<512>(what, f, fours);
-  if (scan_in_clusters(what, f, fours)) return;
-  if constexpr (!kWideSteps<F>) {
+  if constexpr (sizeof(typename F::Type) == 4) {  // float64 is not worth the code
+    if (fours.rows >= 4 * processors) return scan_in_blocks<128>(what, f, fours);
+    if (fours.rows >= processors * 3 / 4) return scan_in_blocks<512>(what, f, fours);
+    if (scan_in_clusters(what, f, fours)) return;
+  }
+  if constexpr (!wide) {
     // Work that all multiprocessors hold together is spread over as many blocks as they hold.
     if (fours.rows * segments_of<2>(fours) > kSegmentBlocks<F> * processors) return launch_segments<4, false>(what, f, fours);
   }
