@@ -75,10 +75,10 @@ constexpr int kLastLane = kForward ? kRuns<V> - 1 : 0;
 // The powers of a that runs need.
 template <class V>
 struct RunPowers {
-  float steps[3];         // over one step, two and three
-  float rounds[4] = {};   // over one run, two, four and eight
-  double block;           // over all steps of a block
-  V carried;              // from the beginning of each run to the next block
+  float steps[3];        // over one step, two and three
+  float rounds[4] = {};  // over one run, two, four and eight
+  double block;          // over all steps of a block
+  V carried;             // from the beginning of each run to the next block
 
   explicit RunPowers(double a) : steps{static_cast<float>(a), static_cast<float>(a * a), static_cast<float>(a * a * a)}, block((a * a) * (a * a)) {
     const double run = block;

@@ -110,7 +110,7 @@ void unpack(T* to, const T* from, const Valid& valid, int64_t kept) {
   }
 }
 
-typedef uint64_t u64x4 __attribute__((vector_size(32)));
+// Whether any bit is set.
 VANTAGE_INLINE bool any_of(const u64x4& x) { return ((x[0] | x[1]) | (x[2] | x[3])) != 0; }
 VANTAGE_INLINE bool any_of_32(const uint8_t* mask) {
   u64x4 bytes;

@@ -103,16 +103,14 @@ VANTAGE_INLINE void shift_back(f32x16& to, const f32x16& x, float earlier) {
   to = __builtin_shufflevector(first, x, 0, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30);
 }
 VANTAGE_INLINE float last_of(const f32x16& x) { return x[kLanesOfWidest - 1]; }
-#else
-using Widest = f32x8;
-constexpr int kLanesOfWidest = kLanesOfBlock;
-#endif
-
-#if VANTAGE_WIDE
 typedef int32_t i32x16 __attribute__((vector_size(64)));
+// Sixteen bytes, widened.
 VANTAGE_INLINE void widen_bytes(i32x16& to, const uint8_t* from) {
   to = (i32x16)_mm512_maskz_cvtepu8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
+#else
+using Widest = f32x8;
+constexpr int kLanesOfWidest = kLanesOfBlock;
 #endif
 
 // V' where episodes end: nothing after a terminated step, the bootstrap value after a truncated one.
@@ -135,17 +133,15 @@ VANTAGE_INLINE void end_values(f32x16& next, const uint8_t* ends, const float* b
 // 0 where an episode ends, 1 elsewhere.
 template <class T>
 VANTAGE_INLINE void open_steps(T& open, const uint8_t* ends) { open = *ends ? T(0) : T(1); }
-VANTAGE_INLINE void open_steps(f32x8& open, const uint8_t* ends) {
-  i32x8 end;
+template <class V, class I>
+VANTAGE_INLINE void open_steps_of(V& open, const uint8_t* ends) {
+  I end;
   widen_bytes(end, ends);
-  open = end == 0 ? f32x8{} + 1.0f : f32x8{};
+  open = end == 0 ? V{} + 1.0f : V{};
 }
+VANTAGE_INLINE void open_steps(f32x8& open, const uint8_t* ends) { open_steps_of<f32x8, i32x8>(open, ends); }
 #if VANTAGE_WIDE
-VANTAGE_INLINE void open_steps(f32x16& open, const uint8_t* ends) {
-  i32x16 end;
-  widen_bytes(end, ends);
-  open = end == 0 ? f32x16{} + 1.0f : f32x16{};
-}
+VANTAGE_INLINE void open_steps(f32x16& open, const uint8_t* ends) { open_steps_of<f32x16, i32x16>(open, ends); }
 #endif
 
 }  // namespace vantage::cpu::VANTAGE_ISA

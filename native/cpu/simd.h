@@ -15,6 +15,7 @@ typedef int64_t i64x4 __attribute__((vector_size(32)));
 typedef uint16_t u16x8 __attribute__((vector_size(16)));
 typedef uint8_t u8x16 __attribute__((vector_size(16)));
 typedef uint64_t u64x2 __attribute__((vector_size(16)));
+typedef uint64_t u64x4 __attribute__((vector_size(32)));
 
 // A vector at any address. A memcpy would do, but GCC copies 32 bytes in two halves by way of the stack.
 template <class V>
