@@ -41,7 +41,7 @@ describe('what is found', () => {
       '(globalThis.kept ??= []).push(T([2, 3]).keep())',
       '(() => { throw 3; })()',
       'v.tidy(() => v.TensorError.prototype.constructor && Promise.reject(new Error("lost")) && 1)',
-      '(globalThis.filled = Buffer.alloc(3000 * 2**20, 1)).length',
+      '(globalThis.filled = Buffer.alloc(2200 * 2**20, 1)).length',
       'T([1]).item()',
       'process.abort()',
       '(() => { throw new Error(""); })()',

@@ -238,10 +238,11 @@ export async function runCase(source: string, canaryAfter = 1): Promise<Outcome>
   } catch (error) {
     finding ??= { kind: 'canary', text: `what the call has left cannot be undone: ${(error as Error).message}`, where: '', source };
   }
-  const milliseconds = now.milliseconds - last.milliseconds;
-  if (milliseconds > MOST_MILLISECONDS) finding ??= { kind: 'slow', text: `${Math.round(milliseconds)} ms`, where: '', source };
+  // Memory first: where pages come slowly, a call is slow because it takes so many.
   const grown = now.kilobytes - last.kilobytes;
   if (grown > MOST_KILOBYTES) finding ??= { kind: 'memory', text: `${Math.round(grown / 1024)} MiB more than ever before`, where: '', source };
+  const milliseconds = now.milliseconds - last.milliseconds;
+  if (milliseconds > MOST_MILLISECONDS) finding ??= { kind: 'slow', text: `${Math.round(milliseconds)} ms`, where: '', source };
   if (!isQuick) [last, quick] = [now, 0];
   if (!isAsync && !pending && usage() !== before) {
     const left = usage();
