@@ -28,6 +28,7 @@ struct AffineScan {
 #pragma unroll
     for (int i = 0; i < 4; ++i) c.valid &= at.holds(i) ? ~0u : ~(0xffu << (8 * i));
   }
+  __device__ __forceinline__ void prepare(Chunk&, const Four&) const {}
   __device__ __forceinline__ double factor(const Chunk& c, int i) const { return static_cast<double>(load_as_computed(c.a[i])); }
   __device__ __forceinline__ double addend(const Chunk& c, int i) const { return static_cast<double>(load_as_computed(c.b[i])); }
   __device__ __forceinline__ void finish(Chunk& c, int i, double& state) const {

@@ -25,6 +25,7 @@ struct DiscountedReturn {
     cuda::load(c.r, rewards, at);
     c.valid = load_bytes(mask, at);
   }
+  __device__ __forceinline__ void prepare(Chunk&, const Four&) const {}
   __device__ __forceinline__ double addend(const Chunk& c, int i) const { return static_cast<double>(c.r[i]); }
   __device__ __forceinline__ void finish(Chunk& c, int i, double& state) const {
     recurrences::affine_step(state, powers.step, addend(c, i));

@@ -13,7 +13,7 @@ struct Gae {
   // Outputs take the place of inputs: rewards become advantages, values returns.
   struct Chunk {
     T r[4], v[4];
-    uint32_t valid;
+    uint32_t valid, end;
   };
 
   Rows<T> rewards, values;
@@ -27,11 +27,14 @@ struct Gae {
     cuda::load(c.r, rewards, at);
     cuda::load(c.v, values, at);
     c.valid = load_bytes(mask, at);
+    if constexpr (kCuts) c.end = load_bytes(ends, at);
+  }
+  __device__ __forceinline__ void prepare(Chunk& c, const Four& at) const {
     if constexpr (kCuts) {
-      const uint32_t end = load_bytes(ends, at), counts = ones_of(c.valid);
-      c.valid = counts + (counts & ones_of(end));  // 2 for an end: kCut
+      const uint32_t counts = ones_of(c.valid);
+      c.valid = counts + (counts & ones_of(c.end));  // 2 for an end: kCut
       // What a truncated step adds is known now: nothing else comes in from later steps.
-      const uint32_t others = end ^ recurrences::kTruncated * 0x01010101u;
+      const uint32_t others = c.end ^ recurrences::kTruncated * 0x01010101u;
       if (has_all_bytes(others | ~(counts * 0xffu))) return;
 #pragma unroll
       for (int i = 0; i < 4; ++i) {

@@ -126,6 +126,7 @@ class Writer {
     std::string real;  // of a constant: the same in double
     // A choice between two constants: its condition, and the sides in double.
     std::string condition, sides[2];
+    std::string wide;  // the choice in double, once it is there
     bool bit = false;  // 0 or 1
   };
 
@@ -167,13 +168,14 @@ class Writer {
 
   // The value of a scan's operand, in double where it is a choice between constants: nothing has to be converted then.
   std::string wide(int reg) {
-    const Value value = value_[reg];
+    Value& value = value_[reg];
     if (value.condition.empty()) return value.name;
-    const std::string name = "d" + value.name;
-    line("    double " + name + "[n];");
-    line("    _Pragma(\"unroll\") for (int k = 0; k < n; ++k) " + name + "[k] = " + value.condition + "[k] != 0 ? " + value.sides[0] + " : " +
+    if (!value.wide.empty()) return value.wide;
+    value.wide = "d" + value.name;
+    line("    double " + value.wide + "[n];");
+    line("    _Pragma(\"unroll\") for (int k = 0; k < n; ++k) " + value.wide + "[k] = " + value.condition + "[k] != 0 ? " + value.sides[0] + " : " +
          value.sides[1] + ";");
-    return name;
+    return value.wide;
   }
 
   static RegisterType result_type(const Instruction& one) {

@@ -96,18 +96,29 @@ __global__ void __launch_bounds__(kThreads) compare(const Comparison<T> c) {
   });
 }
 
-template <class T>
+// The pieces are those of the sums.
+template <class T, int kLanes>
 __global__ void __launch_bounds__(kThreads) spread(const Column<const T> results, const Rows<uint8_t> mask, const Fours fours, int64_t pieces, const Rows<T> out) {
-  const int64_t row = blockIdx.x / pieces, start = blockIdx.x % pieces * kThreads * kAhead + threadIdx.x, count = fours.count(row);
+  const int lane = threadIdx.x % kLanes;
+  const int64_t piece = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / kLanes, row = piece / pieces;
+  if (row >= fours.rows) return;
+  const int64_t first = piece % pieces * kPiece, count = fours.count(row), stop = kLanes == 32 ? count : std::min(count, first + kPiece);
   const T value = results[row];
+  for (int64_t start = first + lane; start < stop; start += kLanes * kAhead) {
+    Four at[kAhead];
+    uint32_t valid[kAhead];
 #pragma unroll
-  for (int k = 0; k < kAhead; ++k) {
-    const Four at = start + k * kThreads < count ? fours.at(row, start + k * kThreads) : fours.nowhere();
-    const uint32_t valid = load_bytes(mask, at);
-    T x[4];
+    for (int k = 0; k < kAhead; ++k) {
+      at[k] = start + k * kLanes < stop ? fours.at(row, start + k * kLanes) : fours.nowhere();
+      valid[k] = load_bytes(mask, at[k]);
+    }
 #pragma unroll
-    for (int i = 0; i < 4; ++i) x[i] = has_byte(valid, i) ? value : T(0);
-    store(out, at, x);
+    for (int k = 0; k < kAhead; ++k) {
+      T x[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) x[i] = has_byte(valid[k], i) ? value : T(0);
+      store(out, at[k], x);
+    }
   }
 }
 
@@ -119,14 +130,14 @@ void run(const KernelCall& call) {
   const TensorView *v = call.views, &rewards = v[0], &mask = v[1], &out = v[4];
   const Fours fours = fours_of(rewards, {&mask, &out});
   const bool short_rows = fours.most() <= kShort && fours.rows > 1;
-  const int64_t pieces = short_rows ? 1 : std::max<int64_t>(1, ceil_div(fours.most(), kPiece)), parts = std::max<int64_t>(1, ceil_div(fours.most(), kThreads * kAhead));
+  const int64_t pieces = short_rows ? 1 : std::max<int64_t>(1, ceil_div(fours.most(), kPiece));
+  const dim3 grid(short_rows ? blocks_of(fours.rows * 32) : static_cast<unsigned>(fours.rows * pieces));
   const Temporary memory(kernel, static_cast<size_t>(8 * (fours.rows * pieces + 1)));
   const Comparison<T> c = {group_lists(kernel, v[2], v[3]), group_rule(call.scalars, call.attributes[0]), memory.as<double>(), pieces, column<T>(v[5])};
   launch(kernel, clear_and_check<T>, dim3(blocks_of(c.lists.checks())), kThreads, 0, c);
-  launch(kernel, short_rows ? sums_of_pieces<T, 32> : sums_of_pieces<T, kThreads>, dim3(short_rows ? blocks_of(fours.rows * 32) : static_cast<unsigned>(fours.rows * pieces)),
-         kThreads, 0, rows_of<const T>(rewards), rows_of<uint8_t>(mask), fours, pieces, memory.as<double>());
+  launch(kernel, short_rows ? sums_of_pieces<T, 32> : sums_of_pieces<T, kThreads>, grid, kThreads, 0, rows_of<const T>(rewards), rows_of<uint8_t>(mask), fours, pieces, memory.as<double>());
   launch(kernel, compare<T>, dim3(blocks_of(c.lists.groups * 32)), kThreads, 0, c);
-  launch(kernel, spread<T>, dim3(static_cast<unsigned>(fours.rows * parts)), kThreads, 0, column<const T>(v[5]), rows_of<uint8_t>(mask), fours, parts, rows_of<T>(out));
+  launch(kernel, short_rows ? spread<T, 32> : spread<T, kThreads>, grid, kThreads, 0, column<const T>(v[5]), rows_of<uint8_t>(mask), fours, pieces, rows_of<T>(out));
 }
 
 }  // namespace

@@ -56,7 +56,8 @@ void launch_clusters(const char* what, void (*kernel)(Parameters...), unsigned s
   check(cudaGetLastError(), what);
 }
 
-// Clusters that the device runs at a time; 0 where it has none of that size.
+// Clusters that the device runs at a time; 0 where it has none of that size, or the kernel was compiled for devices that have none: code of an older architecture,
+// which the driver compiles anew, can be launched in clusters and knows nothing of them.
 template <class... Parameters>
 int resident_clusters(const char* what, void (*kernel)(Parameters...), unsigned size, dim3 block, size_t shared) {
   int count = 0;
@@ -67,6 +68,9 @@ int resident_clusters(const char* what, void (*kernel)(Parameters...), unsigned 
 #ifdef VANTAGE_CUDA_EMULATED
   return std::max(1, device().multiprocessors / static_cast<int>(size));
 #else
+  cudaFuncAttributes attributes;
+  check(cudaFuncGetAttributes(&attributes, kernel), what);
+  if (device().major < 9 || attributes.ptxVersion < 90) return 0;
   cudaLaunchAttribute attribute;
   const cudaLaunchConfig_t configuration = cluster_configuration(attribute, size, dim3(size), block, shared);
   check(cudaOccupancyMaxActiveClusters(&count, kernel, &configuration), what);

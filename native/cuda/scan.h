@@ -18,7 +18,7 @@ namespace vantage::cuda {
 //   kCuts          a step may be one into which nothing comes
 //   kConstant      all other steps have the same factor: `powers` are its Powers
 //   Chunk          four neighbouring elements, with the word `valid`: byte i is 0 where element i is left out of the recurrence, and 2 for a cut
-//   load(chunk, four), store(chunk, four)
+//   load(chunk, four), prepare(chunk, four), store(chunk, four)     load does nothing with what it asks for, as it may not be there yet: prepare, before anything else, does
 //   addend(chunk, i), factor(chunk, i)     the step of the element i; what a masked element gives is not used
 //   finish(chunk, i, state)       leaves the outputs of the valid element i in the chunk; state is that before it, and becomes that after it
 //   clear(chunk, i)               leaves the outputs of a masked element
@@ -71,6 +71,12 @@ __device__ __forceinline__ void load_chunks(const F& f, const Fours& fours, int6
       f.load(chunks[k], at[k]);
     }
   }
+}
+
+template <int kChunks, class F>
+__device__ __forceinline__ void prepare_chunks(const F& f, typename F::Chunk (&chunks)[kChunks], const Four (&at)[kChunks]) {
+#pragma unroll
+  for (int k = 0; k < kChunks; ++k) f.prepare(chunks[k], at[k]);
 }
 
 // The last valid value of a chunk in scan order.
@@ -245,6 +251,7 @@ __global__ void __launch_bounds__(kTeamThreads, kTeamBlocks<F>) scan_teams(const
     typename F::Chunk chunks[kChunks];
     Four at[kChunks];
     load_chunks<kLanes>(f, fours, row, start, count, lane, chunks, at);
+    prepare_chunks(f, chunks, at);
 #pragma unroll
     for (int k = 0; k < kChunks; ++k) {
       if constexpr (F::kNext) team_next<kLanes>(f, chunks[k], lane, next);

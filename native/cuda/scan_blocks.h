@@ -1,6 +1,9 @@
 // Long rows that keep all multiprocessors busy: a block goes along each, its warps side by side, or a cluster of blocks where rows are few. What comes next is asked
 // for before the present chunks are composed, so that memory works meanwhile; nothing is read twice.
 #pragma once
+#include <atomic>
+#include <limits>
+
 #include "cluster.h"
 #include "scan.h"
 
@@ -48,6 +51,7 @@ __global__ void __launch_bounds__(kThreads, kRowBlocks<F, kThreads>) scan_blocks
 #pragma unroll
     for (int k = 0; k < kChunks; ++k) chunks[k] = coming[k], at[k] = places[k];
     if (start + step < count) load_chunks<32>(f, fours, row, start + step + mine, count, lane, coming, places);
+    prepare_chunks(f, chunks, at);
 
     if constexpr (F::kNext) {
       const typename F::Type* const values = board.values[turn];
@@ -120,23 +124,51 @@ __global__ void __launch_bounds__(kThreads, kRowBlocks<F, kThreads>) scan_blocks
   }
 }
 
-template <int kThreads, class F>
-void scan_in_blocks(const char* what, const F& f, const Fours& fours) {
-  launch(what, scan_blocks<F, kThreads, false>, dim3(static_cast<unsigned>(fours.rows)), kThreads, sizeof(Board<F, kThreads / 32>), f, fours, 1u);
-}
+// Rows go by kThreads threads of `size` blocks each.
+template <class F, int kThreads, bool kCluster>
+struct ByBlocks {
+  static constexpr auto kernel = scan_blocks<F, kThreads, kCluster>;
+  static constexpr size_t kShared = sizeof(Board<F, kThreads / 32>);
 
-// False where the device has no such clusters, or rows are too few for them, or too short.
+  // How many rows are on their way at a time; 0 where the device has no such clusters. The driver is asked once.
+  static int64_t rows_at_once(const char* what, unsigned size) {
+    static std::atomic<int> known[kMostBlocks + 1];  // one more than that
+    if (known[size] == 0) known[size] = 1 + resident_clusters(what, kernel, size, kThreads, kShared);
+    return known[size] - 1;
+  }
+  // One behind the other: fours of a row for each thread, and the rows that wait for others to end.
+  static double steps(const char* what, const Fours& fours, unsigned size) {
+    const int64_t at_once = rows_at_once(what, size);
+    if (at_once == 0) return std::numeric_limits<double>::infinity();
+    return static_cast<double>(ceil_div(fours.rows, at_once)) / (kThreads * size);
+  }
+  static void run(const char* what, const F& f, const Fours& fours, unsigned size) {
+    launch_clusters(what, kernel, size, dim3(static_cast<unsigned>(fours.rows) * size), kThreads, kShared, f, fours, size);
+  }
+};
+
+// By the way with the fewest steps, of equal ones that with the fewest threads a row, which have least to tell each other. False where rows are too few to keep
+// memory busy, or too short.
 template <class F>
-bool scan_in_clusters(const char* what, const F& f, const Fours& fours) {
-  constexpr int kThreads = 512, kRounds = 2;  // fewer of these, and what is asked for ahead is nothing
-  const int64_t wanted = device().multiprocessors * 3 / 4;
-  unsigned size = 2;
-  while (size < kMostBlocks && fours.rows * size < wanted) size *= 2;
-  if (device().major < 9 || fours.rows * size < wanted || fours.most() < int64_t{kThreads} * kBlockChunks<F> * size * kRounds) return false;
-  const auto kernel = scan_blocks<F, kThreads, true>;
-  constexpr size_t kShared = sizeof(Board<F, kThreads / 32>);
-  if (resident_clusters(what, kernel, size, kThreads, kShared) == 0) return false;
-  launch_clusters(what, kernel, size, dim3(static_cast<unsigned>(fours.rows) * size), kThreads, kShared, f, fours, size);
+bool scan_in_blocks(const char* what, const F& f, const Fours& fours) {
+  using Few = ByBlocks<F, 128, false>;
+  using Many = ByBlocks<F, 512, false>;
+  using Cluster = ByBlocks<F, 512, true>;
+  const int64_t busy = device().multiprocessors / 2;
+  constexpr int64_t kFours = 512 * kBlockChunks<F> * 2;  // with fewer for each block, what is asked for ahead is nothing
+  double steps = std::numeric_limits<double>::infinity();
+  unsigned size = 0;
+  bool few = false;
+  if (fours.rows >= 4 * device().multiprocessors) steps = Few::steps(what, fours, 1), size = 1, few = true;
+  if (fours.rows >= busy && Many::steps(what, fours, 1) < steps) steps = Many::steps(what, fours, 1), size = 1, few = false;
+  for (unsigned blocks = 2; blocks <= kMostBlocks && fours.rows < device().multiprocessors; blocks *= 2) {
+    if (fours.rows * blocks < busy || fours.most() < kFours * blocks || Cluster::steps(what, fours, blocks) >= steps) continue;
+    steps = Cluster::steps(what, fours, blocks), size = blocks, few = false;
+  }
+  if (size == 0) return false;
+  if (few) Few::run(what, f, fours, 1);
+  else if (size == 1) Many::run(what, f, fours, 1);
+  else Cluster::run(what, f, fours, size);
   return true;
 }
 

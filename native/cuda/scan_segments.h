@@ -117,6 +117,7 @@ __global__ void __launch_bounds__(kSegmentThreads, kSegmentBlocks<F>) scan_segme
   typename F::Chunk chunks[kChunks];
   Four at[kChunks];
   load_chunks<32>(f, fours, row, start, count, lane, chunks, at);
+  prepare_chunks(f, chunks, at);
   typename F::Type first_next = 0;
   if constexpr (F::kNext) {
     // The values first: those of a segment without a valid step pass through it, which is an affine map too.
@@ -150,6 +151,7 @@ __global__ void __launch_bounds__(kSegmentThreads, kSegmentBlocks<F>) scan_segme
   if constexpr (!alone) {
     state = state_before(s, first_slot, segment, whole, state, exchange);
     load_chunks<32>(f, fours, row, start, count, lane, chunks, at);
+    prepare_chunks(f, chunks, at);
     if constexpr (F::kNext) {
 #pragma unroll
       for (int k = 0; k < kChunks; ++k) team_next<32>(f, chunks[k], lane, first_next);
@@ -193,9 +195,7 @@ void scan_rows(const char* what, const F& f, const Fours& fours) {
     if (segments_of<4>(fours) == 1 && fours.rows >= processors) return launch_segments<4, true>(what, f, fours);
   }
   if constexpr (sizeof(typename F::Type) == 4) {  // float64 is not worth the code
-    if (fours.rows >= 4 * processors) return scan_in_blocks<128>(what, f, fours);
-    if (fours.rows >= processors * 3 / 4) return scan_in_blocks<512>(what, f, fours);
-    if (scan_in_clusters(what, f, fours)) return;
+    if (scan_in_blocks(what, f, fours)) return;
   }
   if constexpr (!wide) {
     // Work that all multiprocessors hold together is spread over as many blocks as they hold.

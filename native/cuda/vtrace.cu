@@ -10,7 +10,7 @@ struct Vtrace {
   using Type = T;
   static constexpr bool kReverse = true, kNext = true, kMoments = false, kCuts = false, kConstant = false;
 
-  // w = exp(log π − log μ); `next` is V'. Targets take the place of w, advantages of rewards.
+  // w = exp(log π − log μ); `next` is V'. They take the place of log π and log μ, later targets that of w, advantages that of rewards.
   struct Chunk {
     T w[4], r[4], v[4], next[4];
     uint32_t valid;
@@ -29,6 +29,8 @@ struct Vtrace {
     cuda::load(c.r, rewards, at);
     cuda::load(c.v, values, at);
     c.valid = load_bytes(mask, at);
+  }
+  __device__ __forceinline__ void prepare(Chunk& c, const Four&) const {
 #pragma unroll
     for (int i = 0; i < 4; ++i) c.w[i] = math::exp(c.w[i] - c.next[i]);
   }

@@ -52,7 +52,8 @@ TEST(generalized_advantage_estimation) {
     const int next = b.emit(Op::scan_prev, f32, hole, b.emit(Op::mul, f32, m, v), zero);
     const int delta = b.emit(Op::sub, f32, b.emit(Op::fma, f32, next, b.constant(0.99), r), v);
     const int factor = b.emit(Op::where, f32, mask, b.constant(0.99 * 0.95), one);
-    const int advantage = b.emit(Op::scan, f32, factor, b.emit(Op::where, f32, mask, delta, zero), zero);
+    const int term = b.emit(Op::where, f32, mask, delta, zero), advantage = b.emit(Op::scan, f32, factor, term, zero);
+    b.store(b.emit(Op::scan_prev, f32, factor, term, zero));  // by the same factor
     b.store(advantage);
     b.store(b.emit(Op::add, f32, advantage, v));
     b.fold(Reduction::sum, b.emit(Op::mul, f32, advantage, m), f32, DType::f64);
