@@ -125,8 +125,9 @@ async function compile() {
   const compiler = await requireToolchain();
   prepareBuildFolder(join(root, 'build-cuda'), compiler);
   const env = { ...process.env, CXX: compiler };
+  const options = ['-DVANTAGE_CUDA=ON', '-DVANTAGE_CUDA_ARCHITECTURES=check', `-DCMAKE_CUDA_FLAGS=${await quickFlags()}`, '-DCMAKE_CUDA_FLAGS_RELEASE=-O0', '-DCMAKE_CXX_FLAGS_RELEASE=-O0'];
   await timed(`nvcc ${version}`, async () => {
-    await mustRun('cmake', ['-S', '.', '-B', 'build-cuda', '-DVANTAGE_CUDA=ON', '-DVANTAGE_CUDA_ARCHITECTURES=release', `-DCMAKE_CUDA_FLAGS=${await quickFlags()}`], env);
+    await mustRun('cmake', ['-S', '.', '-B', 'build-cuda', ...options], env);
     await mustRun('cmake', ['--build', 'build-cuda', '--target', 'vantage_cuda', '--parallel', String(jobs)], env);
   });
   return { code: 0, passed: 1, failed: 0, skipped: 0 };

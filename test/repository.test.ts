@@ -38,6 +38,14 @@ describe('scripts of package.json', () => {
   });
 });
 
+/** `npm run test:cuda` makes the machine code of several architectures of one PTX (native/cuda/cuda.cmake, "check"). */
+test('the sources tell architectures apart where the check of all does', () => {
+  const sources = ['native/core', 'native/cuda'].flatMap((folder) => readdirSync(join(root, folder)).map((name) => read(`${folder}/${name}`)));
+  const compared = sources.flatMap((text) => [...text.matchAll(/__CUDA_ARCH__ *(?:[<>=!]=?) *(\d+)/g)].map(([, number]) => Number(number)));
+  const toldApart = /foreach\(told_apart 75 (.*)\)/.exec(read('native/cuda/cuda.cmake'))![1]!.split(' ').map((number) => 10 * Number(number));
+  expect([...new Set(compared)].sort()).toEqual(toldApart);
+});
+
 interface Job {
   'runs-on': string;
   permissions?: Record<string, string>;
