@@ -72,6 +72,7 @@ enum class Op : int {
       count
 };
 
-enum class Reduction : int { store = 0, sum = 1, product = 2, maximum = 3, minimum = 4 };
+// spread: Σ(x − mean)² of float32, over the last dimensions only, and on a CPU only.
+enum class Reduction : int { store = 0, sum = 1, product = 2, maximum = 3, minimum = 4, spread = 5 };
 
 }  // namespace vantage

@@ -306,7 +306,7 @@ class Reader {
 
   void output(Program& p) {
     Output out;
-    out.reduction = static_cast<Reduction>(integer("reduction", 0, 4));
+    out.reduction = static_cast<Reduction>(integer("reduction", 0, 5));
     out.type = static_cast<RegisterType>(integer("output type", 0, kRegisterTypes - 1));
     out.reg = index("output register", p.registers);
     if (types_[out.reg] != static_cast<int>(out.type)) {
@@ -316,6 +316,10 @@ class Reader {
     out.view = index("output view", static_cast<int64_t>(p.views.size()));
     const bool store = out.reduction == Reduction::store;
     if (!store && p.reduced == 0) fail("plan word %zu: %sa reduction needs dimensions to reduce, got reduced = 0", at_ - 1, place_.c_str());
+    if (out.reduction == Reduction::spread && (out.type != RegisterType::f32 || p.outer + p.reduced != p.ndim)) {
+      fail("plan word %zu: %sa spread is one of f32 over the last dimensions, got %s over dimensions %d to %d of %d", at_ - 1, place_.c_str(),
+           kTypeNames[static_cast<int>(out.type)], p.outer, p.outer + p.reduced - 1, p.ndim);
+    }
     check_writable(p, out, store);
     out.passing = plan_.slots[p.views[out.view].slot].arena_offset >= 0;
     p.outputs.push_back(out);

@@ -69,6 +69,8 @@ class Builder {
       leave.store_time_major = store_time_major_function(out.type, dtype);
       leave.store_totals = store_totals_function(out.type, dtype);
       leave.fold = &fold_functions(out.reduction, out.type);
+      leave.finish = out.reduction == Reduction::spread ? finish_spread : nullptr;
+      leave.state = code_.outputs - 1;
     }
     fuse(&code_);
     place_outputs();

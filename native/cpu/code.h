@@ -71,6 +71,8 @@ struct Leave {
   StoreTimeMajor store_time_major;
   StoreTotals store_totals;
   const Fold* fold;
+  Finish finish;  // null: totals are stored as they are
+  int state;      // the output whose lanes and totals it shares: its own, or the spread of the value that it is a sum of
   bool direct;  // the value may be computed where it is stored
   bool stream;  // stored past the caches: they would not hold it until it is read
 };

@@ -34,6 +34,9 @@ class Fuser {
       if (step.op == Op::add && step.type != RegisterType::i32) multiply_add(step, i);
     }
     for (int i = 0; i < code_.outputs; ++i) sum_directly(code_.output[i]);
+    for (int i = 0; i < code_.outputs; ++i) {
+      if (code_.output[i].reduction == Reduction::spread) take_sums_along(i);
+    }
     look_behind_masks();
     drop_unused();
   }
@@ -105,6 +108,15 @@ class Fuser {
     if (mul->a == mul->b) return sum_of(out, mul->a, fold_of_squares(out.type));
     if (out.type != RegisterType::f32 || (!is_constant(mul->a, 0) && !is_constant(mul->b, 0))) return;
     sum_of(out, is_constant(mul->a, 0) ? mul->b : mul->a, fold_of_zeros());
+  }
+  // A spread knows the sum, too.
+  void take_sums_along(int spread) {
+    for (int i = 0; i < code_.outputs; ++i) {
+      Leave& out = code_.output[i];
+      if (out.reduction != Reduction::sum || out.value != code_.output[spread].value || out.fold != &fold_functions(out.reduction, out.type)) continue;
+      out.state = spread;
+      out.finish = finish_sum_of_spread;
+    }
   }
   bool is_truth(int value) const {
     const int i = maker_[value];

@@ -16,8 +16,8 @@ void run_empty(const Program& program, void* const* slots) {
   for (const Output& out : program.outputs) {
     if (out.reduction == Reduction::store) continue;
     const ProgramView& view = program.views[out.view];
-    int64_t empty;
-    fold_functions(out.reduction, out.type).reset(&empty, 1);
+    int64_t empty[kTotalRoom / sizeof(int64_t)];
+    fold_functions(out.reduction, out.type).reset(empty, 1);
     for (int64_t i = 0; i < total; ++i) {
       int64_t rest = i, offset = view.offset;
       for (int d = program.ndim - 1; d >= 0; --d) {
@@ -25,7 +25,7 @@ void run_empty(const Program& program, void* const* slots) {
         rest /= kept[d];
       }
       char* to = static_cast<char*>(slots[view.slot]) + offset * static_cast<int64_t>(byte_size(view.dtype));
-      store_totals_function(out.type, view.dtype)(to, &empty, 1, 0);
+      store_totals_function(out.type, view.dtype)(to, empty, 1, 0);
     }
   }
 }

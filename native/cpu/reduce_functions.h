@@ -1,4 +1,4 @@
-// Folding registers into totals. A total is a double for the floating types and an int64 for int32, always 8 bytes.
+// Folding registers into totals. A total is a double for the floating types and an int64 for int32, always 8 bytes; that of a spread is three numbers until it is finished.
 #pragma once
 #include <cstdint>
 
@@ -7,6 +7,7 @@
 namespace vantage::cpu::VANTAGE_ISA {
 
 constexpr int64_t kTotalBytes = 8;
+constexpr int64_t kTotalRoom = 24;  // for one that is not finished
 
 // A long row is folded in this many lanes by position, which are combined in a fixed order.
 constexpr int kLanes = 16;
@@ -24,6 +25,12 @@ struct Fold {
   // totals[i] takes others[i].
   void (*merge)(void* totals, const void* others, int64_t n);
 };
+
+// What is stored of n totals, of a fold whose totals are not that already. Those of Fold::rows are.
+using Finish = void (*)(void* results, const void* totals, int64_t n);
+void finish_spread(void* results, const void* totals, int64_t n);
+// The sums of the values whose spreads the totals are.
+void finish_sum_of_spread(void* results, const void* totals, int64_t n);
 
 const Fold& fold_functions(Reduction reduction, RegisterType type);
 

@@ -87,7 +87,7 @@ struct LongReduction {
     for (size_t v = 0; v < code.program->views.size(); ++v) {
       tile.fixed[v] = Position::offset(position, code.space, static_cast<int>(v), 0, begin);
     }
-    constexpr int64_t lane_bytes = kLanes * kTotalBytes;
+    constexpr int64_t lane_bytes = kLanes * kTotalRoom;
     for (int k = 0; k < code.outputs; ++k) code.output[k].fold->reset(lanes + k * lane_bytes, kLanes);
     for (int64_t i = index * per_piece; i < smaller((index + 1) * per_piece, tiles); ++i) {
       tile.row = i / chunks * per_tile;
@@ -97,36 +97,36 @@ struct LongReduction {
       run_tile(code, tile, memory, at);
       for (int k = 0; k < code.outputs; ++k) {
         const Leave& out = code.output[k];
-        if (out.reduction != Reduction::store) out.fold->lanes(lanes + k * lane_bytes, at[out.value], tile.rows * tile.n);
+        if (out.reduction != Reduction::store && out.state == k) out.fold->lanes(lanes + k * lane_bytes, at[out.value], tile.rows * tile.n);
       }
     }
-    for (int k = 0; k < code.outputs; ++k) code.output[k].fold->combine(totals + k * kTotalBytes, lanes + k * lane_bytes);
+    for (int k = 0; k < code.outputs; ++k) code.output[k].fold->combine(totals + k * kTotalRoom, lanes + k * lane_bytes);
   }
 
   void finish(int64_t row, char* partials) const {
-    const int64_t piece_bytes = code.outputs * kTotalBytes;
+    const int64_t piece_bytes = code.outputs * kTotalRoom;
     for (int k = 0; k < code.outputs; ++k) {
       const Leave& out = code.output[k];
       if (out.reduction == Reduction::store) continue;
-      char* total = partials + k * kTotalBytes;
-      for (int64_t p = 1; p < pieces; ++p) out.fold->merge(total, total + p * piece_bytes, 1);
-      store_totals(code, out, row, 1, total);
+      char* total = partials + k * kTotalRoom;
+      for (int64_t p = 1; p < pieces && out.state == k; ++p) out.fold->merge(total, total + p * piece_bytes, 1);
     }
+    store_each_total(code, row, partials);
   }
 
   void run() const {
-    const int64_t row_bytes = pieces * code.outputs * kTotalBytes;
+    const int64_t row_bytes = pieces * code.outputs * kTotalRoom;
     const int64_t tasks = rows * pieces;
     const int64_t per_task = larger(1, kTaskElements / larger(1, smaller(per_piece * code.tile, segments * n)));
     char* partials = pieces > 1 ? scratch<char>(Scratch::partials, rows * row_bytes) : nullptr;
     parallel_for(divide_up(tasks, per_task), rows * segments * n * code.work, [&](int64_t task) {
-      const int64_t lanes_bytes = code.outputs * kLanes * kTotalBytes;
-      char* memory = scratch<char>(Scratch::tile, code.memory_bytes() + lanes_bytes + code.outputs * kTotalBytes);
+      const int64_t lanes_bytes = code.outputs * kLanes * kTotalRoom;
+      char* memory = scratch<char>(Scratch::tile, code.memory_bytes() + lanes_bytes + code.outputs * kTotalRoom);
       char* lanes = memory + code.memory_bytes();
       void* at[kMaxInstructions];
       code.place(memory, at);
       for (int64_t i = task * per_task; i < smaller((task + 1) * per_task, tasks); ++i) {
-        char* totals = partials ? partials + i * code.outputs * kTotalBytes : lanes + lanes_bytes;
+        char* totals = partials ? partials + i * code.outputs * kTotalRoom : lanes + lanes_bytes;
         piece(i / pieces, i % pieces, memory, at, lanes, totals);
         if (!partials) finish(i, totals);
       }

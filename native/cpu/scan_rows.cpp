@@ -36,13 +36,13 @@ class ScanRows {
     // The totals of each segment, and its links.
     char* partials = nullptr;
     if (segments_ > 1) {
-      partials = scratch<char>(Scratch::partials, tasks * (code_.outputs * kTotalBytes + scans_ * static_cast<int64_t>(sizeof(Link))));
-      links_ = reinterpret_cast<Link*>(partials + tasks * code_.outputs * kTotalBytes);
+      partials = scratch<char>(Scratch::partials, tasks * (code_.outputs * kTotalRoom + scans_ * static_cast<int64_t>(sizeof(Link))));
+      links_ = reinterpret_cast<Link*>(partials + tasks * code_.outputs * kTotalRoom);
       for (int64_t i = 0; i < tasks * scans_; ++i) links_[i].ready = 0;
     }
     parallel_for(divide_up(tasks, per_task), rows_ * time_ * code_.work, [&](int64_t task) {
-      const int64_t lane_bytes = code_.outputs * kLanes * kTotalBytes, total_bytes = code_.outputs * kTotalBytes;
-      char* memory = scratch<char>(Scratch::tile, code_.memory_bytes() + lane_bytes + total_bytes + scans_ * kTotalBytes);
+      const int64_t lane_bytes = code_.outputs * kLanes * kTotalRoom, total_bytes = code_.outputs * kTotalRoom;
+      char* memory = scratch<char>(Scratch::tile, code_.memory_bytes() + lane_bytes + total_bytes + scans_ * static_cast<int64_t>(sizeof(double)));
       char* const lanes = memory + code_.memory_bytes();
       Worker worker{{code_, memory, reverse_ ? -tile_ : tile_}, lanes, lanes + lane_bytes, reinterpret_cast<double*>(lanes + lane_bytes + total_bytes)};
       const int64_t first = task * per_task, last = smaller(first + per_task, tasks);
@@ -69,9 +69,7 @@ class ScanRows {
 
   void whole(Worker& worker, int64_t row) const {
     write(worker, 0, time_, true);
-    for (int k = 0; k < code_.outputs; ++k) {
-      if (code_.output[k].reduction != Reduction::store) store_totals(code_, code_.output[k], row, 1, worker.totals + k * kTotalBytes);
-    }
+    store_each_total(code_, row, worker.totals);
   }
 
   void segment(Worker& worker, int64_t row, int64_t index) const {
@@ -110,11 +108,11 @@ class ScanRows {
 
   // The times [start, start + size), with their outputs.
   void write(Worker& worker, int64_t start, int64_t size, bool begins) const {
-    constexpr int64_t kLaneBytes = kLanes * kTotalBytes;
+    constexpr int64_t kLaneBytes = kLanes * kTotalRoom;
     for (int k = 0; k < code_.outputs; ++k) code_.output[k].fold->reset(worker.lanes + k * kLaneBytes, kLanes);
     steps(worker, start, size, {worker.state, begins, nullptr, -1});
     for (int k = 0; k < code_.outputs; ++k) {
-      if (code_.output[k].reduction != Reduction::store) code_.output[k].fold->combine(worker.totals + k * kTotalBytes, worker.lanes + k * kLaneBytes);
+      if (code_.output[k].reduction != Reduction::store) code_.output[k].fold->combine(worker.totals + k * kTotalRoom, worker.lanes + k * kLaneBytes);
     }
   }
 
@@ -127,21 +125,21 @@ class ScanRows {
       scans.begins = false;
       for (int k = 0; scans.last < 0 && k < code_.outputs; ++k) {
         const Leave& out = code_.output[k];
-        if (out.reduction != Reduction::store) out.fold->lanes(worker.lanes + k * kLanes * kTotalBytes, worker.tile.value(out.value), n);
+        if (out.reduction != Reduction::store && out.state == k) out.fold->lanes(worker.lanes + k * kLanes * kTotalRoom, worker.tile.value(out.value), n);
       }
     }
   }
 
   void combine_partials(char* partials) const {
-    const int64_t bytes = code_.outputs * kTotalBytes;
-    for (int k = 0; k < code_.outputs; ++k) {
-      const Leave& out = code_.output[k];
-      if (out.reduction == Reduction::store) continue;
-      for (int64_t row = 0; row < rows_; ++row) {
-        char* const total = partials + row * bytes + k * kTotalBytes;
-        for (int64_t s = 1; s < segments_; ++s) out.fold->merge(total, total + s * rows_ * bytes, 1);
-        store_totals(code_, out, row, 1, total);
+    const int64_t bytes = code_.outputs * kTotalRoom;
+    for (int64_t row = 0; row < rows_; ++row) {
+      char* const totals = partials + row * bytes;
+      for (int k = 0; k < code_.outputs; ++k) {
+        const Leave& out = code_.output[k];
+        if (out.reduction == Reduction::store || out.state != k) continue;
+        for (int64_t s = 1; s < segments_; ++s) out.fold->merge(totals + k * kTotalRoom, totals + s * rows_ * bytes + k * kTotalRoom, 1);
       }
+      store_each_total(code_, row, totals);
     }
   }
 

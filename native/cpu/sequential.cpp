@@ -52,17 +52,18 @@ class Sequential {
     const int64_t first = index * width_;
     const int64_t rows = smaller(width_, rows_ - first);
     const int64_t views = static_cast<int64_t>(code_.program->views.size());
-    const int64_t pointers = views * width_ * 8, lane = width_ * 8;
-    char* memory = scratch<char>(Scratch::accumulators, pointers + (scans_ + states_ + code_.outputs) * lane);
+    const int64_t pointers = views * width_ * 8, lane = width_ * 8, total = width_ * kTotalRoom;
+    char* memory = scratch<char>(Scratch::accumulators, pointers + (scans_ + states_ + 1) * lane + code_.outputs * total);
     Group g;
     g.rows = rows;
     g.starts = reinterpret_cast<void**>(memory);
     g.scan = reinterpret_cast<double*>(memory + pointers);
     g.state = reinterpret_cast<char*>(g.scan + scans_ * width_);
-    g.totals = g.state + states_ * lane;
+    char* const finished = g.state + states_ * lane;
+    g.totals = finished + lane;
     locate(g, first);
     for (int k = 0; k < code_.outputs; ++k) {
-      if (code_.output[k].reduction != Reduction::store) code_.output[k].fold->reset(g.totals + k * lane, width_);
+      if (code_.output[k].reduction != Reduction::store) code_.output[k].fold->reset(g.totals + k * total, width_);
     }
     for (int64_t done = 0; done < time_; done += times_) {
       const int64_t n = smaller(times_, time_ - done);
@@ -71,7 +72,11 @@ class Sequential {
     for (int k = 0; k < code_.outputs; ++k) {
       const Leave& out = code_.output[k];
       if (out.reduction == Reduction::store) continue;
-      const char* totals = g.totals + k * lane;
+      const char* totals = g.totals + out.state * total;
+      if (out.finish) {
+        out.finish(finished, totals, width_);
+        totals = finished;
+      }
       for (int64_t r = 0; r < rows; ++r) {
         out.store_totals(g.starts[out.view * width_ + r], totals + r * kTotalBytes, 1, 0);
       }
@@ -83,7 +88,7 @@ class Sequential {
     void** starts;  // [view][width]: the first element of each row
     double* scan;   // [scan][width]
     char* state;    // [state][width], 8 bytes each
-    char* totals;   // [output][width]
+    char* totals;   // [output], room for width totals each
   };
 
   void locate(Group& g, int64_t first) const {
@@ -164,8 +169,8 @@ class Sequential {
         TimeMajor to = rows_of(g, out.view, t, n);
         to.stream = out.stream;
         out.store_time_major(to, at[out.value]);
-      } else {
-        out.fold->columns(g.totals + k * width_ * kTotalBytes, at[out.value], width_ * n, width_);
+      } else if (out.state == k) {
+        out.fold->columns(g.totals + k * width_ * kTotalRoom, at[out.value], width_ * n, width_);
       }
     }
   }

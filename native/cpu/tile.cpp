@@ -135,4 +135,15 @@ void store_totals(const Code& code, const Leave& out, int64_t row, int64_t rows,
   });
 }
 
+void store_each_total(const Code& code, int64_t row, const char* totals) {
+  for (int k = 0; k < code.outputs; ++k) {
+    const Leave& out = code.output[k];
+    if (out.reduction == Reduction::store) continue;
+    const char* const total = totals + out.state * kTotalRoom;
+    double finished;
+    if (out.finish) out.finish(&finished, total, 1);
+    store_totals(code, out, row, 1, out.finish ? static_cast<const void*>(&finished) : total);
+  }
+}
+
 }  // namespace vantage::cpu::VANTAGE_ISA

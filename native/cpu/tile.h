@@ -22,4 +22,7 @@ void run_tile(const Code& code, const Tile& tile, char* memory, void** at);
 // Stores one total for each of `rows` indices over the outer dimensions.
 void store_totals(const Code& code, const Leave& out, int64_t row, int64_t rows, const void* totals);
 
+// Those of one row, of all outputs, kTotalRoom bytes each.
+void store_each_total(const Code& code, int64_t row, const char* totals);
+
 }  // namespace vantage::cpu::VANTAGE_ISA

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "../core/error.h"
+
 namespace vantage::cuda {
 namespace {
 
@@ -168,7 +170,10 @@ Layout lay_out(const Program& program) {
     layout.states += one.op == Op::state;
     layout.loops |= one.op == Op::loop;
   }
-  for (const Output& out : program.outputs) layout.folds += out.reduction != Reduction::store;
+  for (const Output& out : program.outputs) {
+    if (out.reduction == Reduction::spread) fail("program: a spread is folded on a CPU only");
+    layout.folds += out.reduction != Reduction::store;
+  }
 
   const int kept = program.outer + program.reduced;
   append(program, 0, program.outer, &layout);

@@ -53,6 +53,35 @@ TEST(products) {
   }
 }
 
+// About any offset, whatever comes first, beside other folds of the same values: rows in a tile and of many, in pieces, several dimensions, scans either way.
+TEST(spreads) {
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{6, 37}, {1, 1}, {5, 1}, {6, 3000}, {2, 90'000}, {900, 5}, {33, 64}, {70, 301}, {3, 4, 500}}) {
+    for (int way = 0; way < 5; ++way) {
+      for (double offset : {0.0, 1e6}) {
+        Builder b(shape);
+        b.cpu_only = true;
+        const int last = b.p.ndim - 1;
+        if (way == 0) b.reduce(last, 1);
+        if (way == 1) b.reduce(0, b.p.ndim);
+        if (way > 1) b.sequential(way == 2);
+        const int v = b.view(DType::f32);
+        int64_t i = 0;
+        std::normal_distribution<double> normal(offset, 3);
+        b.fill(v, [&] { return i++ % shape[last] == 0 ? offset + 900 : normal(b.random); });
+        int x = b.load(v);
+        if (way == 2 || way == 3) x = b.emit(Op::scan, f32, b.constant(0.5), x, b.constant(offset));
+        if (way == 4) x = b.emit(Op::scan_prev, f32, b.constant(0), x, b.constant(offset));
+        b.fold(Reduction::spread, x, f32, DType::f64);
+        b.fold(Reduction::spread, x);
+        b.fold(Reduction::sum, x, f32, DType::f64);
+        if (way > 1) b.store(x);
+        // Where states are rounded one way here and another there, each value's last digit counts.
+        b.check("spread", offset == 0 || way < 2 ? 2e-6 : 2e-3, offset == 0 ? 1e-5 : 0.3);
+      }
+    }
+  }
+}
+
 // Sums of what is 0 times x, which only say whether all are finite, and of squares: totals, rows and columns, in scans too.
 TEST(sums_of_zeros_and_squares) {
   for (const std::vector<int64_t>& shape : {std::vector<int64_t>{6, 37}, {6, 3000}, {2, 20'000}, {900, 5}, {70, 300}}) {

@@ -105,10 +105,19 @@ double identity(const Output& out) {
   const bool integer = out.type == RegisterType::i32;
   switch (out.reduction) {
     case Reduction::sum: return 0;
+    case Reduction::spread: return 0;
     case Reduction::product: return 1;
     case Reduction::maximum: return integer ? INT32_MIN : -kInfinity;
     default: return integer ? INT32_MAX : kInfinity;
   }
+}
+
+double spread(const std::vector<double>& values) {
+  double sum = 0, squares = 0;
+  for (double x : values) sum += x;
+  const double mean = values.empty() ? 0 : sum / static_cast<double>(values.size());
+  for (double x : values) squares += (x - mean) * (x - mean);
+  return squares;
 }
 
 // Runs every instruction at the times [0, length) of one row.
@@ -233,9 +242,11 @@ void run(const Program& p, void* const* slots, const double* scalars) {
     if (d < dims) rows *= p.shape[d];
   }
   std::vector<std::vector<double>> folded(p.outputs.size());
+  std::vector<std::vector<std::vector<double>>> spread_over(p.outputs.size());
   std::vector<std::vector<int64_t>> place(p.outputs.size());
   for (size_t k = 0; k < p.outputs.size(); ++k) {
     folded[k].assign(static_cast<size_t>(kept), identity(p.outputs[k]));
+    spread_over[k].resize(p.outputs[k].reduction == Reduction::spread ? static_cast<size_t>(kept) : 0);
     place[k].resize(static_cast<size_t>(kept));
     for (int64_t i = 0; i < kept; ++i) {
       int64_t rest = i, at = p.views[p.outputs[k].view].offset;
@@ -264,6 +275,7 @@ void run(const Program& p, void* const* slots, const double* scalars) {
         const double x = walk.value(out.reg, t);
         if (out.reduction == Reduction::store)
           store(slots[p.views[out.view].slot], p.views[out.view].dtype, walk.offset(out.view, index, t), x);
+        else if (out.reduction == Reduction::spread) spread_over[k][keep].push_back(x);
         else folded[k][keep] = fold(out.reduction, folded[k][keep], x);
       }
     }
@@ -271,6 +283,9 @@ void run(const Program& p, void* const* slots, const double* scalars) {
   for (size_t k = 0; k < p.outputs.size(); ++k) {
     const Output& out = p.outputs[k];
     if (out.reduction == Reduction::store) continue;
+    if (out.reduction == Reduction::spread) {
+      for (int64_t i = 0; i < kept; ++i) folded[k][i] = spread(spread_over[k][i]);
+    }
     for (int64_t i = 0; i < kept; ++i) store(slots[p.views[out.view].slot], p.views[out.view].dtype, place[k][i], folded[k][i]);
   }
 }

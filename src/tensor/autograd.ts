@@ -310,7 +310,11 @@ function differentiateView(node: Node, base: Node, { offset, strides }: Region, 
 function differentiateReduce(node: Node, g: Node): Node {
   const x = node.inputs[0]!;
   const { reduction, axes } = node.attributes;
-  if (reduction === 'sum') return ops.expandNode(g, x.shape);
+  if (reduction === 'sum') return ops.expandNode(cast(g, x.dtype), x.shape);
+  if (reduction === 'spread') {
+    const centred = ops.binary('sub', x, ops.mean(x, axes!, null));
+    return ops.binary('mul', ops.binary('mul', centred, 2), ops.expandNode(cast(g, x.dtype), x.shape));
+  }
   if (reduction === 'product') throw new TensorError('gradients: a product over an axis has no gradient');
   const chosen = ops.binary('eq', x, ops.expandNode(node, x.shape));
   const share = ops.binary('div', g, cast(ops.sum(chosen, axes!), g.dtype));

@@ -18,7 +18,8 @@ export const elementwiseOps = [
 ] as const;
 export type ElementwiseOp = (typeof elementwiseOps)[number];
 
-export type ReduceOp = 'sum' | 'product' | 'maximum' | 'minimum';
+/** `spread` is Σ(x − mean)²: of float32 over the last axis, on a CPU. */
+export type ReduceOp = 'sum' | 'product' | 'maximum' | 'minimum' | 'spread';
 
 export const ops = [
   ...elementwiseOps,
@@ -348,11 +349,11 @@ export function slice(node: Node, starts: readonly number[], steps: readonly num
   });
 }
 
-/** Folds the axes away; they stay in the shape with extent 1. */
-export function reduce(node: Node, reduction: ReduceOp, axes: number[]): Node {
+/** Folds the axes away; they stay in the shape with extent 1. Sums of floating numbers may be kept as they are added up, in float64. */
+export function reduce(node: Node, reduction: ReduceOp, axes: number[], dtype: DType = node.dtype): Node {
   if (axes.length === 0) return node;
   const shape = node.shape.map((extent, d) => (axes.includes(d) ? 1 : extent));
-  return new Node('reduce', node.dtype, shape, [node], { reduction, axes });
+  return new Node('reduce', dtype, shape, [node], { reduction, axes });
 }
 
 /** A new array of `shape` with each part in its region; positions that no part covers are 0 (say `fill` where there are any). */

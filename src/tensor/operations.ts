@@ -185,20 +185,35 @@ export function mean(node: Node, axes: number[], mask: Node | null, keepDims = t
   return binary('div', dropAxes(sum(masked(x, mask, 0), axes), axes, keepDims), count(x, axes, mask, keepDims));
 }
 
-/**
- * Variance over axes: Σ(x−μ)² / (n−ddof), corrected by (Σ(x−μ))²/n for the rounding of μ, so that an offset of the
- * values costs no digits (Chan, Golub, LeVeque 1983, "corrected two-pass"). NaN or infinity where n ≤ ddof.
- */
+/** Variance over axes: Σ(x−μ)² / (n−ddof). An offset of the values costs no digits. NaN or infinity where n ≤ ddof. */
 export function variance(node: Node, axes: number[], mask: Node | null, ddof: number, keepDims = true): Node {
   const x = floating(node);
   const n = count(x, axes, mask, keepDims);
+  const inRows = mask === null && x.dtype === 'float32' && x.device === 'cpu' && axes.includes(x.shape.length - 1) && x.shape.at(-1)! >= LONG_ENOUGH;
+  const spread = inRows ? dropAxes(spreadOfRows(x, axes), axes, keepDims) : spreadAboutMean(x, axes, mask, n, keepDims);
+  const divisor = typeof n === 'number' ? Math.max(0, n - ddof) : binary('maximum', binary('sub', n, ddof), 0);
+  return binary('div', binary('maximum', spread, 0), divisor);
+}
+
+/** Σ(x−μ)², corrected by (Σ(x−μ))²/n for the rounding of μ: the "corrected two-pass" of Chan, Golub, LeVeque 1983. */
+function spreadAboutMean(x: Node, axes: number[], mask: Node | null, n: Operand, keepDims: boolean): Node {
   // Of everything, the mean is a scalar, as it is where somebody asks for it: then both are computed once.
   const centred = masked(binary('sub', x, mean(x, axes, mask, axes.length < x.shape.length)), mask, 0);
   const folded = (values: Node) => dropAxes(sum(values, axes), axes, keepDims);
   const shift = folded(centred);
-  const spread = binary('sub', folded(unary('square', centred)), binary('div', unary('square', shift), n));
-  const divisor = typeof n === 'number' ? Math.max(0, n - ddof) : binary('maximum', binary('sub', n, ddof), 0);
-  return binary('div', binary('maximum', spread, 0), divisor);
+  return binary('sub', folded(unary('square', centred)), binary('div', unary('square', shift), n));
+}
+
+/** Σ(x−μ)², of each row in the pass that computes it, as μ need not be known; then of the rows' means, in float64 (Chan, Golub, LeVeque 1979). */
+function spreadOfRows(x: Node, axes: number[]): Node {
+  const last = x.shape.length - 1;
+  const rows = axes.filter((axis) => axis !== last);
+  const within = reduce(x, 'spread', [last], 'float64');
+  if (rows.length === 0) return cast(within, x.dtype);
+  const length = x.shape[last]!;
+  const means = binary('div', reduce(x, 'sum', [last], 'float64'), length);
+  const between = binary('sub', means, mean(means, rows, null));
+  return cast(binary('add', sum(within, rows), binary('mul', sum(unary('square', between), rows), length)), x.dtype);
 }
 
 /** x − mean over axes, with the mean's rounding taken out by a second pass. Masked positions hold 0. */

@@ -45,7 +45,7 @@ interface Instruction {
   note?: string;
 }
 
-const reductionCodes = { store: 0, sum: 1, product: 2, maximum: 3, minimum: 4 } as const;
+const reductionCodes = { store: 0, sum: 1, product: 2, maximum: 3, minimum: 4, spread: 5 } as const;
 
 const opcodes = new Map<string, number>();
 

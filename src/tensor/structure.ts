@@ -79,7 +79,7 @@ export class Words {
 
 const opCodes = new Map(ops.map((op, code) => [op, code]));
 const DTYPES = Object.keys(dtypes).length;
-const reductionCodes = { sum: 0, product: 1, maximum: 2, minimum: 3 } as const;
+const reductionCodes = { sum: 0, product: 1, maximum: 2, minimum: 3, spread: 4 } as const;
 
 /** Kernels by the order in which they were met. */
 const kernelCodes = new Map<string, number>();

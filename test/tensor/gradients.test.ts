@@ -3,6 +3,7 @@ import { concat, evaluate, gradients, ones, scan, stack, stopGradient, tensor, w
 import { checkGradients, expectMatches, Random } from './helpers';
 import { Ref } from './reference';
 import { randomChain } from './views';
+import { expectClose } from '../closeness';
 
 const random = new Random(51);
 const subsets = [[], [0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2]];
@@ -74,6 +75,21 @@ describe('reductions', () => {
   test.each(['sum', 'mean', 'var', 'std', 'max', 'min'] as const)('%s with a mask', (op) => {
     const mask = new Ref([2, 4], [1, 1, 0, 1, 0, 1, 1, 1]).tensor('bool');
     for (const axes of [1, null]) checkGradients((x) => x[op](axes, { mask }), [random.smooth([2, 4])]);
+  });
+
+  test('var and std of float32 rows, beside those of float64', () => {
+    for (const shape of [[40], [3, 40], [2, 3, 64]]) {
+      for (const axes of [[shape.length - 1], shape.map((_, d) => d)]) {
+        const [values, weights] = [random.smooth(shape, 5, 7), random.smooth(shape)];
+        const gradientIn = (dtype: 'float32' | 'float64') => {
+          const x = values.tensor(dtype);
+          const y = x.mul(x).sub(x.var(axes, { keepDims: true })).mul(x.std(axes, { keepDims: true })).mul(weights.tensor(dtype));
+          return gradients(y.sum(), [x])[0]!.dataSync() as Float32Array;
+        };
+        // Differences of numbers in the tens are left of some.
+        expectClose(gradientIn('float32'), gradientIn('float64'), 1e-5, 10);
+      }
+    }
   });
 
   test('cumsum along every axis', () => {

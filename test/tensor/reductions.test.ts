@@ -1,5 +1,5 @@
 /** Reductions over every choice of axes, with masks, large offsets and NaN. */
-import { full, tensor, type DType, type Tensor } from '../../src/tensor';
+import { evaluate, full, scan, tensor, where, type DType, type Tensor } from '../../src/tensor';
 import { expectMatches, Random } from './helpers';
 import { maximum, mean, minimum, Ref, sum, variance } from './reference';
 import { expectClose } from '../closeness';
@@ -75,6 +75,41 @@ test('an offset of 1e4 costs std and var no digits in float32', () => {
     }
   }
   expect(full([1000], 12345.678).add(tensor([0])).std().item()).toBe(0);
+});
+
+test.each([0, 1e6])('deviations of what a scan computes, beside its means, about %p', (offset) => {
+  const random = new Random(35);
+  for (const [rows, columns] of [[3, 31], [3, 32], [70, 33], [5, 1000], [2, 3000], [1, 70_000]] as const) {
+    for (const reverse of [false, true]) {
+      // What comes first is far from the rest.
+      const far = reverse ? columns - 1 : 0;
+      const x = new Ref([rows, columns], random.smooth([rows, columns], -1, 1).data.map((v, i) => Math.fround(v + offset + (i % columns === far ? 50 : 0))));
+      const given = x.tensor('float32');
+      // Its states are the numbers themselves.
+      const states = scan([given], { reverse }, (state, [value]) => state.mul(0).add(value!));
+      for (const axes of [[1], [0, 1]]) {
+        const [means, deviations] = [states.mean(axes), states.std(axes, { ddof: 0 })];
+        evaluate([means, deviations, states]);
+        expectClose(means.dataSync() as Float32Array, x.fold(axes, mean).data, 1e-6, 1e-6);
+        const deviation = (values: number[]) => {
+          const centre = mean(values);
+          return Math.sqrt(mean(values.map((v) => (v - centre) ** 2)));
+        };
+        expectClose(deviations.dataSync() as Float32Array, x.fold(axes, deviation).data, 1e-5, 0);
+      }
+    }
+  }
+});
+
+test('sums keep an infinity that makes a deviation NaN; equal numbers have none', () => {
+  for (const columns of [100, 5000]) {
+    const x = full([2, columns], 0.1).add(tensor([[0], [0]]));
+    const wild = where(tensor([[0], [1]]).mul(full([2, columns], 1)).greater(0), x, Infinity);
+    const [sums, deviations] = [wild.sum(1), wild.std(1)];
+    evaluate([sums, deviations]);
+    expect(sums.toArray()).toEqual([Infinity, expect.closeTo(columns * 0.1, 2)]);
+    expect(deviations.toArray()).toEqual([NaN, 0]);
+  }
 });
 
 test('long sums keep float32 precision: accumulated in float64', () => {
