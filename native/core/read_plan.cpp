@@ -317,7 +317,7 @@ class Reader {
     const bool store = out.reduction == Reduction::store;
     if (!store && p.reduced == 0) fail("plan word %zu: %sa reduction needs dimensions to reduce, got reduced = 0", at_ - 1, place_.c_str());
     if (out.reduction == Reduction::spread && (out.type != RegisterType::f32 || p.outer + p.reduced != p.ndim)) {
-      fail("plan word %zu: %sa spread is one of f32 over the last dimensions, got %s over dimensions %d to %d of %d", at_ - 1, place_.c_str(),
+      fail("plan word %zu: %sa spread is one of float32 over the last dimensions, got %s over dimensions %d to %d of %d", at_ - 1, place_.c_str(),
            kTypeNames[static_cast<int>(out.type)], p.outer, p.outer + p.reduced - 1, p.ndim);
     }
     check_writable(p, out, store);

@@ -167,7 +167,7 @@ TEST(messages_name_the_word) {
   CHECK_THROWS(read_plan(nullptr, 0), "ends at word 0");
   Words columns = kernel();
   columns[columns.size() - 4] = static_cast<int>(Reduction::spread);
-  CHECK_THROWS(read_plan(columns.data(), columns.size()), "a spread is one of f32 over the last dimensions, got f32 over dimensions 0 to 0 of 2");
+  CHECK_THROWS(read_plan(columns.data(), columns.size()), "a spread is one of float32 over the last dimensions, got float32 over dimensions 0 to 0 of 2");
 }
 
 // An output that is read in another layout, and one that overlaps itself.
