@@ -22,6 +22,7 @@ namespace vantage::cpu::VANTAGE_ISA {
 constexpr int64_t kTaskSteps = 16384;  // of a task, and of a segment: its inputs stay in L2 between the passes
 constexpr int64_t kLongSegment = 32768;  // where the first pass needs a small part of them
 constexpr int64_t kFewRows = 8;
+constexpr int64_t kMaskAhead = 8 * kTile;
 
 // Sums over the distance from the first number: no digits are lost to a common offset.
 template <class T>
@@ -151,6 +152,7 @@ void run_recurrence(const R& r) {
   }
   views.stream = views.stream && streams_well(r.time * static_cast<int64_t>(sizeof(typename TileOf::Element)));
   views.read_back = r.moments.data != nullptr;
+  views.mask_ahead = R::kForward ? kMaskAhead : -kMaskAhead;
   if (r.rows < kFewRows && r.time >= 4 * kTaskSteps) return scan_segments<R, TileOf>(r, views);
   const int64_t rows_of_task = r.time >= kTaskSteps ? 1 : kTaskSteps / (r.time + 1) + 1;
   parallel_for((r.rows + rows_of_task - 1) / rows_of_task, r.rows * r.time * 4, [&](int64_t task) {

@@ -217,6 +217,7 @@ struct Arrays {
   TensorView in[kInputs], out[kOutputs], mask, ends;
   bool stream = false;     // outputs are written past the caches
   bool read_back = false;  // a tile's outputs are read once more before it is closed
+  int64_t mask_ahead = 0;  // from the mask of a tile to what is asked for of it
 };
 
 template <class T, int kInputs_, int kOutputs_>
@@ -304,6 +305,8 @@ class Tile {
     dense_ = true;
     if (!views_.mask.data) return;
     mask_ = bytes_of(views_.mask, mask_bytes_);
+    // Of the tiles that come: those that nothing is valid in are passed so soon that no hardware has it there.
+    for (int64_t i = 0; i < size; i += 64) __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<intptr_t>(mask_) + i + views_.mask_ahead));
     const Held valid = held(mask_, size);
     if (valid.all) return;
     if (!valid.any) {
