@@ -17,6 +17,8 @@ constexpr int64_t kTaskTokens = 32768;
 // A group of so many bytes stays in the cache between its sums and its advantages.
 constexpr int64_t kHeldBytes = int64_t{1} << 20;
 constexpr int64_t kManyGroups = 32;
+constexpr int64_t kPart = 128;  // columns that are written before more is asked for
+constexpr int64_t kSeveral = 8;  // where groups are many a task has so many times more
 
 template <bool kMasked, class T>
 VANTAGE_INLINE void add_lanes(double* lanes, const T* x, const uint8_t* mask, int64_t n) {
@@ -69,9 +71,14 @@ class GroupAdvantages {
       return parallel_for((groups + groups_of_task - 1) / groups_of_task, rows_ * time_ * 2, [&](int64_t task) {
         for (int64_t g = task * groups_of_task; g < groups && g < (task + 1) * groups_of_task; ++g) {
           const int64_t first = lists_.start(g), last = lists_.start(g + 1);
-          sum_rows(first, last, [&](int64_t i) { return lists_.row(i); });
+          const auto row_of = [&](int64_t i) { return lists_.row(i); };
+          sum_rows(first, last, row_of);
           compare(g);
-          write_rows(first, last, [&](int64_t i) { return lists_.row(i); });
+          // Memory that is written only, and then read only, gives less than both at a time: the next group is asked for.
+          const int64_t next = g + 1 < groups && g + 1 < (task + 1) * groups_of_task ? lists_.start(g + 2) - last : 0;
+          write_rows(first, last, row_of, [&](int64_t i, int64_t t, int64_t n) {
+            if (i - first < next) ask_for(row_of(last + i - first), t, n);
+          });
         }
         if (stream_) finish_stream();
       });
@@ -85,7 +92,7 @@ class GroupAdvantages {
     for (int64_t i = 0; i < rows_; ++i) element<T>(row_out_, i) = 0;
     for (int64_t g = 0; g < lists_.groups(); ++g) compare(g);
     parallel_for(tasks, rows_ * time_, [&](int64_t task) {
-      rows_of_task(task, [&](int64_t first, int64_t last) { write_rows(first, last, itself); });
+      rows_of_task(task, [&](int64_t first, int64_t last) { write_rows(first, last, itself, [](int64_t, int64_t, int64_t) {}); });
       if (stream_) finish_stream();
     });
   }
@@ -116,7 +123,8 @@ class GroupAdvantages {
     }
     const int64_t tokens = largest * time_;
     if (tokens * static_cast<int64_t>(sizeof(T) + 1) > kHeldBytes || largest * kManyGroups > rows_) return 0;
-    return tokens >= kTaskTokens ? 1 : kTaskTokens / (tokens + 1) + 1;
+    const int64_t few = tokens >= kTaskTokens ? 1 : kTaskTokens / (tokens + 1) + 1;
+    return groups >= few * kSeveral * kManyGroups ? few * kSeveral : few;
   }
 
   template <class RowOf>
@@ -163,16 +171,28 @@ class GroupAdvantages {
     }
   }
 
-  template <class RowOf>
-  void write_rows(int64_t first, int64_t last, const RowOf& row_of) const {
-    alignas(64) T results[kTile];
-    alignas(64) uint8_t bytes[kTile];
+  // The columns [t, t + n) of a row, into the cache.
+  void ask_for(int64_t row, int64_t t, int64_t n) const {
+    const Span span = {row, 1, t, t + n};
+    if (!along(rewards_, span) || !along(mask_, span)) return;
+    const char* const x = reinterpret_cast<const char*>(place<const T>(rewards_, span));
+    const char* const valid = place<const char>(mask_, span);
+    for (int64_t line = 0; line < n * static_cast<int64_t>(sizeof(T)); line += 64) __builtin_prefetch(x + line, 0, 2);
+    for (int64_t line = 0; line < n; line += 64) __builtin_prefetch(valid + line, 0, 2);
+  }
+
+  // `beside`(i, t, n) is called with each n columns from t on.
+  template <class RowOf, class Beside>
+  void write_rows(int64_t first, int64_t last, const RowOf& row_of, const Beside& beside) const {
+    alignas(64) T results[kPart];
+    alignas(64) uint8_t bytes[kPart];
     for (; first < last; ++first) {
       const int64_t row = row_of(first);
       const T value = element<T>(row_out_, row);
-      for (int64_t t = 0; t < time_; t += kTile) {
-        const Span span = {row, 1, t, time_ - t < kTile ? time_ : t + kTile};
+      for (int64_t t = 0; t < time_; t += kPart) {
+        const Span span = {row, 1, t, time_ - t < kPart ? time_ : t + kPart};
         const uint8_t* const valid = bytes_of(span, bytes);
+        beside(first, t, span.size());
         if (!along(out_, span)) {
           spread<false>(results, value, valid, span.size());
           scatter_span(out_, span, results);
