@@ -48,7 +48,11 @@ void ScanTile::run(int64_t start, int64_t n, const ScanStates& scans) {
   int scan = 0;
   for (int i = 0; i < code_.steps; ++i) {
     const Step& step = code_.step[i];
-    if (step.op == Op::constant || left_out(step, tests_)) continue;
+    if (step.op == Op::constant) continue;
+    if (left_out(step, tests_)) {
+      if (step.op == Op::load) ask_behind_mask(step, start, n);
+      continue;
+    }
     if (takes_time(step)) prefetches_.issue(share);
     if (step.op == Op::load) {
       load(step, start, n);
@@ -71,13 +75,23 @@ void ScanTile::run(int64_t start, int64_t n, const ScanStates& scans) {
   prefetches_.finish();
 }
 
+void ScanTile::ask_ahead(const Step& step, const char* from, int64_t n) {
+  const int64_t item = code_.item[step.view];
+  prefetches_.add(reinterpret_cast<uintptr_t>(from) + static_cast<uintptr_t>(ahead_ * item), n * item);
+}
+
+// What this tile does not need the next one may: its mask says so by either end.
+void ScanTile::ask_behind_mask(const Step& step, int64_t start, int64_t n) {
+  const uint8_t* const bytes = bytes_[step.guard];
+  const int64_t next = start + ahead_;
+  if (!step.prefetch || stride_of(step.view) != 1 || !bytes || next < 0 || next + n > code_.space.shape[time_]) return;
+  if (bytes[ahead_] || bytes[ahead_ + n - 1]) ask_ahead(step, place_of(step.view, start), n);
+}
+
 void ScanTile::load(const Step& step, int64_t start, int64_t n) {
   const int64_t stride = stride_of(step.view);
   char* const from = place_of(step.view, start);
-  if (step.prefetch && stride == 1) {
-    const int64_t item = code_.item[step.view];
-    prefetches_.add(reinterpret_cast<uintptr_t>(from) + static_cast<uintptr_t>(ahead_ * item), n * item);
-  }
+  if (step.prefetch && stride == 1) ask_ahead(step, from, n);
   if (step.tested) {
     tests_.of[step.dst] = stride == 1 ? truth_of(from, 1, n, 0) : Truth::some;
     bytes_[step.dst] = stride == 1 ? reinterpret_cast<const uint8_t*>(from) : nullptr;

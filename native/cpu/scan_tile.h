@@ -28,6 +28,8 @@ class ScanTile {
 
  private:
   void load(const Step& step, int64_t start, int64_t n);
+  void ask_ahead(const Step& step, const char* from, int64_t n);
+  void ask_behind_mask(const Step& step, int64_t start, int64_t n);
   void compute(const Step& step, int64_t n);
   void run_scan(const Step& step, int number, int64_t n, const ScanStates& scans);
   int64_t stride_of(int view) const { return code_.space.strides[view][time_]; }
