@@ -140,6 +140,22 @@ inline Held held(const uint8_t* mask, int64_t n) {
   return result;
 }
 
+// Whether one of n bytes is `wanted`.
+inline bool has(const uint8_t* from, int64_t n, uint8_t wanted) {
+  constexpr uint64_t kOnes = 0x0101010101010101;
+  u64x4 zeros = {};  // as in held()
+  int64_t i = 0;
+  for (; i + 32 <= n; i += 32) {
+    u64x4 bytes;
+    load_vector(bytes, from + i);
+    bytes ^= kOnes * wanted;
+    zeros |= (bytes - kOnes) & ~bytes;
+  }
+  bool found = any_of(zeros & kOnes << 7);
+  for (; i < n; ++i) found = found || from[i] == wanted;
+  return found;
+}
+
 // ---- Rows of any layout ------------------------------------------------------------------------------------------------------------------
 
 struct Span {
