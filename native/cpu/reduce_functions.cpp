@@ -257,6 +257,15 @@ struct SumOfTruths : Functions<int32_t, Sum> {
 
 // Σ(x − mean)² of float32. Of n totals the counts come first, then the sums, then the spreads so far; the lanes hold one of each.
 struct Spread {
+#if defined(__AVX512F__)
+  typedef double Wide __attribute__((vector_size(64)));
+  typedef float Floats __attribute__((vector_size(64)));
+  using Narrow = f32x8;
+#else
+  using Wide = f64x4;
+  using Narrow = f32x4;
+  using Floats = f32x8;
+#endif
   struct Part {
     double count, sum, spread;
   };
@@ -284,40 +293,33 @@ struct Spread {
   // row; they are added up in float32, a few at a time.
   VANTAGE_INLINE Part part_of(const float* in, int64_t n, float shift) {
     constexpr int64_t kTogether = 128;
-    f64x4 sums[4] = {}, squares[4] = {};
+    constexpr int kWide = kLanes / static_cast<int>(sizeof(Wide) / 8), kFloats = kLanes / static_cast<int>(sizeof(Floats) / 4);
+    Wide sums[kWide] = {}, squares[kWide] = {};
     int64_t i = 0;
-    while (i + 16 <= n) {
+    while (i + kLanes <= n) {
       const int64_t stop = i + kTogether < n ? i + kTogether : n;
-      f32x8 together[2] = {};
-      for (; i + 16 <= stop; i += 16) {
+      Floats together[kFloats] = {};
+      for (; i + kLanes <= stop; i += kLanes) {
         __builtin_prefetch(in + i + 1024);
 #pragma GCC unroll 4
-        for (int k = 0; k < 4; ++k) {
-          f32x4 x;
-          f64x4 wide;
-          load_vector(x, in + i + 4 * k);
-          widen(wide, x);
-          sums[k] += wide;
+        for (int k = 0; k < kWide; ++k) {
+          Narrow x;
+          load_vector(x, in + i + kLanes / kWide * k);
+          sums[k] += __builtin_convertvector(x, Wide);
         }
 #pragma GCC unroll 2
-        for (int k = 0; k < 2; ++k) {
-          f32x8 x;
-          load_vector(x, in + i + 8 * k);
+        for (int k = 0; k < kFloats; ++k) {
+          Floats x;
+          load_vector(x, in + i + kLanes / kFloats * k);
           x -= shift;
           together[k] += x * x;
         }
       }
-      for (int k = 0; k < 2; ++k) {
-        f32x4 halves[2];
-        __builtin_memcpy(halves, &together[k], sizeof halves);
-        for (int half = 0; half < 2; ++half) {
-          f64x4 wide;
-          widen(wide, halves[half]);
-          squares[2 * k + half] += wide;
-        }
-      }
+      Narrow parts[kWide];
+      __builtin_memcpy(parts, together, sizeof parts);
+      for (int k = 0; k < kWide; ++k) squares[k] += __builtin_convertvector(parts[k], Wide);
     }
-    double sum[16], square[16];
+    double sum[kLanes], square[kLanes];
     __builtin_memcpy(sum, sums, sizeof sums);
     __builtin_memcpy(square, squares, sizeof squares);
     for (int lane = 0; i < n; ++i, ++lane) {
