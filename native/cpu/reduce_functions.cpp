@@ -289,6 +289,16 @@ struct Spread {
     return mean - mean == 0 ? mean : in[0];
   }
 
+  // Where float32 does not hold the squares.
+  static double spread_in_double(const float* in, int64_t n, double mean) {
+    double rest = 0, squares = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      const double difference = static_cast<double>(in[i]) - mean;
+      rest += difference, squares += difference * difference;
+    }
+    return about(rest, squares, static_cast<double>(n));
+  }
+
   // The squares are those of differences from `shift`, which float32 holds well enough as long as it is no farther from the numbers than they are from others of the
   // row; they are added up in float32, a few at a time.
   VANTAGE_INLINE Part part_of(const float* in, int64_t n, float shift) {
@@ -329,7 +339,8 @@ struct Spread {
     }
     using Tree = Functions<double, Sum>;
     const double count = static_cast<double>(n), all = Tree::tree(sum);
-    return {count, all, about(all - static_cast<double>(shift) * count, Tree::tree(square), count)};
+    const double spread = about(all - static_cast<double>(shift) * count, Tree::tree(square), count);
+    return {count, all, spread - spread == 0 || all - all != 0 ? spread : spread_in_double(in, n, all / count)};
   }
 
   // Σ(x − mean)² from sums over d = x − shift. What rounding leaves below 0 is 0; a NaN stays.

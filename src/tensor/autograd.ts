@@ -312,7 +312,9 @@ function differentiateReduce(node: Node, g: Node): Node {
   const { reduction, axes } = node.attributes;
   if (reduction === 'sum') return ops.expandNode(cast(g, x.dtype), x.shape);
   if (reduction === 'spread') {
-    const centred = ops.binary('sub', x, ops.mean(x, axes!, null));
+    // About the mean as it is added up: rounded to x's dtype, an offset would cost digits here that it does not cost the spread.
+    const mean = ops.binary('div', reduce(x, 'sum', axes!, 'float64'), axes!.reduce((total, axis) => total * x.shape[axis]!, 1));
+    const centred = cast(ops.binary('sub', cast(x, 'float64'), mean), x.dtype);
     return ops.binary('mul', ops.binary('mul', centred, 2), ops.expandNode(cast(g, x.dtype), x.shape));
   }
   if (reduction === 'product') throw new TensorError('gradients: a product over an axis has no gradient');

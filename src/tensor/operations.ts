@@ -190,9 +190,10 @@ export function variance(node: Node, axes: number[], mask: Node | null, ddof: nu
   const x = floating(node);
   const n = count(x, axes, mask, keepDims);
   const inRows = mask === null && x.dtype === 'float32' && x.device === 'cpu' && axes.includes(x.shape.length - 1) && x.shape.at(-1)! >= LONG_ENOUGH;
-  const spread = inRows ? dropAxes(spreadOfRows(x, axes), axes, keepDims) : spreadAboutMean(x, axes, mask, n, keepDims);
   const divisor = typeof n === 'number' ? Math.max(0, n - ddof) : binary('maximum', binary('sub', n, ddof), 0);
-  return binary('div', binary('maximum', spread, 0), divisor);
+  // In float64 to the end: the sum may be beyond float32 where the variance is not.
+  if (inRows) return cast(binary('div', dropAxes(spreadOfRows(x, axes), axes, keepDims), divisor), x.dtype);
+  return binary('div', binary('maximum', spreadAboutMean(x, axes, mask, n, keepDims), 0), divisor);
 }
 
 /** Σ(x−μ)², corrected by (Σ(x−μ))²/n for the rounding of μ: the "corrected two-pass" of Chan, Golub, LeVeque 1983. */
@@ -204,16 +205,16 @@ function spreadAboutMean(x: Node, axes: number[], mask: Node | null, n: Operand,
   return binary('sub', folded(unary('square', centred)), binary('div', unary('square', shift), n));
 }
 
-/** Σ(x−μ)², of each row in the pass that computes it, as μ need not be known; then of the rows' means, in float64 (Chan, Golub, LeVeque 1979). */
+/** Σ(x−μ)² in float64, of each row in the pass that computes it, as μ need not be known; then of the rows' means, in float64 (Chan, Golub, LeVeque 1979). */
 function spreadOfRows(x: Node, axes: number[]): Node {
   const last = x.shape.length - 1;
   const rows = axes.filter((axis) => axis !== last);
   const within = reduce(x, 'spread', [last], 'float64');
-  if (rows.length === 0) return cast(within, x.dtype);
+  if (rows.length === 0) return within;
   const length = x.shape[last]!;
   const means = binary('div', reduce(x, 'sum', [last], 'float64'), length);
   const between = binary('sub', means, mean(means, rows, null));
-  return cast(binary('add', sum(within, rows), binary('mul', sum(unary('square', between), rows), length)), x.dtype);
+  return binary('add', sum(within, rows), binary('mul', sum(unary('square', between), rows), length));
 }
 
 /** x − mean over axes, with the mean's rounding taken out by a second pass. Masked positions hold 0. */

@@ -252,7 +252,7 @@ export class Tensor extends Handle {
   mean(axis?: Axes, options?: ReduceOptions): Tensor {
     return this.reduced('mean', axis, options, ops.mean);
   }
-  /** Σ(x−μ)² / (n−ddof), ddof 1 unless told otherwise; NaN where no more than ddof take part. An offset of the values costs no precision. */
+  /** Σ(x−μ)² / (n−ddof), ddof 1 unless told otherwise; NaN or Infinity where no more than ddof take part. An offset of the values costs no precision. */
   var(axis?: Axes, options?: VarianceOptions): Tensor {
     const ddof = ddofOf('var', options);
     return this.reduced('var', axis, options, (x, axes, mask, keepDims) => ops.variance(x, axes, mask, ddof, keepDims), varianceNames);

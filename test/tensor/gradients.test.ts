@@ -92,6 +92,15 @@ describe('reductions', () => {
     }
   });
 
+  test('an offset of 1e6 costs gradients of var no digits', () => {
+    const values = Float32Array.from({ length: 33 }, (_, i) => 1e6 + Math.sin(i * 12.9898));
+    const gradientIn = (dtype: 'float32' | 'float64') => {
+      const x = tensor(Array.from(values), { dtype });
+      return gradients(x.var(), [x])[0]!.dataSync() as Float32Array;
+    };
+    expectClose(gradientIn('float32'), gradientIn('float64'), 1e-5, 0.05);
+  });
+
   test('cumsum along every axis', () => {
     for (const axis of [0, 1, 2]) for (const reverse of [false, true]) checkGradients((x) => x.cumsum(axis, { reverse }), [random.smooth([2, 3, 4])]);
   });

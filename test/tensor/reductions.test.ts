@@ -101,6 +101,16 @@ test.each([0, 1e6])('deviations of what a scan computes, beside its means, about
   }
 });
 
+test('spreads beyond float32 that a variance is not, and equal numbers of any size', () => {
+  for (const columns of [33, 1000, 5000]) {
+    const x = tensor(Float32Array.from({ length: columns }, (_, i) => (i % 2 ? 1e18 : -1e18)));
+    const mean = columns % 2 ? -1e18 / columns : 0;
+    const wanted = (columns * 1e36 - columns * mean * mean) / (columns - 1);
+    expect(x.var().item() / wanted).toBeCloseTo(1, 5);
+    for (const value of [1e25, 1e30, 3e38]) expect(tensor(new Float32Array(columns).fill(value)).var().item()).toBe(0);
+  }
+});
+
 test('sums keep an infinity that makes a deviation NaN; equal numbers have none', () => {
   for (const columns of [100, 5000]) {
     const x = full([2, columns], 0.1).add(tensor([[0], [0]]));
