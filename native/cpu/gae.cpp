@@ -100,7 +100,7 @@ struct Gae {
   VANTAGE_APART void scan_tile(TileOf& tile, State& state, double& product) const {
     const T* const given = kEnds ? bootstrap_of(tile) : nullptr;
     const Steps<kEnds, kWrite, kReturns> steps{tile.in[rewards],     tile.in[values],   given, tile.ends,
-                                               tile.out[advantages], tile.out[returns], gamma,              state.next, tile.past_caches};
+                                               tile.out[advantages], tile.out[returns], gamma, state.next, tile.past_caches};
     if constexpr (kEnds) scan_lanes<T, false>(steps, tile.count, decay.one, state.y, product);
     else if constexpr (kWrite) scan_constant<T>(steps, tile.count, decay, state.y);
     else sum_constant<T>(steps, tile.count, decay, state.y), product *= decay.power(tile.count);

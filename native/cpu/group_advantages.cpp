@@ -3,6 +3,7 @@
 #include "../core/kernels.h"
 #include "groups.h"
 #include "recurrence_tile.h"
+#include "reduce_functions.h"
 #include "scratch.h"
 #include "thread_pool.h"
 
@@ -12,7 +13,6 @@ namespace {
 // Rows are summed side by side: memory gives more to several streams than to one.
 constexpr int kSide = 8;
 constexpr int64_t kColumns = 64;
-constexpr int kLanes = 16;  // of a row's sum, by position
 constexpr int64_t kTaskTokens = 32768;
 // A group of so many bytes stays in the cache between its sums and its advantages.
 constexpr int64_t kHeldBytes = int64_t{1} << 20;
@@ -44,14 +44,6 @@ VANTAGE_INLINE void add_lanes(double* lanes, const T* x, const uint8_t* mask, in
     for (int k = 0; k < 4; ++k) store_vector(lanes + 4 * k, sum[k]);
   }
   for (; i < n; ++i) lanes[i % kLanes] += !kMasked || mask[i] ? static_cast<double>(x[i]) : 0;
-}
-
-// Halves onto halves, as other sums are taken.
-inline double sum_of_lanes(double* lanes) {
-  for (int width = kLanes / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-  }
-  return lanes[0];
 }
 
 template <class T>

@@ -12,6 +12,14 @@ constexpr int64_t kTotalRoom = 24;  // for one that is not finished
 // A long row is folded in this many lanes by position, which are combined in a fixed order.
 constexpr int kLanes = 16;
 
+// The sum of kLanes lanes, halves onto halves: the same tree whatever the vector width.
+static inline double sum_of_lanes(double* lanes) {
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  }
+  return lanes[0];
+}
+
 struct Fold {
   void (*reset)(void* totals, int64_t n);
   // lanes[i % kLanes] takes element i.
@@ -25,6 +33,9 @@ struct Fold {
   // totals[i] takes others[i].
   void (*merge)(void* totals, const void* others, int64_t n);
 };
+
+// Of float32 (spread.cpp).
+const Fold& fold_of_spreads();
 
 // What is stored of n totals, of a fold whose totals are not that already. Those of Fold::rows are.
 using Finish = void (*)(void* results, const void* totals, int64_t n);
