@@ -10,40 +10,34 @@
 namespace vantage::cpu::VANTAGE_ISA {
 namespace {
 
-// Rows are summed side by side: memory gives more to several streams than to one.
-constexpr int kSide = 8;
-constexpr int64_t kColumns = 64;
 constexpr int64_t kTaskTokens = 32768;
 // A group of so many bytes stays in the cache between its sums and its advantages.
 constexpr int64_t kHeldBytes = int64_t{1} << 20;
 constexpr int64_t kManyGroups = 32;
-constexpr int64_t kPart = 128;  // columns that are written before more is asked for
-constexpr int64_t kSeveral = 8;  // where groups are many a task has so many times more
+constexpr int64_t kPart = 256;  // columns at a time
+constexpr int64_t kAhead = 4;  // parts that are asked for before they are summed
 
-template <bool kMasked, class T>
-VANTAGE_INLINE void add_lanes(double* lanes, const T* x, const uint8_t* mask, int64_t n) {
+// lanes[i % kLanes] takes element i.
+template <class T>
+VANTAGE_INLINE void add_lanes(double* lanes, const T* x, int64_t n) {
   int64_t i = 0;
   if constexpr (sizeof(T) == 4) {
-    f64x4 sum[4];
-    for (int k = 0; k < 4; ++k) load_vector(sum[k], lanes + 4 * k);
+    constexpr int kWide = kLanes * sizeof(double) / sizeof(WideDoubles), kFloats = kLanes / kWide;
+    WideDoubles sum[kWide];
+    __builtin_memcpy(sum, lanes, sizeof sum);
     for (; i + kLanes <= n; i += kLanes) {
-#pragma GCC unroll 2
-      for (int half = 0; half < 2; ++half) {
-        f32x8 v;
-        f64x4 low, high;
-        load_vector(v, x + i + 8 * half);
-        if constexpr (kMasked) {
-          i32x8 valid;
-          load_bytes(valid, mask + i + 8 * half);
-          v = valid != 0 ? v : f32x8{};
-        }
-        widen_halves(low, high, v);
-        sum[2 * half] += low, sum[2 * half + 1] += high;
+#pragma GCC unroll 4
+      for (int k = 0; k < kWide; ++k) {
+        FloatsToWiden v;
+        WideDoubles wide;
+        load_vector(v, x + i + kFloats * k);
+        widen(wide, v);
+        sum[k] += wide;
       }
     }
-    for (int k = 0; k < 4; ++k) store_vector(lanes + 4 * k, sum[k]);
+    __builtin_memcpy(lanes, sum, sizeof sum);
   }
-  for (; i < n; ++i) lanes[i % kLanes] += !kMasked || mask[i] ? static_cast<double>(x[i]) : 0;
+  for (; i < n; ++i) lanes[i % kLanes] += static_cast<double>(x[i]);
 }
 
 template <class T>
@@ -61,15 +55,17 @@ class GroupAdvantages {
     if (const int64_t groups_of_task = groups_at_once()) {
       const int64_t groups = lists_.groups();
       return parallel_for((groups + groups_of_task - 1) / groups_of_task, rows_ * time_ * 2, [&](int64_t task) {
-        for (int64_t g = task * groups_of_task; g < groups && g < (task + 1) * groups_of_task; ++g) {
+        const auto row_of = [&](int64_t i) { return lists_.row(i); };
+        const int64_t begin = task * groups_of_task, end = begin + groups_of_task < groups ? begin + groups_of_task : groups;
+        Sums sums(*this, row_of, lists_.start(begin), lists_.start(end));
+        for (int64_t g = begin; g < end; ++g) {
           const int64_t first = lists_.start(g), last = lists_.start(g + 1);
-          const auto row_of = [&](int64_t i) { return lists_.row(i); };
-          sum_rows(first, last, row_of);
+          sums.reach(last);
           compare(g);
-          // Memory that is written only, and then read only, gives less than both at a time: the next group is asked for.
-          const int64_t next = g + 1 < groups && g + 1 < (task + 1) * groups_of_task ? lists_.start(g + 2) - last : 0;
-          write_rows(first, last, row_of, [&](int64_t i, int64_t t, int64_t n) {
-            if (i - first < next) ask_for(row_of(last + i - first), t, n);
+          // Memory that is written only, and then read only, gives less than both at a time: the next group is summed meanwhile.
+          const int64_t next = lists_.start(g + 2 < end ? g + 2 : end);
+          write_rows(first, last, row_of, [&] {
+            if (sums.rows() < next) sums.add();
           });
         }
         if (stream_) finish_stream();
@@ -80,11 +76,11 @@ class GroupAdvantages {
       const int64_t last = (task + 1) * of_task;
       body(task * of_task, last < rows_ ? last : rows_);
     };
-    parallel_for(tasks, rows_ * time_, [&](int64_t task) { rows_of_task(task, [&](int64_t first, int64_t last) { sum_rows(first, last, itself); }); });
+    parallel_for(tasks, rows_ * time_, [&](int64_t task) { rows_of_task(task, [&](int64_t first, int64_t last) { Sums(*this, itself, first, last).reach(last); }); });
     for (int64_t i = 0; i < rows_; ++i) element<T>(row_out_, i) = 0;
     for (int64_t g = 0; g < lists_.groups(); ++g) compare(g);
     parallel_for(tasks, rows_ * time_, [&](int64_t task) {
-      rows_of_task(task, [&](int64_t first, int64_t last) { write_rows(first, last, itself, [](int64_t, int64_t, int64_t) {}); });
+      rows_of_task(task, [&](int64_t first, int64_t last) { write_rows(first, last, itself, [] {}); });
       if (stream_) finish_stream();
     });
   }
@@ -115,31 +111,84 @@ class GroupAdvantages {
     }
     const int64_t tokens = largest * time_;
     if (tokens * static_cast<int64_t>(sizeof(T) + 1) > kHeldBytes || largest * kManyGroups > rows_) return 0;
-    const int64_t few = tokens >= kTaskTokens ? 1 : kTaskTokens / (tokens + 1) + 1;
-    return groups >= few * kSeveral * kManyGroups ? few * kSeveral : few;
+    const int64_t few = tokens >= kTaskTokens ? 1 : kTaskTokens / (tokens + 1) + 1, tasks = threads() * 8 > kManyGroups ? threads() * 8 : kManyGroups;
+    return groups > few * tasks ? groups / tasks : few;
   }
 
+  // The sums of rows [from, to) of a list, a part at a time. Parts in which nothing is valid are passed over, and no hardware foresees that: what comes next is asked for.
   template <class RowOf>
-  void sum_rows(int64_t first, int64_t last, const RowOf& row_of) const {
-    alignas(64) double lanes[kSide][kLanes];
-    alignas(64) T numbers[kColumns];
-    alignas(64) uint8_t bytes[kColumns];
-    for (; first < last; first += kSide) {
-      const int side = last - first < kSide ? static_cast<int>(last - first) : kSide;
-      __builtin_memset(lanes, 0, sizeof lanes);
-      for (int64_t t = 0; t < time_; t += kColumns) {
-        for (int k = 0; k < side; ++k) {
-          const Span span = {row_of(first + k), 1, t, time_ - t < kColumns ? time_ : t + kColumns};
-          const uint8_t* const valid = bytes_of(span, bytes);
-          const Held mask = held(valid, span.size());
-          if (!mask.any) continue;
-          if (!along(rewards_, span)) gather_span(numbers, rewards_, span);
-          const T* const x = along(rewards_, span) ? place<const T>(rewards_, span) : numbers;
-          mask.all ? add_lanes<false>(lanes[k], x, valid, span.size()) : add_lanes<true>(lanes[k], x, valid, span.size());
-        }
-      }
-      for (int k = 0; k < side; ++k) scores_[row_of(first + k)] = static_cast<T>(sum_of_lanes(lanes[k]));
+  class Sums {
+   public:
+    Sums(const GroupAdvantages& all, const RowOf& row_of, int64_t from, int64_t to) : all_(all), row_of_(row_of), to_(to), i_(from) {
+      while (last_ < kAhead && look()) {}
     }
+    // The rows before it have their sums.
+    int64_t rows() const { return first_ == last_ ? to_ : parts_[first_ % kAhead].i; }
+    void reach(int64_t i) {
+      while (rows() < i) add();
+    }
+    void add() {
+      if (first_ == last_) return;
+      const Part part = parts_[first_++ % kAhead];
+      all_.add_part(lanes_, part.span, part.valid.all);
+      look();
+      if (rows() == part.i) return;
+      all_.scores_[part.span.rows_from] = static_cast<T>(sum_of_lanes(lanes_));
+      __builtin_memset(lanes_, 0, sizeof lanes_);
+    }
+
+   private:
+    struct Part {
+      int64_t i;
+      Span span;
+      Held valid;
+    };
+    const GroupAdvantages& all_;
+    const RowOf& row_of_;
+    const int64_t to_;
+    int64_t i_, t_ = 0;  // where the next part is looked for
+    int64_t first_ = 0, last_ = 0;
+    Part parts_[kAhead];
+    alignas(64) double lanes_[kLanes] = {};
+
+    // Whether there is another part in which anything is valid.
+    bool look() {
+      alignas(64) uint8_t bytes[kPart];
+      while (i_ < to_) {
+        Part& part = parts_[last_ % kAhead];
+        part.i = i_;
+        part.span = all_.part_of(row_of_(i_), t_);
+        part.valid = held(all_.bytes_of(part.span, bytes), part.span.size());
+        if (t_ == 0) all_.scores_[part.span.rows_from] = 0;
+        t_ = part.span.stop;
+        if (t_ == all_.time_) ++i_, t_ = 0;
+        if (!part.valid.any) continue;
+        if (along(all_.rewards_, part.span)) prefetch(place<const T>(all_.rewards_, part.span), part.span.size());
+        ++last_;
+        return true;
+      }
+      return false;
+    }
+    static void prefetch(const T* from, int64_t n) {
+      const char* const bytes = reinterpret_cast<const char*>(from);
+      for (int64_t i = 0; i < n * static_cast<int64_t>(sizeof(T)); i += 64) __builtin_prefetch(bytes + i);
+    }
+  };
+
+  Span part_of(int64_t row, int64_t t) const { return {row, 1, t, time_ - t < kPart ? time_ : t + kPart}; }
+
+  void add_part(double* lanes, const Span& span, bool all_valid) const {
+    alignas(64) T numbers[kPart];
+    const T* x = numbers;
+    if (along(rewards_, span)) x = place<const T>(rewards_, span);
+    else gather_span(numbers, rewards_, span);
+    if (!all_valid) {
+      alignas(64) uint8_t bytes[kPart];
+      const uint8_t* const valid = bytes_of(span, bytes);
+      for (int64_t i = 0; i < span.size(); ++i) numbers[i] = valid[i] ? x[i] : T(0);
+      x = numbers;
+    }
+    add_lanes(lanes, x, span.size());
   }
 
   void compare(int64_t g) const {
@@ -163,17 +212,7 @@ class GroupAdvantages {
     }
   }
 
-  // The columns [t, t + n) of a row, into the cache.
-  void ask_for(int64_t row, int64_t t, int64_t n) const {
-    const Span span = {row, 1, t, t + n};
-    if (!along(rewards_, span) || !along(mask_, span)) return;
-    const char* const x = reinterpret_cast<const char*>(place<const T>(rewards_, span));
-    const char* const valid = place<const char>(mask_, span);
-    for (int64_t line = 0; line < n * static_cast<int64_t>(sizeof(T)); line += 64) __builtin_prefetch(x + line, 0, 2);
-    for (int64_t line = 0; line < n; line += 64) __builtin_prefetch(valid + line, 0, 2);
-  }
-
-  // `beside`(i, t, n) is called with each n columns from t on.
+  // `beside`() is called before each part is written.
   template <class RowOf, class Beside>
   void write_rows(int64_t first, int64_t last, const RowOf& row_of, const Beside& beside) const {
     alignas(64) T results[kPart];
@@ -182,9 +221,9 @@ class GroupAdvantages {
       const int64_t row = row_of(first);
       const T value = element<T>(row_out_, row);
       for (int64_t t = 0; t < time_; t += kPart) {
-        const Span span = {row, 1, t, time_ - t < kPart ? time_ : t + kPart};
+        const Span span = part_of(row, t);
         const uint8_t* const valid = bytes_of(span, bytes);
-        beside(first, t, span.size());
+        beside();
         if (!along(out_, span)) {
           spread<false>(results, value, valid, span.size());
           scatter_span(out_, span, results);
@@ -214,6 +253,11 @@ class GroupAdvantages {
         if constexpr (kStream) stream_vector(to + at, y);
         else store_vector(to + at, y);
       };
+      if (kStream && whole.all == whole.any) {
+        alignas(64) float line[16];
+        for (float& lane : line) lane = whole.all ? value : 0;
+        for (; i + 16 <= n; i += 16) stream_line(reinterpret_cast<char*>(to + i), reinterpret_cast<const char*>(line));
+      }
       for (; i + 16 <= n; i += 16) eight(i), eight(i + 8);
     }
     while (i < n) one();

@@ -2,6 +2,10 @@
 #pragma once
 #include <cstdint>
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 #define VANTAGE_INLINE static inline __attribute__((always_inline))
 
 namespace vantage::cpu::VANTAGE_ISA {
@@ -87,6 +91,18 @@ VANTAGE_INLINE void narrow_doubles(f32x4& to, const f64x4& from) {
 #endif
 }
 
+// The widest vector of doubles, and the floats that become one.
+#if defined(__AVX512F__)
+typedef double WideDoubles __attribute__((vector_size(64)));
+using FloatsToWiden = f32x8;
+VANTAGE_INLINE void widen(WideDoubles& to, const FloatsToWiden& from) { to = (WideDoubles)_mm512_maskz_cvtps_pd(0xff, (__m256)from); }
+#else
+using WideDoubles = f64x4;
+using FloatsToWiden = f32x4;
+VANTAGE_INLINE void widen(WideDoubles& to, const FloatsToWiden& from) { widen_floats(to, from); }
+#endif
+typedef uint64_t WideWords __attribute__((vector_size(sizeof(WideDoubles))));
+
 VANTAGE_INLINE void widen_halves(f64x4& low, f64x4& high, const f32x8& from) {
   widen_floats(low, __builtin_shufflevector(from, from, 0, 1, 2, 3));
   widen_floats(high, __builtin_shufflevector(from, from, 4, 5, 6, 7));
@@ -124,10 +140,20 @@ VANTAGE_INLINE void choose_lanes(f32x8& to, const f32x8& from, const i32x8& lane
 }
 #endif
 
-VANTAGE_INLINE bool all(const i32x8& truth) {
-  const i64x4 bits = (i64x4)truth;
-  return (bits[0] & bits[1] & bits[2] & bits[3]) == -1;
+// Whether a bit of it is set. The compiler would take the vector apart.
+VANTAGE_INLINE bool any_of(uint64_t x) { return x != 0; }
+VANTAGE_INLINE bool any_of(const u64x4& x) {
+#if defined(__AVX__)
+  typedef long long i64x4_of_builtin __attribute__((vector_size(32)));
+  return !__builtin_ia32_ptestz256((i64x4_of_builtin)x, (i64x4_of_builtin)x);
+#else
+  return ((x[0] | x[1]) | (x[2] | x[3])) != 0;
+#endif
 }
+#if defined(__AVX512F__)
+VANTAGE_INLINE bool any_of(const WideWords& x) { return _mm512_test_epi64_mask((__m512i)x, (__m512i)x) != 0; }
+#endif
+VANTAGE_INLINE bool all(const i32x8& truth) { return !any_of(~(u64x4)truth); }
 
 // Rows become columns, in 24 shuffles.
 template <class V>

@@ -7,17 +7,9 @@ namespace {
 
 // Σ(x − mean)² of float32. Of n totals the counts come first, then the sums, then the spreads so far; the lanes hold one of each.
 struct Spread {
-#if defined(__AVX512F__)
-  typedef double Wide __attribute__((vector_size(64)));
-  typedef float Floats __attribute__((vector_size(64)));
-  using Narrow = f32x8;
-  VANTAGE_INLINE void widen(Wide& to, const Narrow& from) { to = __builtin_convertvector(from, Wide); }
-#else
-  using Wide = f64x4;
-  using Narrow = f32x4;
-  using Floats = f32x8;
-  VANTAGE_INLINE void widen(Wide& to, const Narrow& from) { widen_floats(to, from); }
-#endif
+  using Wide = WideDoubles;
+  using Narrow = FloatsToWiden;
+  typedef float Floats __attribute__((vector_size(sizeof(Wide))));
 
   struct Part {
     double count, sum, spread;
