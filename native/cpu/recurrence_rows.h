@@ -1,4 +1,4 @@
-// How the rows of a recurrence are shared out. The cut depends on the shape alone, so that the bits of the results do not depend on the threads.
+// How the rows of a recurrence are shared out. How one is cut depends on the shape alone, so that the bits of the results do not depend on the threads.
 //
 //   rows of usual length   one after the other, tile by tile, several rows a task
 //   short rows             side by side in vectors (recurrence_lanes.h)
@@ -22,6 +22,7 @@ namespace vantage::cpu::VANTAGE_ISA {
 constexpr int64_t kTaskSteps = 16384;  // of a task, and of a segment: its inputs stay in L2 between the passes
 constexpr int64_t kLongSegment = 32768;  // where the first pass needs a small part of them
 constexpr int64_t kFewRows = 8;
+constexpr int64_t kTasksOfThread = 32;  // and no more, where rows are many
 constexpr int64_t kMaskAhead = 8 * kTile;
 
 // Sums over the distance from the first number: no digits are lost to a common offset.
@@ -154,7 +155,8 @@ void run_recurrence(const R& r) {
   views.read_back = r.moments.data != nullptr;
   views.mask_ahead = R::kForward ? kMaskAhead : -kMaskAhead;
   if (r.rows < kFewRows && r.time >= 4 * kTaskSteps) return scan_segments<R, TileOf>(r, views);
-  const int64_t rows_of_task = r.time >= kTaskSteps ? 1 : kTaskSteps / (r.time + 1) + 1;
+  // What follows in memory is on its way already, but for the beginning of a task.
+  const int64_t few = r.time >= kTaskSteps ? 1 : kTaskSteps / (r.time + 1) + 1, many = r.rows / (threads() * kTasksOfThread), rows_of_task = many > few ? many : few;
   parallel_for((r.rows + rows_of_task - 1) / rows_of_task, r.rows * r.time * 4, [&](int64_t task) {
     TileOf tile(views);
     const int64_t last = (task + 1) * rows_of_task < r.rows ? (task + 1) * rows_of_task : r.rows;
