@@ -196,6 +196,13 @@ export function variance(node: Node, axes: number[], mask: Node | null, ddof: nu
   return binary('div', binary('maximum', spreadAboutMean(x, axes, mask, n, keepDims), 0), divisor);
 }
 
+/** The square root of {@link variance}. Its gradient is 0 where all numbers are equal: the root has none there, and PyTorch says 0, too. */
+export function deviation(node: Node, axes: number[], mask: Node | null, ddof: number, keepDims = true): Node {
+  const squared = variance(node, axes, mask, ddof, keepDims);
+  const equal = binary('eq', squared, 0);
+  return where(equal, 0, unary('sqrt', where(equal, 1, squared)));
+}
+
 /** Σ(x−μ)², corrected by (Σ(x−μ))²/n for the rounding of μ: the "corrected two-pass" of Chan, Golub, LeVeque 1983. */
 function spreadAboutMean(x: Node, axes: number[], mask: Node | null, n: Operand, keepDims: boolean): Node {
   // Of everything, the mean is a scalar, as it is where somebody asks for it: then both are computed once.

@@ -257,10 +257,10 @@ export class Tensor extends Handle {
     const ddof = ddofOf('var', options);
     return this.reduced('var', axis, options, (x, axes, mask, keepDims) => ops.variance(x, axes, mask, ddof, keepDims), varianceNames);
   }
-  /** The square root of {@link var}. */
+  /** The square root of {@link var}. Its gradient is 0 where all numbers are equal. */
   std(axis?: Axes, options?: VarianceOptions): Tensor {
     const ddof = ddofOf('std', options);
-    return this.reduced('std', axis, options, (x, axes, mask, keepDims) => ops.unary('sqrt', ops.variance(x, axes, mask, ddof, keepDims)), varianceNames);
+    return this.reduced('std', axis, options, (x, axes, mask, keepDims) => ops.deviation(x, axes, mask, ddof, keepDims), varianceNames);
   }
   /** The largest over axes; NaN wins. −Infinity where nothing takes part. */
   max(axis?: Axes, options?: ReduceOptions): Tensor {

@@ -92,6 +92,17 @@ describe('reductions', () => {
     }
   });
 
+  test.each(['float32', 'float64'] as const)('the gradient of std is 0 where all numbers are equal, and of other rows what it is without them (%s)', (dtype) => {
+    const numbers = Array.from({ length: 40 }, (_, i) => Math.sin(i));
+    const x = tensor([numbers, numbers.map(() => 3), numbers.map(() => 0)], { dtype });
+    const alone = tensor([numbers], { dtype });
+    const [gradient] = gradients(x.std(1).sum(), [x]);
+    const [expected] = gradients(alone.std(1).sum(), [alone]);
+    expect(gradient!.toArray()).toEqual([...(expected!.toArray() as number[][]), ...Array.from({ length: 2 }, () => numbers.map(() => 0))]);
+    const [some] = gradients(x.std(null, { mask: x.equal(3) }), [x]);
+    expect(some!.abs().sum().item()).toBe(0);
+  });
+
   test('an offset of 1e6 costs gradients of var no digits', () => {
     const values = Float32Array.from({ length: 33 }, (_, i) => 1e6 + Math.sin(i * 12.9898));
     const gradientIn = (dtype: 'float32' | 'float64') => {
