@@ -11,8 +11,8 @@ namespace vantage::cpu::VANTAGE_ISA {
 namespace {
 
 constexpr int64_t kTaskTokens = 32768;
-// A group of so many bytes stays in the cache between its sums and its advantages.
-constexpr int64_t kHeldBytes = int64_t{1} << 20;
+// The mask of a group of so many tokens stays in the cache between its sums and its advantages.
+constexpr int64_t kHeldTokens = int64_t{1} << 19;
 constexpr int64_t kManyGroups = 32;
 constexpr int64_t kPart = 256;  // columns at a time
 constexpr int64_t kAhead = 4;  // parts that are asked for before they are summed
@@ -57,7 +57,7 @@ class GroupAdvantages {
       return parallel_for((groups + groups_of_task - 1) / groups_of_task, rows_ * time_ * 2, [&](int64_t task) {
         const auto row_of = [&](int64_t i) { return lists_.row(i); };
         const int64_t begin = task * groups_of_task, end = begin + groups_of_task < groups ? begin + groups_of_task : groups;
-        Sums sums(*this, row_of, lists_.start(begin), lists_.start(end));
+        Sums<decltype(row_of)> sums(*this, row_of, lists_.start(begin), lists_.start(end));
         for (int64_t g = begin; g < end; ++g) {
           const int64_t first = lists_.start(g), last = lists_.start(g + 1);
           sums.reach(last);
@@ -76,7 +76,7 @@ class GroupAdvantages {
       const int64_t last = (task + 1) * of_task;
       body(task * of_task, last < rows_ ? last : rows_);
     };
-    parallel_for(tasks, rows_ * time_, [&](int64_t task) { rows_of_task(task, [&](int64_t first, int64_t last) { Sums(*this, itself, first, last).reach(last); }); });
+    parallel_for(tasks, rows_ * time_, [&](int64_t task) { rows_of_task(task, [&](int64_t first, int64_t last) { Sums<decltype(itself)>(*this, itself, first, last).reach(last); }); });
     for (int64_t i = 0; i < rows_; ++i) element<T>(row_out_, i) = 0;
     for (int64_t g = 0; g < lists_.groups(); ++g) compare(g);
     parallel_for(tasks, rows_ * time_, [&](int64_t task) {
@@ -110,7 +110,7 @@ class GroupAdvantages {
       if (size > largest) largest = size;
     }
     const int64_t tokens = largest * time_;
-    if (tokens * static_cast<int64_t>(sizeof(T) + 1) > kHeldBytes || largest * kManyGroups > rows_) return 0;
+    if (tokens > kHeldTokens || largest * kManyGroups > rows_) return 0;
     const int64_t few = tokens >= kTaskTokens ? 1 : kTaskTokens / (tokens + 1) + 1, tasks = threads() * 8 > kManyGroups ? threads() * 8 : kManyGroups;
     return groups > few * tasks ? groups / tasks : few;
   }
