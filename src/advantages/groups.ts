@@ -35,7 +35,7 @@ export class Groups {
   private last: { scores: Tensor; valid: Tensor; result: ReturnType<typeof groupMoments> } | null = null;
 
   constructor(ids: GroupIds, batch: number, device?: Device) {
-    if (!Number.isInteger(batch) || batch < 0) throw new EstimatorError(`groupIds: expected the number of rows, got ${showValue(batch)}`);
+    if (!Number.isInteger(batch) || batch < 0) throw new EstimatorError(`Groups: expected batch, the number of rows, got ${showValue(batch)}`);
     const { index, count, list } = numbered(ids, batch);
     const { rows, starts, sizes, smallest, largest, inOrder } = gathered(index, count);
     this.count = count;
@@ -105,6 +105,10 @@ export class Groups {
    * @throws TensorError for shapes that do not belong together and options that are none
    */
   advantages(rewards: Tensor, masks: Tensor, options?: GroupAdvantageOptions): { advantages: Tensor; rowAdvantages: Tensor } {
+    const [ofGroups] = this.index.shape;
+    if (rewards instanceof Tensor && rewards.ndim === 2 && rewards.shape[0] !== ofGroups) {
+      throw new EstimatorError(`Groups.advantages: expected rewards of ${ofGroups} rows, one for each id, got [${rewards.shape.join(',')}]`);
+    }
     return groupAdvantages(rewards, masks, this.rows, this.starts, options);
   }
 

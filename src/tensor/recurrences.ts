@@ -322,5 +322,7 @@ function groupLists(operation: string, rows: Tensor, starts: Tensor, count: numb
     if (node.dtype !== 'int32') throw new TensorError(`${operation}: expected int32 ${name}, got ${node.dtype}`);
     return node;
   };
-  return [integers('rows', rows, [count]), integers('starts', starts, ['G+1'])];
+  const lists: [Node, Node] = [integers('rows', rows, [count]), integers('starts', starts, ['G+1'])];
+  if (lists[1].shape[0] === 0) throw new TensorError(`${operation}: expected starts of shape [G+1], where the groups begin and the last one ends, got [0]`);
+  return lists;
 }

@@ -8,7 +8,7 @@ import { checkDevice, defaultDevice, DeviceBuffer, type Device } from './memory'
 import * as ops from './operations';
 import { explainNodes, realize } from './plan';
 import { type Axes, ddofOf, type ReduceOptions, reduceNames, varianceNames, type VarianceOptions } from './reduce_options';
-import { checkArray, checkAxes, checkAxis, checkOptions, checkShape, describe, formatShape, sizeOf, type Shape } from './shape';
+import { checkArray, checkAxes, checkAxis, checkFlags, checkOptions, checkShape, describe, formatShape, sizeOf, type Shape } from './shape';
 import { nestedValues, readNumber, readStored, readValues, type NestedArray } from './values';
 
 export type { NestedArray } from './values';
@@ -257,7 +257,7 @@ export class Tensor extends Handle {
     const ddof = ddofOf('var', options);
     return this.reduced('var', axis, options, (x, axes, mask, keepDims) => ops.variance(x, axes, mask, ddof, keepDims), varianceNames);
   }
-  /** The square root of {@link var}. Its gradient is 0 where all numbers are equal. */
+  /** The square root of {@link var}. Its gradient is 0 where that is 0: where all numbers are equal, or nearer to one another than their dtype can square. */
   std(axis?: Axes, options?: VarianceOptions): Tensor {
     const ddof = ddofOf('std', options);
     return this.reduced('std', axis, options, (x, axes, mask, keepDims) => ops.deviation(x, axes, mask, ddof, keepDims), varianceNames);
@@ -433,7 +433,8 @@ export class Tensor extends Handle {
   ): Tensor {
     const axes = checkAxes(name, axis, this.ndim);
     const { mask, keepDims = false } = checkOptions(name, options, names);
-    return new Tensor(f(this.node, axes, mask === undefined ? null : maskArgument(name, mask, this.shape), Boolean(keepDims)));
+    checkFlags(name, { keepDims });
+    return new Tensor(f(this.node, axes, mask === undefined ? null : maskArgument(name, mask, this.shape), keepDims));
   }
 
   private extreme(name: string, reduction: ReduceOp, nothing: number, axis: Axes | undefined, options: ReduceOptions | undefined): Tensor {

@@ -53,3 +53,9 @@ test('errors name what was given', () => {
   expect(() => normalize(tensor(1))).toThrow('normalize: expected x of shape [batch] or [batch, time], got []');
   expect(() => normalize(x, { epsilon: -1 })).toThrow("normalize: option 'epsilon': expected a number of at least 0, got -1");
 });
+
+test('groups name what does not fit them', () => {
+  expect(() => new Groups(['a'], -1)).toThrow('Groups: expected batch, the number of rows, got -1');
+  const three = tensor([[1], [2], [3]]);
+  expect(() => new Groups(['a', 'b'], 2).advantages(three, three)).toThrow('Groups.advantages: expected rewards of 2 rows, one for each id, got [3,1]');
+});

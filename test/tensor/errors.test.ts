@@ -304,6 +304,8 @@ describe('options that an operation does not have are refused, with the nearest'
     ['max', () => x.max(0, { ddof: 1 } as never), "max: unknown option 'ddof'"],
     ['std', () => x.std(0, { dof: 0 } as never), "std: unknown option 'dof'. Did you mean 'ddof'? Options: keepDims, mask, ddof"],
     ['var', () => x.var(0, { dof: 0 } as never), "var: unknown option 'dof'"],
+    ['keepDims', () => x.sum(0, { keepDims: 'yes' } as never), "sum: expected keepDims, true or false, got 'yes'"],
+    ['keepDims', () => x.std(0, { keepDims: 1 } as never), 'std: expected keepDims, true or false, got 1'],
     ['cumsum', () => x.cumsum(1, { revers: true } as never), "cumsum: unknown option 'revers'. Did you mean 'reverse'?"],
     ['tensor', () => tensor([1], { type: 'int32' } as never), "tensor: unknown option 'type'. Did you mean 'dtype'?"],
     ['zeros', () => zeros([1], { shape: [1] } as never), "full: unknown option 'shape'"],

@@ -237,6 +237,7 @@ describe('arguments', () => {
     ['rows', () => groupMoments(tensor([1]), tensor([1]), tensor([0]), ids(0, 1)), 'groupMoments: expected int32 rows, got float32'],
     ['rows out of range', () => groupMoments(tensor([1, 2]), tensor([1, 1]), ids(0, 7), ids(0, 2)).mean.toArray(), 'group_moments: row 7 at position 1 is outside [0, 2)'],
     ['epsilon', () => groupAdvantages(x(), x(), ids(0), ids(0, 1), { epsilon: -1 }), 'groupAdvantages: expected epsilon, a number of at least 0, got -1'],
+    ['starts of nothing', () => groupAdvantages(x(), x(), ids(0), ids()), 'groupAdvantages: expected starts of shape [G+1], where the groups begin and the last one ends, got [0]'],
     ['ddof of groups', () => groupAdvantages(x(), x(), ids(0), ids(0, 1), { ddof: 3 as never }), 'groupAdvantages: expected ddof 0 or 1, got 3'],
     ['a word for a flag', () => groupAdvantages(x(), x(), ids(0), ids(0, 1), { leaveOneOut: 'false' as never }), "groupAdvantages: expected leaveOneOut, true or false, got 'false'"],
     ['null for a flag', () => whiten(x(), x(), { keepMean: null as never }), 'whiten: expected keepMean, true or false, got null'],
