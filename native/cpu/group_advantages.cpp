@@ -65,7 +65,7 @@ class GroupAdvantages {
           // Memory that is written only, and then read only, gives less than both at a time: the next group is summed meanwhile.
           const int64_t next = lists_.start(g + 2 < end ? g + 2 : end);
           write_rows(first, last, row_of, [&] {
-            if (sums.rows() < next) sums.add();
+            if (sums.reached() < next) sums.add();
           });
         }
         if (stream_) finish_stream();
@@ -111,6 +111,7 @@ class GroupAdvantages {
     }
     const int64_t tokens = largest * time_;
     if (tokens > kHeldTokens || largest * kManyGroups > rows_) return 0;
+    // No more tasks than keep the threads busy: nothing is written while the first group of one is summed.
     const int64_t few = tokens >= kTaskTokens ? 1 : kTaskTokens / (tokens + 1) + 1, tasks = threads() * 8 > kManyGroups ? threads() * 8 : kManyGroups;
     return groups > few * tasks ? groups / tasks : few;
   }
@@ -123,16 +124,16 @@ class GroupAdvantages {
       while (last_ < kAhead && look()) {}
     }
     // The rows before it have their sums.
-    int64_t rows() const { return first_ == last_ ? to_ : parts_[first_ % kAhead].i; }
+    int64_t reached() const { return first_ == last_ ? to_ : parts_[first_ % kAhead].i; }
     void reach(int64_t i) {
-      while (rows() < i) add();
+      while (reached() < i) add();
     }
     void add() {
       if (first_ == last_) return;
       const Part part = parts_[first_++ % kAhead];
       all_.add_part(lanes_, part.span, part.valid.all);
       look();
-      if (rows() == part.i) return;
+      if (reached() == part.i) return;
       all_.scores_[part.span.rows_from] = static_cast<T>(sum_of_lanes(lanes_));
       __builtin_memset(lanes_, 0, sizeof lanes_);
     }

@@ -167,15 +167,15 @@ VANTAGE_INLINE double product_of(const f32x8 (&x)[4]) {
 }
 #if VANTAGE_WIDE
 VANTAGE_INLINE double product_of(const f32x16 (&x)[4]) {
-  typedef double f64x8 __attribute__((vector_size(64)));
-  f64x8 product[4];
+  WideDoubles product[4];
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
-    const f64x8 low = (f64x8)_mm512_maskz_cvtps_pd(0xff, (__m256)__builtin_shufflevector(x[i], x[i], 0, 1, 2, 3, 4, 5, 6, 7));
-    const f64x8 high = (f64x8)_mm512_maskz_cvtps_pd(0xff, (__m256)__builtin_shufflevector(x[i], x[i], 8, 9, 10, 11, 12, 13, 14, 15));
+    WideDoubles low, high;
+    widen(low, __builtin_shufflevector(x[i], x[i], 0, 1, 2, 3, 4, 5, 6, 7));
+    widen(high, __builtin_shufflevector(x[i], x[i], 8, 9, 10, 11, 12, 13, 14, 15));
     product[i] = low * high;
   }
-  const f64x8 all = (product[0] * product[1]) * (product[2] * product[3]);
+  const WideDoubles all = (product[0] * product[1]) * (product[2] * product[3]);
   return product_of(__builtin_shufflevector(all, all, 0, 1, 2, 3) * __builtin_shufflevector(all, all, 4, 5, 6, 7));
 }
 #endif

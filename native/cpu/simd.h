@@ -140,10 +140,11 @@ VANTAGE_INLINE void choose_lanes(f32x8& to, const f32x8& from, const i32x8& lane
 }
 #endif
 
-// Whether a bit of it is set. The compiler would take the vector apart.
+// Whether a bit of it is set.
 VANTAGE_INLINE bool any_of(uint64_t x) { return x != 0; }
 VANTAGE_INLINE bool any_of(const u64x4& x) {
 #if defined(__AVX__)
+  // The compiler would take the vector apart.
   typedef long long i64x4_of_builtin __attribute__((vector_size(32)));
   return !__builtin_ia32_ptestz256((i64x4_of_builtin)x, (i64x4_of_builtin)x);
 #else
