@@ -5,6 +5,7 @@ import { EstimatorError, showValue, VantageError } from '../errors';
 import { placeOf } from '../frames';
 import { checkNoNaN } from '../losses/check';
 import { checkNames, checkObject, resolveOptions } from '../options';
+import { Remembered } from '../remembered';
 import { evaluate, type RowLayout, scan, Tensor, tidy, where, type RowOffsets } from '../tensor';
 import { isFloating } from '../tensor/dtype';
 import { formatShape, placeIn, sameShape } from '../tensor/shape';
@@ -116,8 +117,8 @@ export function computeAdvantages(estimator: string | AdvantageEstimator, inputs
     checkObject(who, 'option', options);
     const stray = Object.keys(options).find((key) => !commonNames.includes(key) && options[key] !== undefined);
     if (stray !== undefined) throw new EstimatorError(`${who}: option '${stray}' came with an instance, which has its options: give it to createAdvantageEstimator`);
-    const settings = { presets: presetsOf(canonicalName(name)), rules: commonRules };
-    return run(name, estimator, inputs, resolveOptions<CommonOptions>(who, commonDefaults, { ...common, ...given(options) }, settings));
+    const presets = presetsOf(canonicalName(name));
+    return run(name, estimator, inputs, resolveOptions<CommonOptions>(who, commonDefaults, { ...common, ...given(options) }, { presets, rules: commonRules }));
   });
 }
 
@@ -131,17 +132,28 @@ export function createAdvantageEstimator(name: string, options: AdvantageOptions
   return instance;
 }
 
-/** An instance with its own options, those of the class that are not common ones, and the common ones in force. @throws EstimatorError for options that are none */
+interface Settings {
+  own: Readonly<Record<string, unknown>>;
+  common: CommonOptions;
+}
+const settings = new Remembered<Settings>();
+
+/** An instance with its own options, and the common ones in force. @throws EstimatorError for options that are none */
 function instantiate(name: string, options: AdvantageOptions): { instance: AdvantageEstimator; common: CommonOptions } {
   const Class = getAdvantageEstimator(name);
+  const { own, common } = settings.answer(Class, name, [options, Class.options ?? {}], () => settingsOf(Class, name, options));
+  return { instance: new Class({ ...own }), common };
+}
+
+/** The options of the class that are not common ones, and the common ones. */
+function settingsOf(Class: AdvantageEstimatorClass, name: string, options: AdvantageOptions): Settings {
   const standard = Class.options ?? {};
   const ownNames = Object.keys(standard).filter((key) => !commonNames.includes(key));
   // A default is what its class makes of it.
   const rules = { ...Object.fromEntries(ownNames.filter((key) => options?.[key] !== undefined).map((key) => [key, ruleOf(Class, key)])), ...commonRules };
   const defaults: Record<string, unknown> = { ...commonDefaults, ...Object.fromEntries(ownNames.map((key) => [key, standard[key]])) };
   const resolved = resolveOptions(`advantage estimator '${name}'`, defaults, options, { presets: presetsOf(canonicalName(name)), rules, whoHas: estimatorsWithOption });
-  const own = Object.fromEntries(ownNames.map((key) => [key, resolved[key]]));
-  return { instance: new Class(own), common: resolved as unknown as CommonOptions };
+  return { own: Object.fromEntries(ownNames.map((key) => [key, resolved[key]])), common: resolved as unknown as CommonOptions };
 }
 
 function run(name: string, instance: AdvantageEstimator, given: AdvantageInputs | PackedAdvantageInputs, common: CommonOptions): Advantages {

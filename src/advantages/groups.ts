@@ -13,10 +13,6 @@ const MOST_PAIRED = 256;
  * taken in float64 in row order, from differences to the mean, so that an offset of the scores costs no digits.
  */
 export class Groups {
-  /** int32 [batch]: the group of each row, numbered in order of appearance. */
-  readonly index: Tensor;
-  /** float32 [batch]: the number of rows in each row's group. */
-  readonly sizes: Tensor;
   /** The id of each group, by its number. */
   readonly ids: readonly (string | number | bigint)[];
   /** Number of groups. */
@@ -30,25 +26,46 @@ export class Groups {
   private readonly rows: Tensor;
   private readonly starts: Tensor;
   private readonly everyRow: Tensor;
-  private readonly order: { rows: Int32Array; starts: Int32Array };
+  private readonly order: { index: Int32Array; rows: Int32Array; starts: Int32Array };
+  /** What few ask for, once somebody did. */
+  private asked: { index?: Tensor; sizes?: Tensor } = {};
   private table: { rows: Tensor; present: Tensor } | null = null;
   private last: { scores: Tensor; valid: Tensor; result: ReturnType<typeof groupMoments> } | null = null;
 
   constructor(ids: GroupIds, batch: number, device?: Device) {
     if (!Number.isInteger(batch) || batch < 0) throw new EstimatorError(`Groups: expected batch, the number of rows, got ${showValue(batch)}`);
     const { index, count, list } = numbered(ids, batch);
-    const { rows, starts, sizes, smallest, largest, inOrder } = gathered(index, count);
+    const { rows, starts, smallest, largest, inOrder } = gathered(index, count);
     this.count = count;
-    this.index = tensor(index, { device });
-    this.sizes = tensor(sizes, { device });
     this.rows = tensor(rows, { device });
     this.starts = tensor(starts, { device });
-    this.order = { rows, starts };
+    this.order = { index, rows, starts };
     this.smallest = smallest;
     this.largest = largest;
     this.even = count > 0 && smallest === largest && inOrder ? smallest : null;
     this.ids = Array.from({ length: count }, (_, group) => list[rows[starts[group]!]!]!);
     this.everyRow = ones([batch], { dtype: 'uint8' });
+  }
+
+  /** int32 [batch]: the group of each row, numbered in order of appearance. */
+  get index(): Tensor {
+    return this.once('index', () => this.order.index);
+  }
+
+  /** float32 [batch]: the number of rows in each row's group. */
+  get sizes(): Tensor {
+    const { index, starts } = this.order;
+    return this.once('sizes', () => Float32Array.from(index, (group) => starts[group + 1]! - starts[group]!));
+  }
+
+  private once(name: 'index' | 'sizes', values: () => Int32Array | Float32Array): Tensor {
+    const before = this.asked[name];
+    return before && !before.isDisposed ? before : (this.asked[name] = tensor(values(), { device: this.rows.device }));
+  }
+
+  /** The number of rows. */
+  private get batch(): number {
+    return this.order.index.length;
   }
 
   /** Σ over the group. */
@@ -85,8 +102,8 @@ export class Groups {
   moments(scores: Tensor, valid: Tensor = this.everyRow): { count: Tensor; mean: Tensor; spread: Tensor } {
     checkIsTensor('one number a row', scores);
     checkIsTensor('valid, one flag a row', valid);
-    if (scores.ndim !== 1 || scores.shape[0] !== this.index.shape[0]) {
-      throw new EstimatorError(`groups: expected one number a row, shape [${this.index.shape[0]}], got [${scores.shape.join(',')}]`);
+    if (scores.ndim !== 1 || scores.shape[0] !== this.batch) {
+      throw new EstimatorError(`groups: expected one number a row, shape [${this.batch}], got [${scores.shape.join(',')}]`);
     }
     // Mean and spread of the same scores, asked for one after the other, are one call of the kernel.
     const { last } = this;
@@ -105,9 +122,8 @@ export class Groups {
    * @throws TensorError for shapes that do not belong together and options that are none
    */
   advantages(rewards: Tensor, masks: Tensor, options?: GroupAdvantageOptions): { advantages: Tensor; rowAdvantages: Tensor } {
-    const [ofGroups] = this.index.shape;
-    if (rewards instanceof Tensor && rewards.ndim === 2 && rewards.shape[0] !== ofGroups) {
-      throw new EstimatorError(`Groups.advantages: expected rewards of ${ofGroups} rows, one for each id, got [${rewards.shape.join(',')}]`);
+    if (rewards instanceof Tensor && rewards.ndim === 2 && rewards.shape[0] !== this.batch) {
+      throw new EstimatorError(`Groups.advantages: expected rewards of ${this.batch} rows, one for each id, got [${rewards.shape.join(',')}]`);
     }
     return groupAdvantages(rewards, masks, this.rows, this.starts, options);
   }
@@ -123,7 +139,7 @@ export class Groups {
       members.set(rows.subarray(starts[group]!, starts[group + 1]!), group * largest);
       present.fill(1, group * largest, group * largest + size);
     }
-    const options = { shape: [this.count, largest], device: this.index.device };
+    const options = { shape: [this.count, largest], device: this.rows.device };
     return (this.table = { rows: tensor(members, options), present: tensor(present, options) });
   }
 
@@ -149,7 +165,7 @@ export class Groups {
   /** Σ over the rows of the group, column by column: [batch, time] → [batch, time]. */
   sumColumns(x: Tensor): Tensor {
     checkIsTensor('numbers of shape [batch, time]', x);
-    if (x.ndim !== 2 || x.shape[0] !== this.index.shape[0]) throw new EstimatorError(`groups: expected shape [${this.index.shape[0]}, time], got [${x.shape.join(',')}]`);
+    if (x.ndim !== 2 || x.shape[0] !== this.batch) throw new EstimatorError(`groups: expected shape [${this.batch}, time], got [${x.shape.join(',')}]`);
     if (this.even !== null) {
       const shape = [this.count, this.even, x.shape[1]!];
       return x.reshape(shape).sum(1, { keepDims: true }).broadcastTo(shape).reshape([...x.shape]);
@@ -178,8 +194,6 @@ interface Gathered {
   /** The rows, group by group, and where each group starts. */
   rows: Int32Array;
   starts: Int32Array;
-  /** Of the group of each row. */
-  sizes: Float32Array;
   smallest: number;
   largest: number;
   /** Whether the rows of each group stand together, in the order of the groups. */
@@ -203,13 +217,8 @@ function gathered(index: Int32Array, count: number): Gathered {
   }
   const next = starts.slice();
   const rows = new Int32Array(batch);
-  const sizes = new Float32Array(batch);
-  for (let row = 0; row < batch; row++) {
-    const group = index[row]!;
-    rows[next[group]!++] = row;
-    sizes[row] = starts[group + 1]! - starts[group]!;
-  }
-  return { rows, starts, sizes, smallest, largest, inOrder };
+  for (let row = 0; row < batch; row++) rows[next[index[row]!]!++] = row;
+  return { rows, starts, smallest, largest, inOrder };
 }
 
 /** The group of each row, numbered in order of appearance, how many there are, and the ids of the rows. */

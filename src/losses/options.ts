@@ -1,6 +1,7 @@
 /** The options of policy losses: their types, their defaults, the habits of libraries, and how they are put together. */
 import { EstimatorError } from '../errors';
 import { anyNumber, type ConventionName, notNegative, resolveOptions, type Rule, share } from '../options';
+import { Remembered } from '../remembered';
 import { type KlEstimator, klEstimatorAliases, klEstimators } from './kl';
 import { policyLosses } from './policy_loss';
 import { type LossReduction, lossReductions, ofLoss, type ReductionOptions, reductionRules } from './reduction';
@@ -144,6 +145,12 @@ const presets = {
  * @throws EstimatorError for an option that the loss does not have, with the nearest name, and for values that are none
  */
 export function resolveLossOptions(name: string, own: PolicyLossOptions, given: PolicyLossOptions, fixed: readonly string[] = []): ResolvedOptions {
+  return { ...resolved.answer(own, name, [given, own], () => checkedOptions(name, own, given, fixed)) };
+}
+
+const resolved = new Remembered<ResolvedOptions>();
+
+function checkedOptions(name: string, own: PolicyLossOptions, given: PolicyLossOptions, fixed: readonly string[]): ResolvedOptions {
   const options = resolveOptions<PolicyLossOptions>(`policy loss '${name}'`, own, given, { presets, fixed, rules: lossRules, whoHas: lossesWithOption });
   for (const [low, high] of ordered) {
     const [least, most] = [options[low] ?? -Infinity, options[high] ?? Infinity];

@@ -320,6 +320,7 @@ export function runsAlongMemory(shape: Shape, strides: Shape): boolean {
 
 export function reshape(node: Node, shape: Shape): Node {
   if (sameShape(node.shape, shape)) return node;
+  if (node.op !== 'view' && node.op !== 'constant') return new Node('view', node.dtype, shape, [node], { region: { offset: 0, strides: contiguousStrides(shape) } });
   const { strides } = regionOf(node);
   const source = reshapeStrides(node.shape, strides, shape) ? node : copy(node);
   return view(source, shape, (window) => ({ offset: window.offset, strides: reshapeStrides(source.shape, window.strides, shape)! }));
