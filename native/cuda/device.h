@@ -223,35 +223,38 @@ struct MomentSums {
   __device__ __forceinline__ Moments result() const { return moments_of(count, shift, sum, squares); }
 };
 
-// The moments of a team of lanes, in its first lane.
-template <int kLanes>
-__device__ __forceinline__ Moments team_moments(Moments m) {
+// The sum over a team of lanes, in each of them.
+template <int kLanes = 32>
+__device__ __forceinline__ double lanes_sum(double x) {
 #pragma unroll
-  for (int d = kLanes / 2; d > 0; d /= 2) {
-    Moments other;
-    other.count = __shfl_down_sync(kAllLanes, m.count, d, kLanes);
-    other.mean = __shfl_down_sync(kAllLanes, m.mean, d, kLanes);
-    other.spread = __shfl_down_sync(kAllLanes, m.spread, d, kLanes);
-    combine(m, other);
-  }
-  return m;
+  for (int d = kLanes / 2; d > 0; d /= 2) x += __shfl_xor_sync(kAllLanes, x, d, kLanes);
+  return x;
+}
+
+// The moments of a team of lanes, in each of them: by sums over the distances of the lanes' means from that of the first one which has any. Joining them
+// two by two would be a division in each round, whose time the next round waits for.
+template <int kLanes>
+__device__ __forceinline__ Moments team_moments(const Moments& m) {
+  constexpr unsigned kTeam = kLanes == 32 ? kAllLanes : (1u << kLanes % 32) - 1;
+  const unsigned some = __ballot_sync(kAllLanes, m.count > 0) >> (threadIdx.x % 32 / kLanes * kLanes) & kTeam;
+  const double shift = __shfl_sync(kAllLanes, m.mean, some == 0 ? 0 : __ffs(static_cast<int>(some)) - 1, kLanes);
+  const double distance = m.count > 0 ? m.mean - shift : 0, part = m.count * distance;
+  const double count = lanes_sum<kLanes>(m.count), sum = lanes_sum<kLanes>(part), squares = lanes_sum<kLanes>(m.spread + part * distance);
+  return moments_of(count, shift, sum, squares);
 }
 
 // The moments of a block of `kThreads`, in its first thread. `shared` has a place for each warp and may be used again after a barrier.
 template <int kThreads>
 __device__ __forceinline__ Moments block_moments(Moments m, double (*shared)[3]) {
+  constexpr int kWarps = kThreads / 32;
   m = team_moments<32>(m);
-  const int warp = threadIdx.x / 32;
-  if (threadIdx.x % 32 == 0) shared[warp][0] = m.count, shared[warp][1] = m.mean, shared[warp][2] = m.spread;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  if (lane == 0) shared[warp][0] = m.count, shared[warp][1] = m.mean, shared[warp][2] = m.spread;
   __syncthreads();
-  if (threadIdx.x == 0) {
-    for (int w = 1; w < kThreads / 32; ++w) {
-      Moments other;
-      other.count = shared[w][0], other.mean = shared[w][1], other.spread = shared[w][2];
-      combine(m, other);
-    }
-  }
-  return m;
+  if (warp != 0) return m;
+  const double* const from = shared[lane % kWarps];
+  m.count = from[0], m.mean = from[1], m.spread = from[2];
+  return team_moments<kWarps>(m);
 }
 
 // A row of moments f64 [B,3].

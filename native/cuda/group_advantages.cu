@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(kThreads) sums_of_pieces(const Rows<const T> r
       for (int i = 0; i < 4; ++i) sum += has_byte(valid[k], i) ? static_cast<double>(values[k][i]) : 0;
     }
   }
-  sum = warp_sum(sum);
+  sum = lanes_sum(sum);
   if constexpr (kLanes == 32) {
     if (lane == 0 && exists) sums[row] = sum;
   } else {
@@ -80,14 +80,14 @@ __global__ void __launch_bounds__(kThreads) compare(const Comparison<T> c) {
   Moments group;
   double sum = 0, rest = 0;
   c.lists.each(number, lane, [&](int64_t row) { group.count += 1, sum += c.score(row); });
-  group.count = warp_sum(group.count), sum = warp_sum(sum);
+  group.count = lanes_sum(group.count), sum = lanes_sum(sum);
   group.mean = group.count == 0 ? 0 : sum / group.count;
   c.lists.each(number, lane, [&](int64_t row) {
     const double difference = c.score(row) - group.mean;
     rest += difference;
     group.spread += difference * difference;
   });
-  group.spread = warp_sum(group.spread), rest = warp_sum(rest);
+  group.spread = lanes_sum(group.spread), rest = lanes_sum(rest);
   // The mean of equal doubles, rounded, is not always that number, and what it differs by would be whitened; of floats double rounds nothing.
   rest = sizeof(T) == 8 && group.count > 0 ? rest / group.count : 0;
   c.lists.each(number, lane, [&](int64_t row) {

@@ -35,13 +35,13 @@ __global__ void __launch_bounds__(kThreads) moments_of_groups(const Groups<T> g)
   g.lists.each(group, lane, [&](int64_t row) {
     if (g.valid[row]) count += 1, sum += static_cast<double>(g.scores[row]);
   });
-  count = warp_sum(count), sum = warp_sum(sum);
+  count = lanes_sum(count), sum = lanes_sum(sum);
   const double mean = count == 0 ? 0 : sum / count;
   g.lists.each(group, lane, [&](int64_t row) {
     const double difference = static_cast<double>(g.scores[row]) - mean;
     if (g.valid[row]) spread += difference * difference;
   });
-  spread = warp_sum(spread);
+  spread = lanes_sum(spread);
   g.lists.each(group, lane, [&](int64_t row) {
     g.results[0][row] = count;
     g.results[1][row] = mean;

@@ -37,10 +37,4 @@ inline GroupLists group_lists(const char* kernel, const TensorView& rows, const 
           row_report(kernel, "starts: expected numbers that do not fall, got a smaller one at position")};
 }
 
-__device__ __forceinline__ double warp_sum(double x) {
-#pragma unroll
-  for (int d = 16; d > 0; d /= 2) x += __shfl_xor_sync(kAllLanes, x, d);
-  return x;
-}
-
 }  // namespace vantage::cuda

@@ -11,7 +11,7 @@ namespace {
 constexpr int kThreads = 256, kAhead = 4;
 constexpr int64_t kPiece = int64_t{kThreads} * kAhead * 2;  // fours of a row that a block takes
 constexpr int kShort = 512;                                 // fours up to which a warp takes a whole row
-constexpr int64_t kRowsOfSum = 1024;                        // rows of moments that a block joins
+constexpr int64_t kRowsOfSum = 4096;                        // rows of moments that a block joins
 
 // A row is a piece for a warp (kLanes 32) or has several, each for a block (kLanes 256). Rows of moments: [B][pieces].
 template <class T, int kLanes>
@@ -69,7 +69,9 @@ __global__ void __launch_bounds__(kThreads) apply(const Rows<const T> x, const R
   // Every thread for itself: the same numbers, from the cache.
   const Moments all = read_moments({const_cast<double*>(moments), 3, 1}, 0);
   const double factor = whitening_factor(all, n.ddof, n.epsilon, n.epsilon_outside), offset = n.add_mean ? all.mean : 0;
-  const int64_t row = blockIdx.x / pieces, start = blockIdx.x % pieces * kThreads * kAhead + threadIdx.x, count = fours.count(row);
+  // From the end: what the pass before it, that of the moments or of what made x, went over last is in the cache still.
+  const int64_t part = gridDim.x - 1 - blockIdx.x;
+  const int64_t row = part / pieces, start = part % pieces * kThreads * kAhead + threadIdx.x, count = fours.count(row);
   T values[kAhead][4];
   uint32_t valid[kAhead];
   Four at[kAhead];
