@@ -1,12 +1,11 @@
 #include "blas.h"
 
-#include <dlfcn.h>
-
 #include <climits>
 #include <cstdlib>
 
 #include "../core/error.h"
 #include "allocator.h"
+#include "opened.h"
 #include "runtime.h"
 
 namespace vantage::cuda {
@@ -30,22 +29,16 @@ struct Blas {
   bool tensor_float32 = false;
 };
 
-template <class Function>
-bool find(void* library, const char* name, Function& function) {
-  function = reinterpret_cast<Function>(dlsym(library, name));
-  return function != nullptr;
-}
-
 // Never closed. Without a handle there is no cuBLAS.
 Blas open_blas() {
   Blas blas;
 #ifndef VANTAGE_CUDA_EMULATED
   void* library = nullptr;
   for (const char* name : {"libcublas.so.13", "libcublas.so.12", "libcublas.so.11"}) {
-    if ((library = dlopen(name, RTLD_NOW | RTLD_LOCAL))) break;
+    if ((library = open_library(name))) break;
   }
-  const bool complete = library && find(library, "cublasCreate_v2", blas.create) && find(library, "cublasSetStream_v2", blas.set_stream) &&
-                        find(library, "cublasSetWorkspace_v2", blas.set_workspace) && find(library, "cublasGemmStridedBatchedEx", blas.multiply);
+  const bool complete = library && find(library, "cublasCreate_v2", &blas.create) && find(library, "cublasSetStream_v2", &blas.set_stream) &&
+                        find(library, "cublasSetWorkspace_v2", &blas.set_workspace) && find(library, "cublasGemmStridedBatchedEx", &blas.multiply);
   void* workspace = complete ? allocate(kWorkspace) : nullptr;
   Handle handle = nullptr;
   // Its own memory and our stream: no allocation inside of a call, and the same bits each time.

@@ -187,8 +187,8 @@ struct Fours {
     return along && t >= 0 && t + 4 * fours <= time;
   }
   __device__ __forceinline__ Four whole_at(int64_t row, int64_t index) const { return {row, index * 4 - lead(row), time, true}; }
-  // Outside of every row: nothing is read or written.
-  __device__ __forceinline__ Four nowhere() const { return {0, 0, 0, false}; }
+  // Outside of the row: nothing is read or written. (It differs from others in one number: each further one would be a register of every four.)
+  __device__ __forceinline__ Four nowhere(int64_t row) const { return {row, time, time, false}; }
 };
 
 // The elements of a contiguous array as one row.

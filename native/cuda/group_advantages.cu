@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(kThreads) sums_of_pieces(const Rows<const T> r
     uint32_t valid[kAhead];
 #pragma unroll
     for (int k = 0; k < kAhead; ++k) {
-      const Four at = start + k * kLanes < stop ? fours.at(row, start + k * kLanes) : fours.nowhere();
+      const Four at = start + k * kLanes < stop ? fours.at(row, start + k * kLanes) : fours.nowhere(row);
       load(values[k], rewards, at);
       valid[k] = load_bytes(mask, at);
     }
@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(kThreads) spread(const Column<const T> results
     uint32_t valid[kAhead];
 #pragma unroll
     for (int k = 0; k < kAhead; ++k) {
-      at[k] = start + k * kLanes < stop ? fours.at(row, start + k * kLanes) : fours.nowhere();
+      at[k] = start + k * kLanes < stop ? fours.at(row, start + k * kLanes) : fours.nowhere(row);
       valid[k] = load_bytes(mask, at[k]);
     }
 #pragma unroll

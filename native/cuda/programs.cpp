@@ -45,6 +45,8 @@ struct Generated {
 constexpr int64_t kCompileWorth = int64_t{1} << 24;
 constexpr int64_t kRunWorth = int64_t{1} << 18;
 
+constexpr int kBlocksOfProcessor = 8;  // with kThreads each, at most
+
 Generated& generated_of(const Program& program, const Layout& layout) {
   static auto* const all = new std::unordered_map<std::string, Generated>;
   std::string source = generate(program, layout);
@@ -139,10 +141,13 @@ void interpret(const Program& program, Kept& kept, const Geometry& geometry, voi
                        (static_cast<size_t>(layout.slots()) * sizeof(Slot) +
                         static_cast<size_t>(kept.script.homes * layout.items() * launch.script.home_bytes));
   const bool fits = bytes + kOwnShared <= device().most_shared;
-  const Temporary homes("program", fits ? 0 : bytes * static_cast<size_t>(layout.blocks));
+  // Homes in device memory are one block's each: no more blocks than the device has at a time, where a block goes on with what is left.
+  const bool goes_on = layout.walk == Walk::elements || layout.walk == Walk::rows;
+  const int64_t blocks = fits || !goes_on ? layout.blocks : std::min<int64_t>(layout.blocks, int64_t{kBlocksOfProcessor} * device().multiprocessors);
+  const Temporary homes("program", fits ? 0 : bytes * static_cast<size_t>(blocks));
   launch.homes = fits ? nullptr : homes.as<char>();
   launch.homes_bytes = static_cast<long long>(bytes);
-  launch_interpreter(launch, layout.walk, layout.team, layout.blocks, fits ? bytes : 0);
+  launch_interpreter(launch, layout.walk, layout.team, blocks, fits ? bytes : 0);
 }
 
 // The compiled kernel, where this run has one.

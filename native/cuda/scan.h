@@ -67,7 +67,7 @@ __device__ __forceinline__ void load_chunks(const F& f, const Fours& fours, int6
 #pragma unroll
     for (int k = 0; k < kChunks; ++k) {
       const int64_t number = start + k * kLanes + lane;
-      at[k] = number < count ? fours.at(row, index_of<F>(number, count)) : fours.nowhere();
+      at[k] = number < count ? fours.at(row, index_of<F>(number, count)) : fours.nowhere(row);
       f.load(chunks[k], at[k]);
     }
   }

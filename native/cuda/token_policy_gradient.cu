@@ -201,8 +201,17 @@ bool launch_held(const Policy<S>& f) {
   const Spread spread = spread_of(f);
   if (spread.size == 0) return false;
   const auto kernel = policy_held<S>;
-  if (spread.bytes > kFreeShared) check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(spread.bytes)), what);
-  const int64_t clusters = std::min<int64_t>(f.rows, resident_clusters(what, kernel, spread.size, kThreads, spread.bytes));
+  // The driver is asked once for a vocabulary, which is one as a rule.
+  static thread_local struct {
+    unsigned size = 0;
+    size_t bytes = 0;
+    int resident = 0;
+  } known;
+  if (known.size != spread.size || known.bytes != spread.bytes) {
+    if (spread.bytes > kFreeShared) check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(spread.bytes)), what);
+    known = {spread.size, spread.bytes, static_cast<int>(resident_clusters(what, kernel, spread.size, kThreads, spread.bytes))};
+  }
+  const int64_t clusters = std::min<int64_t>(f.rows, known.resident);
   if (clusters == 0) return false;
   launch_clusters(what, kernel, spread.size, dim3(static_cast<unsigned>(clusters) * spread.size), kThreads, spread.bytes, f, spread.vectors, spread.size);
   return true;

@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(kThreads) moments_of_pieces(const Rows<const T
     uint32_t valid[kAhead];
 #pragma unroll
     for (int k = 0; k < kAhead; ++k) {
-      const Four at = start + k * kLanes < stop ? fours.at(row, start + k * kLanes) : fours.nowhere();
+      const Four at = start + k * kLanes < stop ? fours.at(row, start + k * kLanes) : fours.nowhere(row);
       load(values[k], x, at);
       valid[k] = load_bytes(mask, at);
     }
@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(kThreads) apply(const Rows<const T> x, const R
   Four at[kAhead];
 #pragma unroll
   for (int k = 0; k < kAhead; ++k) {
-    at[k] = start + k * kThreads < count ? fours.at(row, start + k * kThreads) : fours.nowhere();
+    at[k] = start + k * kThreads < count ? fours.at(row, start + k * kThreads) : fours.nowhere(row);
     load(values[k], x, at[k]);
     valid[k] = load_bytes(mask, at[k]);
   }
