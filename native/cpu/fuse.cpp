@@ -120,7 +120,9 @@ class Fuser {
   }
   bool is_truth(int value) const {
     const int i = maker_[value];
-    if (i < 0 || !in_table(code_.step[i].op)) return false;
+    if (i < 0) return false;
+    if (code_.step[i].op == Op::load) return code_.program->views[code_.step[i].view].dtype == DType::boolean;
+    if (!in_table(code_.step[i].op)) return false;
     const Kind kind = row_of(code_.step[i].op).kind;
     return kind == Kind::compare || kind == Kind::logical;
   }

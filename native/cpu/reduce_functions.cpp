@@ -66,12 +66,17 @@ struct Maximum {
   static constexpr Total identity = Limits<Total>::lowest;
   template <class V>
   VANTAGE_INLINE void fold(V& total, const V& x) { total = ((x > total) | (x != x)) ? x : total; }
+  // The same but for NaN.
+  template <class V>
+  VANTAGE_INLINE void choose(V& total, const V& x) { total = x > total ? x : total; }
 };
 template <class Total>
 struct Minimum {
   static constexpr Total identity = Limits<Total>::highest;
   template <class V>
   VANTAGE_INLINE void fold(V& total, const V& x) { total = ((x < total) | (x != x)) ? x : total; }
+  template <class V>
+  VANTAGE_INLINE void choose(V& total, const V& x) { total = x < total ? x : total; }
 };
 
 // What is folded of each element.
@@ -198,6 +203,50 @@ struct Functions {
   static constexpr Fold table = {reset, lanes, combine, rows, columns, merge};
 };
 
+// The largest or smallest of float32, in float32: no digits can be lost, and NaN are looked for beside, so that a step waits for one comparison.
+template <template <class> class Kind>
+struct Extremes : Functions<float, Kind> {
+  using Base = Functions<float, Kind>;
+  static constexpr int kWidth = sizeof(WideFloats) / sizeof(float), kChains = 4, kStep = kWidth * kChains;
+
+  static void lanes(void* lanes, const void* elements, int64_t n) {
+    const float* const in = static_cast<const float*>(elements);
+    double* const totals = static_cast<double*>(lanes);
+    const WideFloats start = WideFloats{} + static_cast<float>(Kind<double>::identity);
+    WideFloats best[kChains] = {start, start, start, start};
+    WideBits strange = {};
+    int64_t i = 0;
+    for (; i + kStep <= n; i += kStep) {
+#pragma GCC unroll 4
+      for (int k = 0; k < kChains; ++k) {
+        WideFloats x;
+        load_vector(x, in + i + k * kWidth);
+        Kind<double>::choose(best[k], x);
+        strange |= x != x;
+      }
+    }
+#pragma GCC unroll 4
+    for (int k = 1; k < kChains; ++k) Kind<double>::choose(best[0], best[k]);
+    double total = totals[0];
+    for (int lane = 0; lane < kWidth; ++lane) {
+      Kind<double>::fold(total, static_cast<double>(best[0][lane]));
+      if (strange[lane]) total = __builtin_nan("");
+    }
+    for (; i < n; ++i) Base::fold_one(total, in[i]);
+    totals[0] = total;
+  }
+
+  // They are all in the first one.
+  static void combine(void* total, const void* lanes) { *static_cast<double*>(total) = *static_cast<const double*>(lanes); }
+
+  static constexpr Fold table = {Base::reset, lanes, combine, Base::rows, Base::columns, Base::merge};
+};
+
+template <class T, template <class> class Kind>
+struct ExtremesOf : Functions<T, Kind> {};
+template <template <class> class Kind>
+struct ExtremesOf<float, Kind> : Extremes<Kind> {};
+
 struct SumOfZeros : Functions<float, Sum> {
   VANTAGE_INLINE double zeros_of(const float* in, int64_t n) {
     // Bits are collected, not added up: additions would wait for one another.
@@ -259,8 +308,8 @@ template <class T>
 const Fold& functions_of(Reduction reduction) {
   switch (reduction) {
     case Reduction::product: return Functions<T, Product>::table;
-    case Reduction::maximum: return Functions<T, Maximum>::table;
-    case Reduction::minimum: return Functions<T, Minimum>::table;
+    case Reduction::maximum: return ExtremesOf<T, Maximum>::table;
+    case Reduction::minimum: return ExtremesOf<T, Minimum>::table;
     default: return Functions<T, Sum>::table;
   }
 }

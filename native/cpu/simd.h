@@ -102,6 +102,8 @@ using FloatsToWiden = f32x4;
 VANTAGE_INLINE void widen(WideDoubles& to, const FloatsToWiden& from) { widen_floats(to, from); }
 #endif
 typedef uint64_t WideWords __attribute__((vector_size(sizeof(WideDoubles))));
+typedef float WideFloats __attribute__((vector_size(sizeof(WideDoubles))));
+typedef int32_t WideBits __attribute__((vector_size(sizeof(WideDoubles))));  // of comparisons of those
 
 VANTAGE_INLINE void widen_halves(f64x4& low, f64x4& high, const f32x8& from) {
   widen_floats(low, __builtin_shufflevector(from, from, 0, 1, 2, 3));
