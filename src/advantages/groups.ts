@@ -1,6 +1,8 @@
 /** Rows of a batch that answer the same prompt, and statistics over them. */
 import { EstimatorError, showValue } from '../errors';
+import { checkTensor } from '../losses/check';
 import { arange, groupAdvantages, groupMoments, ones, tensor, Tensor, where, type Device, type GroupAdvantageOptions } from '../tensor';
+import { DISPOSED } from '../tensor/handle';
 
 /** One id a row: strings or integers, in any order, groups of any size. */
 export type GroupIds = readonly (string | number | bigint)[] | Int32Array | Tensor;
@@ -122,7 +124,8 @@ export class Groups {
    * @throws TensorError for shapes that do not belong together and options that are none
    */
   advantages(rewards: Tensor, masks: Tensor, options?: GroupAdvantageOptions): { advantages: Tensor; rowAdvantages: Tensor } {
-    if (rewards instanceof Tensor && rewards.ndim === 2 && rewards.shape[0] !== this.batch) {
+    checkTensor('Groups.advantages', 'rewards', rewards);
+    if (rewards.ndim === 2 && rewards.shape[0] !== this.batch) {
       throw new EstimatorError(`Groups.advantages: expected rewards of ${this.batch} rows, one for each id, got [${rewards.shape.join(',')}]`);
     }
     return groupAdvantages(rewards, masks, this.rows, this.starts, options);
@@ -188,6 +191,7 @@ export class Groups {
 
 function checkIsTensor(what: string, value: unknown): asserts value is Tensor {
   if (!(value instanceof Tensor)) throw new EstimatorError(`groups: expected ${what}, a Tensor, got ${showValue(value)}`);
+  if (value.isDisposed) throw new EstimatorError(`groups: ${what}: ${DISPOSED}`);
 }
 
 interface Gathered {

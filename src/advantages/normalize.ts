@@ -1,8 +1,8 @@
 /** Normalisation of rewards or advantages by statistics of the batch or of groups. */
-import { EstimatorError, showValue } from '../errors';
+import { EstimatorError } from '../errors';
 import { checkNames, checkValue } from '../options';
 import { checkTensor } from '../losses/check';
-import { onesLike, rowMoments, Tensor, where } from '../tensor';
+import { onesLike, rowMoments, type Tensor, where } from '../tensor';
 import { isFloating } from '../tensor/dtype';
 import { formatShape, sameShape } from '../tensor/shape';
 import { Groups, type GroupIds } from './groups';
@@ -46,9 +46,8 @@ export function normalize(x: Tensor, options: NormalizeOptions = {}): Tensor {
   const who = 'normalize';
   checkNames(who, 'option', options, names);
   const { mask, groups, meanLevel = 'batch', leaveOneOut = false, stdLevel = 'batch', ddof = 1, epsilon = 1e-5 } = options;
-  if (!(x instanceof Tensor) || (x.ndim !== 1 && x.ndim !== 2)) {
-    throw new EstimatorError(`${who}: expected x of shape [batch] or [batch, time], got ${x instanceof Tensor ? formatShape(x.shape) : showValue(x)}`);
-  }
+  checkTensor(who, 'x', x);
+  if (x.ndim !== 1 && x.ndim !== 2) throw new EstimatorError(`${who}: expected x of shape [batch] or [batch, time], got ${formatShape(x.shape)}`);
   if (mask) checkTensor(who, 'mask', mask);
   if (mask && !sameShape(mask.shape, x.shape)) throw new EstimatorError(`${who}: expected mask of shape ${formatShape(x.shape)}, as x, got ${formatShape(mask.shape)}`);
   for (const [name, level] of Object.entries({ meanLevel, stdLevel })) {

@@ -1,6 +1,7 @@
 /** Tensors without padding, [tokens], as [batch, time]. */
-import { EstimatorError, showValue, VantageError } from '../errors';
-import { RowLayout, Tensor, type RowOffsets } from '../tensor';
+import { EstimatorError, VantageError } from '../errors';
+import { checkTensor } from '../losses/check';
+import { RowLayout, type Tensor, type RowOffsets } from '../tensor';
 import { formatShape } from '../tensor/shape';
 
 /** Whether an array has a number for each row instead of each token: such a one stays as it is. */
@@ -21,7 +22,7 @@ export function unpackRows(
 ): { padded: Record<string, Tensor>; layout: RowLayout; release: () => void } {
   const entries = Object.entries(arrays);
   const given = entries.filter(([, value], i) => i === 0 || (value !== undefined && value !== null));
-  for (const [name, value] of given) if (!(value instanceof Tensor)) throw new EstimatorError(`${who}: ${name}: expected a Tensor, got ${showValue(value)}`);
+  for (const [name, value] of given) checkTensor(who, name, value);
   const [[first, leading]] = entries as [[string, Tensor]];
   if (leading.ndim !== 1) {
     throw new EstimatorError(`${who}: rowOffsets came with ${first} of shape ${formatShape(leading.shape)}: expected shape [tokens], the rows one after the other`);

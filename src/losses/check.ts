@@ -2,6 +2,7 @@ import { EstimatorError, showValue } from '../errors';
 import { checkValue } from '../options';
 import { Tensor, tidy, type Shape } from '../tensor';
 import { isFloating } from '../tensor/dtype';
+import { DISPOSED } from '../tensor/handle';
 import { formatShape, placeIn, sameShape } from '../tensor/shape';
 
 /** float64 stays, all else is computed in float32. */
@@ -12,7 +13,7 @@ export function floating(x: Tensor): Tensor {
 /** @throws EstimatorError unless `value` is a tensor that was not disposed */
 export function checkTensor(operation: string, name: string, value: unknown): asserts value is Tensor {
   if (!(value instanceof Tensor)) throw new EstimatorError(`${operation}: ${name}: expected a Tensor, got ${showValue(value)}`);
-  if (value.isDisposed) throw new EstimatorError(`${operation}: ${name}: expected a Tensor that is there, got one that was disposed`);
+  if (value.isDisposed) throw new EstimatorError(`${operation}: ${name}: ${DISPOSED}`);
 }
 
 /** @throws EstimatorError unless all are tensors of the first one's shape; the optional ones, where they are given */

@@ -1,6 +1,6 @@
 /** Which rows of a batch are worth training on. */
 import { EstimatorError, showValue } from '../errors';
-import { checkNumber } from '../losses/check';
+import { checkNumber, checkTensor } from '../losses/check';
 import { type Given, resolveOptions } from '../options';
 import { tensor, Tensor, where } from '../tensor';
 
@@ -50,6 +50,7 @@ export function overlongFilter<M extends Tensor | readonly (readonly number[])[]
   if (!(masks instanceof Tensor) && !(Array.isArray(masks) && masks.every((mask) => Array.isArray(mask)))) {
     throw new EstimatorError(`${who}: masks: expected a Tensor [batch, time] or an array of numbers for each row, got ${showValue(masks)}`);
   }
+  if (masks instanceof Tensor) checkTensor(who, 'masks', masks);
   const rows = masks instanceof Tensor ? masks.shape[0] : masks.length;
   if (!Array.isArray(stopReasons) || stopReasons.length !== rows) {
     throw new EstimatorError(`${who}: stopReasons: expected ${rows} reasons, one a row, got ${Array.isArray(stopReasons) ? stopReasons.length : showValue(stopReasons)}`);

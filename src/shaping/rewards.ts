@@ -2,7 +2,7 @@
 import { EstimatorError } from '../errors';
 import { type Given, resolveOptions } from '../options';
 import { arange, Tensor, where } from '../tensor';
-import { checkNumber, checkSameShape, floating } from '../losses/check';
+import { checkNumber, checkSameShape, checkTensor, floating } from '../losses/check';
 
 /** What {@link RewardTransformOptions} may set. */
 export interface RewardTransformSettings {
@@ -92,11 +92,11 @@ export function klShapedRewards(scores: Tensor, kl: Tensor, mask: Tensor, option
   checkNumber(who, 'klCoef', klCoef, 0);
   checkBounds(who, low, high);
   checkSameShape(who, { kl, mask });
-  const perToken = scores instanceof Tensor && scores.ndim === 2;
-  if (!(scores instanceof Tensor) || scores.shape[0] !== kl.shape[0] || (perToken ? scores.shape[1] !== kl.shape[1] : scores.ndim !== 1)) {
+  checkTensor(who, 'scores', scores);
+  const perToken = scores.ndim === 2;
+  if (scores.shape[0] !== kl.shape[0] || (perToken ? scores.shape[1] !== kl.shape[1] : scores.ndim !== 1)) {
     const [batch, time] = kl.shape;
-    const got = scores instanceof Tensor ? `shape [${scores.shape.join(',')}]` : typeof scores;
-    throw new EstimatorError(`${who}: scores: expected a Tensor of shape [${batch}] or [${batch},${time}], got ${got}`);
+    throw new EstimatorError(`${who}: scores: expected a Tensor of shape [${batch}] or [${batch},${time}], got shape [${scores.shape.join(',')}]`);
   }
   const valid = mask.notEqual(0);
   const clipped = floating(scores).clamp(low, high);

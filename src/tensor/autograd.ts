@@ -33,10 +33,10 @@ const optionNames = ['allowUnused'] as const;
  */
 export function gradients(loss: Tensor, wrt: readonly Tensor[], options?: GradientOptions): Tensor[] {
   const { allowUnused = false } = checkOptions('gradients', options, optionNames);
-  const root = tensorArgument('gradients', loss);
+  const root = tensorArgument('gradients loss', loss);
   if (root.size !== 1 || !isFloating(root.dtype)) throw new TensorError(`gradients: expected a floating scalar loss, got ${root.dtype} ${formatShape(root.shape)}`);
   if (!Array.isArray(wrt)) throw new TensorError(`gradients: expected an array of tensors, got ${describe(wrt)}`);
-  const targets = Array.from(wrt, (tensor) => tensorArgument('gradients', tensor));
+  const targets = Array.from(wrt, (tensor, i) => tensorArgument(`gradients wrt ${i}`, tensor));
   targets.forEach((target, i) => checkTarget(target, i));
   const seeds = [{ node: root, gradient: constant(1, root.dtype, root.shape) }];
   const found = foldingConstants(() => backward(seeds, targets));

@@ -139,7 +139,7 @@ export function arange(start: number, stop?: number, step = 1, options?: TensorO
 
 function tensorList(operation: string, tensors: unknown): ReturnType<typeof tensorArgument>[] {
   if (!Array.isArray(tensors) || tensors.length === 0) throw new TensorError(`${operation}: expected an array of at least one Tensor, got ${describe(tensors)}`);
-  return Array.from(tensors as readonly unknown[], (item) => tensorArgument(operation, item));
+  return Array.from(tensors as readonly unknown[], (item, i) => tensorArgument(`${operation} ${i}`, item));
 }
 
 /** Joins tensors along an axis; their other extents are equal. */
@@ -156,5 +156,5 @@ export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
 
 /** `a` where the condition is not 0, else `b`. What the side not taken holds, NaN included, has no effect. */
 export function where(condition: Tensor, a: Tensor | number, b: Tensor | number): Tensor {
-  return new Tensor(ops.where(tensorArgument('where', condition), operandArgument('where', a), operandArgument('where', b)));
+  return new Tensor(ops.where(tensorArgument('where condition', condition), operandArgument('where a', a), operandArgument('where b', b)));
 }

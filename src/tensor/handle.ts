@@ -8,6 +8,9 @@ const finalizer = new FinalizationRegistry<Node>((node) => {
   release(node);
 });
 
+/** What an argument is told that is no longer there, behind its name. */
+export const DISPOSED = 'expected a Tensor that is there, got one that was disposed';
+
 /** Holds a node until it is disposed of, its `tidy` ends, or it is collected. */
 export class Handle extends Disposable {
   private current: Node | null;

@@ -36,15 +36,15 @@ export interface AttentionOptions {
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
   const { scale, keyStart, queryOffset = 0 } = checkOptions('attention', options, attentionNames);
-  const query = tensorArgument('attention', q);
+  const query = tensorArgument('attention q', q);
   checkFinite('attention', 'scale', scale);
   checkFinite('attention', 'queryOffset', queryOffset);
   const [batch, heads, length] = query.shape as [number, number, number];
-  const key = tensorArgument('attention', k);
+  const key = tensorArgument('attention k', k);
   const start = tensorArgument('attention keyStart', keyStart);
   expectShape('attention', 'q', query, ['B', 'H', 'Tq', 'D']);
   expectShape('attention', 'k', key, [batch, 'Hk', 'Tk', query.shape[3]!]);
-  expectShape('attention', 'v', tensorArgument('attention', v), key.shape);
+  expectShape('attention', 'v', tensorArgument('attention v', v), key.shape);
   expectShape('attention', 'keyStart', start, [batch]);
   const outputs = [{ shape: query.shape, dtype: query.dtype }, { shape: [batch, heads, length], dtype: query.dtype }];
   const call = { name: 'attention', outputs, scalars: [scale, queryOffset], attributes: [] };
@@ -57,7 +57,7 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
  */
 export function tokenLogProbs(logits: Tensor, ids: Tensor, options?: { temperature?: number }): { logProbs: Tensor; entropy: Tensor } {
   const { temperature = 1 } = checkOptions('tokenLogProbs', options, logProbNames);
-  const scores = tensorArgument('tokenLogProbs', logits);
+  const scores = tensorArgument('tokenLogProbs logits', logits);
   const chosen = tensorArgument('tokenLogProbs ids', ids);
   if (scores.shape.length === 0 || !isFloating(scores.dtype)) throw new TensorError(`tokenLogProbs: expected floating logits [...,V], got ${scores.dtype} ${formatShape(scores.shape)}`);
   const rows: Shape = scores.shape.slice(0, -1);
@@ -96,7 +96,7 @@ export interface SamplingOptions {
  */
 export function sampleTokens(logits: Tensor, options: SamplingOptions): { ids: Tensor; logProbs: Tensor } {
   const { temperature = 1, topK = -1, topP = 1, minP = 0, key, counter = 0 } = checkOptions('sampleTokens', options, samplingNames);
-  const scores = tensorArgument('sampleTokens', logits);
+  const scores = tensorArgument('sampleTokens logits', logits);
   expectShape('sampleTokens', 'logits', scores, ['B', 'V']);
   for (const [name, value] of Object.entries({ temperature, topK, topP, minP, counter })) checkFinite('sampleTokens', name, value);
   if (temperature !== 0 && !(temperature >= 1e-30 && temperature <= 1e30)) throw new TensorError(`sampleTokens: expected a temperature from 1e-30 to 1e30, or 0, got ${describe(temperature)}`);
@@ -113,8 +113,8 @@ export function sampleTokens(logits: Tensor, options: SamplingOptions): { ids: T
  * cache; the tensor given must not be used any more.
  */
 export function writeAt(cache: Tensor, values: Tensor, position: number): Tensor {
-  const target = tensorArgument('writeAt', cache);
-  const source = tensorArgument('writeAt', values);
+  const target = tensorArgument('writeAt cache', cache);
+  const source = tensorArgument('writeAt values', values);
   expectShape('writeAt', 'cache', target, ['B', 'T', 'C']);
   if (target.op === 'view') throw new TensorError('writeAt: expected a cache with memory of its own, got a view');
   expectShape('writeAt', 'values', source, [target.shape[0]!, 'S', target.shape[2]!]);
@@ -130,13 +130,13 @@ export function writeAt(cache: Tensor, values: Tensor, position: number): Tensor
 /** Evaluates several tensors together: what they share is computed once, in one plan. Gradients asked for later do not flow through them. */
 export function evaluate(tensors: readonly Tensor[]): void {
   checkArray('evaluate', 'an array of tensors', tensors);
-  realize(Array.from(tensors, (tensor) => tensorArgument('evaluate', tensor)));
+  realize(Array.from(tensors, (tensor, i) => tensorArgument(`evaluate ${i}`, tensor)));
 }
 
 /** The programs and kernels that `evaluate` of the same tensors would run, as text. */
 export function explain(tensors: readonly Tensor[]): string {
   checkArray('explain', 'an array of tensors', tensors);
-  return explainNodes(Array.from(tensors, (tensor) => tensorArgument('explain', tensor)));
+  return explainNodes(Array.from(tensors, (tensor, i) => tensorArgument(`explain ${i}`, tensor)));
 }
 
 /** The constants of one AdamW update; `step` counts from 1. */
@@ -166,8 +166,8 @@ export class UpdateList {
    */
   adamw(param: Tensor, m: Tensor, v: Tensor, gradient: Tensor, gradScale: Tensor, scalars: AdamWScalars): void {
     const targets = [param, m, v];
-    for (const target of targets) {
-      tensorArgument('adamw', target);
+    for (const [name, target] of Object.entries({ param, m, v })) {
+      tensorArgument(`adamw ${name}`, target);
       target.realize();
       if (target.node.op !== 'buffer') throw new TensorError('adamw: expected parameters and moments with memory of their own, got a view');
     }
@@ -182,9 +182,9 @@ export class UpdateList {
       last: true,
       scalars: [lr, beta1, beta2, epsilon, weightDecay, 1 - beta1 ** step, 1 - beta2 ** step],
     };
-    const factor = tensorArgument('adamw', gradScale);
+    const factor = tensorArgument('adamw gradScale', gradScale);
     if (factor.size !== 1) throw new TensorError(`adamw: expected a gradScale of one element, got shape ${formatShape(factor.shape)}`);
-    const results = kernel(call, [param.node, m.node, v.node, contiguous(tensorArgument('adamw', gradient)), reshape(factor, [1])]);
+    const results = kernel(call, [param.node, m.node, v.node, contiguous(tensorArgument('adamw gradient', gradient)), reshape(factor, [1])]);
     this.updates.push({ targets, results });
   }
 

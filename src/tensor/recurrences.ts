@@ -18,9 +18,9 @@ function floats(operation: string, name: string, value: unknown, shape: readonly
   return cast(node, dtype ?? (node.dtype === 'float64' ? 'float64' : 'float32'));
 }
 
-function maskOf(operation: string, value: unknown, shape: Shape): Node {
-  const node = tensorArgument(`${operation} mask`, value);
-  expectShape(operation, 'mask', node, shape);
+function maskOf(operation: string, value: unknown, shape: Shape, name = 'mask'): Node {
+  const node = tensorArgument(`${operation} ${name}`, value);
+  expectShape(operation, name, node, shape);
   return node.dtype === 'uint8' ? node : bytesOf(cast(node, 'bool'));
 }
 
@@ -260,7 +260,7 @@ export function groupMoments(scores: Tensor, valid: Tensor, rows: Tensor, starts
   const x = floats(operation, 'scores', scores, ['B']);
   const output = { shape: x.shape, dtype: 'float64' as const };
   const call = { name: 'group_moments', outputs: [output, output, output], scalars: [], attributes: [] };
-  const [count, mean, spread] = kernel(call, [x, maskOf(operation, valid, x.shape), ...groupLists(operation, rows, starts, x.shape[0]!)]);
+  const [count, mean, spread] = kernel(call, [x, maskOf(operation, valid, x.shape, 'valid'), ...groupLists(operation, rows, starts, x.shape[0]!)]);
   return { count: new Tensor(count!), mean: new Tensor(mean!), spread: new Tensor(spread!) };
 }
 

@@ -55,7 +55,7 @@ export class RowLayout {
 
   /** x [tokens] → [batch, time], `fill` behind each row. */
   pad(x: Tensor, fill = 0): Tensor {
-    const node = tensorArgument('padRows', x);
+    const node = tensorArgument('padRows x', x);
     if (node.shape.length !== 1 || node.shape[0] !== this.tokens)
       throw new TensorError(`padRows: expected shape [${this.tokens}], one number a token as rowOffsets ends, got ${formatShape(node.shape)}`);
     if (typeof fill !== 'number') throw new TensorError(`padRows: expected fill, a number, got ${describe(fill)}`);
@@ -66,7 +66,7 @@ export class RowLayout {
 
   /** x [batch, time] → [tokens]: what stands behind the rows is left out. */
   pack(x: Tensor): Tensor {
-    const node = tensorArgument('packRows', x);
+    const node = tensorArgument('packRows x', x);
     if (node.shape.length !== 2 || node.shape[0] !== this.batch || node.shape[1] !== this.time) {
       throw new TensorError(`packRows: expected shape [${this.batch},${this.time}], rows and columns of rowOffsets, got ${formatShape(node.shape)}`);
     }
@@ -123,6 +123,7 @@ function indicesOf(starts: Int32Array, time: number, device?: Device): Tensor {
 }
 
 function checkOffsets(rowOffsets: unknown): { starts: Int32Array; longest: number } {
+  if (rowOffsets instanceof Tensor) tensorArgument('rowOffsets', rowOffsets);
   const isIntegers = rowOffsets instanceof Tensor && rowOffsets.dtype === 'int32' && rowOffsets.ndim === 1;
   const list = (isIntegers ? rowOffsets.dataSync() : rowOffsets) as ArrayLike<number>;
   if (!isIntegers && !Array.isArray(list) && !(ArrayBuffer.isView(list) && !(list instanceof DataView))) {
@@ -165,7 +166,7 @@ const padOptions = ['time', 'fill'] as const;
  */
 export function padRows(x: Tensor, rowOffsets: RowOffsets | RowLayout, options?: PadRowsOptions): Tensor {
   const { time, fill } = checkOptions('padRows', options, padOptions);
-  tensorArgument('padRows', x);
+  tensorArgument('padRows x', x);
   if (rowOffsets instanceof RowLayout) {
     if (time !== undefined && time !== rowOffsets.time) throw new TensorError(`padRows: expected time ${rowOffsets.time}, that of the layout, got ${describe(time)}`);
     return rowOffsets.pad(x, fill);
@@ -182,7 +183,7 @@ export function padRows(x: Tensor, rowOffsets: RowOffsets | RowLayout, options?:
  * packRows(tensor([[1, 0, 0], [2, 3, 4]]), [0, 1, 4]); // [1, 2, 3, 4]
  */
 export function packRows(x: Tensor, rowOffsets: RowOffsets | RowLayout): Tensor {
-  const { shape } = tensorArgument('packRows', x);
+  const { shape } = tensorArgument('packRows x', x);
   if (rowOffsets instanceof RowLayout) return rowOffsets.pack(x);
   if (shape.length !== 2) throw new TensorError(`packRows: expected shape [batch,time], got ${formatShape(shape)}`);
   return once(new RowLayout(rowOffsets, { time: shape[1], device: x.device }), (layout) => layout.pack(x));

@@ -3,7 +3,7 @@ import { TensorError } from '../errors';
 import { callNative } from '../native';
 import { dtypes, isDType, isFloating, type DType, type NumericArray } from './dtype';
 import { bufferNode, cast, constant, expand, permute, reshape, slice, type ElementwiseOp, type Node, type ReduceOp } from './graph';
-import { Handle } from './handle';
+import { DISPOSED, Handle } from './handle';
 import { checkDevice, defaultDevice, DeviceBuffer, type Device } from './memory';
 import * as ops from './operations';
 import { explainNodes, realize } from './plan';
@@ -237,8 +237,8 @@ export class Tensor extends Handle {
   /** min(max(x, low), high); null leaves a side open. NaN stays. */
   clamp(low: Tensor | number | null, high: Tensor | number | null = null): Tensor {
     let node = this.node;
-    if (low !== null) node = ops.binary('maximum', node, operandArgument('clamp', low));
-    if (high !== null) node = ops.binary('minimum', node, operandArgument('clamp', high));
+    if (low !== null) node = ops.binary('maximum', node, operandArgument('clamp low', low));
+    if (high !== null) node = ops.binary('minimum', node, operandArgument('clamp high', high));
     return node === this.node ? this : new Tensor(node);
   }
 
@@ -349,7 +349,7 @@ export class Tensor extends Handle {
   /** out[..i..] = this[..index[..i..]..] along the axis: `index` has the shape of the result. */
   gather(index: Tensor, axis = -1): Tensor {
     const at = checkAxis('gather', axis, this.ndim);
-    const chosen = tensorArgument('gather', index);
+    const chosen = tensorArgument('gather index', index);
     const fits = chosen.shape.length === this.ndim && chosen.shape.every((extent, d) => d === at || extent === this.shape[d]);
     if (!fits || isFloating(chosen.dtype)) {
       throw new TensorError(`gather: expected integer indices of shape ${formatShape(this.shape)} but for axis ${at}, got ${chosen.dtype} ${formatShape(chosen.shape)}`);
@@ -358,7 +358,7 @@ export class Tensor extends Handle {
   }
   /** Rows of the first dimension by number: shape [...indices.shape, ...this.shape[1..]]. */
   take(indices: Tensor): Tensor {
-    const chosen = tensorArgument('take', indices);
+    const chosen = tensorArgument('take indices', indices);
     if (this.ndim === 0 || isFloating(chosen.dtype)) throw new TensorError(`take: expected integer indices into a tensor of at least one dimension, got ${chosen.dtype}`);
     return new Tensor(ops.take(this.node, chosen));
   }
@@ -450,16 +450,17 @@ export function storedTensor(stored: NumericArray, dtype: DType, shape: Shape, d
   return result;
 }
 
-/** @internal A tensor argument, or an error that names the operation. */
-export function tensorArgument(operation: string, value: unknown): Node {
-  if (value instanceof Tensor) return value.node;
-  throw new TensorError(`${operation}: expected a Tensor, got ${describe(value)}`);
+/** @internal A tensor argument, or an error that names it: `vtrace rewards`. */
+export function tensorArgument(argument: string, value: unknown): Node {
+  if (!(value instanceof Tensor)) throw new TensorError(`${argument}: expected a Tensor, got ${describe(value)}`);
+  if (value.isDisposed) throw new TensorError(`${argument}: ${DISPOSED}`);
+  return value.node;
 }
 
 /** @internal A tensor or number argument. */
 export function operandArgument(operation: string, value: unknown): Node | number {
   if (typeof value === 'number') return value;
-  if (value instanceof Tensor) return value.node;
+  if (value instanceof Tensor) return value.isDisposed ? tensorArgument(ops.publicName(operation), value) : value.node;
   throw new TensorError(`${ops.publicName(operation)}: expected a Tensor or a number, got ${describe(value)}`);
 }
 

@@ -3,9 +3,12 @@ import {
   AdvantageEstimator,
   computeAdvantages,
   createAdvantageEstimator,
+  discountedReturns,
   EstimatorError,
   getAdvantageEstimator,
+  Groups,
   listAdvantageEstimators,
+  normalize,
   registerAdvantageEstimator,
   tensor,
   unregisterAdvantageEstimator,
@@ -182,6 +185,12 @@ test('a disposed tensor and group ids that are none: estimator and argument are 
   for (const name of ['rewards', 'masks', 'values', 'groupIds'] as const) {
     expect(() => computeAdvantages('gae', { ...inputs, [name]: gone })).toThrow(`advantage estimator 'gae': ${name}: expected a Tensor that is there, got one that was disposed`);
   }
+  const x = tensor(rows);
+  const groups = new Groups(['a', 'a', 'b', 'b'], 4);
+  expect(() => normalize(gone)).toThrow('normalize: x: expected a Tensor that is there, got one that was disposed');
+  expect(() => groups.advantages(gone, x)).toThrow('Groups.advantages: rewards: expected a Tensor that is there, got one that was disposed');
+  expect(() => groups.mean(gone)).toThrow('groups: one number a row: expected a Tensor that is there, got one that was disposed');
+  expect(() => discountedReturns({ rewards: x, bootstrapValues: gone }, { gamma: 1 })).toThrow('discountedReturns: bootstrapValues: expected a Tensor that is there');
   expect(() => computeAdvantages('grpo', { ...inputs, groupIds: [0] })).toThrow("advantage estimator 'grpo': groupIds: expected 4 ids, one a row, got 1");
   for (const options of [null, [], new Map([['epsilon', 1]])]) expect(() => computeAdvantages('grpo', inputs, options as never)).toThrow("advantage estimator 'grpo': expected options, got ");
   const instance = createAdvantageEstimator('grpo');

@@ -13,7 +13,7 @@ import {
   valueLoss,
 } from '../../src/losses';
 import { lossRules } from '../../src/losses/options';
-import { combineRewards, EstimatorError, getPolicyLoss, outcomeRewards, overlongPenalty, tensor, transformRewards, klShapedRewards, type Tensor } from 'vantage-rl';
+import { combineRewards, EstimatorError, getPolicyLoss, outcomeRewards, overlongFilter, overlongPenalty, tensor, transformRewards, klShapedRewards, type Tensor } from 'vantage-rl';
 
 const float = (values: number[][]) => tensor(values, { dtype: 'float64' });
 const x = () => float([[-0.5, -1], [-0.25, -2]]);
@@ -71,6 +71,9 @@ const cases: [string, () => unknown, string][] = [
   ['disposed weights', () => loss('regular', {}, { weights: disposed() }), "policy loss 'regular': weights: expected a Tensor that is there"],
   ['a disposed value', () => valueLoss({ ...values(), oldValues: disposed() }), 'valueLoss: oldValues: expected a Tensor that is there'],
   ['a disposed log-prob', () => losses.importanceWeights({ ...policies(), oldLogProbs: disposed() }), 'importanceWeights: oldLogProbs: expected a Tensor that is there'],
+  ['a disposed one of packed rows', () => loss('regular', {}, { rowOffsets: [0, 2], advantages: disposed() }), "policy loss 'regular': advantages: expected a Tensor that is there"],
+  ['a disposed score', () => klShapedRewards(disposed(), x(), mask()), 'klShapedRewards: scores: expected a Tensor that is there'],
+  ['a disposed mask of a filter', () => overlongFilter(disposed(), ['stop', 'stop']), 'overlongFilter: masks: expected a Tensor that is there'],
   ['NaN in a mask', () => loss('regular', {}, { mask: float([[1, 0], [NaN, 1]]) }), "policy loss 'regular': mask: expected numbers that are 0 or not, got NaN at row 1, position 0"],
   ['NaN in the mask of a value loss', () => valueLoss({ ...values(), mask: float([[1, NaN], [1, 1]]) }), 'valueLoss: mask: expected numbers that are 0 or not, got NaN at row 0, position 1'],
   [

@@ -275,7 +275,7 @@ describe('messages name the operation, what was expected and what came', () => {
     ['to', () => x().to('tpu' as never), "to: expected device 'cpu' or 'cuda', got 'tpu'"],
     ['concat', () => concat([x(), tensor([[1]])]), /concat: expected shapes equal but for axis 0, got \[2,3\] and \[1,1\]/],
     ['stack', () => stack([x(), tensor([1])]), 'stack: expected equal shapes, got [2,3] and [1]'],
-    ['where', () => where(1 as never, x(), x()), 'where: expected a Tensor, got 1'],
+    ['where', () => where(1 as never, x(), x()), 'where condition: expected a Tensor, got 1'],
     ['tensor rows', () => tensor([[1, 2], [3]]), 'tensor: expected rows of one shape, got [2] and [1]'],
     ['tensor values', () => tensor(['a'] as never), "tensor: expected numbers in nested arrays, got 'a'"],
     ['tensor shape', () => tensor([1, 2, 3], { shape: [2, 2] }), 'tensor: shape [2,2] holds 4 values, got 3'],
@@ -292,6 +292,50 @@ describe('messages name the operation, what was expected and what came', () => {
   test.each(cases)('%s', (_, call, message) => {
     expect(call).toThrow(TensorError);
     expect(call).toThrow(message);
+  });
+});
+
+describe('a disposed tensor is named', () => {
+  const whole = (values: number[]) => tensor(values, { dtype: 'int32' });
+  const of = (name: string, gone: Tensor) => ({ targetLogProbs: x(), behaviourLogProbs: x(), rewards: x(), values: x(), mask: x(), [name]: gone });
+  test.each<[string, (gone: Tensor) => unknown]>([
+    ['add', (gone) => x().add(gone)],
+    ['logicalAnd', (gone) => x().logicalAnd(gone)],
+    ['clamp high', (gone) => x().clamp(0, gone)],
+    ['sum mask', (gone) => x().sum(0, { mask: gone })],
+    ['take indices', (gone) => x().take(gone)],
+    ['where condition', (gone) => where(gone, x(), x())],
+    ['where b', (gone) => where(x(), 0, gone)],
+    ['concat 1', (gone) => concat([x(), gone])],
+    ['evaluate 0', (gone) => engine.evaluate([gone])],
+    ['scan input 1', (gone) => scan([x(), gone], {}, (s, [a]) => s.add(a))],
+    ['scan mask', (gone) => scan([x()], { mask: gone }, (s, [a]) => s.add(a))],
+    ['scan init 0', (gone) => scan([x()], { init: gone }, (s, [a]) => s.add(a))],
+    ['gradients wrt 1', (gone) => {
+      const at = x();
+      return gradients(at.sum(), [at, gone]);
+    }],
+    ['attention v', (gone) => attention(full([1, 2, 3, 4], 1), full([1, 2, 3, 4], 1), gone, { scale: 1, keyStart: whole([0]) })],
+    ['tokenLogProbs logits', (gone) => tokenLogProbs(gone, whole([0, 0]))],
+    ['sampleTokens logits', (gone) => sampleTokens(gone, { key: randomKey(1) })],
+    ['writeAt values', (gone) => writeAt(full([1, 2, 3], 0), gone, 0)],
+    ['padRows x', (gone) => engine.padRows(gone, [0, 1])],
+    ['rowOffsets', (gone) => engine.padRows(tensor([1]), gone)],
+    ['adamw m', (gone) => new UpdateList().adamw(tensor([1]), gone, tensor([1]), tensor([1]), tensor([1]), { lr: 0, beta1: 0, beta2: 0, epsilon: 0, weightDecay: 0, step: 1 })],
+    ['affineScan initial', (gone) => affineScan(x(), x(), { initial: gone })],
+    ['discountedReturn rewards', (gone) => discountedReturn(gone, x(), { gamma: 1 })],
+    ['generalizedAdvantage values', (gone) => generalizedAdvantage(x(), gone, x(), { gamma: 1, lambda: 1 })],
+    ['generalizedAdvantage bootstrap', (gone) => generalizedAdvantage(x(), x(), x(), { gamma: 1, lambda: 1, ends: x(), bootstrap: gone })],
+    ['vtrace values', (gone) => vtrace(of('values', gone), { gamma: 1 })],
+    ['vtrace mask', (gone) => vtrace(of('mask', gone), { gamma: 1 })],
+    ['whiten mask', (gone) => whiten(x(), gone)],
+    ['whiten moments', (gone) => whiten(x(), x(), { moments: gone })],
+    ['rowMoments x', (gone) => engine.rowMoments(gone, x())],
+    ['groupMoments valid', (gone) => engine.groupMoments(tensor([1, 2]), gone, whole([0, 1]), whole([0, 2]))],
+    ['groupAdvantages rewards', (gone) => engine.groupAdvantages(gone, x(), whole([0, 1]), whole([0, 2]))],
+    ['groupAdvantages starts', (gone) => engine.groupAdvantages(x(), x(), whole([0, 1]), gone)],
+  ])('%s', (name, call) => {
+    expect(() => call(disposed())).toThrow(new TensorError(`${name}: expected a Tensor that is there, got one that was disposed`));
   });
 });
 

@@ -211,7 +211,7 @@ describe('memory', () => {
     x.dispose();
     x.dispose();
     expect(x.isDisposed).toBe(true);
-    for (const use of [() => x.shape, () => x.add(1), () => y.add(x), () => x.dataSync(), () => evaluate([x])]) expect(use).toThrow('this tensor was disposed');
+    for (const use of [() => x.shape, () => x.add(1), () => x.dataSync()]) expect(use).toThrow('this tensor was disposed');
     expect(y.sum().item()).toBe(2000);
     y.dispose();
     expect(String(x)).toBe('Tensor(disposed)');

@@ -149,7 +149,7 @@ function stateAfter(who: string, inputs: TrajectoryInputs, rewards: Tensor, { ma
   if (truncated && !given) throw new EstimatorError(`${who}: truncated was given without the values of the states behind such steps: expected bootstrapValues or nextValues`);
   const inside = valueFree ? zerosLike(rewards) : values();
   if (!given) return valueFree ? inside : following(inside, mask);
-  if (bootstrapValues.ndim === 1) {
+  if (tensorOf(who, 'bootstrapValues', bootstrapValues).ndim === 1) {
     if (bootstrapValues.shape[0] !== rewards.shape[0]) {
       throw new EstimatorError(`${who}: expected bootstrapValues of shape [${rewards.shape[0]}] or ${formatShape(rewards.shape)}, got ${formatShape(bootstrapValues.shape)}`);
     }
