@@ -6,6 +6,7 @@
  * What is left is a loop, run step by step for each row.
  */
 import { TensorError } from '../errors';
+import { thrownText } from '../frames';
 import { isFloating, promote, type DType } from './dtype';
 import {
   broadcastTo,
@@ -63,7 +64,7 @@ const arithmetic = new Set<string>([...elementwiseOps, 'cast']);
  *
  * Steps that are affine in the state run in parallel (along rows, and along time in long rows); `explain()` shows `loop` where a step does not.
  *
- * @throws TensorError if the step returns something else, mixes rows, or its states are not as many as `init`
+ * @throws TensorError if the step takes or returns something else, mixes rows, or its states are not as many as `init`
  * @example
  * const rewards = tensor([[0, 0, 1]]);
  * const rewardToGo = scan([rewards], { reverse: true }, (running, [r]) => r.add(running.mul(0.5)));
@@ -93,7 +94,7 @@ export function scan(inputs: readonly Tensor[], options: ScanOptions<ScanState> 
 
   const row = shape.slice(0, -1);
   // Not map(), which passes over holes.
-  const inits = Array.from(several ? (init as readonly ScanState[]) : [init as ScanState], (value, k) => initial(value, k, shape, dtype));
+  const inits = Array.from(several ? (init as readonly ScanState[]) : [init as ScanState], (value, k) => initial(value, several ? `scan init ${k}` : 'scan init', shape, dtype));
   const body: LoopBody = {
     inputs: full.map((node) => new Node('symbol', node.dtype, row, [], {})),
     states: inits.map(() => new Node('symbol', dtype, row, [], {})),
@@ -105,8 +106,7 @@ export function scan(inputs: readonly Tensor[], options: ScanOptions<ScanState> 
   const held = [...given, ...(maskNode ? [maskNode] : []), ...inits];
   held.forEach(retain);
   try {
-    const result: unknown = several ? (step as (s: Tensor[], i: Tensor[]) => unknown)(states, symbols) : (step as (s: Tensor, i: Tensor[]) => unknown)(states[0]!, symbols);
-    body.next = nextStates(result, several, inits.length, row, dtype);
+    body.next = nextStates(callStep(step as Step, several ? states : states[0]!, symbols), several, inits.length, row, dtype);
     const lowered = lowerScan(full, inits, body, reverse, maskNode ? expand(ops.condition(maskNode), shape) : null);
     const after = lowered.after.map((node) => new Tensor(node));
     for (const symbol of [...states, ...symbols]) symbol.dispose();
@@ -116,10 +116,25 @@ export function scan(inputs: readonly Tensor[], options: ScanOptions<ScanState> 
   }
 }
 
-function initial(value: unknown, k: number, shape: Shape, dtype: DType): Node {
+type Step = (state: Tensor | Tensor[], inputs: Tensor[]) => unknown;
+
+/** A step that takes its arguments for something else ends in V8's words, which do not say what they are. */
+function callStep(step: Step, state: Tensor | Tensor[], inputs: Tensor[]): unknown {
+  try {
+    return step(state, inputs);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    const states = Array.isArray(state) ? `an array of tensors, as init is one of ${state.length} states (for numbers of rows it is a Tensor)` : 'a Tensor, as init is no array';
+    throw new TensorError(`scan: step: ${thrownText(error, callStep.name)}. It takes (state, inputs): the state is ${states}, the inputs are an array of ${inputs.length} tensors`, { cause: error });
+  }
+}
+
+function initial(value: unknown, name: string, shape: Shape, dtype: DType): Node {
   if (typeof value === 'number') return constant(value, dtype);
-  const node = cast(tensorArgument(`scan init ${k}`, value), dtype);
-  const row = broadcastTo(`scan init ${k}`, node, shape.slice(0, -1));
+  const each = shape.slice(0, -1);
+  if (!(value instanceof Tensor)) throw new TensorError(`${name}: expected a number, or a Tensor of shape ${formatShape(each)}, got ${describe(value)}`);
+  const node = cast(tensorArgument(name, value), dtype);
+  const row = broadcastTo(name, node, each);
   return expand(reshape(row, [...row.shape, 1]), shape);
 }
 
@@ -129,7 +144,10 @@ function nextStates(result: unknown, several: boolean, count: number, row: Shape
     throw new TensorError(`scan: expected the step to return ${several ? `an array of ${count} tensors, as many as init` : 'a Tensor'}, got ${describe(result)}`);
   }
   return Array.from(list, (value: unknown, k) => {
-    if (!(value instanceof Tensor)) throw new TensorError(`scan: expected the step to return a Tensor for state ${k}, got ${describe(value)}`);
+    if (!(value instanceof Tensor) || value.isDisposed) {
+      const got = value instanceof Tensor ? 'one that was disposed' : describe(value);
+      throw new TensorError(`scan: expected the step to return a Tensor for state ${k}, got ${got}${!several && Array.isArray(value) ? ' (as init is no array, there is one state)' : ''}`);
+    }
     const node = cast(value.node, dtype);
     if (sameShape(node.shape, row)) return node;
     if (node.shape.length > row.length || node.shape.some((extent, d) => extent !== 1 && extent !== row[d + row.length - node.shape.length])) {

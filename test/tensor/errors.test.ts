@@ -310,7 +310,7 @@ describe('a disposed tensor is named', () => {
     ['evaluate 0', (gone) => engine.evaluate([gone])],
     ['scan input 1', (gone) => scan([x(), gone], {}, (s, [a]) => s.add(a))],
     ['scan mask', (gone) => scan([x()], { mask: gone }, (s, [a]) => s.add(a))],
-    ['scan init 0', (gone) => scan([x()], { init: gone }, (s, [a]) => s.add(a))],
+    ['scan init', (gone) => scan([x()], { init: gone }, (s, [a]) => s.add(a))],
     ['gradients wrt 1', (gone) => {
       const at = x();
       return gradients(at.sum(), [at, gone]);

@@ -109,7 +109,7 @@ test('holes among the states of a scan are refused, and nothing is held', () => 
   const before = usage();
   const states = new Array<number>(2);
   states[1] = 1;
-  expect(() => tidy(() => scan([x], { init: states }, ([a, b]) => [a!, b!]))).toThrow(/scan init 0: expected a Tensor, got undefined/);
+  expect(() => tidy(() => scan([x], { init: states }, ([a, b]) => [a!, b!]))).toThrow(/scan init 0: expected a number, or a Tensor of shape \[\], got undefined/);
   const next = new Array<Tensor>(2);
   expect(() => tidy(() => scan([x], { init: [0, 1] }, ([a]) => ((next[1] = a), next)))).toThrow(/expected the step to return a Tensor for state 0, got undefined/);
   expect(usage()).toMatchObject({ buffers: before.buffers, bytes: before.bytes });

@@ -176,8 +176,25 @@ describe('errors', () => {
     expect(attempt(([s]: Tensor[]) => s, { init: [0, 0] })).toThrow('scan: expected the step to return an array of 2 tensors, as many as init, got a Tensor');
     expect(attempt(([s]: Tensor[]) => [s], { init: [0, 0] })).toThrow(/as many as init, got an array of 1/);
     expect(attempt(([s]: Tensor[]) => [s, 1], { init: [0, 0] })).toThrow(/a Tensor for state 1, got 1/);
+    const gone = tensor([1, 2]);
+    gone.dispose();
+    expect(attempt(() => gone)).toThrow('scan: expected the step to return a Tensor for state 0, got one that was disposed');
+    expect(attempt((s: Tensor) => [s])).toThrow('got an array of 1 (as init is no array, there is one state)');
     expect(attempt(() => tensor([1, 2, 3]))).toThrow('scan: expected the step to return shape [2] for state 0, got [3]');
     expect(attempt(() => tensor([[1], [2]]))).toThrow(/return shape \[2\] for state 0, got \[2,1\]/);
+  });
+
+  test('what the step takes its arguments for', () => {
+    const inputs = ', the inputs are an array of 1 tensors';
+    const add = (s: Tensor, [r]: Tensor[]) => s.add(r!);
+    const many = 'It takes (state, inputs): the state is an array of tensors, as init is one of 2 states (for numbers of rows it is a Tensor)';
+    expect(attempt(add, { init: [1, 2] })).toThrow(/^scan: step: s\.add is not a function, at add \(.*scan\.test\.ts:\d+:\d+\)\. It takes/);
+    expect(attempt(add, { init: [1, 2] })).toThrow(`${many}${inputs}`);
+    expect(attempt(([a, , c]: Tensor[]) => [a, c!.add(a!)], { init: [0, 0] })).toThrow(`${many}${inputs}`);
+    const one = 'the state is a Tensor, as init is no array';
+    expect(attempt(([s]: Tensor[], [r]: Tensor[]) => s!.add(r!))).toThrow(`${one}${inputs}`);
+    expect(attempt((s: Tensor, [r, q]: Tensor[]) => q!.add(r!).mul(s))).toThrow(`${one}${inputs}`);
+    expect(attempt(add, { init: [1, 2] })).toThrow(expect.objectContaining({ name: 'TensorError', cause: expect.any(TypeError) as TypeError }));
   });
 
   test('what the step may do', () => {
@@ -213,9 +230,11 @@ describe('errors', () => {
     expect(() => call([tensor(1)], {}, (s: Tensor) => s)).toThrow(/at least one dimension, got scalars/);
     expect(() => call([x, tensor([1, 2])], {}, (s: Tensor) => s)).toThrow(/do not broadcast together/);
     expect(attempt((s: Tensor) => s, { mask: tensor([1, 2]) })).toThrow(/do not broadcast together/);
-    expect(attempt((s: Tensor) => s, { init: tensor([1, 2, 3]) })).toThrow('scan init 0: shape [3] does not broadcast to [2]');
-    expect(attempt((s: Tensor) => s, { init: 'zero' })).toThrow(/scan init 0: expected a Tensor/);
-    expect(attempt(([s]: Tensor[]) => [s], { init: [null] })).toThrow(/scan init 0/);
+    expect(attempt((s: Tensor) => s, { init: tensor([1, 2, 3]) })).toThrow('scan init: shape [3] does not broadcast to [2]');
+    expect(attempt((s: Tensor) => s, { init: 'zero' })).toThrow("scan init: expected a number, or a Tensor of shape [2], got 'zero'");
+    expect(attempt(([s]: Tensor[]) => [s], { init: [null] })).toThrow('scan init 0: expected a number, or a Tensor of shape [2], got null');
+    expect(attempt(([s]: Tensor[]) => [s], { init: [[1, 2]] })).toThrow('scan init 0: expected a number, or a Tensor of shape [2], got an array of 2');
+    expect(attempt((s: Tensor) => s, { init: Float32Array.of(1, 2) })).toThrow('scan init: expected a number, or a Tensor of shape [2], got a Float32Array');
     expect(attempt(() => [], { init: [] })).toThrow(/init/);
   });
 });

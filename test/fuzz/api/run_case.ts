@@ -81,7 +81,9 @@ function judge(error: unknown, source: string): Finding | null {
   if (typeof message !== 'string' || message === '') return { kind: 'bad error', text: 'an empty message', where: placeOf(error), source };
   if (callersOwn.test(message)) return null;
   const text = `${error.name}: ${message.slice(0, 300)}`;
-  if (error instanceof v.VantageError) return internal.test(message) ? { kind: 'bad error', text, where: placeOf(error), source } : null;
+  // What the caller's own function ran into is quoted.
+  const quoted = error.cause instanceof Error && placeOf(error.cause) === 'caller' ? error.cause.message : '';
+  if (error instanceof v.VantageError) return internal.test(message.replace(quoted, '')) ? { kind: 'bad error', text, where: placeOf(error), source } : null;
   const where = placeOf(error);
   // What the system says of a file names it. An object that changes while it is looked at is the caller's doing; it must not do more than throw; and the text of an error that he makes is his own.
   if (source.includes('h.fickle(') || where.startsWith('errors.ts new ')) return null;
