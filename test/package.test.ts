@@ -25,6 +25,22 @@ describe('the built package, by its own name', () => {
   });
 });
 
+describe('a variable of the environment that says what it cannot', () => {
+  const sum = "const { tensor } = require('vantage-rl'); try { tensor([1, 2]).sum().item(); } catch (error) { console.log(error.name + ': ' + error.message); }";
+  it.each([
+    ...['abc', '0', '-3', '1e9', '2.5', '257', ' '].map((value) => ({
+      env: { VANTAGE_NUM_THREADS: value },
+      message: `NativeError: VANTAGE_NUM_THREADS: expected a whole number from 1 to 256, got "${value}"\n`,
+    })),
+    { env: { VANTAGE_ISA: 'sse9' }, message: /^NativeError: VANTAGE_ISA: expected an instruction set that this CPU and this build have, of \[.*baseline\], got "sse9"\n$/ },
+    { env: { VANTAGE_NUM_THREADS: '', VANTAGE_ISA: '' }, message: '' },
+  ])('$env', ({ env, message }) => {
+    expect(execFileSync(process.execPath, ['-e', sum], { cwd: root, encoding: 'utf8', env: { ...process.env, VANTAGE_DEVICE: 'cpu', ...env } })).toEqual(
+      typeof message === 'string' ? message : expect.stringMatching(message),
+    );
+  });
+});
+
 it('the lock file pins versions and contents, and names no registry host', () => {
   const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
   const entries = Object.entries<{ version?: string; integrity?: string; resolved?: string }>(packages).filter(([path]) => path !== '');

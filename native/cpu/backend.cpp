@@ -58,17 +58,19 @@ const KernelTable* const kTables[] = {
 #endif
     &baseline::table};
 
-const KernelTable* find(const char* name) {
+// `who` asks for it: a function, or a variable of the environment.
+const KernelTable* find(const char* who, const char* name) {
+  std::string names;
   for (const KernelTable* table : kTables) {
-    if (std::strcmp(table->isa, name) != 0) continue;
-    if (!usable(table)) fail("isa: this CPU cannot run \"%s\"", name);
-    return table;
+    if (!usable(table)) continue;
+    if (std::strcmp(table->isa, name) == 0) return table;
+    names += (names.empty() ? "" : ", ") + std::string(table->isa);
   }
-  fail("isa: expected baseline, avx2 or avx512, got \"%.40s\"", name);
+  fail("%s: expected an instruction set that this CPU and this build have, of [%s], got \"%.40s\"", who, names.c_str(), name);
 }
 
 const KernelTable* best() {
-  if (const char* name = std::getenv("VANTAGE_ISA"); name && *name) return find(name);
+  if (const char* name = std::getenv("VANTAGE_ISA"); name && *name) return find("VANTAGE_ISA", name);
   for (const KernelTable* table : kTables) {
     if (usable(table)) return table;
   }
@@ -107,6 +109,6 @@ Backend& backend() {
 }
 
 const char* isa() { return current().load(std::memory_order_relaxed)->isa; }
-void set_isa(const std::string& name) { current().store(find(name.c_str()), std::memory_order_relaxed); }
+void set_isa(const std::string& name) { current().store(find("setIsa", name.c_str()), std::memory_order_relaxed); }
 
 }  // namespace vantage::cpu

@@ -2,6 +2,7 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -52,15 +53,17 @@ int usable_cores() {
   return cores < 1 ? 1 : cores;
 }
 
-int clamp_threads(long count) { return count < 1 ? 1 : count > 256 ? 256 : static_cast<int>(count); }
+constexpr int kMaxThreads = 256;
+
+int clamp_threads(int count) { return std::clamp(count, 1, kMaxThreads); }
 
 int default_threads() {
-  if (const char* text = std::getenv("VANTAGE_NUM_THREADS")) {
-    char* end = nullptr;
-    const long count = std::strtol(text, &end, 10);
-    if (end != text && *end == '\0' && count >= 1) return clamp_threads(count);
-  }
-  return clamp_threads(usable_cores());
+  const char* text = std::getenv("VANTAGE_NUM_THREADS");
+  if (!text || !*text) return clamp_threads(usable_cores());
+  char* end = nullptr;
+  const long count = std::strtol(text, &end, 10);
+  if (*end || count < 1 || count > kMaxThreads) fail("VANTAGE_NUM_THREADS: expected a whole number from 1 to %d, got \"%.40s\"", kMaxThreads, text);
+  return static_cast<int>(count);
 }
 
 class Pool {

@@ -74,12 +74,15 @@ export async function runAll(plan: readonly Planned[], options: RunOptions): Pro
   throw new VantageError(`interrupted after ${finished.filter(Boolean).length} of ${plan.length} runs`);
 }
 
+/** What the addon takes of VANTAGE_NUM_THREADS at most (native/cpu/thread_pool.cpp). */
+const MOST_THREADS = 256;
+
 async function runOne({ estimator, seed, folder, overrides }: Planned, { train, jobs, threshold }: RunOptions, children: Set<ChildProcess>): Promise<Finished> {
   makeFolder(folder);
   const metrics = join(folder, RUN_FILES.metrics);
   rmSync(metrics, { force: true });
   // Each gets its share of the cores; the number of threads changes no result.
-  const threads = String(Math.max(1, Math.floor(availableParallelism() / jobs)));
+  const threads = String(Math.min(MOST_THREADS, Math.max(1, Math.floor(availableParallelism() / jobs))));
   const env = jobs > 1 ? { VANTAGE_NUM_THREADS: threads, ...process.env } : process.env;
   // A group of its own: a terminal sends Ctrl-C to a whole group, and with what is sent on from here that would be two, which end a run at once.
   const child = spawn(process.execPath, [...process.execArgv, programFile('cli/main'), 'train', ...train, ...overrides], {

@@ -7,7 +7,7 @@ import { REASONS, readGpus } from '../../src/cli/doctor/cuda';
 import { isAtLeast } from '../../src/cli/doctor/examine';
 import type { Findings } from '../../src/cli/doctor/findings';
 import { render } from '../../src/cli/doctor/render';
-import { affinity, cgroupLimit, isThreadCount, threadsFrom } from '../../src/cli/doctor/system';
+import { affinity, cgroupLimit, threadsFrom } from '../../src/cli/doctor/system';
 
 const root = join(__dirname, '../..');
 const folder = mkdtempSync(join(tmpdir(), 'vantage-doctor-'));
@@ -109,9 +109,13 @@ describe('on this machine', () => {
 describe('settings of the environment', () => {
   test.each([
     [{ VANTAGE_ISA: 'baseline' }, { code: 0, cpu: { isa: 'baseline', isaFrom: 'VANTAGE_ISA' } }, null],
-    [{ VANTAGE_ISA: 'sse' }, { code: 1, ok: false, binary: { loads: false, error: 'isa: expected baseline, avx2 or avx512, got "sse"' } }, 'unset VANTAGE_ISA'],
+    [{ VANTAGE_ISA: 'sse' }, { code: 1, ok: false, binary: { loads: false, error: expect.stringMatching(/^VANTAGE_ISA: expected .*baseline\], got "sse"$/) } }, 'unset VANTAGE_ISA'],
     [{ VANTAGE_NUM_THREADS: '3' }, { code: 0, cpu: { threads: 3, threadsFrom: 'VANTAGE_NUM_THREADS' } }, null],
-    [{ VANTAGE_NUM_THREADS: '2.5' }, { code: 0 }, 'unset VANTAGE_NUM_THREADS'],
+    [
+      { VANTAGE_NUM_THREADS: '2.5' },
+      { code: 1, ok: false, binary: { loads: false, error: 'VANTAGE_NUM_THREADS: expected a whole number from 1 to 256, got "2.5"' } },
+      'unset VANTAGE_NUM_THREADS',
+    ],
     [{ VANTAGE_DEVICE: 'gpu' }, { code: 0, defaultDevice: { device: 'gpu', usable: false } }, 'unset VANTAGE_DEVICE'],
     [
       { VANTAGE_DEVICE: 'cuda', VANTAGE_CUDA_LIBRARY: '/nowhere/cuda.so' },
@@ -241,9 +245,8 @@ test('reasons are told by the words that the native code uses', () => {
 test('threads: what the kernel, the container and the environment say', () => {
   expect([affinity('Cpus_allowed_list:\t0-3,8\n'), affinity('Cpus_allowed_list:\t5\n'), affinity('')]).toEqual([5, 1, null]);
   expect(['150000 100000\n', 'max 100000\n', ''].map(cgroupLimit)).toEqual([1.5, null, null]);
-  expect(['1', ' +08', '0', '-1', '1.5', '', undefined].map(isThreadCount)).toEqual([true, true, false, false, false, false, false]);
   const machine = { model: null, features: [], cores: 8, affinity: 4, cgroupLimit: 1.5 };
-  expect([threadsFrom(machine, undefined), threadsFrom(machine, '2'), threadsFrom(machine, 'x')]).toEqual(['cgroup', 'VANTAGE_NUM_THREADS', 'cgroup']);
+  expect([threadsFrom(machine, undefined), threadsFrom(machine, '2'), threadsFrom(machine, '')]).toEqual(['cgroup', 'VANTAGE_NUM_THREADS', 'cgroup']);
   expect(threadsFrom({ ...machine, cgroupLimit: 3.5 }, undefined)).toBe('affinity');
   expect(threadsFrom({ ...machine, affinity: 8, cgroupLimit: null }, undefined)).toBe('cores');
 });

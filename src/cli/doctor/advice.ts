@@ -1,6 +1,5 @@
 import { isClone } from './binary';
 import type { CudaInfo, Findings, Problem } from './findings';
-import { isThreadCount } from './system';
 
 const DEVICES = ['cpu', 'cuda'];
 
@@ -14,9 +13,6 @@ export function advise(findings: Omit<Findings, 'problems' | 'ok'>, env = proces
   if (!node.supported) error(`Node ${node.version} is too old: 20.19 or newer is needed`, 'install one from https://nodejs.org');
   if (binary.error !== null) error(`the native addon cannot be used: ${binary.error}`, rebuild(binary.error, env));
   else if (cpu.selfTest?.passed !== true) error(`results on the CPU are wrong: ${failures(cpu.selfTest)}`, env.VANTAGE_ISA === 'baseline' ? build() : 'export VANTAGE_ISA=baseline');
-  if (env.VANTAGE_NUM_THREADS !== undefined && !isThreadCount(env.VANTAGE_NUM_THREADS)) {
-    warn(`VANTAGE_NUM_THREADS='${env.VANTAGE_NUM_THREADS}' is not a positive integer and has no effect`, 'unset VANTAGE_NUM_THREADS');
-  }
   if (binary.kind === 'debug build') warn('the addon in use is a debug build, which is slow', build());
   if (env.VANTAGE_DEVICE && !DEVICES.includes(env.VANTAGE_DEVICE)) error(`VANTAGE_DEVICE='${env.VANTAGE_DEVICE}': expected cpu or cuda`, 'unset VANTAGE_DEVICE');
 
@@ -41,7 +37,8 @@ const failures = (test: Findings['cpu']['selfTest']): string =>
 const build = (): string => (isClone() ? 'npm run setup' : 'npx vantage build');
 
 function rebuild(reason: string, env: NodeJS.ProcessEnv): string {
-  if (env.VANTAGE_ISA !== undefined && reason.startsWith('isa:')) return 'unset VANTAGE_ISA';
+  const refused = /^(VANTAGE_\w+):/.exec(reason)?.[1];
+  if (refused !== undefined) return `unset ${refused}`;
   if (env.VANTAGE_RL_PREBUILD !== undefined) return 'unset VANTAGE_RL_PREBUILD';
   return build();
 }

@@ -86,12 +86,9 @@ export function cgroupLimit(cpuMax: string): number | null {
   return quota! > 0 && period! > 0 ? quota! / period! : null;
 }
 
-/** Whether VANTAGE_NUM_THREADS is one that the addon takes; it passes over any other. */
-export const isThreadCount = (text: string | undefined): boolean => text !== undefined && /^\s*\+?0*[1-9]\d*$/.test(text);
-
 /** What decided the number of threads, by the rules of native/cpu/thread_pool.cpp. */
 export function threadsFrom({ cores, affinity, cgroupLimit }: Hardware, wanted = process.env.VANTAGE_NUM_THREADS): NonNullable<CpuInfo['threadsFrom']> {
-  if (isThreadCount(wanted)) return 'VANTAGE_NUM_THREADS';
+  if (wanted) return 'VANTAGE_NUM_THREADS';
   if (cgroupLimit !== null && Math.ceil(cgroupLimit) < affinity) return 'cgroup';
   return affinity < cores ? 'affinity' : 'cores';
 }
