@@ -4,6 +4,7 @@
  * A plan depends on the structure alone (operations, shapes, dtypes, which inputs are the same array and which numbers are equal), not on the
  * numbers: a training step finds its plan again each time.
  */
+import { TensorError } from '../errors';
 import { callNative, native, nativeDescription } from '../native';
 import { aliasOf, bind, pinned, writtenBuffer, type Binding } from './binding';
 import { dtypes, type DType } from './dtype';
@@ -12,7 +13,7 @@ import { defaultDevice, DeviceBuffer, devices, type Device } from './memory';
 import { mergeEqual } from './merge';
 import { ProgramWriter, type Place, type PlanContext } from './program';
 import { Scheduler } from './schedule';
-import { contiguousStrides, sameShape, sizeOf } from './shape';
+import { contiguousStrides, formatShape, sameShape, sizeOf } from './shape';
 import { Words } from './structure';
 
 interface Plan {
@@ -108,11 +109,23 @@ function ofNothing(reduction: ReduceOp, dtype: DType): number {
   return { sum: 0, product: 1, maximum: lowest, minimum: highest, spread: 0 }[reduction];
 }
 
+/** What the addon takes of elements of one array (native/core/read_plan.cpp). */
+const MOST_ELEMENTS = 2 ** 40;
+
+/** An array of any size may be described; that it cannot be had shows when it is asked for. */
+function checkSizes(nodes: readonly Node[]): void {
+  for (const { size, dtype, shape } of nodes) {
+    if (size <= MOST_ELEMENTS) continue;
+    throw new TensorError(`an array ${dtype} ${formatShape(shape)} takes ${size * dtypes[dtype].bytes} bytes, more than can be addressed: expected at most ${MOST_ELEMENTS} elements, got ${size}`);
+  }
+}
+
 /** The plan for what was bound last, whose structure is in `key`. */
 function lookUp(binding: Binding, device: Device): Plan {
   const hash = key.hash();
   const alike = plans.get(hash);
   if (alike) { for (const plan of alike) if (key.equals(plan.key)) return plan; }
+  checkSizes(binding.nodes);
   const writer = new PlanWriter(binding);
   const words = writer.write();
   const { leaves, roots, scalars } = binding;

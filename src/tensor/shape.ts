@@ -45,7 +45,8 @@ export function checkShape(operation: string, shape: unknown): number[] {
       throw new TensorError(`${operation}: expected a shape of non-negative integers, got [${shape.map(describe).join(',')}]`);
     }
   }
-  if (!Number.isSafeInteger(sizeOf(shape as number[]))) throw new TensorError(`${operation}: shape ${formatShape(shape as number[])} has too many elements`);
+  const size = sizeOf(shape as number[]);
+  if (!Number.isSafeInteger(size)) throw new TensorError(`${operation}: expected a shape of at most ${Number.MAX_SAFE_INTEGER} elements, got ${formatShape(shape as number[])}, which has ${size}`);
   return [...(shape as number[])];
 }
 

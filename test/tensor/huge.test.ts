@@ -1,6 +1,10 @@
 /** What no memory has room for is refused at once, and leaves nothing behind. */
 import { arange, memory, ones, randomKey, randomNormal, tensor, TensorError, tidy, VantageError, zeros } from '../../src';
 
+/** The message of an array of more elements than the addon takes. */
+const addressed = (array: string, bytes: number, elements: number): RegExp =>
+  new RegExp(`^an array ${array.replace('[', '\\[')} takes ${bytes} bytes, more than can be addressed: expected at most 1099511627776 elements, got ${elements}$`);
+
 test.each<[string, () => unknown, RegExp]>([
   ['reading a constant', () => zeros([1e12]).dataSync(), /^reading float32 \[1000000000000\]: no room for 4000000000000 bytes in the host's memory$/],
   ['reading what was broadcast', () => tensor([1]).broadcastTo([1e6, 1e6]).dataSync(), /no room for|out of memory/],
@@ -15,6 +19,19 @@ test.each<[string, () => unknown, RegExp]>([
   ['arithmetic', () => ones([2 ** 39]).add(1).realize(), /^allocate: out of memory for 2199023255552 bytes on cpu$/],
   ['a product', () => ones([1e6, 1]).matmul(ones([1, 1e6])).realize(), /^allocate: out of memory/],
   ['random numbers', () => randomNormal([1e12], { key: randomKey(1) }).realize(), /^allocate: out of memory/],
+  ['a constant that cannot be addressed', () => zeros([2 ** 32, 2 ** 20]).realize(), addressed('float32 [4294967296,1048576]', 2 ** 54, 2 ** 52)],
+  ['what was broadcast, in arithmetic', () => zeros([2 ** 26, 1]).add(tensor([1])).add(zeros([1, 2 ** 26])).realize(), addressed('float32 [67108864,67108864]', 2 ** 54, 2 ** 52)],
+  [
+    'an intermediate result',
+    () => ones([2 ** 25, 1], { dtype: 'float64' }).matmul(ones([1, 2 ** 25], { dtype: 'float64' })).exp().sum().item(),
+    addressed('float64 [33554432,33554432]', 2 ** 53, 2 ** 50),
+  ],
+  ['a sum over what has no end', () => zeros([2 ** 45]).add(tensor([1])).sum().item(), addressed('float32 [35184372088832]', 2 ** 47, 2 ** 45)],
+  [
+    'a shape of more elements than there are numbers',
+    () => zeros([2 ** 40, 2 ** 20]),
+    /expected a shape of at most 9007199254740991 elements, got \[1099511627776,1048576\], which has 1152921504606847000$/,
+  ],
   ['a range', () => arange(1e12), /^arange: 1000000000000 elements are too many$/],
 ])('%s', (_, make, message) => {
   const before = memory();
@@ -29,6 +46,10 @@ test.each<[string, () => unknown, RegExp]>([
   const { tensors, buffers, bytes } = memory();
   expect([tensors, buffers, bytes]).toEqual([before.tensors, before.buffers, before.bytes]);
   expect(tensor([1, 2]).add(1).toArray()).toEqual([2, 3]);
+});
+
+test('what is never asked for whole may be of any size', () => {
+  expect(tensor([1]).broadcastTo([2 ** 50]).slice([5], [7]).toArray()).toEqual([1, 1]);
 });
 
 test('a size that is no size', () => {
