@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { capture, interruptible } from './lib/process.mjs';
 import { timed } from './lib/stage.mjs';
-import { checkToolchain, describeMissing } from './lib/toolchain.mjs';
+import { checkToolchain, describeMissing, wantedCuda } from './lib/toolchain.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const WORK = join(root, 'build-source');
@@ -31,7 +31,7 @@ function place(file, out) {
 }
 
 async function main() {
-  const { values } = parseArgs({ options: { cuda: { type: 'boolean', default: process.env.VANTAGE_CUDA === 'ON' }, out: { type: 'string', default: join(root, 'build/Release') } } });
+  const { values } = parseArgs({ options: { cuda: { type: 'boolean', default: wantedCuda() ?? false }, out: { type: 'string', default: join(root, 'build/Release') } } });
   const out = resolve(values.out);
   const { compiler, missing } = await checkToolchain();
   if (missing.length > 0) throw new Error(`This machine lacks what the build needs; nothing was changed.\n${describeMissing(missing)}`);

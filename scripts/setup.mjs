@@ -7,7 +7,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { withLock } from './lib/lock.mjs';
 import { capture, interruptible } from './lib/process.mjs';
 import { buildProgress, filesUnder, fingerprint, isCurrent, runStage, timed } from './lib/stage.mjs';
-import { checkToolchain, compareVersions, describeMissing, MINIMUM_NODE } from './lib/toolchain.mjs';
+import { checkToolchain, compareVersions, describeMissing, MINIMUM_NODE, wantedCuda } from './lib/toolchain.mjs';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const at = (...parts) => join(root, ...parts);
@@ -56,8 +56,8 @@ const CUDA_LIBRARY = 'libvantage_cuda.so';
 
 /** Whether the CUDA library is built: where it was asked for, or nvcc and a GPU are here. VANTAGE_CUDA=ON or OFF decides. */
 function wantsCuda() {
-  const wanted = process.env.VANTAGE_CUDA ?? '';
-  if (wanted !== '') return wanted === 'ON';
+  const wanted = wantedCuda();
+  if (wanted !== null) return wanted;
   if (process.argv.includes('--cuda') || existsSync(at('build/Release', CUDA_LIBRARY))) return true;
   return existsSync('/dev/nvidia0') && (onPath('nvcc') || existsSync('/usr/local/cuda/bin/nvcc'));
 }

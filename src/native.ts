@@ -4,7 +4,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import nodeGypBuild from 'node-gyp-build';
-import { NativeError } from './errors';
+import { NativeError, showValue } from './errors';
 import { packageFolder } from './package';
 
 /** A row of the instruction table (native/core/instructions.h). */
@@ -97,7 +97,12 @@ function load(): NativeAddon {
 /** What is missing, and the command that mends it: prebuilt addons come for some systems only (docs/installation.md). */
 function whyNot(error: Error): string {
   const { version } = JSON.parse(readFileSync(join(packageFolder, 'package.json'), 'utf8')) as { version: string };
-  const mend = existsSync(join(packageFolder, 'src')) ? 'In a clone run: npm run setup' : 'Build it, with a C++20 compiler, CMake and make, by: npx vantage build';
+  const other = process.env.VANTAGE_RL_PREBUILD;
+  const mend = other
+    ? `VANTAGE_RL_PREBUILD: expected a folder with an addon that loads in build/Release/ or prebuilds/, got ${showValue(other)}; unset it to take the package's own`
+    : existsSync(join(packageFolder, 'src'))
+    ? 'In a clone run: npm run setup'
+    : 'Build it, with a C++20 compiler, CMake and make, by: npx vantage build';
   const reason = error.message.split('\n')[0].trim();
   return `vantage-rl ${version}: no native addon for ${process.platform}-${process.arch} (Node ${process.version}) loads. ${mend}. (${reason}) \`npx vantage doctor\` says what was looked for.`;
 }

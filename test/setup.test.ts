@@ -60,6 +60,13 @@ describe('a machine without the build tools', () => {
   });
 });
 
+test('VANTAGE_CUDA that is neither ON nor OFF is refused', () => {
+  for (const script of ['setup.mjs', 'build_from_source.mjs']) {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [join(root, 'scripts', script)], { cwd: root, encoding: 'utf8', env: { ...process.env, VANTAGE_CUDA: '1' } });
+    expect([status, stdout, stderr.trim()]).toEqual([1, '', "VANTAGE_CUDA: expected ON or OFF, got '1'"]);
+  }
+});
+
 const stamps = ['node_modules', 'build/Release', 'dist'].map((name) => join(root, name, '.vantage-stamp'));
 const isSetUp = stamps.every((file) => existsSync(file));
 if (!isSetUp) console.warn('test/setup: this clone is not set up; the test of a second run is skipped (npm run setup)');

@@ -55,8 +55,14 @@ class CudaBackend final : public Backend {
   const cuda::Library& library_;
 };
 
+// The file that the environment names, or null.
+const char* named_library() {
+  const char* path = std::getenv("VANTAGE_CUDA_LIBRARY");
+  return path && *path ? path : nullptr;
+}
+
 std::string path_of_library() {
-  if (const char* path = std::getenv("VANTAGE_CUDA_LIBRARY")) return path;
+  if (const char* path = named_library()) return path;
   Dl_info info;
   if (!dladdr(reinterpret_cast<const void*>(&path_of_library), &info) || !info.dli_fname) return kFileName;
   const std::string here = info.dli_fname;
@@ -71,7 +77,9 @@ Cuda open_library() {
   const std::string path = path_of_library();
   void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!handle) {
-    result.reason = "this build has no CUDA library (" + std::string(dlerror()) + ")";
+    const char* what =
+        named_library() ? "VANTAGE_CUDA_LIBRARY: expected the file of a CUDA library, got one that does not load" : "this build has no CUDA library";
+    result.reason = what + (" (" + std::string(dlerror()) + ")");
     return result;
   }
   const auto entry = reinterpret_cast<cuda::LibraryEntry>(dlsym(handle, cuda::kLibraryEntry));

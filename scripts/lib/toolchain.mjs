@@ -85,6 +85,13 @@ export async function checkToolchain() {
   return { compiler, missing };
 }
 
+/** What VANTAGE_CUDA asks for: the CUDA library, none, or null where it is not set. */
+export function wantedCuda({ VANTAGE_CUDA: wanted = '' } = process.env) {
+  if (wanted === '') return null;
+  if (wanted !== 'ON' && wanted !== 'OFF') throw new Error(`VANTAGE_CUDA: expected ON or OFF, got '${wanted}'`);
+  return wanted === 'ON';
+}
+
 /** The message for what `checkToolchain` found missing: one reason a line, then the command that installs all of it. */
 export function describeMissing(missing) {
   const prefix = process.getuid?.() === 0 ? '' : 'sudo ';

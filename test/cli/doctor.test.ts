@@ -122,6 +122,7 @@ describe('settings of the environment', () => {
       { code: 0, cuda: { status: 'no library', libraryExists: false }, defaultDevice: { usable: false } },
       'unset VANTAGE_CUDA_LIBRARY',
     ],
+    [{ VANTAGE_CUDA_LIBRARY: '' }, { code: 0, cuda: { libraryFrom: 'beside the addon' } }, null],
     [{ VANTAGE_RL_PREBUILD: '/nowhere' }, { code: 1, binary: { path: null, loads: false }, cuda: { status: 'not tried' } }, 'unset VANTAGE_RL_PREBUILD'],
   ])('%j', async (env, expected, command) => {
     const found = await examine({ env });
@@ -161,7 +162,7 @@ withCompiler('a CUDA library that', () => {
     ['exits.so', 'crashed', /^its process ended with exit code 0 while opening the CUDA library$/],
     ['hangs.so', 'timed out', /^no answer within 10 s while opening the CUDA library$/],
     ['talks.so', 'other sources', /was built from other sources than the addon$/],
-    ['text.so', 'not loadable', /^this build has no CUDA library \(.*text\.so: /],
+    ['text.so', 'not loadable', /^VANTAGE_CUDA_LIBRARY: expected the file of a CUDA library, got one that does not load \(.*text\.so: /],
   ])('%s is told as %s, and the CPU works', (name, status, reason) => {
     const { code, ok, cpu, cuda, problems } = found[name]!;
     expect([code, ok, cpu.selfTest!.passed]).toEqual([0, true, true]);

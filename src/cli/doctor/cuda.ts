@@ -11,6 +11,7 @@ const LIBRARY = process.platform === 'darwin' ? 'libvantage_cuda.dylib' : 'libva
 /** How the reasons of the native code begin (native/cuda/runtime.cpp, native/addon/cuda_library.cpp), and what they come to. */
 export const REASONS: readonly [text: string, status: CudaStatus][] = [
   ['this build has no CUDA library', 'not loadable'],
+  ['VANTAGE_CUDA_LIBRARY: expected the file of a CUDA library', 'not loadable'],
   ['was built from other sources', 'other sources'],
   ['there is no NVIDIA driver', 'no driver'],
   ['the NVIDIA driver is too old', 'driver too old'],
@@ -24,11 +25,11 @@ const statusOf = (reason: string, libraryExists: boolean): CudaStatus => {
 
 /** Everything about CUDA. The library is opened in processes of their own, each of which may take `seconds`. */
 export async function cudaInfo(addon: string | null, { seconds, env = process.env }: { seconds: number; env?: NodeJS.ProcessEnv }): Promise<CudaInfo> {
-  const named = env.VANTAGE_CUDA_LIBRARY;
+  const named = env.VANTAGE_CUDA_LIBRARY || null;
   const library = named ?? (addon === null ? null : join(dirname(addon), LIBRARY));
   const about = {
     library,
-    libraryFrom: named !== undefined ? 'VANTAGE_CUDA_LIBRARY' : library === null ? null : 'beside the addon',
+    libraryFrom: named !== null ? 'VANTAGE_CUDA_LIBRARY' : library === null ? null : 'beside the addon',
     libraryExists: library !== null && existsSync(library),
     hardware: nvidiaDevices(),
     ...(await driver(seconds)),
