@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, parseCommandLine, print, UsageError } from './command';
 import { type Finished, type Planned, runAll } from './compare_runs';
-import { loadHelp, loadModules, loadOption } from './load';
+import { expectConfig, loadHelp, loadModules, loadOption } from './load';
 import type { Spread, Threshold } from '../tracking/comparison';
 
 /** What the command line gives and a key=value must not. */
@@ -53,6 +53,7 @@ A run ends once it reaches the threshold. Evaluations are off unless the metric 
     const jobs = number('jobs', values.jobs ?? '1', (n) => Number.isInteger(n) && n > 0, 'a positive integer');
     const window = values.window === undefined ? undefined : number('window', values.window, (n) => Number.isInteger(n) && n > 0, 'a positive integer');
     const value = values.threshold === undefined ? undefined : number('threshold', values.threshold, Number.isFinite, 'a number');
+    expectConfig('compare', values.config);
     await loadModules(values.load);
 
     const { loadConfig } = require('../config') as typeof import('../config');

@@ -1,9 +1,9 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { VantageError } from '../errors';
+import { readProblem } from '../folders';
 import { isError, syntaxPlace, thrownText } from '../frames';
 import { UsageError } from './command';
 import { reportExit } from './exit';
@@ -26,10 +26,17 @@ export async function loadModules(files: readonly string[] = []): Promise<void> 
   }
 }
 
-/** @throws UsageError for what is no file */
+/** @throws UsageError for a module that cannot be read */
 export function expectFile(who: string, file: string): void {
-  if (!existsSync(file)) throw new UsageError(`${who}: ${file}: no such file`);
-  if (statSync(file).isDirectory()) throw new UsageError(`${who}: ${file}: is a folder, expected a module`);
+  const problem = readProblem(file, 'a module');
+  if (problem !== null) throw new UsageError(`${who}: ${file}: ${problem}`);
+}
+
+/** @throws UsageError for a configuration that cannot be read */
+export function expectConfig(command: string, file: string): void {
+  const problem = readProblem(file, 'a configuration in YAML');
+  if (problem === null) return;
+  throw new UsageError(`${command}: -c ${file}: ${problem}${problem.startsWith('no such file') ? ' (`vantage new` writes a configuration to begin with)' : ''}`);
 }
 
 /** What a module exports; one in TypeScript is read by the tsx of its project, where there is one. */

@@ -1,5 +1,5 @@
 import { type Command, parseCommandLine, UsageError } from './command';
-import { loadHelp, loadModules, loadOption } from './load';
+import { expectConfig, loadHelp, loadModules, loadOption } from './load';
 
 export const train: Command = {
   summary: 'Trains a policy',
@@ -16,6 +16,7 @@ ${loadHelp}`,
     if (argv.length === 0) throw new UsageError('train: expected -c FILE and key=value …');
     const options = { config: { type: 'string', short: 'c' }, 'print-config': { type: 'boolean' }, ...loadOption } as const;
     const { values, positionals } = parseCommandLine({ args: argv, options, allowPositionals: true });
+    if (values.config !== undefined) expectConfig('train', values.config);
     await loadModules(values.load);
     // Loaded here, so that no other command waits for the trainer and the native addon.
     const { main } = require('../trainer/experiment') as typeof import('../trainer/experiment');

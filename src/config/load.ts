@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import type { ParsedNode, YAMLParseError } from 'yaml';
 import type { z } from 'zod';
 import { ConfigError, didYouMean, showValue } from '../errors';
+import { whyUnreadable } from '../folders';
 import { configKeys, isSection, keyProblem, openSectionOf } from './keys';
 import type { Config } from './schema';
 
@@ -113,7 +114,7 @@ function readYaml(file: string): Assignment[] {
   try {
     source = readFileSync(file, 'utf8');
   } catch (error) {
-    throw new ConfigError(`${file}: cannot be read (${(error as Error).message})`, { cause: error });
+    throw new ConfigError(`${file}: ${whyUnreadable(error, 'a configuration in YAML')}`, { cause: error });
   }
   const lines = new LineCounter();
   // The parser compares each key of a mapping with all others, which takes minutes where a file has tens of thousands.
@@ -177,7 +178,7 @@ function syntaxProblem({ message, ...error }: Error): string {
 
 function parseOverride(override: string): Assignment[] {
   const cut = override.indexOf('=');
-  if (cut <= 0) throw new ConfigError(`command line: expected key=value, got '${override}'`);
+  if (cut <= 0) throw new ConfigError(`command line: expected key=value, got '${override}'${/\.ya?ml$/.test(override) ? ` (a file comes behind -c: -c ${override})` : ''}`);
   const path = override.slice(0, cut).trim();
   const document = yaml().parseDocument(override.slice(cut + 1), { prettyErrors: false, merge: true });
   const [error] = document.errors;

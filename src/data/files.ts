@@ -2,7 +2,7 @@
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DataError, showValue } from '../errors';
-import { makeFolder } from '../folders';
+import { makeFolder, whyUnreadable } from '../folders';
 import { checkPath } from './check';
 
 /** The bytes of a file. @throws DataError that names the file. */
@@ -11,9 +11,7 @@ export function readBytes(file: string): Buffer {
   try {
     return readFileSync(file);
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const reason = code === 'ENOENT' ? 'no such file' : code === 'EISDIR' ? 'is a folder, expected a file' : message;
-    throw new DataError(`${file}: ${reason}`, { cause: error });
+    throw new DataError(`${file}: ${whyUnreadable(error)}`, { cause: error });
   }
 }
 

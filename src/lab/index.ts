@@ -17,7 +17,7 @@ const check = () => require('./check') as typeof import('./check');
  *
  * An estimator that refuses the batches has an `error` in place of figures.
  *
- * @throws EstimatorError for options that are none, with the nearest name
+ * @throws EstimatorError for options, of the lab or of an estimator, that are none, with the nearest name
  * @throws RegistryError for an estimator that is not registered
  * @example
  * const { results } = estimatorLab({ estimators: ['rloo', { name: 'gae', options: { whiten: false, lambda: 0.9 } }], environment: 'critic', batches: 100 });

@@ -1,7 +1,8 @@
 /** Is an estimator good? Its gradient estimates beside the exact gradient, where every sequence can be written down. */
-import { type AdvantageOptions, getAdvantageEstimator, listAdvantageEstimators } from '../advantages';
+import { type AdvantageOptions, createAdvantageEstimator, getAdvantageEstimator, listAdvantageEstimators } from '../advantages';
 import { EstimatorError, showValue, VantageError } from '../errors';
 import { checkName, checkNames, checkObject, checkValue, conventionNames, type ConventionName, resolveOptions, share, type Rule } from '../options';
+import { tidy } from '../tensor';
 import { LabSampler } from './batches';
 import { labEnvironment, labEnvironmentNames, type LabEnvironment, type LabEnvironmentName, type LabEnvironmentOptions } from './environments';
 import { gradientEstimates, type LabEstimator } from './gradients';
@@ -218,6 +219,8 @@ function checkedEstimators(given: unknown, convention: ConventionName): LabEstim
     const { name, options = {}, label } = spec;
     checkObject(`${who}: option 'estimators'`, 'option', options);
     getAdvantageEstimator(name);
+    // Options that are none are the caller's mistake; what an estimator says of the batches is a result.
+    if (Object.keys(options).length > 0) tidy(() => void createAdvantageEstimator(name, { convention, ...options }));
     const shown = Object.entries(options).map(([key, value]) => `${key}=${typeof value === 'string' ? value : showValue(value)}`);
     return { name, options, label: label ?? (shown.length === 0 ? name : `${name}:${shown.join(',')}`) };
   });

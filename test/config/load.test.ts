@@ -274,8 +274,10 @@ data:
     expect(origins).toEqual([`${merged}:6`, `${merged}:7`]);
   });
 
-  test('a missing file', () => {
-    expect(errorOf(() => loadConfig({ file: join(folder, 'none.yaml') }))).toMatch(/none\.yaml: cannot be read \(ENOENT/);
+  test('a file that cannot be read', () => {
+    expect(errorOf(() => loadConfig({ file: join(folder, 'none.yaml') }))).toMatch(/none\.yaml: no such file$/);
+    expect(errorOf(() => loadConfig({ file: folder }))).toBe(`${folder}: is a folder, expected a configuration in YAML`);
+    expect(errorOf(() => loadConfig({ overrides: ['run.yaml'] }))).toBe("command line: expected key=value, got 'run.yaml' (a file comes behind -c: -c run.yaml)");
   });
 });
 

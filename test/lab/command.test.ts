@@ -81,6 +81,7 @@ test.each<[string[], number, string]>([
   [['--sweep', 'gamma=1,x'], 2, "--sweep gamma: expected a number, got 'x'"],
   [['rlo'], 1, "Unknown advantage estimator 'rlo'. Did you mean 'rloo'?"],
   [['gae:whiten'], 2, "lab: gae:whiten: expected OPTION=VALUE behind the colon, got 'whiten'"],
+  [['rloo', 'grpo:foo=1'], 1, "advantage estimator 'grpo': unknown option 'foo'. Options: "],
   [['--environment', 'tol'], 1, "Did you mean 'tool'?"],
   [['--load', 'nowhere.mjs'], 2, '--load: nowhere.mjs: no such file'],
   [['rloo', '--check', '10'], 2, 'lab: --check looks at the exact gradient alone'],
