@@ -60,6 +60,12 @@ describe('a machine without the build tools', () => {
   });
 });
 
+it('says how long the native build takes before it begins', () => {
+  const { stdout, stderr } = setupFreshClone({ PATH: pathWithout(/^npm$/), npm_execpath: undefined, VANTAGE_CUDA: 'OFF' });
+  expect(stdout).toMatch(/^tools +… [\d.]+ s\nthe native addon is built once, which takes two to four minutes on two cores \(here: \d+ jobs? at a time\)\ndependencies /);
+  expect(stderr).toContain('npm');
+});
+
 test('VANTAGE_CUDA that is neither ON nor OFF is refused', () => {
   for (const script of ['setup.mjs', 'build_from_source.mjs']) {
     const { status, stdout, stderr } = spawnSync(process.execPath, [join(root, 'scripts', script)], { cwd: root, encoding: 'utf8', env: { ...process.env, VANTAGE_CUDA: '1' } });
