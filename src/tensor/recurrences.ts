@@ -268,7 +268,7 @@ export function groupMoments(scores: Tensor, valid: Tensor, rows: Tensor, starts
 export interface GroupAdvantageOptions {
   /** Divide by the standard deviation of the group's scores, where it is not 0. Default true. */
   byDeviation?: boolean;
-  /** The baseline is the mean of the other rows of the group instead of that of all. Default false. */
+  /** The baseline is the mean of the other rows of the group instead of that of all; σ stays that of all. Default false. */
   leaveOneOut?: boolean;
   /** A row alone in its group keeps its score, as if σ were 1, instead of getting 0. Default false. */
   keepSingletons?: boolean;
