@@ -3,6 +3,8 @@
  * `scan`, `where` and sums, in fewer passes over memory. None is differentiable; the expressions are.
  *
  * Masks are uint8 or bool (other dtypes are converted): a position where the mask is 0 is passed through as if it were not there, whatever it holds, and gives 0.
+ * Anything else counts, NaN in a floating mask too: to look for it would be a pass of its own. `computeAdvantages` and the losses, which are given masks from outside,
+ * look once and refuse it.
  */
 import { TensorError } from '../errors';
 import { isFloating, type DType } from './dtype';

@@ -211,6 +211,22 @@ test('what the kernels are given behind a mask is read where it lies', () => {
   }
 });
 
+test('NaN in a floating mask counts, as anything but 0 does', () => {
+  const x = tensor([[1, 2], [3, 4]]);
+  const [withNaN, ones] = [tensor([[1, NaN], [1, 0]]), tensor([[1, 1], [1, 0]])];
+  const index = (values: number[]) => tensor(values, { dtype: 'int32' });
+  const all = (mask: Tensor) =>
+    [
+      generalizedAdvantage(x, x, mask, { gamma: 0.9, lambda: 0.8 }).advantages,
+      discountedReturn(x, mask, { gamma: 0.9 }).returns,
+      vtrace({ targetLogProbs: x, behaviourLogProbs: x, rewards: x, values: x, mask }, { gamma: 0.9 }).advantages,
+      whiten(x, mask),
+      rowMoments(x, mask),
+      groupAdvantages(x, mask, index([0, 1]), index([0, 2])).advantages,
+    ].map((result) => result.toArray());
+  expect(all(withNaN)).toEqual(all(ones));
+});
+
 test('empty batches', () => {
   for (const shape of [[0, 5], [3, 0]]) {
     const x = new Ref(shape, []);
