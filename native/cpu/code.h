@@ -39,7 +39,6 @@ struct Step {
   LoadTimeMajor load_time_major;
   int block;            // loop: the number of steps that follow in its block
   bool in_place;        // load: the value may point into the buffer
-  bool prefetch;        // load: the next tile's part is asked for
   int guard;            // the tested value without which nothing reads the result, or -1
   bool tested;          // load of bytes: others choose by it (see Tests)
   bool valued;          // the same: there are others that read its value, which a tile of one truth needs for them alone
@@ -94,7 +93,7 @@ struct Code {
   int64_t tile;        // elements
   int64_t home_bytes;  // of one home
   int64_t work = 1;    // the cost of one element, for parallel_for
-  int64_t prefetched = 0;  // bytes of an element that loads ask for ahead …
+  int64_t prefetched = 0;  // bytes of an element that loads ask for ahead, of the next tile's; 0 where the caches hold all of it …
   int64_t works = 1;       // … and among how many steps of a tile they are shared out
   bool streams = false;  // an output streams: a task ends with stream_fence()
 

@@ -10,7 +10,6 @@ namespace {
 constexpr int64_t kShortRow = 64;
 constexpr int64_t kFewRows = 16;
 constexpr int64_t kSegment = 16384;
-constexpr int64_t kLongestTile = 512;  // shorter ones take turns between memory and arithmetic more often
 
 int64_t time_of(const Space& space) { return space.reduced > 0 ? space.shape[space.outer] : 1; }
 
@@ -25,7 +24,7 @@ struct Link {
 // is in the cache by then.
 class ScanRows {
  public:
-  explicit ScanRows(const Code& code) : code_(code), reverse_(code.program->reverse), time_(time_of(code.space)), rows_(code.space.size(0, code.space.outer)), tile_(smaller(code.tile, kLongestTile)) {
+  explicit ScanRows(const Code& code) : code_(code), reverse_(code.program->reverse), time_(time_of(code.space)), rows_(code.space.size(0, code.space.outer)), tile_(code.tile) {
     for (int i = 0; i < code.steps; ++i) scans_ += is_scan(code.step[i]);
     segments_ = rows_ < kFewRows && time_ >= 2 * kSegment ? divide_up(time_, kSegment) : 1;
   }

@@ -23,7 +23,7 @@ ScanTile::ScanTile(const Code& code, char* memory, int64_t ahead) : code_(code),
   for (int v = 0; v < code.values; ++v) tests_.of[v] = Truth::some, bytes_[v] = nullptr;
   for (int i = 0; i < code.steps; ++i) {
     const Step& step = code.step[i];
-    if (step.op == Op::load && step.prefetch && stride_of(step.view) == 1) prefetched_ += code.item[step.view];
+    if (step.op == Op::load && code.prefetched > 0 && stride_of(step.view) == 1) prefetched_ += code.item[step.view];
     if (step.dst >= 0) single_[step.dst] = step.op == Op::constant;
   }
 }
@@ -84,14 +84,14 @@ void ScanTile::ask_ahead(const Step& step, const char* from, int64_t n) {
 void ScanTile::ask_behind_mask(const Step& step, int64_t start, int64_t n) {
   const uint8_t* const bytes = bytes_[step.guard];
   const int64_t next = start + ahead_;
-  if (!step.prefetch || stride_of(step.view) != 1 || !bytes || next < 0 || next + n > code_.space.shape[time_]) return;
+  if (code_.prefetched == 0 || stride_of(step.view) != 1 || !bytes || next < 0 || next + n > code_.space.shape[time_]) return;
   if (bytes[ahead_] || bytes[ahead_ + n - 1]) ask_ahead(step, place_of(step.view, start), n);
 }
 
 void ScanTile::load(const Step& step, int64_t start, int64_t n) {
   const int64_t stride = stride_of(step.view);
   char* const from = place_of(step.view, start);
-  if (step.prefetch && stride == 1) ask_ahead(step, from, n);
+  if (code_.prefetched > 0 && stride == 1) ask_ahead(step, from, n);
   if (step.tested) {
     tests_.of[step.dst] = stride == 1 ? truth_of(from, 1, n, 0) : Truth::some;
     bytes_[step.dst] = stride == 1 ? reinterpret_cast<const uint8_t*>(from) : nullptr;

@@ -94,18 +94,12 @@ void find_singles(Code& code) {
 // With fewer the caches hold what a program loads.
 constexpr int64_t kManyElements = int64_t{1} << 16;
 
-// A scan goes the way of the tiles, which the hardware foresees; what other steps read goes forward in each tile, while the tiles may go backward.
 void choose_prefetches(Code& code) {
   code.works = 1 + code.outputs;
-  for (int i = 0; i < code.steps; ++i) code.works += takes_time(code.step[i]);
-  const auto reads = [](const Step& step, int value) { return step.a == value || step.b == value || step.c == value; };
   for (int i = 0; i < code.steps; ++i) {
-    Step& load = code.step[i];
-    if (load.op != Op::load) continue;
-    int k = i + 1;
-    while (k < code.steps && !reads(code.step[k], load.dst)) ++k;
-    load.prefetch = !load.in_place || k == code.steps || !is_scan(code.step[k]);
-    if (load.prefetch) code.prefetched += code.item[load.view];
+    const Step& step = code.step[i];
+    code.works += takes_time(step);
+    if (step.op == Op::load) code.prefetched += code.item[step.view];
   }
 }
 
@@ -115,8 +109,7 @@ void find_shortcuts(Code* code) {
   find_tests(*code);
   find_guards(*code);
   if (code->program->sequential) find_singles(*code);
-  if (code->program->sequential || code->space.size(0, code->space.ndim()) >= kManyElements) return choose_prefetches(*code);
-  for (int i = 0; i < code->steps; ++i) code->step[i].prefetch = false;
+  if (code->program->sequential || code->space.size(0, code->space.ndim()) >= kManyElements) choose_prefetches(*code);
 }
 
 }  // namespace vantage::cpu::VANTAGE_ISA

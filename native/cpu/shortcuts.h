@@ -1,4 +1,4 @@
-// What need not be done in full for every tile, and what is asked for ahead: Step::tested and chooses, Code::may_be_single, Step::prefetch.
+// What need not be done in full for every tile, and what is asked for ahead: Step::tested and chooses, Code::may_be_single, Code::prefetched.
 #pragma once
 #include "code.h"
 

@@ -79,7 +79,7 @@ void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
     }
     const int64_t row_stride = tile.end > tile.begin ? space.strides[step.view][tile.end - 1] : 0;
     const int64_t stride = tile.inner >= 0 ? space.strides[step.view][tile.inner] : 0;
-    if (step.prefetch && stride == 1) {
+    if (code.prefetched > 0 && stride == 1) {
       for_runs(code, tile, start, step.view, row_stride, stride, [&](char* from, int64_t, int64_t rows) {
         if (!is_dense(rows, n, row_stride, stride)) return;
         const int64_t bytes = rows * n * code.item[step.view];
