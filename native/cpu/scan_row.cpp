@@ -158,12 +158,16 @@ void take_terms(float* out, const float* b, int64_t n, double& state, Odd& odd) 
     odd.look(term);
     store_at(out + to + i, term);
   };
-  // The way the scan goes, as its inputs are asked for ahead. An end that is no whole vector is taken with elements beside it.
-  int64_t done = 0;
-  for (; done + kLanesOfWidest <= count; done += kLanesOfWidest) take(Widest{}, kForward ? done : count - kLanesOfWidest - done);
-  if (done < count && count >= kLanesOfWidest) take(Widest{}, kForward ? count - kLanesOfWidest : 0);
-  else
-    for (; done < count; ++done) take(float{}, kForward ? done : count - 1 - done);
+  // The way the scan goes, as its inputs are asked for ahead. An end that is no whole vector is taken with elements beside it, and the others begin where vectors do.
+  const int64_t whole = count / kLanesOfWidest * kLanesOfWidest;
+  const auto take_end = [&] {
+    if (whole < count && whole > 0) take(Widest{}, count - kLanesOfWidest);
+    else
+      for (int64_t i = whole; i < count; ++i) take(float{}, i);
+  };
+  if constexpr (!kForward) take_end();
+  for (int64_t done = 0; done < whole; done += kLanesOfWidest) take(Widest{}, kForward ? done : whole - kLanesOfWidest - done);
+  if constexpr (kForward) take_end();
   if (previous) out[kForward ? 0 : n - 1] = before;
 }
 

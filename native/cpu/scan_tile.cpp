@@ -1,6 +1,9 @@
 #include "scan_tile.h"
 
+#include <algorithm>
 #include <cstring>
+
+#include "mask_bytes.h"
 
 namespace vantage::cpu::VANTAGE_ISA {
 namespace {
@@ -38,7 +41,7 @@ void ScanTile::begin_row(int64_t row) {
 
 void ScanTile::run(int64_t start, int64_t n, const ScanStates& scans) {
   const int64_t share = prefetched_ * n / code_.works + 64;
-  stretched_ = -1;
+  stretched_ = inside_of_ = -1;
   bool in_place[kMaxOutputs];
   for (int k = 0; k < code_.outputs; ++k) {
     const Leave& out = code_.output[k];
@@ -93,9 +96,11 @@ void ScanTile::load(const Step& step, int64_t start, int64_t n) {
   char* const from = place_of(step.view, start);
   if (code_.prefetched > 0 && stride == 1) ask_ahead(step, from, n);
   if (step.tested) {
-    tests_.of[step.dst] = stride == 1 ? truth_of(from, 1, n, 0) : Truth::some;
-    bytes_[step.dst] = stride == 1 ? reinterpret_cast<const uint8_t*>(from) : nullptr;
-    if (tests_.of[step.dst] != Truth::some && !step.valued) return;
+    const uint8_t* const bytes = bytes_[step.dst] = stride == 1 ? reinterpret_cast<const uint8_t*>(from) : nullptr;
+    const Held holds = bytes ? held(bytes, n) : Held{false, true};
+    tests_.of[step.dst] = holds.all ? Truth::all : holds.any ? Truth::some : Truth::none;
+    if (bytes && tests_.of[step.dst] == Truth::some) find_inside(step, bytes, n);
+    if ((tests_.of[step.dst] != Truth::some || inside(step.dst)) && !step.valued) return;
   }
   if (step.in_place && stride == 1) {
     at_[step.dst] = from;
@@ -107,6 +112,29 @@ void ScanTile::load(const Step& step, int64_t start, int64_t n) {
   step.load(at_[step.dst], from, 1, single ? 1 : n, 0, stride);
 }
 
+// One mask of a tile: the others are chosen by as they stand.
+void ScanTile::find_inside(const Step& step, const uint8_t* mask, int64_t n) {
+  if (inside_of_ >= 0) return;
+  int64_t from = 0, to = n;
+  while (from + 32 <= to && !any_of_32(mask + from)) from += 32;
+  while (from < to && !mask[from]) ++from;
+  while (to - 32 >= from && !any_of_32(mask + to - 32)) to -= 32;
+  while (to > from && !mask[to - 1]) --to;
+  if (!held(mask + from, to - from).all) return;
+  inside_of_ = step.dst;
+  from_ = from, to_ = to;
+}
+
+// A `where` of the mask: its second operand inside, its third outside, both as they stand.
+void ScanTile::choose_inside(const Step& step, int64_t n) {
+  const int64_t size = step.size;
+  char* const to = static_cast<char*>(at_[step.dst]);
+  const char *const held = static_cast<const char*>(at_[step.b]), *const other = static_cast<const char*>(at_[step.c]);
+  std::memcpy(to, other, static_cast<size_t>(from_ * size));
+  std::memcpy(to + from_ * size, held + from_ * size, static_cast<size_t>((to_ - from_) * size));
+  std::memcpy(to + to_ * size, other + to_ * size, static_cast<size_t>((n - to_) * size));
+}
+
 void ScanTile::compute(const Step& step, int64_t n) {
   if (step.chooses) {
     if (tests_.of[step.a] != Truth::some) {
@@ -114,6 +142,7 @@ void ScanTile::compute(const Step& step, int64_t n) {
       return;
     }
     at_[step.dst] = code_.home_of(step, memory_);
+    if (inside(step.a)) return choose_inside(step, n);
   }
   if (code_.may_be_single[step.dst]) {
     const int operands[] = {step.a, step.b, step.c}, sizes[] = {step.step_a, step.step_b, step.step_c};
@@ -129,7 +158,9 @@ void ScanTile::compute(const Step& step, int64_t n) {
       single_[value] = false;
     }
   }
-  run_step(step, at_, n);
+  if (!inside(step.guard)) return run_step(step, at_, n);
+  const auto operand = [&](int value, int size) { return value < 0 ? nullptr : static_cast<const char*>(at_[value]) + from_ * size; };
+  step.run(to_ - from_, static_cast<char*>(at_[step.dst]) + from_ * step.size, operand(step.a, step.step_a), operand(step.b, step.step_b), operand(step.c, step.step_c));
 }
 
 void ScanTile::run_scan(const Step& step, int number, int64_t n, const ScanStates& scans) {
@@ -145,6 +176,18 @@ void ScanTile::run_scan(const Step& step, int number, int64_t n, const ScanState
     *static_cast<float*>(at_[step.dst]) = static_cast<float>(*state);  // scans with masks are of float32
     return spread<float>(at_[step.dst], n);
   }
+  const bool uniform = step.type == RegisterType::f32 && single_[step.a];
+  double* const product = number == scans.last ? scans.product : nullptr;
+  if (valid == Truth::some && inside(step.mask)) {
+    // Outside the state stays as it is.
+    float *const out = static_cast<float*>(at_[step.dst]), *const first = reverse ? out + to_ : out, *const last = reverse ? out : out + to_;
+    const int64_t first_count = reverse ? n - to_ : from_, last_count = reverse ? from_ : n - to_;
+    std::fill_n(first, first_count, static_cast<float>(*state));
+    const float *const a = static_cast<const float*>(at_[step.a]) + (uniform ? 0 : from_), *const b = static_cast<const float*>(at_[step.b]) + from_;
+    functions.scan_row({out + from_, a, b, nullptr, state, 1, to_ - from_, uniform, reverse, step.op == Op::scan_prev}, product);
+    std::fill_n(last, last_count, static_cast<float>(*state));
+    return;
+  }
   const bool masked = step.mask >= 0 && valid != Truth::all;
   const int32_t* const mask = masked ? static_cast<const int32_t*>(at_[step.mask]) : nullptr;
   if (masked && stretched_ != step.mask) {
@@ -152,9 +195,7 @@ void ScanTile::run_scan(const Step& step, int number, int64_t n, const ScanState
     bytes ? find_stretches(stretches_, bytes, n, reverse) : find_stretches(stretches_, mask, n, reverse);
     stretched_ = step.mask;
   }
-  const bool uniform = step.type == RegisterType::f32 && single_[step.a];
-  const ScanCall call = {at_[step.dst], at_[step.a], at_[step.b], mask, state, 1, n, uniform, reverse, step.op == Op::scan_prev, stretches_};
-  functions.scan_row(call, number == scans.last ? scans.product : nullptr);
+  functions.scan_row({at_[step.dst], at_[step.a], at_[step.b], mask, state, 1, n, uniform, reverse, step.op == Op::scan_prev, stretches_}, product);
 }
 
 }  // namespace vantage::cpu::VANTAGE_ISA

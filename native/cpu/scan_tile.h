@@ -32,6 +32,9 @@ class ScanTile {
   void ask_behind_mask(const Step& step, int64_t start, int64_t n);
   void compute(const Step& step, int64_t n);
   void run_scan(const Step& step, int number, int64_t n, const ScanStates& scans);
+  void find_inside(const Step& step, const uint8_t* mask, int64_t n);
+  void choose_inside(const Step& step, int64_t n);
+  bool inside(int value) const { return value >= 0 && value == inside_of_; }
   int64_t stride_of(int view) const { return code_.space.strides[view][time_]; }
   char* place_of(int view, int64_t start) const { return row_[view] + start * stride_of(view) * code_.item[view]; }
 
@@ -47,6 +50,9 @@ class ScanTile {
   const uint8_t* bytes_[kMaxInstructions];  // of each tested value, if they lie side by side; else null
   Stretch stretches_[kMostStretches];  // of the mask in this tile that was asked for last …
   int stretched_ = -1;                 // … its value, or -1
+  // Padding is the usual mask: what holds is one stretch. What nothing reads outside of it is computed inside of it.
+  int inside_of_ = -1;               // the tested value that holds in [from_, to_) of this tile and nowhere else, or -1
+  int64_t from_ = 0, to_ = 0;
   bool single_[kMaxInstructions];    // of each value: it is one number in this tile, and holds it once (a constant: at least once)
 };
 

@@ -123,6 +123,10 @@ void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
 }
 
 void store_totals(const Code& code, const Leave& out, int64_t row, int64_t rows, const void* totals) {
+  if (code.space.outer == 1) {
+    const int64_t along = code.space.strides[out.view][0];
+    return out.store_totals(code.base[out.view] + row * along * code.item[out.view], totals, rows, along);
+  }
   Tile tile(code, 0, code.space.outer, -1);
   tile.row = row;
   tile.rows = rows;
