@@ -21,24 +21,31 @@ export interface Effort {
   rounds: number;
   /** A sample is as many calls as take so many seconds. */
   sample: number;
+  /** Seconds that a contender is called for before the first sample. */
+  warm: number;
+  /** The same of ours: its JavaScript, of many functions, is compiled after some thousand calls. */
+  warmOurs: number;
   /** Seconds after which a contender leaves, with at least `least` samples. */
   budget: number;
   least: number;
 }
 
 /** A GPU that nobody else uses gives the same times again and again. */
-export const onGpu: Effort = { rounds: 11, sample: 0.005, budget: 0.4, least: 3 };
-export const thorough: Effort = { rounds: 21, sample: 0.01, budget: 1.5, least: 3 };
-export const quick: Effort = { rounds: 5, sample: 0.002, budget: 0.3, least: 1 };
+export const onGpu: Effort = { rounds: 11, sample: 0.005, warm: 0.05, warmOurs: 0.5, budget: 0.4, least: 3 };
+export const thorough: Effort = { rounds: 21, sample: 0.01, warm: 0.05, warmOurs: 1.5, budget: 1.5, least: 3 };
+export const quick: Effort = { rounds: 5, sample: 0.002, warm: 0.002, warmOurs: 0.002, budget: 0.3, least: 1 };
+
+const MOST_WARM = 2000;
 
 /** One thing to time; `calls` fixed, or as many as fill a sample. */
 export interface Timed {
   time: Contender['time'];
   rotate: boolean;
   calls?: number;
+  ours?: boolean;
 }
 
-/** Seconds a call of each. Two calls warm a contender up first; they choose how many calls a sample is. Who throws is left out, and told to `failed`. */
+/** Seconds a call of each, warmed up; the calls before choose how many a sample is. Who throws is left out, and told to `failed`. */
 export async function takeTurns(contenders: Record<string, Timed>, effort: Effort, failed: (name: string, error: Error) => void): Promise<Record<string, Times>> {
   const all = Object.entries(contenders).map(([name, timed]) => ({ name, timed, calls: 1, spent: 0, samples: [] as number[], out: false }));
   const attempt = async (one: (typeof all)[number], calls: number): Promise<number> => {
@@ -52,10 +59,10 @@ export async function takeTurns(contenders: Record<string, Timed>, effort: Effor
   };
   for (const one of all) {
     let seconds = await attempt(one, 1);
-    if (seconds < effort.budget) {
-      // Compilers and caches need more than one call of what is short.
-      const warm = Math.max(1, Math.min(200, Math.floor(effort.sample / seconds)));
-      seconds = await attempt(one, warm);
+    // The first call says little of the others. Who takes long is not waited for twice.
+    const warm = one.timed.ours ? effort.warmOurs : effort.warm;
+    for (const most of [10, MOST_WARM]) {
+      if (seconds < effort.budget) seconds = await attempt(one, Math.max(1, Math.min(most, Math.floor(warm / seconds))));
     }
     one.calls = one.timed.calls ?? Math.max(1, Math.min(10_000, Math.round(effort.sample / seconds)));
   }

@@ -159,7 +159,8 @@ export async function setup({ build = true } = {}) {
       const { dependencies, native, typescript } = stages();
       if (!build) return await runStage(dependencies);
       const compiler = isCurrent(native) ? null : await requireToolchain();
-      if (compiler !== null) console.log(`the native addon is built once, which takes two to four minutes on two cores (here: ${jobs} ${jobs === 1 ? 'job' : 'jobs'} at a time)`);
+      if (compiler !== null && !existsSync(at('build-cmake')))
+        console.log(`the native addon is built once, which takes two to four minutes on two cores (here: ${jobs} ${jobs === 1 ? 'job' : 'jobs'} at a time)`);
       await runStage(dependencies);
       await runStage({ ...native, build: (report) => buildNative(compiler, wantsCuda(), report) });
       await runStage(typescript);

@@ -163,7 +163,7 @@ describe('takeTurns', () => {
   const never = (name: string, error: Error): never => {
     throw new Error(`${name}: ${error.message}`);
   };
-  const effort: Effort = { rounds: 4, sample: 0.01, budget: 30, least: 2 };
+  const effort: Effort = { rounds: 4, sample: 0.01, warm: 0.01, warmOurs: 0.02, budget: 30, least: 2 };
 
   it('gives everyone a sample a round, in turn', async () => {
     const order: string[] = [];
@@ -175,9 +175,9 @@ describe('takeTurns', () => {
         return seconds.shift() ?? 1;
       },
     });
-    // Two calls warm each up.
-    const result = await takeTurns({ a: fake('a', [9, 9, 4, 1, 3, 2]), b: fake('b', [9, 9, 7, 7, 7, 7]) }, effort, never);
-    expect(order.join('')).toBe('aabbabababab');
+    // Three calls warm each up.
+    const result = await takeTurns({ a: fake('a', [9, 9, 9, 4, 1, 3, 2]), b: fake('b', [9, 9, 9, 7, 7, 7, 7]) }, effort, never);
+    expect(order.join('')).toBe('aaabbbabababab');
     expect(result).toEqual({ a: { median: 2.5, min: 1, max: 4 }, b: { median: 7, min: 7, max: 7 } });
   });
 
@@ -190,7 +190,10 @@ describe('takeTurns', () => {
   it('fills a sample with calls of what is fast', async () => {
     const asked: number[] = [];
     await takeTurns({ fast: { rotate: true, time: async (calls, rotate) => (asked.push(rotate ? calls : -1), 0.001) } }, effort, never);
-    expect(asked).toEqual([1, 10, 10, 10, 10, 10]);
+    expect(asked).toEqual([1, 10, 10, 10, 10, 10, 10]);
+    asked.length = 0;
+    await takeTurns({ ours: { rotate: true, ours: true, time: async (calls) => (asked.push(calls), 0.001) } }, effort, never);
+    expect(asked).toEqual([1, 10, 20, 10, 10, 10, 10]);
   });
 
   it('goes on without who throws, and tells', async () => {
