@@ -94,6 +94,7 @@ void find_singles(Code& code) {
 // With fewer the caches hold what a program loads.
 constexpr int64_t kManyElements = int64_t{1} << 16;
 
+// What the loads of the next tile will bring is asked for in as many parts as a tile has works.
 void choose_prefetches(Code& code) {
   code.works = 1 + code.outputs;
   for (int i = 0; i < code.steps; ++i) {

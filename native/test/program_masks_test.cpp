@@ -6,7 +6,7 @@
 using namespace test::programs;
 
 // A scan whose state passes through where a mask is 0, and `where`s on the same mask, as TypeScript writes them: rows without holes, with holes
-// that hold NaN, and without any valid position; rows that a tile holds whole, and rows in segments.
+// that hold NaN, padded on one side or both, and without any valid position; rows that a tile holds whole, and rows in segments.
 TEST(masked_scans) {
   for (const std::vector<int64_t>& shape : {std::vector<int64_t>{40, 700}, {96, 16}, {21, 13}, {3, 90'000}}) {
     for (bool reverse : {false, true}) {
@@ -23,7 +23,7 @@ TEST(masked_scans) {
         b.fill(m, [] { return 1.0; });
         for (int64_t row = 0; row < shape[0]; ++row) {
           for (int64_t t = 0; t < time; ++t) {
-            const bool hole = row % 5 == 1 ? t % 7 == 3 : row % 5 == 2 ? t > time / 3 : row % 5 == 4;
+            const bool hole = row % 5 == 1 ? t % 7 == 3 : row % 5 == 2 ? t > time / 3 : row % 5 == 3 ? t < time / 6 || t > time - time / 9 : row % 5 == 4;
             if (!hole) continue;
             const int64_t at = 3 + row * time + t;
             reference::store(b.buffers[b.p.views[m].slot].bytes.data(), DType::u8, at, 0);
