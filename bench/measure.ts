@@ -23,17 +23,17 @@ export interface Effort {
   sample: number;
   /** Seconds that a contender is called for before the first sample. */
   warm: number;
-  /** The same of ours: its JavaScript, of many functions, is compiled after some thousand calls. */
-  warmOurs: number;
+  /** The same of who runs in Node, which compiles what is called often piece by piece. */
+  warmJavaScript: number;
   /** Seconds after which a contender leaves, with at least `least` samples. */
   budget: number;
   least: number;
 }
 
 /** A GPU that nobody else uses gives the same times again and again. */
-export const onGpu: Effort = { rounds: 11, sample: 0.005, warm: 0.05, warmOurs: 0.5, budget: 0.4, least: 3 };
-export const thorough: Effort = { rounds: 21, sample: 0.01, warm: 0.05, warmOurs: 1.5, budget: 1.5, least: 3 };
-export const quick: Effort = { rounds: 5, sample: 0.002, warm: 0.002, warmOurs: 0.002, budget: 0.3, least: 1 };
+export const onGpu: Effort = { rounds: 11, sample: 0.005, warm: 0.05, warmJavaScript: 0.5, budget: 0.4, least: 3 };
+export const thorough: Effort = { rounds: 21, sample: 0.01, warm: 0.05, warmJavaScript: 1.5, budget: 1.5, least: 3 };
+export const quick: Effort = { rounds: 5, sample: 0.002, warm: 0.002, warmJavaScript: 0.002, budget: 0.3, least: 1 };
 
 const MOST_WARM = 2000;
 
@@ -42,7 +42,7 @@ export interface Timed {
   time: Contender['time'];
   rotate: boolean;
   calls?: number;
-  ours?: boolean;
+  inJavaScript?: boolean;
 }
 
 /** Seconds a call of each, warmed up; the calls before choose how many a sample is. Who throws is left out, and told to `failed`. */
@@ -60,7 +60,7 @@ export async function takeTurns(contenders: Record<string, Timed>, effort: Effor
   for (const one of all) {
     let seconds = await attempt(one, 1);
     // The first call says little of the others. Who takes long is not waited for twice.
-    const warm = one.timed.ours ? effort.warmOurs : effort.warm;
+    const warm = one.timed.inJavaScript ? effort.warmJavaScript : effort.warm;
     for (const most of [10, MOST_WARM]) {
       if (seconds < effort.budget) seconds = await attempt(one, Math.max(1, Math.min(most, Math.floor(warm / seconds))));
     }

@@ -156,7 +156,10 @@ type Failed = (name: string, error: Error) => void;
 /** Times of the copy and of all entrants under their names. @throws Error where the copy or ours did not get through */
 async function race(entrants: Entrant[], copy: Timed, rotate: boolean, more: Record<string, Timed>, arena: Arena, failed: Failed): Promise<Record<string, Times>> {
   const timed: Record<string, Timed> = { copy, ...more };
-  for (const { name, kind, contender } of entrants) timed[name] = { time: contender.time.bind(contender), rotate, ours: kind === 'ours' || kind === 'variant' };
+  for (const { name, kind, contender } of entrants) {
+    const inJavaScript = kind === 'ours' || kind === 'variant' || name === 'javascript' || name === 'tfjs';
+    timed[name] = { time: contender.time.bind(contender), rotate, inJavaScript };
+  }
   const times = await takeTurns(timed, arena.effort, failed);
   const missing = ['copy', 'vantage'].find((name) => times[name] === undefined);
   if (missing !== undefined) throw new Error(`without the times of ${missing} there is nothing to report`);

@@ -7,7 +7,7 @@ import { float32, type HostArray, type Workload } from '../../bench/workload';
 import { affineScan, defaultDevice, memory, scan } from '../../src/tensor';
 
 const device = defaultDevice();
-const effort: Effort = { rounds: 2, sample: 0.0001, warm: 0, warmOurs: 0, budget: 0.01, least: 1 };
+const effort: Effort = { rounds: 2, sample: 0.0001, warm: 0, warmJavaScript: 0, budget: 0.01, least: 1 };
 const arena: Arena = { device, effort, native: false, harness: { copy: async (bytes: number) => bytes / 1e10 } as unknown as Harness, note: () => undefined };
 
 const [rows, time] = [6, 8];

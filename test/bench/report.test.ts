@@ -163,7 +163,7 @@ describe('takeTurns', () => {
   const never = (name: string, error: Error): never => {
     throw new Error(`${name}: ${error.message}`);
   };
-  const effort: Effort = { rounds: 4, sample: 0.01, warm: 0.01, warmOurs: 0.02, budget: 30, least: 2 };
+  const effort: Effort = { rounds: 4, sample: 0.01, warm: 0.01, warmJavaScript: 0.02, budget: 30, least: 2 };
 
   it('gives everyone a sample a round, in turn', async () => {
     const order: string[] = [];
@@ -192,7 +192,7 @@ describe('takeTurns', () => {
     await takeTurns({ fast: { rotate: true, time: async (calls, rotate) => (asked.push(rotate ? calls : -1), 0.001) } }, effort, never);
     expect(asked).toEqual([1, 10, 10, 10, 10, 10, 10]);
     asked.length = 0;
-    await takeTurns({ ours: { rotate: true, ours: true, time: async (calls) => (asked.push(calls), 0.001) } }, effort, never);
+    await takeTurns({ slow: { rotate: true, inJavaScript: true, time: async (calls) => (asked.push(calls), 0.001) } }, effort, never);
     expect(asked).toEqual([1, 10, 20, 10, 10, 10, 10]);
   });
 

@@ -15,7 +15,7 @@ import { readsTypeScript } from '../programs';
 
 const root = join(__dirname, '../..');
 
-const effort: Effort = { rounds: 2, sample: 0.0001, warm: 0, warmOurs: 0, budget: 0.01, least: 1 };
+const effort: Effort = { rounds: 2, sample: 0.0001, warm: 0, warmJavaScript: 0, budget: 0.01, least: 1 };
 const arena: Arena = { device: 'cpu', effort, native: false, harness: { copy: async (bytes: number) => bytes / 1e10 } as unknown as Harness, note: () => undefined };
 
 /** Rows as `--json` promises them. */
