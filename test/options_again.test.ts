@@ -1,6 +1,7 @@
 /** Options are worked out once for calls that ask with the same ones again: a call is told apart from the one before by anything that could change its answer. */
 import {
   AdvantageEstimator,
+  type AdvantageOptions,
   type AdvantageResult,
   computeAdvantages,
   computePolicyLoss,
@@ -17,14 +18,14 @@ import {
 import { Remembered } from '../src/remembered';
 
 const batch = { rewards: [[0, 1], [2, 0]], masks: [[1, 1], [1, 1]] };
-const first = (name: string, options: object): number => computeAdvantages(name, batch, options as never).advantages.toArray()[0][0];
+const first = (name: string, options: object): number => computeAdvantages(name, batch, options as AdvantageOptions).advantages.dataSync()[0]!;
 
 /** Gives what its options are, and changes them then. */
 class Tells extends AdvantageEstimator {
   static override options: Record<string, unknown> = { factor: 2, list: [1] };
   computeAdvantages(rewards: Tensor): AdvantageResult {
     const { factor, list } = this.options as { factor: number; list: number[] };
-    this.options.factor = 100;
+    (this.options as Record<string, unknown>).factor = 100;
     return { advantages: rewards.mul(0).add(factor * list[0]!) };
   }
 }
@@ -89,7 +90,7 @@ describe('options of estimators, call after call', () => {
   });
 
   test('conventions', () => {
-    const returns = (options: object) => computeAdvantages('gae', { rewards: [[0, 0, 1]], values: [[0, 0, 0]], masks: [[1, 0, 1]] }, options).returns.toArray();
+    const returns = (options: AdvantageOptions) => computeAdvantages('gae', { rewards: [[0, 0, 1]], values: [[0, 0, 0]], masks: [[1, 0, 1]] }, options).returns.toArray();
     const ours = returns({ gamma: 0.5 });
     const theirs = returns({ gamma: 0.5, convention: 'openrlhf' });
     expect(theirs).not.toEqual(ours);

@@ -29,10 +29,11 @@ VANTAGE_HD Moments moments_of(double count, double shift, double sum, double sum
   return result;
 }
 
-// σ² = Σ(x−μ)² / max(n − ddof, 1), and the factor of a whitening: 1/√(σ²+ε), or 1/(√σ²+ε) with ε outside of the root.
+// σ² = Σ(x−μ)² / max(n − ddof, 1), and the factor of a whitening: 1/√(σ²+ε), or 1/(√σ²+ε) with ε outside of the root. 0 where that is a division by 0: all x are μ then.
 VANTAGE_HD double whitening_factor(const Moments& moments, double ddof, double epsilon, bool epsilon_outside) {
   const double free = moments.count - ddof, variance = moments.spread / (free > 1 ? free : 1);
-  return epsilon_outside ? 1 / (math::sqrt(variance) + epsilon) : 1 / math::sqrt(variance + epsilon);
+  const double divisor = epsilon_outside ? math::sqrt(variance) + epsilon : math::sqrt(variance + epsilon);
+  return divisor == 0 ? 0 : 1 / divisor;
 }
 
 }  // namespace vantage

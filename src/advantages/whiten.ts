@@ -46,7 +46,7 @@ export function deviation(variance: Tensor, { epsilon, epsilonPlacement, minVari
 }
 
 /**
- * (x − μ) / √(σ² + ε) over the valid positions, σ² with ddof 1; 0 elsewhere. With a single valid position the result is 0. Values around 1e4 lose nothing.
+ * (x − μ) / √(σ² + ε) over the valid positions, σ² with ddof 1; 0 elsewhere. With a single valid position, or equal numbers, the result is 0. Values around 1e4 lose nothing.
  *
  * @param moments of x, where a kernel has taken them already
  */
@@ -55,7 +55,7 @@ export function maskedWhiten(x: Tensor, mask: Tensor, epsilon = 1e-8, moments: R
 }
 
 /**
- * Whitens x [B,T] over its valid tokens. A set of no more than ddof tokens has no variance, and gives 0.
+ * Whitens x [B,T] over its valid tokens. A set of no more than ddof tokens has no variance, and gives 0; so does one of equal tokens with an ε of 0.
  *
  * @param settings.moments of x, by the kernel that made it, which leaves 0 at masked positions
  * @param settings.remask 0 at masked positions; otherwise what stands there is shifted and scaled with the rest
@@ -86,8 +86,9 @@ export function whitenTokens(
   const around = spread.add(count.mul(centre.sub(mean).square())).div(count.add(countEpsilon).maximum(1));
   const variance = ddof === 0 ? around : around.mul(count).div(count.sub(1).maximum(1));
   const shifted = x.cast('float64').sub(mean);
-  // Of fewer tokens there is no variance.
-  const whitened = whitenByStd ? where(count.greater(ddof), shifted.div(deviation(variance, { epsilon, epsilonPlacement, minVariance })), 0) : shifted;
+  const scale = deviation(variance, { epsilon, epsilonPlacement, minVariance });
+  // Of fewer tokens there is no variance; where all are equal nothing to scale. A NaN stays.
+  const whitened = whitenByStd ? where(count.greater(ddof).logicalAnd(scale.notEqual(0)), shifted.div(scale), 0) : shifted;
   const result = whitened.cast(x.dtype);
   return remask ? where(masks, result, 0) : result;
 }

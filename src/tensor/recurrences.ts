@@ -219,7 +219,7 @@ export interface WhitenOptions {
   moments?: RowMoments | null;
 }
 
-/** (x − μ)/√(σ² + ε) over all valid positions of x [B,T], 0 elsewhere. Values around 1e4 lose nothing; a single valid position gives 0. */
+/** (x − μ)/√(σ² + ε) over all valid positions of x [B,T], 0 elsewhere. Values around 1e4 lose nothing; a single valid position, or equal numbers, give 0. */
 export function whiten(x: Tensor, mask: Tensor, options?: WhitenOptions): Tensor {
   const operation = 'whiten';
   const { epsilon = 1e-8, ddof = 1, keepMean = false, epsilonOutside = false, moments } = checkOptions(operation, options, whitenNames);

@@ -1,5 +1,5 @@
 /** What every registered estimator answers to awkward batches: docs/numerics.md says it, this holds it to that. */
-import { computeAdvantages, EstimatorError, getAdvantageEstimator, listAdvantageEstimators, tensor, type AdvantageInputs, type AdvantageOptions, type DType } from 'vantage-rl';
+import { computeAdvantages, EstimatorError, getAdvantageEstimator, listAdvantageEstimators, maskedWhiten, tensor, whiten, type AdvantageInputs, type AdvantageOptions, type DType } from 'vantage-rl';
 
 type Batch = Record<string, any>;
 const [ROWS, TIME] = [6, 4];
@@ -187,4 +187,27 @@ describe.each(names)('%s', (name) => {
     expect(result.shape).toEqual([rows, time]);
     expect(allFinite(result)).toBe(true);
   });
+});
+
+test('equal tokens with an epsilon of 0: nothing is divided by it', () => {
+  const zeros = [[0, 0, 0], [0, 0, 0]];
+  const ones = [[1, 1, 0], [1, 1, 1]];
+  const inputs = { rewards: zeros, values: zeros, masks: ones, groupIds: [0, 0] };
+  for (const name of ['gae', 'vapo_gae', 'reinforce++', 'reinforce++_baseline', 'raw_reward']) {
+    for (const options of [{}, { epsilonPlacement: 'outside' }, { ddof: 0 }, { countEpsilon: 1 }, { convention: 'openrlhf', minVariance: 0 }] as const) {
+      for (const whiten of ['batch', 'group'] as const) {
+        expect([...computeAdvantages(name, inputs, { epsilon: 0, whiten, ...options }).advantages.dataSync()]).toEqual([0, 0, 0, 0, 0, 0]);
+      }
+    }
+  }
+  // Equal, and not 0; one token alone.
+  expect([...computeAdvantages('reinforce++', { rewards: [[0.1, 0.1, 0.1]], masks: [[1, 1, 1]] }, { epsilon: 0, gamma: 0 }).advantages.dataSync()]).toEqual([0, 0, 0]);
+  expect([...computeAdvantages('reinforce++', { rewards: [[1, 0]], masks: [[1, 0]] }, { epsilon: 0 }).advantages.dataSync()]).toEqual([0, 0]);
+  // Components that trade off.
+  const traded = { rewards: [[0, 0], [0, 0]], masks: [[1, 1], [1, 1]], groupIds: ['a', 'a'], rewardComponents: [[1, 0], [0, 1]] };
+  expect([...computeAdvantages('gdpo', traded, { whiten: 'tokens' }).advantages.dataSync()]).toEqual([0, 0, 0, 0]);
+  for (const epsilonOutside of [false, true]) expect([...whiten(tensor([[3, 3, 7]]), tensor([[1, 1, 0]]), { epsilon: 0, epsilonOutside }).dataSync()]).toEqual([0, 0, 0]);
+  expect([...maskedWhiten(tensor([[3, 3]]), tensor([[1, 1]]), 0).dataSync()]).toEqual([0, 0]);
+  // What is no number is none still.
+  expect(() => computeAdvantages('reinforce++', { rewards: [[NaN, 0]], masks: [[1, 1]] }, { epsilon: 0 })).toThrow('NaN');
 });
