@@ -262,13 +262,13 @@ export class Tensor extends Handle {
     const ddof = ddofOf('std', options);
     return this.reduced('std', axis, options, (x, axes, mask, keepDims) => ops.deviation(x, axes, mask, ddof, keepDims), varianceNames);
   }
-  /** The largest over axes; NaN wins. −Infinity where nothing takes part. */
+  /** The largest over axes; NaN wins. Where nothing takes part −Infinity, or the least number of an integer dtype. */
   max(axis?: Axes, options?: ReduceOptions): Tensor {
-    return this.extreme('max', 'maximum', -Infinity, axis, options);
+    return this.extreme('max', 'maximum', axis, options);
   }
-  /** The smallest over axes; NaN wins. Infinity where nothing takes part. */
+  /** The smallest over axes; NaN wins. Where nothing takes part Infinity, or the largest number of an integer dtype. */
   min(axis?: Axes, options?: ReduceOptions): Tensor {
-    return this.extreme('min', 'minimum', Infinity, axis, options);
+    return this.extreme('min', 'minimum', axis, options);
   }
   /** Running sum along an axis (the last unless told otherwise); `reverse` sums from the end. */
   cumsum(axis = -1, options?: { reverse?: boolean }): Tensor {
@@ -437,8 +437,8 @@ export class Tensor extends Handle {
     return new Tensor(f(this.node, axes, mask === undefined ? null : maskArgument(name, mask, this.shape), keepDims));
   }
 
-  private extreme(name: string, reduction: ReduceOp, nothing: number, axis: Axes | undefined, options: ReduceOptions | undefined): Tensor {
-    return this.reduced(name, axis, options, (x, axes, mask, keepDims) => ops.dropAxes(ops.fold(mask ? ops.where(mask, ops.floating(x), nothing) : x, reduction, axes), axes, keepDims));
+  private extreme(name: string, reduction: ReduceOp, axis: Axes | undefined, options: ReduceOptions | undefined): Tensor {
+    return this.reduced(name, axis, options, (x, axes, mask, keepDims) => ops.dropAxes(ops.extreme(x, reduction, axes, mask), axes, keepDims));
   }
 }
 

@@ -1,5 +1,5 @@
 /** Reductions over every choice of axes, with masks, large offsets and NaN. */
-import { defaultDevice, evaluate, full, scan, tensor, where, type DType, type Tensor } from '../../src/tensor';
+import { defaultDevice, evaluate, full, scan, tensor, where, zeros, type DType, type Tensor } from '../../src/tensor';
 import { expectMatches, Random } from './helpers';
 import { maximum, mean, minimum, Ref, sum, variance } from './reference';
 import { expectClose } from '../closeness';
@@ -176,5 +176,17 @@ test('cumsum along every axis, both ways', () => {
         expectMatches(x.tensor(dtype).cumsum(axis, { reverse: true }), x.rows(axis, (row) => running(row.toReversed()).reverse()), undefined, `${dtype} axis ${axis} reverse of`);
       });
     }
+  }
+});
+
+test('the extremes of integers stay integers, with a mask and over nothing', () => {
+  const mask = tensor([[1, 0], [0, 0]], { dtype: 'bool' });
+  for (const [dtype, first, least, most] of [['int32', 16777217, -(2 ** 31), 2 ** 31 - 1], ['uint8', 200, 0, 255], ['bool', 1, 0, 1]] as const) {
+    const x = tensor([[first, 0], [1, 1]], { dtype });
+    const [largest, smallest] = [x.max(1, { mask }), x.min(1, { mask })];
+    expect([largest.dtype, ...largest.dataSync()]).toEqual([dtype, first, least]);
+    expect([smallest.dtype, ...smallest.dataSync()]).toEqual([dtype, first, most]);
+    const nothing = zeros([1, 0], { dtype });
+    expect([...nothing.max(1).dataSync(), ...nothing.min(1).dataSync()]).toEqual([least, most]);
   }
 });
