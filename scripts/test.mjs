@@ -162,7 +162,9 @@ const line = ({ passed, failed, skipped }) => `${passed} passed, ${failed} faile
 
 async function main() {
   const [name, ...args] = process.argv.slice(2);
-  if (name !== undefined && name !== 'check' && !(name in SUITES)) throw new Error(`Unknown suite '${name}'. Suites: ${Object.keys(SUITES).join(', ')}`);
+  if (name !== undefined && name !== 'check' && !(name in SUITES)) {
+    throw new Error(`Unknown suite '${name}'. Suites: ${Object.keys(SUITES).join(', ')}. A part of one: npm test -- jest ${existsSync(name) ? name : 'test/tensor'}`);
+  }
   await setup({ build: name !== 'check' });
   const results = [];
   for (const suite of name === undefined ? EVERYTHING : name === 'check' ? SOURCES : [name]) results.push([suite, await run(suite, args)]);
