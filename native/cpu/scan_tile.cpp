@@ -129,9 +129,9 @@ void ScanTile::find_inside(const Step& step, const uint8_t* mask, int64_t n) {
 void ScanTile::choose_inside(const Step& step, int64_t n) {
   const int64_t size = step.size;
   char* const to = static_cast<char*>(at_[step.dst]);
-  const char *const held = static_cast<const char*>(at_[step.b]), *const other = static_cast<const char*>(at_[step.c]);
+  const char *const inner = static_cast<const char*>(at_[step.b]), *const other = static_cast<const char*>(at_[step.c]);
   std::memcpy(to, other, static_cast<size_t>(from_ * size));
-  std::memcpy(to + from_ * size, held + from_ * size, static_cast<size_t>((to_ - from_) * size));
+  std::memcpy(to + from_ * size, inner + from_ * size, static_cast<size_t>((to_ - from_) * size));
   std::memcpy(to + to_ * size, other + to_ * size, static_cast<size_t>((n - to_) * size));
 }
 

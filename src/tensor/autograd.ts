@@ -36,7 +36,7 @@ export function gradients(loss: Tensor, wrt: readonly Tensor[], options?: Gradie
   const root = tensorArgument('gradients loss', loss);
   if (root.size !== 1 || !isFloating(root.dtype)) throw new TensorError(`gradients: expected a floating scalar loss, got ${root.dtype} ${formatShape(root.shape)}`);
   if (!Array.isArray(wrt)) throw new TensorError(`gradients: expected an array of tensors, got ${describe(wrt)}`);
-  const targets = Array.from(wrt, (tensor, i) => tensorArgument(`gradients wrt ${i}`, tensor));
+  const targets = Array.from(wrt, (tensor, i) => tensorArgument('gradients wrt', tensor, i));
   targets.forEach((target, i) => checkTarget(target, i));
   const seeds = [{ node: root, gradient: constant(1, root.dtype, root.shape) }];
   const found = foldingConstants(() => backward(seeds, targets));

@@ -139,7 +139,7 @@ export function arange(start: number, stop?: number, step = 1, options?: TensorO
 
 function tensorList(operation: string, tensors: unknown): ReturnType<typeof tensorArgument>[] {
   if (!Array.isArray(tensors) || tensors.length === 0) throw new TensorError(`${operation}: expected an array of at least one Tensor, got ${describe(tensors)}`);
-  return Array.from(tensors as readonly unknown[], (item, i) => tensorArgument(`${operation} ${i}`, item));
+  return Array.from(tensors as readonly unknown[], (item, i) => tensorArgument(operation, item, i));
 }
 
 /** Joins tensors along an axis; their other extents are equal. */

@@ -16,16 +16,20 @@ interface DTypeInfo {
   /** Promotion takes the operand of the higher rank. */
   rank: number;
   register: RegisterType;
+  /** No number of the type is less than the first, or more than the second. */
+  bounds: readonly [least: number, most: number];
   stored: new (length: number) => NumericArray;
 }
 
+const unbounded = [-Infinity, Infinity] as const;
+
 export const dtypes: Record<DType, DTypeInfo> = {
-  float32: { code: 0, bytes: 4, floating: true, rank: 4, register: 'float32', stored: Float32Array },
-  float64: { code: 1, bytes: 8, floating: true, rank: 5, register: 'float64', stored: Float64Array },
-  bfloat16: { code: 2, bytes: 2, floating: true, rank: 3, register: 'float32', stored: Uint16Array },
-  int32: { code: 3, bytes: 4, floating: false, rank: 2, register: 'int32', stored: Int32Array },
-  uint8: { code: 4, bytes: 1, floating: false, rank: 1, register: 'int32', stored: Uint8Array },
-  bool: { code: 5, bytes: 1, floating: false, rank: 0, register: 'int32', stored: Uint8Array },
+  float32: { code: 0, bytes: 4, floating: true, rank: 4, register: 'float32', bounds: unbounded, stored: Float32Array },
+  float64: { code: 1, bytes: 8, floating: true, rank: 5, register: 'float64', bounds: unbounded, stored: Float64Array },
+  bfloat16: { code: 2, bytes: 2, floating: true, rank: 3, register: 'float32', bounds: unbounded, stored: Uint16Array },
+  int32: { code: 3, bytes: 4, floating: false, rank: 2, register: 'int32', bounds: [-(2 ** 31), 2 ** 31 - 1], stored: Int32Array },
+  uint8: { code: 4, bytes: 1, floating: false, rank: 1, register: 'int32', bounds: [0, 255], stored: Uint8Array },
+  bool: { code: 5, bytes: 1, floating: false, rank: 0, register: 'int32', bounds: [0, 1], stored: Uint8Array },
 };
 
 export const registerCodes: Record<RegisterType, number> = { float32: 0, float64: 1, int32: 2 };

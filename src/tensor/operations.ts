@@ -3,7 +3,7 @@
  * surface over these functions; gradients use them too.
  */
 import { TensorError } from '../errors';
-import { isFloating, promote, type DType } from './dtype';
+import { dtypes, isFloating, promote, type DType } from './dtype';
 import {
   assemble,
   cast,
@@ -165,13 +165,11 @@ export function fold(node: Node, reduction: ReduceOp, axes: number[]): Node {
   return reduce(node, reduction, axes);
 }
 
-const bounds: Readonly<Partial<Record<DType, readonly [least: number, most: number]>>> = { int32: [-(2 ** 31), 2 ** 31 - 1], uint8: [0, 255], bool: [0, 1] };
-
 /** The largest or smallest (`maximum`, `minimum`) along the axes, which stay; integers stay what they are. */
 export function extreme(node: Node, reduction: ReduceOp, axes: number[], mask: Node | null): Node {
   // A bool is what is not 0, a number of no bounds too: as bytes it has some.
   const x = node.dtype === 'bool' ? cast(node, 'uint8') : node;
-  const [least, most] = bounds[node.dtype] ?? [-Infinity, Infinity];
+  const [least, most] = dtypes[node.dtype].bounds;
   const folded = fold(mask ? where(mask, x, constant(reduction === 'maximum' ? least : most, x.dtype)) : x, reduction, axes);
   return cast(folded, node.dtype);
 }

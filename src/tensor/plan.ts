@@ -105,7 +105,7 @@ export function explainNodes(nodes: readonly Node[]): string {
 
 /** What a reduction of no elements is. */
 function ofNothing(reduction: ReduceOp, dtype: DType): number {
-  const [lowest, highest] = dtype === 'int32' ? [-(2 ** 31), 2 ** 31 - 1] : [-Infinity, Infinity];
+  const [lowest, highest] = dtypes[dtype].bounds;
   return { sum: 0, product: 1, maximum: lowest, minimum: highest, spread: 0 }[reduction];
 }
 

@@ -130,13 +130,13 @@ export function writeAt(cache: Tensor, values: Tensor, position: number): Tensor
 /** Evaluates several tensors together: what they share is computed once, in one plan. Gradients asked for later do not flow through them. */
 export function evaluate(tensors: readonly Tensor[]): void {
   checkArray('evaluate', 'an array of tensors', tensors);
-  realize(Array.from(tensors, (tensor, i) => tensorArgument(`evaluate ${i}`, tensor)));
+  realize(Array.from(tensors, (tensor, i) => tensorArgument('evaluate', tensor, i)));
 }
 
 /** The programs and kernels that `evaluate` of the same tensors would run, as text. */
 export function explain(tensors: readonly Tensor[]): string {
   checkArray('explain', 'an array of tensors', tensors);
-  return explainNodes(Array.from(tensors, (tensor, i) => tensorArgument(`explain ${i}`, tensor)));
+  return explainNodes(Array.from(tensors, (tensor, i) => tensorArgument('explain', tensor, i)));
 }
 
 /** The constants of one AdamW update; `step` counts from 1. */

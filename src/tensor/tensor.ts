@@ -450,11 +450,11 @@ export function storedTensor(stored: NumericArray, dtype: DType, shape: Shape, d
   return result;
 }
 
-/** @internal A tensor argument, or an error that names it: `vtrace rewards`. */
-export function tensorArgument(argument: string, value: unknown): Node {
-  if (!(value instanceof Tensor)) throw new TensorError(`${argument}: expected a Tensor, got ${describe(value)}`);
-  if (value.isDisposed) throw new TensorError(`${argument}: ${DISPOSED}`);
-  return value.node;
+/** @internal A tensor argument, or an error that names it, and its place in a list: `vtrace rewards`, `evaluate 2`. */
+export function tensorArgument(argument: string, value: unknown, place?: number): Node {
+  if (value instanceof Tensor && !value.isDisposed) return value.node;
+  const who = place === undefined ? argument : `${argument} ${place}`;
+  throw new TensorError(`${who}: ${value instanceof Tensor ? DISPOSED : `expected a Tensor, got ${describe(value)}`}`);
 }
 
 /** @internal A tensor or number argument. */
