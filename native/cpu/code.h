@@ -43,6 +43,7 @@ struct Step {
   bool tested;          // load of bytes: others choose by it (see Tests)
   bool valued;          // the same: there are others that read its value, which a tile of one truth needs for them alone
   bool chooses;         // where, scan: by a tested value
+  bool over;            // where, scan: what its home holds outside of the tested value nobody needs; a `where` may be written over its second operand
 };
 
 static inline __attribute__((always_inline)) bool is_scan(const Step& step) { return step.op == Op::scan || step.op == Op::scan_prev; }
@@ -74,6 +75,10 @@ struct Leave {
   int state;      // the output whose lanes and totals it shares: its own, or the spread of the value that it is a sum of
   bool direct;  // the value may be computed where it is stored
   bool stream;  // stored past the caches: they would not hold it until it is read
+  int watcher;  // what streams: the output that is the sum of zeros of the same value, which scans along rows take on the way; or -1
+  bool watched;  // the latter
+  // Whether it has lanes and totals of its own, as output k.
+  bool folds(int k) const { return reduction != Reduction::store && state == k; }
 };
 
 // Values are numbered by the instruction that makes them, so that a register which is written twice is two values. Values whose lives do

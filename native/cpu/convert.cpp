@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "../core/math.h"
+#include "odd.h"
 #include "simd.h"
 
 namespace vantage::cpu::VANTAGE_ISA {
@@ -278,15 +279,49 @@ struct Zeros {
 
 }  // namespace
 
-void stream_bytes(void* to, const void* from, int64_t bytes) {
-  char* out = static_cast<char*>(to);
-  const char* in = static_cast<const char*>(from);
+namespace {
+
+// look(from, bytes) sees each piece that is written: lines, and what lies before and behind them.
+template <class Look>
+VANTAGE_INLINE void stream(char* to, const char* from, int64_t bytes, const Look& look) {
   constexpr int64_t kLine = 64;
-  int64_t i = -static_cast<int64_t>(reinterpret_cast<uintptr_t>(out) & (kLine - 1)) & (kLine - 1);
+  const auto copy = [&](int64_t at, int64_t count) {
+    __builtin_memcpy(to + at, from + at, static_cast<size_t>(count));
+    look(from + at, count);
+  };
+  int64_t i = -static_cast<int64_t>(reinterpret_cast<uintptr_t>(to) & (kLine - 1)) & (kLine - 1);
   if (i > bytes) i = bytes;
-  __builtin_memcpy(out, in, static_cast<size_t>(i));
-  for (; i + kLine <= bytes; i += kLine) stream_line(out + i, in + i);
-  __builtin_memcpy(out + i, in + i, static_cast<size_t>(bytes - i));
+  copy(0, i);
+  for (; i + kLine <= bytes; i += kLine) {
+    stream_line(to + i, from + i);
+    look(from + i, kLine);
+  }
+  copy(i, bytes - i);
+}
+
+}  // namespace
+
+void stream_bytes(void* to, const void* from, int64_t bytes) {
+  stream(static_cast<char*>(to), static_cast<const char*>(from), bytes, [](const char*, int64_t) {});
+}
+
+bool stream_finite(float* to, const float* from, int64_t n) {
+  Odd odd;
+  stream(reinterpret_cast<char*>(to), reinterpret_cast<const char*>(from), n * 4, [&](const char* piece, int64_t bytes) __attribute__((always_inline)) {
+    const float* const numbers = reinterpret_cast<const float*>(piece);
+    const int64_t count = bytes / 4;
+    if (count == 16) {
+#pragma GCC unroll 2
+      for (int k = 0; k < 16; k += kLanesOfWidest) {
+        Widest x;
+        load_vector(x, numbers + k);
+        odd.look(x);
+      }
+    } else {
+      for (int64_t k = 0; k < count; ++k) odd.look(numbers[k]);
+    }
+  });
+  return !odd.any();
 }
 
 Truth truth_of(const void* from, int64_t rows, int64_t n, int64_t row_stride) {

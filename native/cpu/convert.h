@@ -14,6 +14,8 @@ StoreFunction store_function(RegisterType from, DType to);
 
 // n elements of four or eight bytes, `bytes` in all, past the caches.
 void stream_bytes(void* to, const void* from, int64_t bytes);
+// The same for n float32; whether all are finite.
+bool stream_finite(float* to, const float* from, int64_t n);
 
 // Which bytes of a block are not 0.
 enum class Truth : uint8_t { some, all, none };

@@ -88,7 +88,9 @@ struct LongReduction {
       tile.fixed[v] = Position::offset(position, code.space, static_cast<int>(v), 0, begin);
     }
     constexpr int64_t lane_bytes = kLanes * kTotalRoom;
-    for (int k = 0; k < code.outputs; ++k) code.output[k].fold->reset(lanes + k * lane_bytes, kLanes);
+    for (int k = 0; k < code.outputs; ++k) {
+      if (code.output[k].folds(k)) code.output[k].fold->reset(lanes + k * lane_bytes, kLanes);
+    }
     for (int64_t i = index * per_piece; i < smaller((index + 1) * per_piece, tiles); ++i) {
       tile.row = i / chunks * per_tile;
       tile.rows = smaller(per_tile, segments - tile.row);
@@ -97,19 +99,20 @@ struct LongReduction {
       run_tile(code, tile, memory, at);
       for (int k = 0; k < code.outputs; ++k) {
         const Leave& out = code.output[k];
-        if (out.reduction != Reduction::store && out.state == k) out.fold->lanes(lanes + k * lane_bytes, at[out.value], tile.rows * tile.n);
+        if (out.folds(k)) out.fold->lanes(lanes + k * lane_bytes, at[out.value], tile.rows * tile.n);
       }
     }
-    for (int k = 0; k < code.outputs; ++k) code.output[k].fold->combine(totals + k * kTotalRoom, lanes + k * lane_bytes);
+    for (int k = 0; k < code.outputs; ++k) {
+      if (code.output[k].folds(k)) code.output[k].fold->combine(totals + k * kTotalRoom, lanes + k * lane_bytes);
+    }
   }
 
   void finish(int64_t row, char* partials) const {
     const int64_t piece_bytes = code.outputs * kTotalRoom;
     for (int k = 0; k < code.outputs; ++k) {
       const Leave& out = code.output[k];
-      if (out.reduction == Reduction::store) continue;
       char* total = partials + k * kTotalRoom;
-      for (int64_t p = 1; p < pieces && out.state == k; ++p) out.fold->merge(total, total + p * piece_bytes, 1);
+      for (int64_t p = 1; p < pieces && out.folds(k); ++p) out.fold->merge(total, total + p * piece_bytes, 1);
     }
     store_each_total(code, row, partials);
   }

@@ -108,10 +108,12 @@ class ScanRows {
   // The times [start, start + size), with their outputs.
   void write(Worker& worker, int64_t start, int64_t size, bool begins) const {
     constexpr int64_t kLaneBytes = kLanes * kTotalRoom;
-    for (int k = 0; k < code_.outputs; ++k) code_.output[k].fold->reset(worker.lanes + k * kLaneBytes, kLanes);
+    for (int k = 0; k < code_.outputs; ++k) {
+      if (code_.output[k].folds(k)) code_.output[k].fold->reset(worker.lanes + k * kLaneBytes, kLanes);
+    }
     steps(worker, start, size, {worker.state, begins, nullptr, -1});
     for (int k = 0; k < code_.outputs; ++k) {
-      if (code_.output[k].reduction != Reduction::store) code_.output[k].fold->combine(worker.totals + k * kTotalRoom, worker.lanes + k * kLaneBytes);
+      if (code_.output[k].folds(k)) code_.output[k].fold->combine(worker.totals + k * kTotalRoom, worker.lanes + k * kLaneBytes);
     }
   }
 
@@ -120,12 +122,8 @@ class ScanRows {
     const int64_t tiles = divide_up(size, tile_);
     for (int64_t i = 0; i < tiles; ++i) {
       const int64_t from = (reverse_ ? tiles - 1 - i : i) * tile_, n = smaller(tile_, size - from);
-      worker.tile.run(start + from, n, scans);
+      worker.tile.run(start + from, n, scans, worker.lanes);
       scans.begins = false;
-      for (int k = 0; scans.last < 0 && k < code_.outputs; ++k) {
-        const Leave& out = code_.output[k];
-        if (out.reduction != Reduction::store && out.state == k) out.fold->lanes(worker.lanes + k * kLanes * kTotalRoom, worker.tile.value(out.value), n);
-      }
     }
   }
 
@@ -135,7 +133,7 @@ class ScanRows {
       char* const totals = partials + row * bytes;
       for (int k = 0; k < code_.outputs; ++k) {
         const Leave& out = code_.output[k];
-        if (out.reduction == Reduction::store || out.state != k) continue;
+        if (!out.folds(k)) continue;
         for (int64_t s = 1; s < segments_; ++s) out.fold->merge(totals + k * kTotalRoom, totals + s * rows_ * bytes + k * kTotalRoom, 1);
       }
       store_each_total(code_, row, totals);

@@ -21,7 +21,7 @@ static_assert(kMostStretches > kMaxTile / kShortStretch);
 
 }  // namespace
 
-ScanTile::ScanTile(const Code& code, char* memory, int64_t ahead) : code_(code), memory_(memory), ahead_(ahead), time_(code.space.outer) {
+ScanTile::ScanTile(const Code& code, char* memory, int64_t ahead) : code_(code), memory_(memory), ahead_(ahead), time_(code.space.outer), prefetches_(code.program->reverse) {
   code.place(memory, at_);
   for (int v = 0; v < code.values; ++v) tests_.of[v] = Truth::some, bytes_[v] = nullptr;
   for (int i = 0; i < code.steps; ++i) {
@@ -32,6 +32,10 @@ ScanTile::ScanTile(const Code& code, char* memory, int64_t ahead) : code_(code),
 }
 
 void ScanTile::begin_row(int64_t row) {
+  if (time_ == 1) {
+    for (size_t v = 0; v < code_.program->views.size(); ++v) row_[v] = code_.base[v] + row * code_.space.strides[v][0] * code_.item[v];
+    return;
+  }
   Position position;
   Position::set(&position, code_.space, 0, time_, row);
   for (size_t v = 0; v < code_.program->views.size(); ++v) {
@@ -39,7 +43,7 @@ void ScanTile::begin_row(int64_t row) {
   }
 }
 
-void ScanTile::run(int64_t start, int64_t n, const ScanStates& scans) {
+void ScanTile::run(int64_t start, int64_t n, const ScanStates& scans, char* lanes) {
   const int64_t share = prefetched_ * n / code_.works + 64;
   stretched_ = inside_of_ = -1;
   bool in_place[kMaxOutputs];
@@ -69,13 +73,28 @@ void ScanTile::run(int64_t start, int64_t n, const ScanStates& scans) {
   for (int k = 0; k < code_.outputs && scans.last < 0; ++k) {
     prefetches_.issue(share);
     const Leave& out = code_.output[k];
-    if (out.reduction != Reduction::store || in_place[k]) continue;
-    const int64_t stride = stride_of(out.view);
-    char* const to = place_of(out.view, start);
-    if (out.stream && stride == 1) stream_bytes(to, at_[out.value], n * (out.type == RegisterType::f64 ? 8 : 4));
-    else out.store(to, at_[out.value], 1, n, 0, stride);
+    if (out.reduction != Reduction::store) {
+      if (out.folds(k) && !out.watched) fold(k, at_[out.value], n, lanes);
+    } else if (!in_place[k]) {
+      store(out, start, n, lanes);
+    }
   }
   prefetches_.finish();
+}
+
+void ScanTile::store(const Leave& out, int64_t start, int64_t n, char* lanes) const {
+  const int64_t stride = stride_of(out.view);
+  char* const to = place_of(out.view, start);
+  const void* const value = at_[out.value];
+  if (!out.stream || stride != 1) {
+    out.store(to, value, 1, n, 0, stride);
+    if (out.watcher >= 0) fold(out.watcher, value, n, lanes);
+  } else if (out.watcher < 0) {
+    stream_bytes(to, value, n * (out.type == RegisterType::f64 ? 8 : 4));
+  } else if (!stream_finite(reinterpret_cast<float*>(to), static_cast<const float*>(value), n)) {
+    const float odd = __builtin_nanf("");
+    fold(out.watcher, &odd, 1, lanes);
+  }
 }
 
 void ScanTile::ask_ahead(const Step& step, const char* from, int64_t n) {
@@ -131,7 +150,7 @@ void ScanTile::choose_inside(const Step& step, int64_t n) {
   char* const to = static_cast<char*>(at_[step.dst]);
   const char *const inner = static_cast<const char*>(at_[step.b]), *const other = static_cast<const char*>(at_[step.c]);
   std::memcpy(to, other, static_cast<size_t>(from_ * size));
-  std::memcpy(to + from_ * size, inner + from_ * size, static_cast<size_t>((to_ - from_) * size));
+  if (to != inner) std::memcpy(to + from_ * size, inner + from_ * size, static_cast<size_t>((to_ - from_) * size));
   std::memcpy(to + to_ * size, other + to_ * size, static_cast<size_t>((n - to_) * size));
 }
 
@@ -141,8 +160,9 @@ void ScanTile::compute(const Step& step, int64_t n) {
       at_[step.dst] = at_[tests_.of[step.a] == Truth::all ? step.b : step.c];
       return;
     }
-    at_[step.dst] = code_.home_of(step, memory_);
-    if (inside(step.a)) return choose_inside(step, n);
+    const bool within = inside(step.a);
+    at_[step.dst] = within && step.over ? at_[step.b] : code_.home_of(step, memory_);
+    if (within) return choose_inside(step, n);
   }
   if (code_.may_be_single[step.dst]) {
     const int operands[] = {step.a, step.b, step.c}, sizes[] = {step.step_a, step.step_b, step.step_c};
@@ -182,10 +202,10 @@ void ScanTile::run_scan(const Step& step, int number, int64_t n, const ScanState
     // Outside the state stays as it is.
     float *const out = static_cast<float*>(at_[step.dst]), *const first = reverse ? out + to_ : out, *const last = reverse ? out : out + to_;
     const int64_t first_count = reverse ? n - to_ : from_, last_count = reverse ? from_ : n - to_;
-    std::fill_n(first, first_count, static_cast<float>(*state));
+    if (!step.over) std::fill_n(first, first_count, static_cast<float>(*state));
     const float *const a = static_cast<const float*>(at_[step.a]) + (uniform ? 0 : from_), *const b = static_cast<const float*>(at_[step.b]) + from_;
     functions.scan_row({out + from_, a, b, nullptr, state, 1, to_ - from_, uniform, reverse, step.op == Op::scan_prev}, product);
-    std::fill_n(last, last_count, static_cast<float>(*state));
+    if (!step.over) std::fill_n(last, last_count, static_cast<float>(*state));
     return;
   }
   const bool masked = step.mask >= 0 && valid != Truth::all;

@@ -21,16 +21,16 @@ class ScanTile {
   ScanTile(const Code& code, char* memory, int64_t ahead);
 
   void begin_row(int64_t row);
-  // Loads, computes and stores the times [start, start + n).
-  void run(int64_t start, int64_t n, const ScanStates& scans);
-  // What the tile has computed.
-  const void* value(int number) const { return at_[number]; }
+  // Loads, computes and stores the times [start, start + n), or folds them into the lanes: [output][kLanes] of kTotalRoom bytes.
+  void run(int64_t start, int64_t n, const ScanStates& scans, char* lanes);
 
  private:
   void load(const Step& step, int64_t start, int64_t n);
   void ask_ahead(const Step& step, const char* from, int64_t n);
   void ask_behind_mask(const Step& step, int64_t start, int64_t n);
   void compute(const Step& step, int64_t n);
+  void store(const Leave& out, int64_t start, int64_t n, char* lanes) const;
+  void fold(int output, const void* elements, int64_t n, char* lanes) const { code_.output[output].fold->lanes(lanes + output * kLanes * kTotalRoom, elements, n); }
   void run_scan(const Step& step, int number, int64_t n, const ScanStates& scans);
   void find_inside(const Step& step, const uint8_t* mask, int64_t n);
   void choose_inside(const Step& step, int64_t n);

@@ -35,16 +35,35 @@ void find_tests(Code& code) {
   }
 }
 
+// The loads of a program: tests first, others in front of the step that is the first to read them. Theirs is the order in which the next tile's part is asked for.
+void order_loads(Code& code) {
+  Step moved[kMaxInstructions];
+  int count = 0, waiting[kMaxInstructions];
+  for (int v = 0; v < code.values; ++v) waiting[v] = -1;
+  for (int i = 0; i < code.steps; ++i) {
+    const Step& step = code.step[i];
+    if (step.op != Op::load) continue;
+    if (step.tested) moved[count++] = step;
+    else waiting[step.dst] = i;
+  }
+  const auto place = [&](int value) {
+    if (value < 0 || waiting[value] < 0) return;
+    moved[count++] = code.step[waiting[value]];
+    waiting[value] = -1;
+  };
+  for (int i = 0; i < code.steps; ++i) {
+    const Step& step = code.step[i];
+    if (step.op == Op::load) continue;
+    for (int value : {step.a, step.b, step.c, step.mask}) place(value);
+    for (int v = 0; step.op == Op::loop && v < code.values; ++v) place(v);
+    moved[count++] = step;
+  }
+  for (int v = 0; v < code.values; ++v) place(v);
+  for (int i = 0; i < count; ++i) code.step[i] = moved[i];
+}
+
 // What is needed only where a mask holds is left out of tiles where it does not, which have to know of the mask by then: its bytes come first.
 void find_guards(Code& code) {
-  Step moved[kMaxInstructions];
-  int count = 0;
-  for (bool tested : {true, false}) {
-    for (int i = 0; i < code.steps; ++i) {
-      if (code.step[i].tested == tested) moved[count++] = code.step[i];
-    }
-  }
-  for (int i = 0; i < count; ++i) code.step[i] = moved[i];
   int demand[kMaxInstructions];
   bool tested[kMaxInstructions];
   find_demands(code, demand);
@@ -54,6 +73,24 @@ void find_guards(Code& code) {
     if (step.op == Op::load) tested[step.dst] = step.tested;
     const bool may = step.dst >= 0 && !step.tested && step.op != Op::constant && !is_scan(step) && demand[step.dst] >= 0;
     step.guard = may && tested[demand[step.dst]] ? demand[step.dst] : -1;
+  }
+}
+
+// A home is written over by one `where` alone: that of a computed value, which is read by others inside, or not at all by then.
+void find_overwritten(Code& code) {
+  int demand[kMaxInstructions];
+  bool own[kMaxInstructions] = {};  // its place in a tile is its own home
+  find_demands(code, demand);
+  for (int i = 0; i < code.steps; ++i) {
+    Step& step = code.step[i];
+    step.over = false;
+    if (step.dst < 0) continue;
+    if (step.chooses && is_scan(step)) step.over = demand[step.dst] == step.mask;
+    if (step.chooses && step.op == Op::where && own[step.b] && demand[step.b] == step.a) {
+      step.over = true;
+      own[step.b] = false;
+    }
+    own[step.dst] = is_scan(step) || (is_computed(step) && step.op != Op::where);
   }
 }
 
@@ -104,11 +141,28 @@ void choose_prefetches(Code& code) {
   }
 }
 
+// A value that streams is looked at while it is in registers.
+void find_watchers(Code& code) {
+  for (int k = 0; k < code.outputs; ++k) code.output[k].watcher = -1, code.output[k].watched = false;
+  for (int k = 0; k < code.outputs; ++k) {
+    Leave& sum = code.output[k];
+    for (int j = 0; j < code.outputs && sum.fold == &fold_of_zeros() && !sum.watched; ++j) {
+      Leave& out = code.output[j];
+      if (!out.stream || out.value != sum.value || out.watcher >= 0) continue;
+      out.watcher = k;
+      sum.watched = true;
+    }
+  }
+}
+
 }  // namespace
 
 void find_shortcuts(Code* code) {
   find_tests(*code);
+  order_loads(*code);
   find_guards(*code);
+  find_overwritten(*code);
+  find_watchers(*code);
   if (code->program->sequential) find_singles(*code);
   if (code->program->sequential || code->space.size(0, code->space.ndim()) >= kManyElements) choose_prefetches(*code);
 }

@@ -14,23 +14,28 @@ struct Spread {
   struct Part {
     double count, sum, spread;
   };
+  // Lanes by turns: additions wait for those before them, and half as long for every other one.
+  static constexpr int kTwice = 2;
 
   static void reset(void* totals, int64_t n) { __builtin_memset(totals, 0, n * kTotalRoom); }
 
-  // A number among the others, or close to their mean.
+  // A number among the others, or close to their mean: that of every other 32 of them.
   VANTAGE_INLINE float near(const float* in, int64_t n) {
-    f32x8 even = {}, odd = {};
+    f32x8 some[4] = {};
     float sum = 0;
-    int64_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-      f32x8 a, b;
-      load_vector(a, in + i), load_vector(b, in + i + 8);
-      even += a, odd += b;
+    int64_t i = 0, count = 0;
+    for (; i + 32 <= n; i += 64, count += 32) {
+#pragma GCC unroll 4
+      for (int k = 0; k < 4; ++k) {
+        f32x8 x;
+        load_vector(x, in + i + 8 * k);
+        some[k] += x;
+      }
     }
-    even += odd;
-    for (int lane = 0; lane < 8; ++lane) sum += even[lane];
-    for (; i < n; ++i) sum += in[i];
-    const float mean = sum / static_cast<float>(n);
+    const f32x8 all = (some[0] + some[1]) + (some[2] + some[3]);
+    for (int lane = 0; lane < 8; ++lane) sum += all[lane];
+    for (; i < n; ++i, ++count) sum += in[i];
+    const float mean = sum / static_cast<float>(count);
     return mean - mean == 0 ? mean : in[0];
   }
 
@@ -47,14 +52,14 @@ struct Spread {
   // The squares are those of differences from `shift`, which float32 holds well enough as long as it is no farther from the numbers than they are from others of the
   // row; they are added up in float32, a few at a time.
   VANTAGE_INLINE Part part_of(const float* in, int64_t n, float shift) {
-    constexpr int64_t kTogether = 128;
+    constexpr int64_t kTogether = 256;
     constexpr int kWide = kLanes / static_cast<int>(sizeof(Wide) / 8), kFloats = kLanes / static_cast<int>(sizeof(Floats) / 4);
-    Wide sums[kWide] = {}, squares[kWide] = {};
+    Wide sums[kTwice][kWide] = {}, squares[kTwice][kWide] = {};
     int64_t i = 0;
     while (i + kLanes <= n) {
       const int64_t stop = i + kTogether < n ? i + kTogether : n;
-      Floats together[kFloats] = {};
-      for (; i + kLanes <= stop; i += kLanes) {
+      Floats together[kTwice][kFloats] = {};
+      const auto take = [&](Wide (&to)[kWide], Floats (&squares_to)[kFloats]) __attribute__((always_inline)) {
         __builtin_prefetch(in + i + 1024);
 #pragma GCC unroll 4
         for (int k = 0; k < kWide; ++k) {
@@ -62,27 +67,37 @@ struct Spread {
           Wide wide;
           load_vector(x, in + i + kLanes / kWide * k);
           widen(wide, x);
-          sums[k] += wide;
+          to[k] += wide;
         }
 #pragma GCC unroll 2
         for (int k = 0; k < kFloats; ++k) {
           Floats x;
           load_vector(x, in + i + kLanes / kFloats * k);
           x -= shift;
-          together[k] += x * x;
+          squares_to[k] += x * x;
         }
+        i += kLanes;
+      };
+      while (i + kTwice * kLanes <= stop) {
+#pragma GCC unroll 2
+        for (int turn = 0; turn < kTwice; ++turn) take(sums[turn], together[turn]);
       }
-      Narrow parts[kWide];
-      __builtin_memcpy(parts, together, sizeof parts);
-      for (int k = 0; k < kWide; ++k) {
-        Wide wide;
-        widen(wide, parts[k]);
-        squares[k] += wide;
+      if (i + kLanes <= stop) take(sums[0], together[0]);
+#pragma GCC unroll 2
+      for (int turn = 0; turn < kTwice; ++turn) {
+        Narrow parts[kWide];
+        __builtin_memcpy(parts, together[turn], sizeof parts);
+        for (int k = 0; k < kWide; ++k) {
+          Wide wide;
+          widen(wide, parts[k]);
+          squares[turn][k] += wide;
+        }
       }
     }
     double sum[kLanes], square[kLanes];
-    __builtin_memcpy(sum, sums, sizeof sums);
-    __builtin_memcpy(square, squares, sizeof squares);
+    for (int k = 0; k < kWide; ++k) sums[0][k] += sums[1][k], squares[0][k] += squares[1][k];
+    __builtin_memcpy(sum, sums[0], sizeof sum);
+    __builtin_memcpy(square, squares[0], sizeof square);
     for (int lane = 0; i < n; ++i, ++lane) {
       const float difference = in[i] - shift;
       sum[lane] += static_cast<double>(in[i]);
@@ -117,7 +132,10 @@ struct Spread {
     add(so_far, 1, 0, part_of(in, n, mean - mean == 0 ? mean : near(in, n)));
   }
 
-  static void combine(void* total, const void* lanes) { __builtin_memcpy(total, lanes, kTotalRoom); }
+  // One by one, as they were stored: wider loads would wait for the memory.
+  static void combine(void* total, const void* lanes) {
+    for (int i = 0; i < 3; ++i) static_cast<volatile double*>(total)[i] = static_cast<const volatile double*>(lanes)[i];
+  }
 
   static void rows(void* totals, const void* elements, int64_t rows, int64_t n) {
     const float* in = static_cast<const float*>(elements);

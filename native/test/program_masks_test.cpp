@@ -1,6 +1,7 @@
 // What the scheduler writes most: masked scans and the choices on their mask; and outputs larger than the caches.
 #include <cmath>
 
+#include "../cpu/cache.h"
 #include "program_builder.h"
 
 using namespace test::programs;
@@ -208,6 +209,50 @@ TEST(values_behind_masks) {
     }
     b.check("values behind masks", wide ? 1e-12 : 1e-5, wide ? 1e-12 : 1e-5);
   }
+}
+
+// Padded rows: what is chosen on the mask is written over what was computed where nobody else reads it, and whether results are finite is looked at while they stream.
+// Results that are stored twice, that others read inside and outside, that lie elsewhere in memory, with an infinity or a NaN here and there.
+TEST(results_behind_padding) {
+  for (int way = 0; way < 8; ++way) {
+    const bool streams = way % 2 == 0, odd = way % 4 >= 2, aligned = way >= 4;
+    for (const std::vector<int64_t>& shape : {std::vector<int64_t>{9, 1'500}, {70, 100}, {2, 40'000}}) {
+      for (bool reverse : {false, true}) {
+        Builder b(shape);
+        b.sequential(reverse);
+        cpu::set_cache_size(streams ? 0 : int64_t{1} << 40);
+        const int64_t time = shape[1];
+        const int m = b.view(DType::boolean), x = b.view(DType::f32);
+        int64_t i = -3, j = 0;
+        b.fill(m, [&] {
+          const int64_t row = i < 0 ? 0 : i / time, t = i < 0 ? 0 : i % time, left = row % 3 == 1 ? time / 7 : 0, right = row % 4 == 3 ? 0 : time - row * 31 % time;
+          ++i;
+          return t >= left && t < right ? 1.0 : 0.0;
+        });
+        b.fill(x, [&] { return ++j % 5 == 0 ? 0.5 : odd && j % 9'001 == 77 ? INFINITY : odd && j % 13'000 == 888 ? NAN : static_cast<double>(j % 7) / 7 - 0.5; });
+        const int mask = b.load(m, i32), value = b.load(x), zero = b.constant(0), one = b.constant(1), two = b.constant(2);
+        const auto choose = [&](int inside, int outside) { return b.emit(Op::where, f32, mask, inside, outside); };
+        const auto scan = [&](Op op, double factor, int term) { return b.emit(op, f32, choose(b.constant(factor), one), choose(term, zero), two); };
+        const int state = scan(Op::scan, 0.9, value), before = scan(Op::scan_prev, 0.5, b.emit(Op::add, f32, state, value)), sum = b.emit(Op::sub, f32, state, value);
+        // Of the state two are chosen, of the difference one; in one direction all states are needed everywhere.
+        const int first = choose(state, zero), second = choose(state, two), third = choose(sum, one), fourth = choose(before, b.constant(-1));
+        const int fifth = choose(b.emit(Op::mul, f32, sum, state), first);
+        const auto store = [&](int reg) {
+          b.store(reg);
+          if (aligned) b.p.views.back().offset = 0;
+        };
+        for (int reg : {first, second, third, fourth, fifth, first}) store(reg);
+        if (reverse) store(before);
+        const int turned = b.view(DType::f32, {1, 0});
+        b.store(third, f32, turned);
+        for (int reg : {first, third, fourth, fifth}) b.fold(Reduction::sum, b.emit(Op::mul, f32, reg, zero));
+        if (reverse) b.fold(Reduction::sum, b.emit(Op::mul, f32, state, zero));
+        b.fold(Reduction::maximum, third);
+        b.check("results behind padding", 1e-5, 1e-5);
+      }
+    }
+  }
+  cpu::set_cache_size(-1);
 }
 
 // Outputs that no cache holds are stored past it, in rows that are aligned and in rows that are not.
