@@ -7,7 +7,7 @@
 namespace vantage::cuda {
 namespace {
 
-constexpr int kThreads = 256, kAhead = 4;
+constexpr int kThreads = kGroupThreads, kAhead = 4;
 constexpr int64_t kPiece = int64_t{kThreads} * kAhead * 2;  // fours of a row that a block takes
 constexpr int kShort = 512;                                 // fours up to which a warp takes a whole row
 
@@ -71,26 +71,26 @@ __global__ void __launch_bounds__(kThreads) clear_and_check(const Comparison<T> 
   c.lists.check(i);
 }
 
-// A warp a group. The mean first: no digits are lost to a common offset.
-template <class T>
+// A team a group. The mean first: no digits are lost to a common offset.
+template <class T, int kTeam>
 __global__ void __launch_bounds__(kThreads) compare(const Comparison<T> c) {
-  const int64_t number = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / 32;
-  const int lane = threadIdx.x % 32;
+  __shared__ double shared[kThreads / 32];
+  const int64_t number = group_of_team<kTeam>();
   if (number >= c.lists.groups) return;
   Moments group;
   double sum = 0, rest = 0;
-  c.lists.each(number, lane, [&](int64_t row) { group.count += 1, sum += c.score(row); });
-  group.count = lanes_sum(group.count), sum = lanes_sum(sum);
+  c.lists.template each<kTeam>(number, [&](int64_t row) { group.count += 1, sum += c.score(row); });
+  group.count = team_sum<kTeam>(group.count, shared), sum = team_sum<kTeam>(sum, shared);
   group.mean = group.count == 0 ? 0 : sum / group.count;
-  c.lists.each(number, lane, [&](int64_t row) {
+  c.lists.template each<kTeam>(number, [&](int64_t row) {
     const double difference = c.score(row) - group.mean;
     rest += difference;
     group.spread += difference * difference;
   });
-  group.spread = lanes_sum(group.spread), rest = lanes_sum(rest);
+  group.spread = team_sum<kTeam>(group.spread, shared), rest = team_sum<kTeam>(rest, shared);
   // The mean of equal doubles, rounded, is not always that number, and what it differs by would be whitened; of floats double rounds nothing.
   rest = sizeof(T) == 8 && group.count > 0 ? rest / group.count : 0;
-  c.lists.each(number, lane, [&](int64_t row) {
+  c.lists.template each<kTeam>(number, [&](int64_t row) {
     const double score = c.score(row);
     c.results[row] = static_cast<T>(group_advantage(c.rule, score, score - group.mean - rest, group));
   });
@@ -136,7 +136,7 @@ void run(const KernelCall& call) {
   const Comparison<T> c = {group_lists(kernel, v[2], v[3]), group_rule(call.scalars, call.attributes[0]), memory.as<double>(), pieces, column<T>(v[5])};
   launch(kernel, clear_and_check<T>, dim3(blocks_of(c.lists.checks())), kThreads, 0, c);
   launch(kernel, short_rows ? sums_of_pieces<T, 32> : sums_of_pieces<T, kThreads>, grid, kThreads, 0, rows_of<const T>(rewards), rows_of<uint8_t>(mask), fours, pieces, memory.as<double>());
-  launch(kernel, compare<T>, dim3(blocks_of(c.lists.groups * 32)), kThreads, 0, c);
+  launch(kernel, c.lists.team() == 32 ? compare<T, 32> : compare<T, kThreads>, c.lists.grid(), kThreads, 0, c);
   launch(kernel, short_rows ? spread<T, 32> : spread<T, kThreads>, grid, kThreads, 0, column<const T>(v[5]), rows_of<uint8_t>(mask), fours, pieces, rows_of<T>(out));
 }
 

@@ -5,7 +5,7 @@
 namespace vantage::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = kGroupThreads;
 
 template <class T>
 struct Groups {
@@ -25,24 +25,24 @@ __global__ void __launch_bounds__(kThreads) clear_and_check(const Groups<T> g) {
   g.lists.check(i);
 }
 
-// A warp a group. The mean first: no digits are lost to a common offset.
-template <class T>
+// A team a group. The mean first: no digits are lost to a common offset.
+template <class T, int kTeam>
 __global__ void __launch_bounds__(kThreads) moments_of_groups(const Groups<T> g) {
-  const int64_t group = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / 32;
-  const int lane = threadIdx.x % 32;
+  __shared__ double shared[kThreads / 32];
+  const int64_t group = group_of_team<kTeam>();
   if (group >= g.lists.groups) return;
   double count = 0, sum = 0, spread = 0;
-  g.lists.each(group, lane, [&](int64_t row) {
+  g.lists.template each<kTeam>(group, [&](int64_t row) {
     if (g.valid[row]) count += 1, sum += static_cast<double>(g.scores[row]);
   });
-  count = lanes_sum(count), sum = lanes_sum(sum);
+  count = team_sum<kTeam>(count, shared), sum = team_sum<kTeam>(sum, shared);
   const double mean = count == 0 ? 0 : sum / count;
-  g.lists.each(group, lane, [&](int64_t row) {
+  g.lists.template each<kTeam>(group, [&](int64_t row) {
     const double difference = static_cast<double>(g.scores[row]) - mean;
     if (g.valid[row]) spread += difference * difference;
   });
-  spread = lanes_sum(spread);
-  g.lists.each(group, lane, [&](int64_t row) {
+  spread = team_sum<kTeam>(spread, shared);
+  g.lists.template each<kTeam>(group, [&](int64_t row) {
     g.results[0][row] = count;
     g.results[1][row] = mean;
     g.results[2][row] = spread;
@@ -55,7 +55,7 @@ void run(const KernelCall& call) {
   const Groups<T> g = {column<const T>(v[0]), column<const uint8_t>(v[1]), group_lists("group_moments", v[2], v[3]),
                        {column<double>(v[4]), column<double>(v[5]), column<double>(v[6])}};
   launch("group_moments", clear_and_check<T>, dim3(static_cast<unsigned>(ceil_div(g.lists.checks(), kThreads))), kThreads, 0, g);
-  launch("group_moments", moments_of_groups<T>, dim3(static_cast<unsigned>(ceil_div(g.lists.groups * 32, kThreads))), kThreads, 0, g);
+  launch("group_moments", g.lists.team() == 32 ? moments_of_groups<T, 32> : moments_of_groups<T, kThreads>, g.lists.grid(), kThreads, 0, g);
 }
 
 }  // namespace

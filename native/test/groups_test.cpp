@@ -15,9 +15,11 @@ struct Plain {
 };
 
 TEST(group_moments_values) {
-  const int64_t rows = 60, groups = 7;
+  const int64_t groups = 7;
   for (DType dtype : {DType::f32, DType::f64}) {
     for (Layout layout : kLayouts) {
+      // Few rows to a group, and many.
+      const int64_t rows = layout == Layout::contiguous ? 2'500 : 60;
       Tensor scores = normal(dtype, {rows}, layout), valid(DType::u8, {rows}, layout), order(DType::i32, {rows}, layout), starts(DType::i32, {groups + 1}, layout);
       const auto group_of = [&](int64_t row) { return row % 5 == 3 ? 6 : row % 5; };  // group 5 is empty, group 3 as well
       int64_t at = 0;
@@ -159,6 +161,7 @@ TEST(group_advantages_values) {
       // Few groups and many, of long rows, and a single one.
       for (int64_t size : {2, 50, 100}) check_advantages(Grouped(dtype, 100, 1100, Layout::contiguous, size, false), 3, 1, 0);
       check_advantages(Grouped(dtype, 3, 9000, Layout::contiguous, 3, false), 3, 1, 0);
+      for (int64_t size : {300, 500, 1000}) check_advantages(Grouped(dtype, 1000, 3, Layout::contiguous, size, size == 300), size == 500 ? 4 : 3, 1, 0);
       cpu::set_cache_size(0);  // stores past the caches
       for (int64_t time : {5, 2100}) check_advantages(Grouped(dtype, 80, time, Layout::contiguous, 2, true), 1, 1, 0);
       cpu::set_cache_size(-1);
