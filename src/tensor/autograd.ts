@@ -46,7 +46,7 @@ export function gradients(loss: Tensor, wrt: readonly Tensor[], options?: Gradie
     if (!allowUnused && !dependsOn(root, target)) {
       const read = windowOf(root).base.op === 'buffer'
         ? ': the loss has been evaluated, and its graph is gone; ask for gradients before reading it'
-        : '. What was read or realized between the two is a value since: ask for gradients first';
+        : '. What was read or realized between the two is a value since: ask for gradients first. Where it is to have none, allowUnused gives 0';
       throw new TensorError(`gradients: the loss does not depend on tensor ${i} (${target.dtype} ${formatShape(target.shape)})${read}`);
     }
     return new Tensor(constant(0, target.dtype, target.shape));

@@ -137,15 +137,15 @@ export function dropAxes(node: Node, axes: readonly number[], keepDims: boolean)
 }
 
 /**
- * Sum over axes (kept with extent 1). bool and uint8 add up as int32.
+ * Sum over axes (kept with extent 1), of the node's dtype if no other is given. bool and uint8 add up as int32.
  *
  * Several axes are folded in two steps, the last one first: sums along time then run in the same pass as a scan.
  */
-export function sum(node: Node, axes: number[]): Node {
+export function sum(node: Node, axes: number[], dtype?: DType): Node {
   const typed = node.dtype === 'bool' || node.dtype === 'uint8' ? cast(node, 'int32') : node;
   const last = node.shape.length - 1;
   const inTwo = axes.length > 1 && axes.includes(last) && node.shape[last]! >= LONG_ENOUGH;
-  return inTwo ? reduce(reduce(typed, 'sum', [last]), 'sum', axes.filter((axis) => axis !== last)) : reduce(typed, 'sum', axes);
+  return inTwo ? reduce(reduce(typed, 'sum', [last], dtype), 'sum', axes.filter((axis) => axis !== last)) : reduce(typed, 'sum', axes, dtype);
 }
 
 /** Below this extent the partial sums would cost more memory traffic than the second step saves. */
@@ -174,10 +174,10 @@ export function extreme(node: Node, reduction: ReduceOp, axes: number[], mask: N
   return cast(folded, node.dtype);
 }
 
-/** The number of elements that take part along the axes: a number, or what the mask counts. */
-function count(node: Node, axes: number[], mask: Node | null, keepDims: boolean): Operand {
+/** The number of elements that take part along the axes: a number, or what the mask counts, of a floating dtype. */
+function count(node: Node, axes: number[], mask: Node | null, keepDims: boolean, dtype = node.dtype): Operand {
   if (!mask) return axes.reduce((total, d) => total * node.shape[d]!, 1);
-  return cast(dropAxes(sum(expand(mask, node.shape), axes), axes, keepDims), node.dtype);
+  return cast(dropAxes(sum(expand(mask, node.shape), axes), axes, keepDims), dtype);
 }
 
 function masked(node: Node, mask: Node | null, instead: number): Node {
@@ -188,10 +188,11 @@ export function floating(node: Node): Node {
   return isFloating(node.dtype) ? node : cast(node, 'float32');
 }
 
-/** Mean over axes; NaN where nothing takes part. */
+/** Mean over axes; NaN where nothing takes part. Rounded once, and finite where the sum is beyond the dtype. */
 export function mean(node: Node, axes: number[], mask: Node | null, keepDims = true): Node {
   const x = floating(node);
-  return binary('div', dropAxes(sum(masked(x, mask, 0), axes), axes, keepDims), count(x, axes, mask, keepDims));
+  const wide = x.dtype === 'bfloat16' ? 'float32' : 'float64';
+  return cast(binary('div', dropAxes(sum(masked(x, mask, 0), axes, wide), axes, keepDims), count(x, axes, mask, keepDims, wide)), x.dtype);
 }
 
 /** Variance over axes: Σ(x−μ)² / (n−ddof). An offset of the values costs no digits. NaN or infinity where n ≤ ddof. */

@@ -1,5 +1,5 @@
 /** Reductions over every choice of axes, with masks, large offsets and NaN. */
-import { defaultDevice, evaluate, full, scan, tensor, where, zeros, type DType, type Tensor } from '../../src/tensor';
+import { defaultDevice, evaluate, full, gradients, scan, tensor, where, zeros, type DType, type Tensor } from '../../src/tensor';
 import { expectMatches, Random } from './helpers';
 import { maximum, mean, minimum, Ref, sum, variance } from './reference';
 import { expectClose } from '../closeness';
@@ -99,6 +99,30 @@ test.each([0, 1e6])('deviations of what a scan computes, beside its means, about
       }
     }
   }
+});
+
+test('a mean is rounded once, and finite where the sum is not; its gradient has the dtype of the numbers', () => {
+  const random = new Random(36);
+  for (const [rows, columns] of [[1, 3], [7, 31], [6, 500], [500, 3]] as const) {
+    const x = random.smooth([rows, columns], 1, 2);
+    const mask = random.smooth([rows, columns], -1, 4).map((v) => Number(v > 0));
+    for (const dtype of ['float32', 'bfloat16'] as const) {
+      const given = x.tensor(dtype);
+      const held = new Ref([rows, columns], Array.from(given.cast('float64').dataSync() as Float64Array));
+      for (const axes of [[0], [1], [0, 1]]) {
+        const once = tensor(Float64Array.from(held.fold(axes, mean).data)).cast(dtype).cast('float64').toArray();
+        expect(given.mean(axes).cast('float64').reshape([-1]).toArray()).toEqual(once);
+      }
+      const counted = held.data.filter((_, i) => mask.data[i] !== 0);
+      const wanted = tensor(Float64Array.of(mean(counted))).cast(dtype).cast('float64').item();
+      expect(given.mean(null, { mask: mask.tensor('bool') }).cast('float64').item()).toBe(wanted);
+      const [gradient] = gradients(given.mean(null, { mask: mask.tensor('bool') }), [given]);
+      expect(gradient!.dtype).toBe(dtype);
+      expect(gradient!.cast('float64').sum().item()).toBeCloseTo(1, dtype === 'float32' ? 5 : 2);
+    }
+  }
+  expect(tensor([3e38, 3e38, 1e38]).mean().item() / (7e38 / 3)).toBeCloseTo(1, 6);
+  expect(tensor([[3e38, 3e38], [-3e38, -3e38]]).mean(1).toArray()).toEqual([Math.fround(3e38), Math.fround(-3e38)]);
 });
 
 /** A GPU squares in float32. */
