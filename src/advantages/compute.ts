@@ -1,4 +1,4 @@
-/** Runs an estimator: prepares and checks its inputs, calls it, checks what it returns. */
+/** Runs an estimator: prepares and checks its inputs, and calls it. What it returns is checked in result.ts. */
 import { type Array2D, asTensor } from './arrays';
 import { commonDefaults, commonRules, presetsOf, type CommonOptions, type Convention } from './conventions';
 import { EstimatorError, showValue, VantageError } from '../errors';
@@ -8,13 +8,14 @@ import { checkNames, checkObject, resolveOptions } from '../options';
 import { Remembered } from '../remembered';
 import { evaluate, type RowLayout, scan, Tensor, tidy, where, type RowOffsets } from '../tensor';
 import { isFloating } from '../tensor/dtype';
-import { formatShape, placeIn, sameShape } from '../tensor/shape';
+import { formatShape, sameShape } from '../tensor/shape';
 import type { EstimatorOptions } from './options';
 import { ruleOf } from './declared';
-import { advantageInputs, type AdvantageContext, type AdvantageEstimator, type AdvantageEstimatorClass, type AdvantageInput, type AdvantageResult } from './estimator';
+import { advantageInputs, type AdvantageContext, type AdvantageEstimator, type AdvantageEstimatorClass, type AdvantageInput } from './estimator';
 import { Groups, type GroupIds } from './groups';
 import { unpackRows } from './packed';
 import { canonicalName, estimatorsWithOption, getAdvantageEstimator } from './registry';
+import { checkedResult, finiteInputs, type Advantages } from './result';
 
 /** A batch as estimators see it. All but group ids, baselines, policy divergences, bootstrap values ([batch], the latter also [batch, time]) and reward components ([batch, components]) are [batch, time]. */
 export interface AdvantageInputs {
@@ -74,22 +75,11 @@ export interface AdvantageOptions extends Partial<CommonOptions>, EstimatorOptio
   [estimatorOption: string]: unknown;
 }
 
-/** What {@link computeAdvantages} gives. */
-export interface Advantages {
-  /** [batch, time], or [tokens] of packed rows; 0 at masked positions. */
-  advantages: Tensor;
-  /** Of the same shape, 0 at masked positions. */
-  returns: Tensor;
-  /** What the estimator reported, as plain numbers. */
-  metrics: Record<string, number>;
-}
-
 const commonNames = ['convention', ...Object.keys(commonDefaults)];
 const inputNames = ['rewards', 'masks', 'rowOffsets', ...advantageInputs];
 /** Inputs with a number for each row, or something else. */
 const notOfTokens: readonly string[] = ['groupIds', 'baselines', 'policyDivergences', 'rewardComponents', 'rowOffsets'];
 const perRow: readonly AdvantageInput[] = ['bootstrapValues', 'baselines', 'policyDivergences'];
-const resultNames = ['advantages', 'returns', 'metrics', 'finiteIf'];
 
 /**
  * The advantages of a batch by the estimator of a name, or by an instance (which may carry state from batch to batch).
@@ -235,7 +225,7 @@ function runPadded(who: string, instance: AdvantageEstimator, inputs: AdvantageI
   // What masked positions hold may reach the results where rewards there are kept.
   const counted = rewardOnMasked === 'drop' ? masks : null;
   const given = () => ({ rewards: [rewards, counted] as const, values: [values, masks] as const, ...finiteInputs(context, masks) });
-  return checked(who, result, masks, given, { leavesZeros: instance.leavesZeros && remask === true, remask });
+  return checkedResult(who, result, masks, given, { leavesZeros: instance.leavesZeros && remask === true, remask });
 }
 
 function groupsOf(who: string, ids: GroupIds | null | undefined, { shape, device }: Tensor): Groups | null {
@@ -285,101 +275,6 @@ function attempt(who: string, withoutValues: boolean, body: () => unknown): unkn
     const hint = withoutValues && error.message.includes('null') ? " (values are null in this run: declare static requires = ['values'] if they are needed)" : '';
     throw new EstimatorError(`${who}: ${error.message}${hint}${place === null ? '' : `, ${place}`}`, { cause: error });
   }
-}
-
-function checked(who: string, result: unknown, valid: Tensor, given: () => Record<string, Counted>, { leavesZeros, remask }: { leavesZeros: boolean; remask: boolean | 'advantages' }): Advantages {
-  if (typeof (result as { then?: unknown } | null)?.then === 'function') {
-    throw new EstimatorError(`${who}: expected computeAdvantages to return advantages at once, got a Promise (is it async?)`);
-  }
-  const parts = (result instanceof Tensor ? { advantages: result } : result) as AdvantageResult | null | undefined;
-  if (typeof parts !== 'object' || parts === null || !(parts.advantages instanceof Tensor)) {
-    throw new EstimatorError(`${who}: expected computeAdvantages to return a Tensor or {advantages, returns?, metrics?}, got ${showValue(result)}`);
-  }
-  const stray = result instanceof Tensor ? undefined : Object.keys(parts).find((key) => !resultNames.includes(key));
-  if (stray !== undefined) throw new EstimatorError(`${who}: expected {advantages, returns?, metrics?, finiteIf?} from computeAdvantages, got '${stray}' in it`);
-  const witness: unknown = parts.finiteIf;
-  if (witness !== undefined && !(witness instanceof Tensor && isFloating(witness.dtype) && (witness.size > 0 || valid.size === 0))) {
-    throw new EstimatorError(`${who}: expected finiteIf to be a floating Tensor that holds something, got ${showValue(witness)}`);
-  }
-  const clean = (label: string, array: unknown): { array: Tensor; kept: Tensor } => {
-    if (!(array instanceof Tensor)) throw new EstimatorError(`${who}: expected ${label} to be a Tensor, got ${showValue(array)}`);
-    if (!sameShape(array.shape, valid.shape)) throw new EstimatorError(`${who}: expected ${label} of shape ${formatShape(valid.shape)}, got ${formatShape(array.shape)}`);
-    if (!isFloating(array.dtype)) throw new EstimatorError(`${who}: expected ${label} of a floating dtype, got ${array.dtype}`);
-    const kept = leavesZeros ? array : where(valid, array, 0);
-    return { array: remask === true || (remask === 'advantages' && label === 'advantages') ? kept : array, kept };
-  };
-  const advantages = clean('advantages', parts.advantages);
-  const separate = parts.returns !== undefined && parts.returns !== parts.advantages;
-  const returns = separate ? clean('returns', parts.returns) : advantages;
-  const tensors = Object.entries(parts.metrics ?? {}).filter((entry): entry is [string, Tensor] => entry[1] instanceof Tensor);
-  // 0·x is 0 for a finite x, else NaN: its sum, which is taken while x is at hand, tells whether there is anything to look for.
-  const watched = parts.finiteIf ? [parts.finiteIf] : separate ? [advantages.kept, returns.kept] : [advantages.kept];
-  const checks = watched.map((x) => x.mul(0).sum());
-  evaluate([advantages.array, returns.array, ...checks, ...tensors.map(([, value]) => value)]);
-  if (checks.some((check) => check.item() !== 0)) {
-    expectFinite(who, 'advantages', advantages.array, valid, given);
-    expectFinite(who, 'returns', returns.array, valid, given);
-  }
-  const metrics: Record<string, number> = {};
-  for (const [key, value] of Object.entries(parts.metrics ?? {})) {
-    if (value instanceof Tensor && value.size !== 1) throw new EstimatorError(`${who}: expected metric '${key}' to be a scalar, got shape ${formatShape(value.shape)}`);
-    const number: unknown = value instanceof Tensor ? value.item() : value;
-    if (typeof number !== 'number') throw new EstimatorError(`${who}: expected metric '${key}' to be a number or a scalar Tensor, got ${showValue(value)}`);
-    metrics[key] = number;
-  }
-  return { advantages: advantages.array, returns: returns.array, metrics };
-}
-
-/** Looks for what is not finite on valid tokens, and blames the inputs before the estimator. */
-function expectFinite(who: string, label: string, array: Tensor, valid: Tensor, given: () => Record<string, Counted>): void {
-  const found = notFinite(array, valid);
-  if (!found) return;
-  for (const [name, [input, counted]] of Object.entries(given())) {
-    const cause = input && notFinite(input, counted);
-    if (!cause) continue;
-    const hint = name === 'rewards' && Number.isNaN(cause.value) ? '; a row whose reward is NaN is left out with skipNaN, where the estimator has it' : '';
-    throw new EstimatorError(
-      `${who}: ${name}: expected finite numbers${
-        counted ? ' on valid tokens' : ''
-      }, got ${cause.value} at ${cause.place}, and ${cause.count} such in all (${label}: ${found.value} at ${found.place}${hint})`,
-    );
-  }
-  throw new EstimatorError(`${who}: expected finite ${label} on valid tokens, got ${found.value} at ${found.place}, and ${found.count} such in all${suspect(given())}`);
-}
-
-/** What may be behind it, where no input is at fault by itself: an option may let the estimator look at masked positions, or take a component that is not there for a number. */
-function suspect(inputs: Record<string, Counted>): string {
-  for (const [name, [input, counted, withNaN]] of Object.entries(inputs)) {
-    const masked = input && counted && notFinite(input, null);
-    if (masked) return `. ${name} holds ${masked.value} at ${masked.place}, which is masked: options, such as holes and remask, or a convention may let the estimator look there`;
-    const missing = withNaN && notFinite(withNaN, null);
-    if (missing) return `. ${name} holds ${missing.value} at ${missing.place}; what is NaN there is left out with skipNaN, where the estimator has it`;
-  }
-  return '';
-}
-
-/** An input, where it counts (null: everywhere), and, where some of its NaN are no mistake, with them. */
-type Counted = readonly [array: Tensor | null, where: Tensor | null, withNaN?: Tensor | null];
-
-/** The inputs that an estimator computes with, and that say something by being finite: a divergence or a component that is NaN is one that is not there. */
-function finiteInputs(context: AdvantageContext, masks: Tensor): Record<string, Counted> {
-  const ofTokens = ['oldLogProbs', 'refLogProbs', 'rolloutLogProbs', 'sumSquaredProbs', 'teacherLogProbs', 'importanceWeights'] as const;
-  const { bootstrapValues, baselines, rewardComponents } = context;
-  return {
-    ...Object.fromEntries(ofTokens.map((name): [string, Counted] => [name, [context[name], masks]])),
-    bootstrapValues: [bootstrapValues, bootstrapValues?.ndim === 2 ? masks : null],
-    baselines: [baselines, null],
-    rewardComponents: [rewardComponents && where(rewardComponents.isNaN(), 0, rewardComponents), null, rewardComponents],
-  };
-}
-
-/** The first number that is not finite, where it stands, and how many there are; null where there is none. */
-function notFinite(array: Tensor, valid: Tensor | null): { value: number; place: string; count: number } | null {
-  const values = (valid ? where(valid, array, 0) : array).dataSync();
-  const at = values.findIndex((value) => !Number.isFinite(value));
-  if (at < 0) return null;
-  const count = Array.from(values).filter((value) => !Number.isFinite(value)).length;
-  return { value: values[at]!, place: placeIn(array.shape, at), count };
 }
 
 function floating(array: Tensor): Tensor {

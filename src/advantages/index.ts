@@ -1,5 +1,5 @@
 /** Advantage estimators: the base class, the registry, and the call that runs one. */
-export { computeAdvantages, createAdvantageEstimator, type AdvantageInputs, type AdvantageOptions, type Advantages, type PackedAdvantageInputs } from './compute';
+export { computeAdvantages, createAdvantageEstimator, type AdvantageInputs, type AdvantageOptions, type PackedAdvantageInputs } from './compute';
 export type { Array2D } from './arrays';
 export type { CommonOptions, Convention } from './conventions';
 export {
@@ -19,6 +19,7 @@ export { Groups, type GroupIds } from './groups';
 export type { EstimatorOptions } from './options';
 export { combineRewards, outcomeRewards } from './outcome';
 export { getAdvantageEstimator, hasAdvantageEstimator, listAdvantageEstimators, registerAdvantageEstimator, unregisterAdvantageEstimator } from './registry';
+export type { Advantages } from './result';
 export { maskedWhiten } from './whiten';
 export { normalize, type NormalizationLevel, type NormalizeOptions } from './normalize';
 export * from './returns';

@@ -7,6 +7,7 @@
  */
 import { TensorError } from '../errors';
 import { thrownText } from '../frames';
+import { affineIn, asNode, onArrays } from './affine';
 import { isFloating, promote, type DType } from './dtype';
 import {
   broadcastTo,
@@ -27,7 +28,6 @@ import {
   type LoopBody,
 } from './graph';
 import * as ops from './operations';
-import type { Operand } from './operations';
 import { broadcastShapes, checkFlags, checkOptions, describe, formatShape, sameShape, type Shape } from './shape';
 import { Tensor, tensorArgument } from './tensor';
 
@@ -321,85 +321,4 @@ function stepsUnder(roots: readonly Node[], known: Map<Node, Node>, shape: Shape
   for (const { inputs } of steps) inputs.forEach(taken);
   roots.forEach(taken);
   return steps;
-}
-
-/** A node of a step on the arrays that are known for its inputs. */
-function onArrays(node: Node, known: ReadonlyMap<Node, Node>, shape: Shape): Node {
-  const inputs = node.inputs.map((input) => known.get(input)!);
-  return node.op === 'cast' ? cast(inputs[0]!, node.dtype) : elementwise(node.op as ElementwiseOp, inputs, shape, node.dtype);
-}
-
-interface Affine {
-  a: Operand;
-  b: Operand;
-}
-
-/** next = a·state + b with a and b free of the state and made of known arrays; null where it is not so. What is free of the state is added to what is known. */
-function affineIn(next: Node, state: Node, steps: readonly Node[], known: Map<Node, Node>, shape: Shape): Affine | null {
-  const parts = new Map<Node, Affine | null>([[state, { a: 1, b: 0 }]]);
-  const part = (node: Node): Affine | null => {
-    if (node.op === 'constant') return { a: 0, b: node.attributes.value! };
-    const array = known.get(node);
-    return array ? { a: 0, b: array } : (parts.get(node) ?? null);
-  };
-  for (const node of steps) {
-    if (known.has(node)) continue;
-    if (node.inputs.every((input) => known.has(input))) {
-      known.set(node, onArrays(node, known, shape));
-      continue;
-    }
-    const inputs = node.inputs.map(part);
-    if (!inputs.includes(null)) parts.set(node, combine(node, inputs as Affine[]));
-  }
-  return part(next);
-}
-
-function combine(node: Node, inputs: Affine[]): Affine | null {
-  const [x, y, z] = inputs as [Affine, Affine, Affine];
-  switch (node.op) {
-    case 'add':
-    case 'sub':
-      return { a: calculate(node.op, x.a, y.a), b: calculate(node.op, x.b, y.b) };
-    case 'neg':
-      return { a: calculate('mul', x.a, -1), b: calculate('mul', x.b, -1) };
-    case 'mul':
-      if (y.a === 0) return { a: calculate('mul', x.a, y.b), b: calculate('mul', x.b, y.b) };
-      if (x.a === 0) return { a: calculate('mul', x.b, y.a), b: calculate('mul', x.b, y.b) };
-      return null;
-    case 'div':
-      return y.a === 0 ? { a: calculate('div', x.a, y.b), b: calculate('div', x.b, y.b) } : null;
-    case 'where':
-      if (x.a !== 0 || typeof x.b === 'number') return null;
-      return { a: choose(x.b, y.a, z.a, node.dtype), b: choose(x.b, y.b, z.b, node.dtype) };
-    case 'cast':
-      if (!isFloating(node.dtype)) return null;
-      return { a: recast(x.a, node.dtype), b: recast(x.b, node.dtype) };
-    default:
-      return null;
-  }
-}
-
-/** Arithmetic in which 0 and 1 are known: 0·x is 0, whatever x holds. */
-function calculate(op: 'add' | 'sub' | 'mul' | 'div', x: Operand, y: Operand): Operand {
-  if (typeof x === 'number' && typeof y === 'number') return op === 'add' ? x + y : op === 'sub' ? x - y : op === 'mul' ? x * y : x / y;
-  if (op === 'mul' && (x === 0 || y === 0)) return 0;
-  if (op === 'div' && x === 0) return 0;
-  if (op === 'add' && x === 0) return y;
-  return ops.binary(op, x, y);
-}
-
-function choose(condition: Node, x: Operand, y: Operand, dtype: DType): Operand {
-  if (x === y) return x;
-  const side = (operand: Operand) => (typeof operand === 'number' ? constant(operand, dtype) : operand);
-  return ops.where(condition, side(x), side(y));
-}
-
-function recast(operand: Operand, dtype: DType): Operand {
-  return typeof operand === 'number' ? operand : cast(operand, dtype);
-}
-
-function asNode(operand: Operand, dtype: DType, shape: Shape): Node {
-  if (typeof operand === 'number') return constant(operand, dtype, shape);
-  const node = cast(operand, dtype);
-  return node.op === 'constant' ? constant(node.attributes.value!, dtype, shape) : expand(node, shape);
 }

@@ -248,7 +248,7 @@ export class Tensor extends Handle {
   sum(axis?: Axes, options?: ReduceOptions): Tensor {
     return this.reduced('sum', axis, options, (x, axes, mask, keepDims) => ops.dropAxes(ops.sum(mask ? ops.where(mask, x, 0) : x, axes), axes, keepDims));
   }
-  /** NaN where nothing takes part. */
+  /** Rounded once, and finite where the sum is beyond the dtype; NaN where nothing takes part. */
   mean(axis?: Axes, options?: ReduceOptions): Tensor {
     return this.reduced('mean', axis, options, ops.mean);
   }
