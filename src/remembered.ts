@@ -8,7 +8,7 @@ interface Answer<T> {
 }
 
 /**
- * The last answer for each class. It is given again only where all objects asked with hold the same numbers, strings, flags and nulls under the same names in the same order: what else they
+ * The last answer for each class or instance. It is given again only where all objects asked with hold the same numbers, strings, flags and nulls under the same names in the same order: what else they
  * may hold can change without a trace.
  */
 export class Remembered<T extends object> {

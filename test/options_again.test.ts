@@ -5,6 +5,7 @@ import {
   type AdvantageResult,
   computeAdvantages,
   computePolicyLoss,
+  createAdvantageEstimator,
   type PolicyLossInputs,
   type PolicyLossOptions,
   PolicyLoss,
@@ -42,6 +43,19 @@ describe('options of estimators, call after call', () => {
     expect(first('tells', options)).toBe(4);
     delete options.factor;
     expect(first('tells', options)).toBe(2);
+  });
+
+  test('those of an instance, and what calls give over them', () => {
+    const one = createAdvantageEstimator('discounted_return', { gamma: 0.5 }), other = createAdvantageEstimator('discounted_return', { gamma: 0.25 });
+    const first = (estimator: AdvantageEstimator, options?: AdvantageOptions): number => computeAdvantages(estimator, batch, options).returns.dataSync()[0]!;
+    const given: AdvantageOptions = {};
+    expect([first(one), first(other), first(one, given), first(one, { gamma: 1 }), first(one)]).toEqual([0.5, 0.25, 0.5, 1, 0.5]);
+    given.gamma = 0.75;
+    expect([first(one, given), first(one, given), first(other, given), first(one, { gamma: undefined })]).toEqual([0.75, 0.75, 0.75, 0.5]);
+    for (let time = 0; time < 2; time++) {
+      expect(() => first(one, { whiten: true })).toThrow("option 'whiten' came with an instance");
+      expect(() => first(one, { gamma: 2 })).toThrow("option 'gamma': expected a number from 0 to 1, got 2");
+    }
   });
 
   test('what an estimator does to its options ends with the call', () => {

@@ -103,12 +103,7 @@ export function computeAdvantages(estimator: string | AdvantageEstimator, inputs
       throw new EstimatorError(`computeAdvantages: expected the name or an instance of an advantage estimator, got ${showValue(estimator)}`);
     }
     const { name, common } = created.get(estimator) ?? { name: estimator.constructor?.name ?? 'of no class', common: {} };
-    const who = `advantage estimator '${name}'`;
-    checkObject(who, 'option', options);
-    const stray = Object.keys(options).find((key) => !commonNames.includes(key) && options[key] !== undefined);
-    if (stray !== undefined) throw new EstimatorError(`${who}: option '${stray}' came with an instance, which has its options: give it to createAdvantageEstimator`);
-    const presets = presetsOf(canonicalName(name));
-    return run(name, estimator, inputs, resolveOptions<CommonOptions>(who, commonDefaults, { ...common, ...given(options) }, { presets, rules: commonRules }));
+    return run(name, estimator, inputs, commonSettings.answer(estimator, name, [options, common], () => commonOf(name, common, options)));
   });
 }
 
@@ -121,6 +116,16 @@ export function createAdvantageEstimator(name: string, options: AdvantageOptions
   created.set(instance, { name, common: Object.fromEntries(commonNames.map((key) => [key, options[key]])) });
   return instance;
 }
+
+/** The common options of a call with an instance: those it was made with, and over them those given. */
+function commonOf(name: string, common: AdvantageOptions, options: AdvantageOptions): CommonOptions {
+  const who = `advantage estimator '${name}'`;
+  checkObject(who, 'option', options);
+  const stray = Object.keys(options).find((key) => !commonNames.includes(key) && options[key] !== undefined);
+  if (stray !== undefined) throw new EstimatorError(`${who}: option '${stray}' came with an instance, which has its options: give it to createAdvantageEstimator`);
+  return resolveOptions<CommonOptions>(who, commonDefaults, { ...common, ...given(options) }, { presets: presetsOf(canonicalName(name)), rules: commonRules });
+}
+const commonSettings = new Remembered<CommonOptions>();
 
 interface Settings {
   own: Readonly<Record<string, unknown>>;
