@@ -47,19 +47,30 @@ export function overlongFilter<M extends Tensor | readonly (readonly number[])[]
   const who = 'overlongFilter';
   const { kept } = resolveOptions<{ kept: readonly string[] }>(who, { kept: ['stop'] }, options);
   if (!Array.isArray(kept)) throw new EstimatorError(`${who}: option 'kept': expected an array of reasons, got ${showValue(kept)}`);
-  if (!(masks instanceof Tensor) && !(Array.isArray(masks) && masks.every((mask) => Array.isArray(mask)))) {
+  if (!(masks instanceof Tensor) && !(Array.isArray(masks) && masks.findIndex((mask) => !Array.isArray(mask)) < 0)) {
     throw new EstimatorError(`${who}: masks: expected a Tensor [batch, time] or an array of numbers for each row, got ${showValue(masks)}`);
   }
   if (masks instanceof Tensor) checkTensor(who, 'masks', masks);
+  else checkRows(who, masks);
   const rows = masks instanceof Tensor ? masks.shape[0] : masks.length;
   if (!Array.isArray(stopReasons) || stopReasons.length !== rows) {
     throw new EstimatorError(`${who}: stopReasons: expected ${rows} reasons, one a row, got ${Array.isArray(stopReasons) ? stopReasons.length : showValue(stopReasons)}`);
   }
+  const unknown = (stopReasons as readonly unknown[]).findIndex((reason) => typeof reason !== 'string');
+  if (unknown >= 0) throw new EstimatorError(`${who}: stopReasons: expected a reason for each row, got ${showValue(stopReasons[unknown])} in row ${unknown}`);
   const ended = stopReasons.map((reason) => kept.includes(reason));
   type Result = M extends Tensor ? Tensor : number[][];
   if (!(masks instanceof Tensor)) return (masks as readonly (readonly number[])[]).map((mask, row) => mask.map((m) => (ended[row] ? m : 0))) as Result;
   const flags = tensor(ended.map(Number), { dtype: 'uint8' }).reshape([rows, ...masks.shape.slice(1).map(() => 1)]);
   return where(flags.notEqual(0), masks, 0) as Result;
+}
+
+/** By findIndex(): every() passes over holes, of which a list may have four thousand million. */
+function checkRows(who: string, masks: readonly (readonly unknown[])[]): void {
+  masks.forEach((mask, row) => {
+    const at = mask.findIndex((value) => typeof value !== 'number' && typeof value !== 'boolean');
+    if (at >= 0) throw new EstimatorError(`${who}: masks: expected numbers, got ${showValue(mask[at])} in row ${row} at position ${at}`);
+  });
 }
 
 /** A reward for each row. */

@@ -31,6 +31,11 @@ describe('overlongFilter', () => {
     expect(overlongFilter(masks, reasons).toArray()).toEqual([[1, 0], [0, 0], [0, 0]]);
     expect(overlongFilter(masks, reasons, { kept: ['stop', 'abort'] }).toArray()).toEqual([[1, 0], [0, 0], [0, 1]]);
     expect(() => overlongFilter(masks, ['stop'])).toThrow('overlongFilter: stopReasons: expected 3 reasons, one a row, got 1');
+    const holes = new Array<never>(4_294_967_295);
+    expect(() => overlongFilter([holes], ['stop'])).toThrow('overlongFilter: masks: expected numbers, got undefined in row 0 at position 0');
+    expect(() => overlongFilter(holes, holes)).toThrow('overlongFilter: masks: expected a Tensor [batch, time] or an array of numbers for each row');
+    expect(() => overlongFilter([[1], ['x' as never]], ['stop', 'stop'])).toThrow('masks: expected numbers, got "x" in row 1 at position 0');
+    expect(() => overlongFilter([[1], [1]], ['stop', 3 as never])).toThrow('stopReasons: expected a reason for each row, got 3 in row 1');
   });
 });
 
