@@ -1,14 +1,17 @@
 /** Rows of a batch that answer the same prompt, and statistics over them. */
 import { EstimatorError, showValue } from '../errors';
 import { checkTensor } from '../losses/check';
-import { arange, groupAdvantages, groupMoments, ones, tensor, Tensor, where, type Device, type GroupAdvantageOptions } from '../tensor';
+import { concat, groupAdvantages, groupMoments, ones, tensor, Tensor, where, type Device, type GroupAdvantageOptions } from '../tensor';
 import { DISPOSED } from '../tensor/handle';
 
 /** One id a row: strings or integers, in any order, groups of any size. */
 export type GroupIds = readonly (string | number | bigint)[] | Int32Array | Tensor;
 
-/** Rows of a group up to which each is compared with each. */
-const MOST_PAIRED = 256;
+/** The rows of some groups of about one size, [groups, rows of the largest of them], and whether there is one. */
+interface Table {
+  rows: Tensor;
+  present: Tensor;
+}
 
 /**
  * Group statistics of per-row numbers. Methods take and return tensors of shape [batch], unless they say otherwise: each row gets the statistic of its group. Statistics are
@@ -23,7 +26,6 @@ export class Groups {
   readonly smallest: number;
   /** The size of all groups where they are of one size and their rows stand together, as a sampler of n answers leaves them; else null. */
   private readonly even: number | null;
-  private readonly largest: number;
   /** The rows, group by group, and where each group starts. */
   private readonly rows: Tensor;
   private readonly starts: Tensor;
@@ -31,7 +33,7 @@ export class Groups {
   private readonly order: { index: Int32Array; rows: Int32Array; starts: Int32Array };
   /** What few ask for, once somebody did. */
   private asked: { index?: Tensor; sizes?: Tensor } = {};
-  private table: { rows: Tensor; present: Tensor } | null = null;
+  private tabled: { tables: readonly Table[]; place: Tensor } | null = null;
   private last: { scores: Tensor; valid: Tensor; result: ReturnType<typeof groupMoments> } | null = null;
 
   constructor(ids: GroupIds, batch: number, device?: Device) {
@@ -43,7 +45,6 @@ export class Groups {
     this.starts = tensor(starts, { device });
     this.order = { index, rows, starts };
     this.smallest = smallest;
-    this.largest = largest;
     this.even = count > 0 && smallest === largest && inOrder ? smallest : null;
     this.ids = Array.from({ length: count }, (_, group) => list[rows[starts[group]!]!]!);
     this.everyRow = ones([batch], { dtype: 'uint8' });
@@ -131,38 +132,63 @@ export class Groups {
     return groupAdvantages(rewards, masks, this.rows, this.starts, options);
   }
 
-  /** `[count, rows of the largest group]`: the rows of each group, and whether there is one. */
-  private members(): { rows: Tensor; present: Tensor } {
-    if (this.table && !this.table.rows.isDisposed && !this.table.present.isDisposed) return this.table;
-    const { order: { rows, starts }, largest } = this;
-    const members = new Int32Array(this.count * largest);
-    const present = new Uint8Array(this.count * largest);
-    for (let group = 0; group < this.count; group++) {
-      const size = starts[group + 1]! - starts[group]!;
-      members.set(rows.subarray(starts[group]!, starts[group + 1]!), group * largest);
-      present.fill(1, group * largest, group * largest + size);
-    }
-    const options = { shape: [this.count, largest], device: this.rows.device };
-    return (this.table = { rows: tensor(members, options), present: tensor(present, options) });
+  /**
+   * What `ofTable` says of each group of a table, [groups, …], given to each row: [batch, …]. A single table for all groups would hold as many rows of each as the largest
+   * one has.
+   */
+  private byTable(ofTable: (table: Table) => Tensor): Tensor {
+    const { tables, place } = this.inTables();
+    const parts = tables.map(ofTable);
+    return (parts.length === 1 ? parts[0]! : concat(parts)).take(place);
+  }
+
+  private inTables(): { tables: readonly Table[]; place: Tensor } {
+    const { tabled } = this;
+    if (tabled && ![tabled.place, ...tabled.tables.flatMap((table) => Object.values(table))].some((tensor: Tensor) => tensor.isDisposed)) return tabled;
+    const { order: { index, rows, starts } } = this;
+    const { device } = this.rows;
+    const size = (group: number) => starts[group + 1]! - starts[group]!;
+    // Groups of up to 1, 2, 4, … rows: no table is more than half empty.
+    const alike: number[][] = this.count === 0 ? [[]] : [];
+    for (let group = 0; group < this.count; group++) (alike[32 - Math.clz32(size(group) - 1)] ??= []).push(group);
+    const placeOfGroup = new Int32Array(this.count);
+    let placed = 0;
+    const tables = alike.filter((groups) => groups !== undefined).map((groups): Table => {
+      const width = Math.max(1, ...new Set(groups.map(size)));
+      const members = new Int32Array(groups.length * width);
+      const present = new Uint8Array(groups.length * width);
+      groups.forEach((group, i) => {
+        placeOfGroup[group] = placed++;
+        members.set(rows.subarray(starts[group]!, starts[group + 1]!), i * width);
+        present.fill(1, i * width, i * width + size(group));
+      });
+      const options = { shape: [groups.length, width], device };
+      return { rows: tensor(members, options), present: tensor(present, options) };
+    });
+    return (this.tabled = { tables, place: tensor(index.map((group) => placeOfGroup[group]!), { device }) });
   }
 
   /**
-   * Σ(x−μ)² over the other rows of each row's group, added up directly: beside an outlier nothing would be left of a difference of sums. Null where groups are so large that
-   * there are too many pairs.
+   * Each row beside the others of its group that are valid (all, unless told otherwise), [batch] float64: how far it is from their mean, and Σ(x−μ)² over them, about it. Without any
+   * others both are 0.
    *
-   * @param x [batch]
-   * @param centres [batch]: μ, the mean of the other rows
-   * @param valid [batch], null: all rows count
-   * @throws EstimatorError for an x that is no Tensor
+   * @throws EstimatorError for an x that is no Tensor [batch]
    */
-  spreadOfOthers(x: Tensor, centres: Tensor, valid: Tensor | null): Tensor | null {
+  besideOthers(x: Tensor, valid: Tensor = this.everyRow): { difference: Tensor; spread: Tensor } {
     checkIsTensor('one number a row', x);
-    if (this.largest > MOST_PAIRED) return null;
-    const { rows, present } = this.members();
-    const peers = rows.take(this.index);
-    const others = present.take(this.index).logicalAnd(peers.notEqual(arange(0, x.size, 1, { dtype: 'int32', device: x.device }).expandDims(1)));
-    const counted = valid ? others.logicalAnd(valid.take(rows).take(this.index)) : others;
-    return where(counted, x.take(peers).sub(centres.expandDims(1)).square(), 0).sum(1);
+    const known = x.cast('float64');
+    const { count, mean } = this.moments(known, valid);
+    // Once more from the differences: of the mean's own rounding, which matters for the spread that is left without a row, nothing remains.
+    const centred = known.sub(mean);
+    const again = this.moments(centred, valid);
+    const exact = centred.sub(again.mean);
+    const difference = exact.mul(count.div(count.sub(1).maximum(1)));
+    const less = again.spread.sub(exact.mul(difference));
+    // What rounding leaves of a difference of equal numbers is 0. Beside an outlier, of which a group has one, nothing would be left: the others are added up without it.
+    const distance = where(valid, exact.abs(), -1);
+    const farthest = distance.greater(this.maxOfOthers(distance));
+    const { spread } = this.moments(known, farthest.logicalNot().logicalAnd(valid));
+    return { difference, spread: where(farthest, spread, where(less.greater(again.spread.mul(count).mul(1e-15)), less, 0)) };
   }
 
   /** Σ over the rows of the group, column by column: [batch, time] → [batch, time]. */
@@ -173,19 +199,21 @@ export class Groups {
       const shape = [this.count, this.even, x.shape[1]!];
       return x.reshape(shape).sum(1, { keepDims: true }).broadcastTo(shape).reshape([...x.shape]);
     }
-    const { rows, present } = this.members();
-    return where(present.expandDims(2), x.take(rows), 0).sum(1).take(this.index);
+    return this.byTable(({ rows, present }) => where(present.expandDims(2), x.take(rows), 0).sum(1));
   }
 
   /** The largest score of the other rows of the group; −Infinity where there is none. */
   maxOfOthers(scores: Tensor): Tensor {
     checkIsTensor('one number a row', scores);
-    const { rows, present } = this.members();
-    const inGroups = where(present, scores.take(rows), -Infinity);
-    const most = inGroups.max(1, { keepDims: true });
-    const best = inGroups.equal(most);
-    const next = where(best.sum(1).greater(1), most.squeeze(1), where(best, -Infinity, inGroups).max(1));
-    return where(scores.equal(most.squeeze(1).take(this.index)), next.take(this.index), most.squeeze(1).take(this.index));
+    const inGroups = ({ rows, present }: Table) => where(present, scores.take(rows), -Infinity);
+    const most = this.byTable((table) => inGroups(table).max(1));
+    const next = this.byTable((table) => {
+      const all = inGroups(table);
+      const largest = all.max(1, { keepDims: true });
+      const best = all.equal(largest);
+      return where(best.sum(1).greater(1), largest.squeeze(1), where(best, -Infinity, all).max(1));
+    });
+    return where(scores.equal(most), next, most);
   }
 }
 

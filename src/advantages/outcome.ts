@@ -58,16 +58,7 @@ export function centreInGroups(scores: Tensor, groups: Groups, { singleton, skip
   let difference = known.sub(mean);
   let remaining = spread;
   if (leaveOneOut) {
-    // Once more from the differences: of the mean's own rounding, which matters for the spread that is left without a row, nothing remains.
-    const again = scored ? groups.moments(difference, scored) : groups.moments(difference);
-    const share = count.div(count.sub(1).maximum(1));
-    const exact = difference.sub(again.mean);
-    const apart = exact.mul(share);
-    const direct = groups.spreadOfOthers(difference, difference.sub(apart), scored);
-    const left = direct ?? again.spread.sub(exact.square().mul(share));
-    // What rounding leaves of a difference of equal numbers is 0.
-    remaining = where(left.greater(again.spread.mul(count).mul(direct ? 1e-28 : 1e-15)), left, 0);
-    difference = apart;
+    ({ difference, spread: remaining } = scored ? groups.besideOthers(known, scored) : groups.besideOthers(known));
   } else if (scores.dtype === 'float64') {
     // The mean of equal numbers, rounded, is not always that number, and what it differs by would be whitened to numbers of size 1; of float32 numbers float64 rounds nothing.
     difference = difference.sub((scored ? groups.moments(difference, scored) : groups.moments(difference)).mean);

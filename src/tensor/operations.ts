@@ -188,8 +188,15 @@ export function floating(node: Node): Node {
   return isFloating(node.dtype) ? node : cast(node, 'float32');
 }
 
+/** A statistic of `node` that is rounded to its floating dtype once: bfloat16 is taken in float32, int32, of which float32 does not hold all, in float64. */
+function statistic(node: Node, of: (x: Node) => Node): Node {
+  if (node.dtype === 'bfloat16') return cast(of(cast(node, 'float32')), 'bfloat16');
+  return node.dtype === 'int32' ? cast(of(cast(node, 'float64')), 'float32') : of(floating(node));
+}
+
 /** Mean over axes; NaN where nothing takes part. Rounded once, and finite where the sum is beyond the dtype. */
 export function mean(node: Node, axes: number[], mask: Node | null, keepDims = true): Node {
+  if (node.dtype === 'int32') return statistic(node, (x) => mean(x, axes, mask, keepDims));
   const x = floating(node);
   const wide = x.dtype === 'bfloat16' ? 'float32' : 'float64';
   return cast(binary('div', dropAxes(sum(masked(x, mask, 0), axes, wide), axes, keepDims), count(x, axes, mask, keepDims, wide)), x.dtype);
@@ -197,7 +204,10 @@ export function mean(node: Node, axes: number[], mask: Node | null, keepDims = t
 
 /** Variance over axes: Σ(x−μ)² / (n−ddof). An offset of the values costs no digits. NaN or infinity where n ≤ ddof. */
 export function variance(node: Node, axes: number[], mask: Node | null, ddof: number, keepDims = true): Node {
-  const x = floating(node);
+  return statistic(node, (x) => varianceOf(x, axes, mask, ddof, keepDims));
+}
+
+function varianceOf(x: Node, axes: number[], mask: Node | null, ddof: number, keepDims: boolean): Node {
   const n = count(x, axes, mask, keepDims);
   const inRows = mask === null && x.dtype === 'float32' && x.device === 'cpu' && axes.includes(x.shape.length - 1) && x.shape.at(-1)! >= LONG_ENOUGH;
   const divisor = typeof n === 'number' ? Math.max(0, n - ddof) : binary('maximum', binary('sub', n, ddof), 0);
@@ -208,9 +218,11 @@ export function variance(node: Node, axes: number[], mask: Node | null, ddof: nu
 
 /** The square root of {@link variance}. Its gradient is 0 where all numbers are equal: the root has none there, and PyTorch says 0, too. */
 export function deviation(node: Node, axes: number[], mask: Node | null, ddof: number, keepDims = true): Node {
-  const squared = variance(node, axes, mask, ddof, keepDims);
-  const equal = binary('eq', squared, 0);
-  return where(equal, 0, unary('sqrt', where(equal, 1, squared)));
+  return statistic(node, (x) => {
+    const squared = varianceOf(x, axes, mask, ddof, keepDims);
+    const equal = binary('eq', squared, 0);
+    return where(equal, 0, unary('sqrt', where(equal, 1, squared)));
+  });
 }
 
 /** Σ(x−μ)², corrected by (Σ(x−μ))²/n for the rounding of μ: the "corrected two-pass" of Chan, Golub, LeVeque 1983. */

@@ -125,6 +125,25 @@ test('a mean is rounded once, and finite where the sum is not; its gradient has 
   expect(tensor([[3e38, 3e38], [-3e38, -3e38]]).mean(1).toArray()).toEqual([Math.fround(3e38), Math.fround(-3e38)]);
 });
 
+test('statistics of int32 lose no digits, and those of bfloat16 are rounded once, as their gradients are', () => {
+  expect(tensor(Int32Array.of(16777217, 16777217, 16777218)).mean().item()).toBe(16777218);
+  expect(tensor(Int32Array.of(2000000001, -2000000000)).mean().item()).toBe(0.5);
+  expect(tensor(Int32Array.of(100000000, 100000001, 100000002)).var().item()).toBe(1);
+  expect(tensor(Int32Array.of(100000000, 100000001, 100000002)).std(null, { mask: tensor([1, 0, 1]) }).item()).toBe(Math.fround(Math.SQRT2));
+  const random = new Random(37);
+  for (let draw = 0; draw < 50; draw++) {
+    const x = random.smooth([5 + draw], -1, 3).tensor('bfloat16');
+    for (const statistic of [(t: Tensor) => t.var(), (t: Tensor) => t.std(), (t: Tensor) => t.std(null, { ddof: 2 })]) {
+      const wide = x.cast('float32');
+      const [value, expected] = [statistic(x), statistic(wide)];
+      const [gradient, expectedGradient] = [gradients(value, [x])[0]!, gradients(expected, [wide])[0]!];
+      expect(value.dtype).toBe('bfloat16');
+      expect(value.cast('float32').item()).toBe(expected.cast('bfloat16').cast('float32').item());
+      expect(gradient.cast('float32').toArray()).toEqual(expectedGradient.cast('bfloat16').cast('float32').toArray());
+    }
+  }
+});
+
 /** A GPU squares in float32. */
 const onCpu = defaultDevice() === 'cpu' ? test : test.skip;
 
