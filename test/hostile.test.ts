@@ -29,6 +29,9 @@ test.each<[string, () => unknown, string]>([
   ['no environment of a process', () => v.wandbMode(wrong(null)), 'wandbMode: expected variables of an environment, got null'],
   ['a number as an experiment', () => v.checkConfig(loaded, wrong(0)), 'checkConfig: experiment: expected an Experiment, got 0'],
   ['null as options of a task', () => v.generateTask('gmax', wrong(null)), 'generateTask: options: expected { trainSize, validationSize, seed }, got null'],
+  ['no report', () => v.checkText(wrong(undefined)), 'checkText: expected a report, as checkEstimator gives, got undefined'],
+  ['null as options of a check', () => v.checkExactGradient('gmax' as never, wrong(null)), 'checkExactGradient: expected options, got null'],
+  ['a function that makes no tokenizer', () => v.registerTokenizer('hostile', wrong(() => 1)), 'tokenizer "hostile": expected a class without arguments to its constructor'],
   [
     'a symbol as a ratio',
     () => v.dynamicSamplingReplace({ groupIds: [], rewards: [], samples: [] }, { samplesPerPrompt: 2, minReplaceRatio: wrong(Symbol('s')) }),

@@ -1,7 +1,9 @@
 /** What an estimator returned: checked, evaluated, and blamed on the input that it comes from where it is not finite. */
 import { EstimatorError, showValue } from '../errors';
+import { checkObject } from '../options';
 import { evaluate, Tensor, where } from '../tensor';
 import { isFloating } from '../tensor/dtype';
+import { DISPOSED } from '../tensor/handle';
 import { formatShape, placeIn, sameShape } from '../tensor/shape';
 import type { AdvantageContext, AdvantageResult } from './estimator';
 
@@ -38,8 +40,12 @@ export function checkedResult(
   if (witness !== undefined && !(witness instanceof Tensor && isFloating(witness.dtype) && (witness.size > 0 || valid.size === 0))) {
     throw new EstimatorError(`${who}: expected finiteIf to be a floating Tensor that holds something, got ${showValue(witness)}`);
   }
+  if (valid.isDisposed) throw new EstimatorError(`${who}: computeAdvantages disposed of masks, which are not its own`);
+  if (parts.metrics instanceof Tensor) throw new EstimatorError(`${who}: expected metrics by name, got a Tensor`);
+  checkObject(who, 'metric', parts.metrics ?? {});
   const clean = (label: string, array: unknown): { array: Tensor; kept: Tensor } => {
     if (!(array instanceof Tensor)) throw new EstimatorError(`${who}: expected ${label} to be a Tensor, got ${showValue(array)}`);
+    if (array.isDisposed) throw new EstimatorError(`${who}: ${label}: ${DISPOSED}`);
     if (!sameShape(array.shape, valid.shape)) throw new EstimatorError(`${who}: expected ${label} of shape ${formatShape(valid.shape)}, got ${formatShape(array.shape)}`);
     if (!isFloating(array.dtype)) throw new EstimatorError(`${who}: expected ${label} of a floating dtype, got ${array.dtype}`);
     const kept = leavesZeros ? array : where(valid, array, 0);

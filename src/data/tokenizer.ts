@@ -1,5 +1,5 @@
 /** Text to token ids and back. */
-import { DataError, showValue } from '../errors';
+import { DataError, RegistryError, showValue } from '../errors';
 import { type RegisterOptions, Registry } from '../registry';
 import { checkList, checkText, isText } from './check';
 import { type ChatMessage, isMessage } from './rows';
@@ -148,6 +148,9 @@ export const tokenizers = new Registry<new () => Tokenizer>('tokenizer');
 
 /** Makes a tokenizer available as `trainer.tokenizer`. @throws RegistryError */
 export function registerTokenizer(name: string, tokenizer: new () => Tokenizer, options?: RegisterOptions): void {
+  if (typeof tokenizer !== 'function' || typeof tokenizer.prototype !== 'object') {
+    throw new RegistryError(`tokenizer ${showValue(name)}: expected a class without arguments to its constructor, got ${showValue(tokenizer)}`);
+  }
   tokenizers.register(name, tokenizer, options);
 }
 

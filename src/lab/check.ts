@@ -1,6 +1,7 @@
 /** The exact gradient beside what knows nothing of how it was computed: differences of the exact return, and sampled sequences. */
 import { SmallRandom } from '../data/random';
 import { EstimatorError, showValue } from '../errors';
+import { checkObject } from '../options';
 import { labEnvironment, stateOf, uniform, type LabEnvironment, type LabEnvironmentName, type LabEnvironmentOptions } from './environments';
 import { dot } from './statistics';
 import { enumerate, exactGradient, exactReturn, softmaxPolicy } from './tree';
@@ -28,6 +29,7 @@ export interface ExactGradientCheck {
 const STEP = 1e-4;
 
 export function checkExactGradient(name: LabEnvironmentName, options: LabEnvironmentOptions & { gamma?: number; samples?: number; seed?: number } = {}): ExactGradientCheck {
+  checkObject('checkExactGradient', 'option', options);
   const { gamma = 1, samples = 0, seed = 0, ...sizes } = options;
   if (!(gamma >= 0 && gamma <= 1)) throw new EstimatorError(`checkExactGradient: option 'gamma': expected a number from 0 to 1, got ${showValue(gamma)}`);
   if (!(Number.isInteger(samples) && samples >= 0 && samples !== 1))

@@ -69,7 +69,7 @@ export function bind(wanted: Node[], device: Device, key: Words): Binding {
         for (const scalar of node.attributes.kernel!.scalars) scalars.push(scalar);
         break;
       case 'symbol':
-        throw new TensorError('scan: a tensor of its step was used outside of it; use what scan returns');
+        throw new TensorError('scan: a tensor of its step was read, or used outside of it: a step is arithmetic on the numbers of all rows and times at once; read and use what scan returns');
     }
   }
   writePositions(roots, key);

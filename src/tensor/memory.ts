@@ -1,5 +1,5 @@
 /** Device memory and its lifetime: buffers, `tidy`, `memory()`. */
-import { ignoreRejection, TensorError } from '../errors';
+import { ignoreRejection, NativeError, TensorError } from '../errors';
 import { callNative, deviceInfo, native } from '../native';
 import { describe } from './shape';
 
@@ -52,6 +52,20 @@ export function synchronize(device?: Device): void {
   callNative((addon) => addon.synchronize(place));
 }
 
+/** @throws NativeError where there is no memory, with what might make some */
+function allocate(device: Device, bytes: number): number {
+  try {
+    return callNative((addon) => addon.allocate(device, bytes));
+  } catch (error) {
+    const alive = memory();
+    if (!(error instanceof NativeError) || !error.message.includes('out of memory') || alive.bytes < bytes) throw error;
+    const held = `${alive.tensors} tensors hold ${(alive.bytes / 2 ** 20).toFixed(0)} MiB`;
+    throw new NativeError(`${error.message}: ${held}. JavaScript collects those that nobody needs between turns of its event loop: await something in a long loop, or wrap its steps in tidy()`, {
+      cause: error,
+    });
+  }
+}
+
 /** A block of device memory, freed when the last node that holds it lets go. */
 export class DeviceBuffer {
   readonly id: number;
@@ -66,7 +80,7 @@ export class DeviceBuffer {
     readonly device: Device,
     readonly bytes: number,
   ) {
-    this.id = callNative((addon) => addon.allocate(device, bytes));
+    this.id = allocate(device, bytes);
   }
 
   retain(): void {

@@ -84,9 +84,9 @@ export function scan(inputs: readonly Tensor[], options: ScanOptions<ScanState> 
   const several = Array.isArray(init);
   if (several && init.length === 0) throw new TensorError('scan: expected init to hold at least one state, got an empty array');
   const given = Array.from(inputs, (input, i) => tensorArgument(`scan input ${i}`, input));
-  const maskNode = mask === undefined ? null : tensorArgument('scan mask', mask);
-  const shape = broadcastShapes('scan', (maskNode ? [...given, maskNode] : given).map((node) => node.shape));
+  const shape = broadcastShapes('scan', given.map((node) => node.shape));
   if (shape.length === 0) throw new TensorError('scan: expected inputs of at least one dimension, got scalars');
+  const maskNode = mask === undefined ? null : broadcastTo('scan mask', tensorArgument('scan mask', mask), shape);
   const full = given.map((node) => expand(node, shape));
   let dtype: DType = full.map((node) => node.dtype).reduce(promote);
   if (!isFloating(dtype)) dtype = 'float32';

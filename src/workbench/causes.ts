@@ -82,8 +82,8 @@ export const causes = {
   'empty-row': { cause: 'a row, or a batch, without a valid token: 0/0 in a mean, or −Inf of a max over nothing', cure: 'masks.sum(1).maximum(1) as the divisor; where() on the result' },
   'single-column': { cause: 'rows of one token: a shape that was squeezed, or a difference of neighbours', cure: 'keepDims: true, expandDims(1), and no squeeze() without an axis' },
   cancellation: {
-    cause: 'float32 cancellation: E[x²] − E[x]² , or sums of large numbers whose difference is meant',
-    cure: "take the mean off first: x.sub(mean).square(), var(), std(), groups.moments; or cast('float64')",
+    cause: 'float32 cancellation: E[x²] − E[x]², a mean that is rounded before it is taken off, or sums of large numbers whose difference is meant',
+    cure: "take the mean off first: x.sub(mean).square(), var(), std(), groups.moments; and where it is taken off numbers that lie close together, cast('float64') before",
   },
   'half-precision': {
     cause: 'small differences of rewards are lost: a cast to bfloat16 or to integers, or a threshold',

@@ -1,9 +1,11 @@
 /** A check as text. */
+import { EstimatorError, showValue } from '../errors';
 import type { CheckedProperty, CheckReport } from './check';
 
 const marks = { passed: '✓', failed: '✗', warned: '!', noted: '·', skipped: '–' } as const;
 
 export function checkText(report: CheckReport): string {
+  if (!Array.isArray((report as Partial<CheckReport> | null | undefined)?.properties)) throw new EstimatorError(`checkText: expected a report, as checkEstimator gives, got ${showValue(report)}`);
   const { estimator, declared, seed, runs, properties, suggestions } = report;
   const says = Object.entries(declared).map(([key, value]) => `${key} ${typeof value === 'string' ? value : JSON.stringify(value)}`);
   const width = Math.max(...properties.map(({ id }) => id.length));

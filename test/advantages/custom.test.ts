@@ -134,6 +134,20 @@ test('an option of other estimators is said to be theirs', () => {
   expect(() => computeAdvantages('gae', { ...inputs, values: inputs.rewards }, { singleton: 'zero' })).toThrow(/unknown option 'singleton', which \w+(, \w+){4} and \d+ more have\. Options: /);
 });
 
+function gone(values: number[][]): Tensor {
+  const result = tensor(values);
+  result.dispose();
+  return result;
+}
+
+test('masks that an estimator disposes of are said to be gone', () => {
+  register('test_bad', (rewards: Tensor, _: unknown, masks: Tensor) => {
+    masks.dispose();
+    return rewards;
+  });
+  expect(() => computeAdvantages('test_bad', { rewards: [[1, 2]], masks: tensor([[1, 1]], { dtype: 'bool' }) })).toThrow("'test_bad': computeAdvantages disposed of masks, which are not its own");
+});
+
 describe('a wrong result names the estimator, what was expected and what came', () => {
   const cases: [string, () => unknown, RegExp][] = [
     ['a wrong shape', () => tensor([1, 2, 3]), /'test_bad': expected advantages of shape \[2,3\], got \[3\]/],
@@ -144,6 +158,10 @@ describe('a wrong result names the estimator, what was expected and what came', 
     ['NaN on a valid token', () => tensor([[0, 0, 0], [0, NaN, 0]]), /'test_bad': expected finite advantages on valid tokens, got NaN at row 1, position 1/],
     ['Infinity', () => tensor([[Infinity, 0, 0], [0, 0, 0]]), /got Infinity at row 0, position 0/],
     ['wrong returns', () => ({ advantages: tensor([[1, 2, 3], [4, 5, 6]]), returns: 7 }), /expected returns to be a Tensor, got 7/],
+    ['a list of metrics', () => ({ advantages: tensor([[1, 2, 3], [4, 5, 6]]), metrics: [1] }), /'test_bad': expected metrics, got \[1\]/],
+    ['a tensor as metrics', () => ({ advantages: tensor([[1, 2, 3], [4, 5, 6]]), metrics: tensor([1]) }), /'test_bad': expected metrics by name, got a Tensor/],
+    ['a disposed result', () => gone([[1, 2, 3], [4, 5, 6]]), /'test_bad': advantages: expected a Tensor that is there, got one that was disposed/],
+    ['disposed returns', () => ({ advantages: tensor([[1, 2, 3], [4, 5, 6]]), returns: gone([[1, 2, 3], [4, 5, 6]]) }), /'test_bad': returns: expected a Tensor that is there/],
     ['a wrong metric', () => ({ advantages: tensor([[1, 2, 3], [4, 5, 6]]), metrics: { x: 'y' } }), /metric 'x'/],
   ];
   test.each(cases)('%s', (_, compute, message) => {

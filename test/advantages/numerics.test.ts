@@ -1,5 +1,17 @@
 /** What every registered estimator answers to awkward batches: docs/numerics.md says it, this holds it to that. */
-import { computeAdvantages, EstimatorError, getAdvantageEstimator, listAdvantageEstimators, maskedWhiten, tensor, whiten, type AdvantageInputs, type AdvantageOptions, type DType } from 'vantage-rl';
+import {
+  computeAdvantages,
+  EstimatorError,
+  getAdvantageEstimator,
+  Groups,
+  listAdvantageEstimators,
+  maskedWhiten,
+  tensor,
+  whiten,
+  type AdvantageInputs,
+  type AdvantageOptions,
+  type DType,
+} from 'vantage-rl';
 
 type Batch = Record<string, any>;
 const [ROWS, TIME] = [6, 4];
@@ -186,6 +198,43 @@ describe.each(names)('%s', (name) => {
     const result = run(name, shaped(batchOf(rows, time), rows, time));
     expect(result.shape).toEqual([rows, time]);
     expect(allFinite(result)).toBe(true);
+  });
+});
+
+describe('rows beside the others of their group', () => {
+  const sizes: [string, number[]][] = [['singletons', [1, 1, 1]], ['few', [2, 3, 8, 5]], ['large and small', [300, 1, 2, 40, 257]], ['one', [1000]]];
+  const kinds: [string, (i: number, j: number) => number][] = [
+    ['numbers', (i) => Math.sin(i)],
+    ['equal numbers', () => 0.1],
+    ['an outlier beside small differences', (i, j) => (j === 1 ? 1e8 : (i % 2) / 100)],
+    ['an offset', (i) => 1e4 + Math.cos(i)],
+  ];
+  test.each(sizes.flatMap(([size, groups]) => kinds.map(([kind, of]) => [size, kind, groups, of] as const)))('%s: %s', (_size, _kind, groups, of) => {
+    // By turns, so that the rows of a group are apart.
+    const members = groups.flatMap((n, g) => Array.from({ length: n }, (_, j) => ({ g, j, at: j * groups.length + g }))).sort((x, y) => x.at - y.at);
+    const ids = members.map(({ g }) => g);
+    const scores = members.map(({ j }, i) => of(i, j));
+    const others = scores.map((_, i) => scores.filter((_score, k) => k !== i && ids[k] === ids[i]));
+    const sum = (x: number[]) => x.reduce((total, each) => total + each, 0);
+    const mean = (x: number[]) => {
+      const rough = sum(x) / Math.max(1, x.length);
+      return rough + sum(x.map((each) => each - rough)) / Math.max(1, x.length);
+    };
+    const grouped = new Groups(ids, ids.length);
+    const { difference, spread } = grouped.besideOthers(tensor(scores, { dtype: 'float64' }));
+    const [got, gotSpread, most] = [difference, spread, grouped.maxOfOthers(tensor(scores, { dtype: 'float64' }))].map((each) => each.dataSync());
+    scores.forEach((score, i) => {
+      const centre = mean(others[i]!);
+      const wanted = sum(others[i]!.map((each) => (each - centre) ** 2));
+      expect(Math.abs(got![i]! - (others[i]!.length > 0 ? score - centre : 0))).toBeLessThanOrEqual(1e-12 * Math.max(1, Math.abs(score), Math.abs(centre)));
+      expect(Math.abs(gotSpread![i]! - wanted)).toBeLessThanOrEqual(1e-9 * wanted + 1e-25);
+      expect(most![i]).toBe(Math.max(-Infinity, ...others[i]!));
+    });
+    const columns = grouped.sumColumns(tensor(scores.map((score) => [score, 1]), { dtype: 'float64' })).toArray() as number[][];
+    columns.forEach(([total, count], i) => {
+      expect(count).toBe(others[i]!.length + 1);
+      expect(Math.abs(total! - sum(scores.filter((_, k) => ids[k] === ids[i])))).toBeLessThan(1e-12 * (1 + Math.abs(total!)));
+    });
   });
 });
 

@@ -287,12 +287,32 @@ describe('messages name the operation, what was expected and what came', () => {
     ['tokenLogProbs', () => tokenLogProbs(x(), tensor([0], { dtype: 'int32' })), /tokenLogProbs: expected ids of shape \[2\], got \[1\]/],
     ['sampleTokens', () => sampleTokens(x(), { key: 1 as never }), /sampleTokens: expected a RandomKey/],
     ['randomNormal', () => randomNormal([2], {} as never), /randomNormal: expected a RandomKey .*got undefined/],
+    ['scan mask', () => scan([x()], { mask: tensor([1, 1]) }, (s, [a]) => s.add(a)), 'scan mask: shape [2] does not broadcast to [2,3]'],
+    ['a larger scan mask', () => scan([x()], { mask: full([4, 2, 3], 1) }, (s, [a]) => s.add(a)), 'scan mask: shape [4,2,3] does not broadcast to [2,3]'],
+    [
+      'what is read in a step',
+      () =>
+        scan([x()], {}, (s, [a]) => {
+          a.toArray();
+          return s.add(a);
+        }),
+      'scan: a tensor of its step was read, or used outside of it',
+    ],
     ['writeAt', () => writeAt(full([1, 2, 3], 0), full([1, 1, 3], 0), 2), /writeAt: expected a position from 0 to 1, got 2/],
   ];
   test.each(cases)('%s', (_, call, message) => {
     expect(call).toThrow(TensorError);
     expect(call).toThrow(message);
   });
+});
+
+test('memory that threads share is copied', () => {
+  const shared = new Float32Array(new SharedArrayBuffer(12));
+  shared.set([1, 2, 3]);
+  const copy = tensor(shared);
+  shared[0] = 9;
+  expect(copy.toArray()).toEqual([1, 2, 3]);
+  expect(tensor(shared, { dtype: 'int32', shape: [3, 1] }).toArray()).toEqual([[9], [2], [3]]);
 });
 
 describe('a disposed tensor is named', () => {

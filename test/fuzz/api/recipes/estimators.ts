@@ -33,7 +33,7 @@ export const estimators: readonly string[] = [
   'v.maskedWhiten(T([2, 4]), M([2, 4]), 1e-6)',
   'v.normalize(T([4]), { groups: ["a", "a", "b", "b"], leaveOneOut: false, mask: M([4]), meanLevel: "group", stdLevel: "batch", ddof: 1, epsilon: 1e-6 })',
   'v.outcomeRewards(T([2]), M([2, 4]))',
-  '((groups) => [groups.sum(T([4])), groups.mean(T([4])), groups.centre(T([4])), groups.std(T([4]), 1), groups.moments(T([4])), groups.sumColumns(T([4, 3])), groups.maxOfOthers(T([4]))])(new v.Groups(["a", "b", "a", "c"], 4, "cpu"))',
+  '((groups) => [groups.sum(T([4])), groups.mean(T([4])), groups.centre(T([4])), groups.std(T([4]), 1), groups.moments(T([4])), groups.sumColumns(T([4, 3])), groups.maxOfOthers(T([4])), groups.besideOthers(T([4]))])(new v.Groups(["a", "b", "a", "c"], 4, "cpu"))',
   'new v.Groups(Int32Array.of(1, 2, 1), 3).sizes',
   'v.discountedReturns({ rewards: T([2, 4]), mask: M([2, 4]), terminated: v.zeros([2, 4]), bootstrapValues: T([2]) }, { gamma: 0.9 })',
   ...['lambdaReturns', 'td0Returns', 'td1Returns', 'truncatedGae'].map((name) => `v.${name}(${trajectory}, { gamma: 0.9, lambda: 0.8 })`.replace(name.startsWith('td') ? ', lambda: 0.8' : '~', '')),
