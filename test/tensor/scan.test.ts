@@ -229,7 +229,7 @@ describe('errors', () => {
     expect(() => call([x], {}, null)).toThrow(/expected a step function, got null/);
     expect(() => call([tensor(1)], {}, (s: Tensor) => s)).toThrow(/at least one dimension, got scalars/);
     expect(() => call([x, tensor([1, 2])], {}, (s: Tensor) => s)).toThrow(/do not broadcast together/);
-    expect(attempt((s: Tensor) => s, { mask: tensor([1, 2]) })).toThrow(/do not broadcast together/);
+    expect(attempt((s: Tensor) => s, { mask: tensor([1, 2]) })).toThrow(/scan mask: shape \[2\] does not broadcast to \[2,3\]/);
     expect(attempt((s: Tensor) => s, { init: tensor([1, 2, 3]) })).toThrow('scan init: shape [3] does not broadcast to [2]');
     expect(attempt((s: Tensor) => s, { init: 'zero' })).toThrow("scan init: expected a number, or a Tensor of shape [2], got 'zero'");
     expect(attempt(([s]: Tensor[]) => [s], { init: [null] })).toThrow('scan init 0: expected a number, or a Tensor of shape [2], got null');
