@@ -19,8 +19,8 @@ class Prefetches {
       Piece& piece = piece_[at_];
       const int64_t asked = ((piece.bytes < share ? piece.bytes : share) + 63) / 64 * 64;
       if (descending_) {
-        const uintptr_t end = piece.from + static_cast<uintptr_t>(piece.bytes);
-        for (int64_t back = 64; back <= asked; back += 64) __builtin_prefetch(reinterpret_cast<const void*>(end - static_cast<uintptr_t>(back)));
+        const uintptr_t last = piece.from + static_cast<uintptr_t>(piece.bytes) - 1;
+        for (int64_t back = 0; back < asked; back += 64) __builtin_prefetch(reinterpret_cast<const void*>(last - static_cast<uintptr_t>(back)));
       } else {
         for (int64_t on = 0; on < asked; on += 64) __builtin_prefetch(reinterpret_cast<const void*>(piece.from + static_cast<uintptr_t>(on)));
         piece.from += static_cast<uintptr_t>(asked);

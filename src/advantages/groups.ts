@@ -170,7 +170,7 @@ export class Groups {
 
   /**
    * Each row beside the others of its group that are valid (all, unless told otherwise), [batch] float64: how far it is from their mean, and Σ(x−μ)² over them, about it. Without any
-   * others both are 0.
+   * others both are 0. Of rows that are not valid they say nothing.
    *
    * @throws EstimatorError for an x that is no Tensor [batch]
    */
