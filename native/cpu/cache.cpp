@@ -42,8 +42,11 @@ __attribute__((noinline)) void copy(char* to, const char* from, int64_t bytes, b
   _mm_sfence();
 }
 
+// Of a shared cache all is named, however many cores, and neighbours of a virtual machine, use it too: a thread's share is what servers have for each core.
+constexpr int64_t kSharedOfThread = int64_t{4} << 20;
+
 // Whether arrays that a core's own cache cannot hold, and the shared one easily can, are written clearly faster past it. So it is where the shared cache
-// is a mesh of slices, slower than memory for what is only written; and a virtual machine names all of it, however many neighbours use it, too.
+// is a mesh of slices, slower than memory for what is only written.
 bool shared_cache_is_slow() {
   const int64_t bytes = own_cache() * 2;  // of each of two arrays
   if (bytes * 8 > shared_cache()) return false;
@@ -72,7 +75,8 @@ std::atomic<int64_t> cache_size{-1};
 // Measured when something asks that no core's own cache would hold: small programs do not wait for it.
 int64_t measured() {
   static const bool slow = shared_cache_is_slow();
-  return slow ? own_cache() * threads() : shared_cache();
+  const int64_t shared = shared_cache(), ours = kSharedOfThread * threads();
+  return slow ? own_cache() * threads() : shared < ours ? shared : ours;
 }
 
 }  // namespace
