@@ -49,7 +49,7 @@ class Builder {
       Step& loop = code_.step[code_.steps++];
       loop.op = Op::loop;
       loop.dst = loop.a = loop.b = loop.c = loop.mask = -1;
-      loop.tested = loop.chooses = false;
+      loop.tested = loop.chooses = loop.over = false;
       const int first = code_.steps;
       for (int k = i + 1; k < end; ++k) {
         if (instructions[k].op != Op::load && instructions[k].op != Op::constant) add(instructions[k]);
@@ -71,6 +71,8 @@ class Builder {
       leave.fold = &fold_functions(out.reduction, out.type);
       leave.finish = out.reduction == Reduction::spread ? finish_spread : nullptr;
       leave.state = code_.outputs - 1;
+      leave.watcher = -1;
+      leave.watched = false;
     }
     fuse(&code_);
     place_outputs();
@@ -85,7 +87,7 @@ class Builder {
     step.op = one.op;
     step.type = one.type;
     step.run = nullptr;
-    step.tested = step.chooses = false;
+    step.tested = step.chooses = step.over = false;
     step.size = size_of(one.type);
     step.a = step.b = step.c = step.mask = -1;
     step.step_a = step.step_b = step.step_c = step.size;

@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "../core/math.h"
-#include "odd.h"
+#include "finite.h"
 #include "simd.h"
 
 namespace vantage::cpu::VANTAGE_ISA {
@@ -277,10 +277,6 @@ struct Zeros {
   }
 };
 
-}  // namespace
-
-namespace {
-
 // look(from, bytes) sees each piece that is written: lines, and what lies before and behind them.
 template <class Look>
 VANTAGE_INLINE void stream(char* to, const char* from, int64_t bytes, const Look& look) {
@@ -306,7 +302,7 @@ void stream_bytes(void* to, const void* from, int64_t bytes) {
 }
 
 bool stream_finite(float* to, const float* from, int64_t n) {
-  Odd odd;
+  Finite finite;
   stream(reinterpret_cast<char*>(to), reinterpret_cast<const char*>(from), n * 4, [&](const char* piece, int64_t bytes) __attribute__((always_inline)) {
     const float* const numbers = reinterpret_cast<const float*>(piece);
     const int64_t count = bytes / 4;
@@ -315,13 +311,13 @@ bool stream_finite(float* to, const float* from, int64_t n) {
       for (int k = 0; k < 16; k += kLanesOfWidest) {
         Widest x;
         load_vector(x, numbers + k);
-        odd.look(x);
+        finite.look(x);
       }
     } else {
-      for (int64_t k = 0; k < count; ++k) odd.look(numbers[k]);
+      for (int64_t k = 0; k < count; ++k) finite.look(numbers[k]);
     }
   });
-  return !odd.any();
+  return finite.all_were();
 }
 
 Truth truth_of(const void* from, int64_t rows, int64_t n, int64_t row_stride) {

@@ -1,6 +1,7 @@
 #include "reduce_functions.h"
 
 #include "../core/math.h"
+#include "finite.h"
 #include "simd.h"
 
 namespace vantage::cpu::VANTAGE_ISA {
@@ -249,15 +250,15 @@ struct ExtremesOf<float, Kind> : Extremes<Kind> {};
 
 struct SumOfZeros : Functions<float, Sum> {
   VANTAGE_INLINE double zeros_of(const float* in, int64_t n) {
-    // Bits are collected, not added up: additions would wait for one another.
-    uint32_t found = 0;
-    for (int64_t i = 0; i < n; ++i) {
-      const float zero = in[i] * 0.0f;
-      uint32_t bits;
-      __builtin_memcpy(&bits, &zero, 4);
-      found |= bits;
+    Finite finite;
+    int64_t i = 0;
+    for (; i + kLanesOfWidest <= n; i += kLanesOfWidest) {
+      Widest x;
+      load_vector(x, in + i);
+      finite.look(x);
     }
-    return (found & INT32_MAX) == 0 ? 0.0 : __builtin_nan("");
+    for (; i < n; ++i) finite.look(in[i]);
+    return finite.all_were() ? 0.0 : __builtin_nan("");
   }
 
   static void lanes(void* lanes, const void* elements, int64_t n) {

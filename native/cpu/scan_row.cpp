@@ -1,5 +1,5 @@
 // Scans inside one row: blocks of steps as affine maps (recurrence_block.h).
-#include "odd.h"
+#include "finite.h"
 #include "recurrence_block.h"
 #include "scan_functions.h"
 
@@ -35,7 +35,7 @@ struct RowSteps {
   float* out;
   float factor;  // of all steps, where it is uniform. By value: what depends on it alone is computed once.
   float before;  // the state in front of the next step
-  Odd* odd;
+  Finite* finite;
 
   template <class V>
   VANTAGE_METHOD void map(V& multiplier, V& term, int64_t i) {
@@ -69,7 +69,7 @@ struct RowSteps {
   }
   template <class V>
   VANTAGE_METHOD void put(int64_t i, const V& y) {
-    odd->look(y);
+    finite->look(y);
     if constexpr (Form::previous) {
       V shifted;
       if constexpr (kForward) shift_back(shifted, y, before);
@@ -81,7 +81,7 @@ struct RowSteps {
     }
   }
   VANTAGE_METHOD void put(int64_t i, const float& y) {
-    odd->look(y);
+    finite->look(y);
     out[i] = Form::previous ? before : y;
     before = y;
   }
@@ -120,13 +120,13 @@ Stretch stretch_of(const M* mask, int64_t n) {
 
 // Factors of 0: each state is its term.
 template <bool kForward, bool previous>
-void take_terms(float* out, const float* b, int64_t n, double& state, Odd& odd) {
+void take_terms(float* out, const float* b, int64_t n, double& state, Finite& finite) {
   const float before = static_cast<float>(state);
   state = static_cast<double>(b[kForward ? n - 1 : 0]);
   const int64_t from = previous && !kForward, to = previous && kForward, count = n - previous;
   const auto take = [&](auto&& term, int64_t i) {
     fetch<kForward>(term, b + from + i);
-    odd.look(term);
+    finite.look(term);
     store_at(out + to + i, term);
   };
   // The way the scan goes, as its inputs are asked for ahead. An end that is no whole vector is taken with elements beside it, and the others begin where vectors do.
@@ -163,12 +163,12 @@ void scan_row_of(const ScanCall& call, double* product) {
       for (int64_t i = 0; i < n; ++i) out[i] = before;
       continue;
     }
-    Odd odd;
-    const RowSteps<kForward, Form<false, uniform, previous>> steps{a, b, nullptr, out, factor, before, &odd};
+    Finite finite;
+    const RowSteps<kForward, Form<false, uniform, previous>> steps{a, b, nullptr, out, factor, before, &finite};
     if (stretch.valid == Valid::some) {
-      scan_lanes<float, kForward>(RowSteps<kForward, Form<true, uniform, previous>>{a, b, mask, out, factor, before, &odd}, n, 1, state, whole);
+      scan_lanes<float, kForward>(RowSteps<kForward, Form<true, uniform, previous>>{a, b, mask, out, factor, before, &finite}, n, 1, state, whole);
     } else if (uniform && factor == 0 && before - before == 0) {
-      take_terms<kForward, previous>(out, b, n, state, odd);
+      take_terms<kForward, previous>(out, b, n, state, finite);
       whole = 0;
     } else if constexpr (uniform && !kForward) {
       scan_constant<float>(steps, n, decay, state);
@@ -177,7 +177,7 @@ void scan_row_of(const ScanCall& call, double* product) {
       scan_lanes<float, kForward>(steps, n, 1, state, whole);
     }
     const float after = static_cast<float>(state);
-    if (after - after == 0 && !odd.any()) {
+    if (after - after == 0 && finite.all_were()) {
       call.state[0] = state;
       if (product) *product = whole == 0 ? 0 : *product * whole;
     } else {

@@ -63,10 +63,8 @@ void order_loads(Code& code) {
 }
 
 // What is needed only where a mask holds is left out of tiles where it does not, which have to know of the mask by then: its bytes come first.
-void find_guards(Code& code) {
-  int demand[kMaxInstructions];
+void find_guards(Code& code, const int* demand) {
   bool tested[kMaxInstructions];
-  find_demands(code, demand);
   for (int v = 0; v < code.values; ++v) tested[v] = false;
   for (int i = 0; i < code.steps; ++i) {
     Step& step = code.step[i];
@@ -77,13 +75,10 @@ void find_guards(Code& code) {
 }
 
 // A home is written over by one `where` alone: that of a computed value, which is read by others inside, or not at all by then.
-void find_overwritten(Code& code) {
-  int demand[kMaxInstructions];
+void find_overwritten(Code& code, const int* demand) {
   bool own[kMaxInstructions] = {};  // its place in a tile is its own home
-  find_demands(code, demand);
   for (int i = 0; i < code.steps; ++i) {
     Step& step = code.step[i];
-    step.over = false;
     if (step.dst < 0) continue;
     if (step.chooses && is_scan(step)) step.over = demand[step.dst] == step.mask;
     if (step.chooses && step.op == Op::where && own[step.b] && demand[step.b] == step.a) {
@@ -143,7 +138,6 @@ void choose_prefetches(Code& code) {
 
 // A value that streams is looked at while it is in registers.
 void find_watchers(Code& code) {
-  for (int k = 0; k < code.outputs; ++k) code.output[k].watcher = -1, code.output[k].watched = false;
   for (int k = 0; k < code.outputs; ++k) {
     Leave& sum = code.output[k];
     for (int j = 0; j < code.outputs && sum.fold == &fold_of_zeros() && !sum.watched; ++j) {
@@ -160,10 +154,14 @@ void find_watchers(Code& code) {
 void find_shortcuts(Code* code) {
   find_tests(*code);
   order_loads(*code);
-  find_guards(*code);
-  find_overwritten(*code);
-  find_watchers(*code);
-  if (code->program->sequential) find_singles(*code);
+  int demand[kMaxInstructions];
+  find_demands(*code, demand);
+  find_guards(*code, demand);
+  if (code->program->sequential) {
+    find_overwritten(*code, demand);
+    find_watchers(*code);
+    find_singles(*code);
+  }
   if (code->program->sequential || code->space.size(0, code->space.ndim()) >= kManyElements) choose_prefetches(*code);
 }
 

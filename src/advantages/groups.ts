@@ -1,7 +1,7 @@
 /** Rows of a batch that answer the same prompt, and statistics over them. */
 import { EstimatorError, showValue } from '../errors';
 import { checkTensor } from '../losses/check';
-import { concat, groupAdvantages, groupMoments, ones, tensor, Tensor, where, type Device, type GroupAdvantageOptions } from '../tensor';
+import { concat, groupAdvantages, groupMoments, ones, stack, tensor, Tensor, where, type Device, type GroupAdvantageOptions } from '../tensor';
 import { DISPOSED } from '../tensor/handle';
 
 /** One id a row: strings or integers, in any order, groups of any size. */
@@ -172,6 +172,8 @@ export class Groups {
    * Each row beside the others of its group that are valid (all, unless told otherwise), [batch] float64: how far it is from their mean, and Σ(x−μ)² over them, about it. Without any
    * others both are 0. Of rows that are not valid they say nothing.
    *
+   * @param x [batch]
+   * @param valid [batch], 0 for rows that do not count
    * @throws EstimatorError for an x that is no Tensor [batch]
    */
   besideOthers(x: Tensor, valid: Tensor = this.everyRow): { difference: Tensor; spread: Tensor } {
@@ -205,14 +207,14 @@ export class Groups {
   /** The largest score of the other rows of the group; −Infinity where there is none. */
   maxOfOthers(scores: Tensor): Tensor {
     checkIsTensor('one number a row', scores);
-    const inGroups = ({ rows, present }: Table) => where(present, scores.take(rows), -Infinity);
-    const most = this.byTable((table) => inGroups(table).max(1));
-    const next = this.byTable((table) => {
-      const all = inGroups(table);
-      const largest = all.max(1, { keepDims: true });
-      const best = all.equal(largest);
-      return where(best.sum(1).greater(1), largest.squeeze(1), where(best, -Infinity, all).max(1));
+    const firstTwo = this.byTable(({ rows, present }) => {
+      const inGroups = where(present, scores.take(rows), -Infinity);
+      const most = inGroups.max(1, { keepDims: true });
+      const best = inGroups.equal(most);
+      const next = where(best.sum(1).greater(1), most.squeeze(1), where(best, -Infinity, inGroups).max(1));
+      return stack([most.squeeze(1), next], 1);
     });
+    const [most, next] = [firstTwo.select(1, 0), firstTwo.select(1, 1)];
     return where(scores.equal(most), next, most);
   }
 }

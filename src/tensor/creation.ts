@@ -47,7 +47,7 @@ export function tensor(data: TensorData, options?: TensorOptions & { shape?: rea
     const length = (data as unknown as { length?: number }).length;
     if (length === undefined || typeof (data as unknown as ArrayLike<unknown>)[0] === 'bigint') throw new TensorError(`tensor: expected numbers, got ${describe(data)}`);
     // Another thread may write to shared memory, and the addon is not to read it: a copy of its own.
-    values = (data.buffer instanceof ArrayBuffer ? data : (data as Float32Array).slice()) as unknown as ArrayLike<number>;
+    values = (data.buffer instanceof SharedArrayBuffer ? (data as Float32Array).slice() : data) as unknown as ArrayLike<number>;
     shape = [length];
     natural = named ?? 'float32';
   } else {

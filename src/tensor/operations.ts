@@ -196,10 +196,7 @@ function statistic(node: Node, of: (x: Node) => Node): Node {
 
 /** Mean over axes; NaN where nothing takes part. Rounded once, and finite where the sum is beyond the dtype. */
 export function mean(node: Node, axes: number[], mask: Node | null, keepDims = true): Node {
-  if (node.dtype === 'int32') return statistic(node, (x) => mean(x, axes, mask, keepDims));
-  const x = floating(node);
-  const wide = x.dtype === 'bfloat16' ? 'float32' : 'float64';
-  return cast(binary('div', dropAxes(sum(masked(x, mask, 0), axes, wide), axes, keepDims), count(x, axes, mask, keepDims, wide)), x.dtype);
+  return statistic(node, (x) => cast(binary('div', dropAxes(sum(masked(x, mask, 0), axes, 'float64'), axes, keepDims), count(x, axes, mask, keepDims, 'float64')), x.dtype));
 }
 
 /** Variance over axes: Σ(x−μ)² / (n−ddof). An offset of the values costs no digits. NaN or infinity where n ≤ ddof. */

@@ -5,7 +5,7 @@
 namespace vantage::cpu::VANTAGE_ISA {
 
 // 0·x is a zero, or NaN; its bits are collected, as sums would wait for one another.
-class Odd {
+class Finite {
  public:
   VANTAGE_METHOD void look(const f32x8& x) { lanes_ |= (i32x8)(x * 0.0f); }
 #if VANTAGE_WIDE
@@ -17,13 +17,13 @@ class Odd {
     __builtin_memcpy(&bits, &zero, 4);
     one_ |= bits;
   }
-  // Whether one was infinite or NaN.
-  bool any() const {
+  // Whether none was infinite or NaN.
+  bool all_were() const {
     i32x8 found = lanes_ | one_;
 #if VANTAGE_WIDE
     found |= __builtin_shufflevector(wide_, wide_, 0, 1, 2, 3, 4, 5, 6, 7) | __builtin_shufflevector(wide_, wide_, 8, 9, 10, 11, 12, 13, 14, 15);
 #endif
-    return !all((found & INT32_MAX) == 0);
+    return all((found & INT32_MAX) == 0);
   }
 
  private:
