@@ -33,9 +33,8 @@ VANTAGE_INLINE void put_at(float* to, const f32x8& from, bool past_caches) {
 template <bool kForward = false, class T>
 VANTAGE_INLINE void fetch(T& to, const T* from) { to = *from; }
 template <bool kForward>
-VANTAGE_INLINE void prefetch_ahead(const float* from) {
-  constexpr intptr_t kAhead = 1024;  // bytes
-  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<intptr_t>(from) + (kForward ? kAhead : -kAhead)));
+VANTAGE_INLINE void prefetch_ahead(const void* from, intptr_t bytes = 1024) {
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<intptr_t>(from) + (kForward ? bytes : -bytes)));
 }
 template <bool kForward = false>
 VANTAGE_INLINE void fetch(f32x8& to, const float* from) {

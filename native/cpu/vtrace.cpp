@@ -78,7 +78,14 @@ struct Vtrace {
     if (tile.count == 0) return;
     alignas(64) T weights[kTile];
     const T *ours = tile.in[target_log_probs], *theirs = tile.in[behaviour_log_probs];
-    for (int64_t i = 0; i < tile.count; ++i) weights[i] = math::exp(ours[i] - theirs[i]);
+    const auto weigh = [&](int64_t i) { weights[i] = math::exp(ours[i] - theirs[i]); };
+    constexpr int64_t kLine = 64 / sizeof(T);
+    const int64_t whole = tile.count / kLine * kLine;
+    for (int64_t i = whole; i < tile.count; ++i) weigh(i);
+    for (int64_t line = whole - kLine; line >= 0; line -= kLine) {
+      for (const T* from : {ours, theirs}) prefetch_ahead<kForward>(from + line, kTile * sizeof(T));
+      for (int64_t i = 0; i < kLine; ++i) weigh(line + i);
+    }
     const Steps<kWrite> steps{tile.in[rewards],     tile.in[values], weights,    tile.out[targets],
                               tile.out[advantages], clips,           state.next, state.next + static_cast<T>(state.y), tile.past_caches};
     scan_lanes<T, false>(steps, tile.count, decay, state.y, product);
