@@ -49,6 +49,14 @@ struct Valid {
 };
 inline int64_t find_sets(uint8_t* sets, const uint8_t* mask, int64_t n) {
   int64_t i = 0, count = 0;
+#if defined(__AVX512BW__)
+  for (; i + 64 <= n; i += 64) {
+    const __m512i bytes = _mm512_loadu_si512(mask + i);
+    const uint64_t set = _mm512_test_epi8_mask(bytes, bytes);
+    __builtin_memcpy(sets + i / 8, &set, sizeof set);
+    count += __builtin_popcountll(set);
+  }
+#endif
   for (; i + 8 <= n; i += 8) {
     const unsigned set = bits_of_bytes(mask + i);
     sets[i / 8] = static_cast<uint8_t>(set);
@@ -58,18 +66,35 @@ inline int64_t find_sets(uint8_t* sets, const uint8_t* mask, int64_t n) {
   return count;
 }
 
+#if defined(__AVX512F__)
+VANTAGE_INLINE __mmask16 sixteen_of(const Valid& valid, int64_t i) {
+  __mmask16 set;
+  __builtin_memcpy(&set, valid.sets + i / 8, sizeof set);
+  return set;
+}
+#endif
+
 // What is valid, side by side; `to` may be `from`.
 template <class T>
 void pack(T* to, const T* from, const Valid& valid) {
   int64_t i = 0, kept = 0;
-#if defined(__AVX2__)
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    for (; i + 16 <= valid.n; i += 16) {
+      const __mmask16 set = sixteen_of(valid, i);
+      prefetch_ahead<false>(from + i, kTile * sizeof(T));
+      _mm512_storeu_ps(to + kept, _mm512_maskz_compress_ps(set, _mm512_loadu_ps(from + i)));
+      kept += __builtin_popcount(set);
+    }
+  }
+#elif defined(__AVX2__)
   if constexpr (sizeof(T) == 4) {
     for (; i + 8 <= valid.n; i += 8) {
       const unsigned set = valid.sets[i / 8];
       i32x8 lanes;
       f32x8 x;
       widen_bytes(lanes, kHoles.chosen[set]);
-      __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<intptr_t>(from + i) - kTile * intptr_t{sizeof(T)}));  // the next tile
+      prefetch_ahead<false>(from + i, kTile * sizeof(T));
       load_vector(x, from + i);
       choose_lanes(x, x, lanes);
       store_vector(to + kept, x);
@@ -86,14 +111,24 @@ void pack(T* to, const T* from, const Valid& valid) {
 // The way back: `from` holds `kept` elements; `to`, which may be `from`, gets n.
 template <class T>
 void unpack(T* to, const T* from, const Valid& valid, int64_t kept) {
+#if defined(__AVX512F__)
+  constexpr int64_t kWidth = 16;
+#else
+  constexpr int64_t kWidth = 8;
+#endif
   int64_t i = valid.n;
-  const int64_t vectors = sizeof(T) == 4 ? i / 8 * 8 : 0;
+  const int64_t vectors = sizeof(T) == 4 ? i / kWidth * kWidth : 0;
   for (; i > vectors; --i) {
     kept -= valid.bytes[i - 1] != 0;
     to[i - 1] = valid.bytes[i - 1] ? from[kept] : T(0);
   }
   if constexpr (sizeof(T) == 4) {
-    for (i -= 8; i >= 0; i -= 8) {
+    for (i -= kWidth; i >= 0; i -= kWidth) {
+#if defined(__AVX512F__)
+      const __mmask16 set = sixteen_of(valid, i);
+      kept -= __builtin_popcount(set);
+      _mm512_storeu_ps(to + i, _mm512_maskz_expand_ps(set, _mm512_loadu_ps(from + kept)));
+#else
       const unsigned set = valid.sets[i / 8];
       kept -= __builtin_popcount(set);
 #if defined(__AVX2__)
@@ -106,6 +141,7 @@ void unpack(T* to, const T* from, const Valid& valid, int64_t kept) {
       store_vector(to + i, bytes != 0 ? x : f32x8{});
 #else
       for (int lane = 7; lane >= 0; --lane) to[i + lane] = valid.bytes[i + lane] ? from[kept + kHoles.rank[set][lane]] : T(0);
+#endif
 #endif
     }
   }
