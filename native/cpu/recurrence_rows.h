@@ -25,8 +25,8 @@ constexpr int64_t kFewRows = 8;
 constexpr int64_t kTasksOfThread = 32;  // and no more, where rows are many
 constexpr int64_t kMaskAhead = 8 * kTile;
 
-// Sums over the distance from the first number: no digits are lost to a common offset.
-template <class T>
+// Sums over the distance from the first number: no digits are lost to a common offset. kFetch: x comes from memory.
+template <bool kFetch, class T>
 Moments moments_along(const T* x, int64_t n) {
   if (n == 0) return {};
   const double shift = static_cast<double>(x[0]);
@@ -37,7 +37,8 @@ Moments moments_along(const T* x, int64_t n) {
     f64x4 sums[2] = {}, square_sums[2] = {};
     for (; i + 8 <= n; i += 8) {
       f32x8 v;
-      load_vector(v, x + i);
+      if constexpr (kFetch) fetch<true>(v, x + i);
+      else load_vector(v, x + i);
       f64x4 low, high;
       widen_halves(low, high, v);
       low -= shifts, high -= shifts;
@@ -65,7 +66,7 @@ void scan_span(const R& r, TileOf& tile, int64_t row, int64_t start, int64_t sto
     tile.open(row, from, stop - from < kTile ? stop : from + kTile);
     r.template scan<kWrite>(tile, state, product);
     if constexpr (kWrite) {
-      if (r.moments.data) combine(moments, moments_along(tile.out[0], tile.count));
+      if (r.moments.data) combine(moments, moments_along<false>(tile.out[0], tile.count));
       tile.close();
     }
   }

@@ -13,7 +13,8 @@ int64_t rows_of_task(int64_t time) { return time >= kTaskSteps ? 1 : kTaskSteps 
 template <class T>
 void moments_of_rows(const TensorView& x, const TensorView& mask, const TensorView& moments) {
   using TileOf = Tile<T, 1, 1>;
-  const typename TileOf::Views views = {{x}, {absent(x)}, mask, absent(x), false};
+  typename TileOf::Views views = {{x}, {absent(x)}, mask, absent(x)};
+  views.mask_ahead = kMaskAhead;
   const int64_t rows = x.shape[0], time = x.shape[1], group = rows_of_task(time);
   parallel_for((rows + group - 1) / group, rows * time * 2, [&](int64_t task) {
     TileOf tile(views);
@@ -21,7 +22,7 @@ void moments_of_rows(const TensorView& x, const TensorView& mask, const TensorVi
       Moments total;
       for (int64_t t = 0; t < time; t += kTile) {
         tile.open(row, t, time - t < kTile ? time : t + kTile);
-        combine(total, moments_along(tile.in[0], tile.count));
+        combine(total, moments_along<true>(tile.in[0], tile.count));
       }
       write_moments(moments, row, total);
     }
