@@ -28,7 +28,8 @@ struct ColumnReduction {
     inner = space.ndim() - 1;
     reduced = space.size(begin, end);
     n = space.shape[inner];
-    chunk = smaller(n, code.tile);
+    // As in run_blocks(), where rows lie side by side in memory.
+    chunk = smaller(n, crossing_dimension(code, begin, end, inner) == end - 1 ? side_of_block(code) : code.tile);
     chunks = divide_up(n, chunk);
     groups = space.size(0, begin) * space.size(end, inner);
     units = groups * chunks;

@@ -69,59 +69,7 @@ struct Write<Bfloat16> {
   }
 };
 
-// ---- Dense and strided blocks -----------------------------------------------------------------------------------------------
-
-template <class S, class T>
-void load(void* to, const void* from, int64_t rows, int64_t n, int64_t row_stride, int64_t stride) {
-  T* __restrict out = static_cast<T*>(to);
-  if (n == 1) {
-    n = rows;
-    stride = row_stride;
-    rows = 1;
-  } else if (stride == 1 && row_stride == n) {
-    n *= rows;
-    rows = 1;
-  }
-  for (int64_t r = 0; r < rows; ++r, out += n) {
-    const S* __restrict in = static_cast<const S*>(from) + r * row_stride;
-    if (stride == 1) {
-      for (int64_t i = 0; i < n; ++i) out[i] = read<T>(in[i]);
-    } else if (stride == 0) {
-      const T value = read<T>(in[0]);
-      for (int64_t i = 0; i < n; ++i) out[i] = value;
-    } else {
-      for (int64_t i = 0; i < n; ++i) out[i] = read<T>(in[i * stride]);
-    }
-  }
-}
-
-template <class S, class T>
-void store(void* to, const void* from, int64_t rows, int64_t n, int64_t row_stride, int64_t stride) {
-  const T* __restrict in = static_cast<const T*>(from);
-  if (n == 1) {
-    n = rows;
-    stride = row_stride;
-    rows = 1;
-  } else if (stride == 1 && row_stride == n) {
-    n *= rows;
-    rows = 1;
-  }
-  for (int64_t r = 0; r < rows; ++r, in += n) {
-    S* __restrict out = static_cast<S*>(to) + r * row_stride;
-    if (stride == 1) {
-      for (int64_t i = 0; i < n; ++i) out[i] = Write<S>::from(in[i]);
-    } else {
-      for (int64_t i = 0; i < n; ++i) out[i * stride] = Write<S>::from(in[i]);
-    }
-  }
-}
-
-template <class S, class T>
-void store_totals(void* to, const void* totals, int64_t n, int64_t stride) {
-  store<S, T>(to, totals, 1, n, 0, stride);
-}
-
-// ---- Time-major blocks ----------------------------------------------------------------------------------------------------------
+// ---- Eight rows and their columns ---------------------------------------------------------------------------------------------------
 
 template <class T>
 struct Vector8;
@@ -184,6 +132,84 @@ VANTAGE_INLINE void load_blocks(T* out, const S* const (&rows)[8], int64_t t, in
   }
 }
 
+// ---- Dense and strided blocks -----------------------------------------------------------------------------------------------
+
+// Rows that lie side by side in memory, each of its columns along it: eight columns at a time, by lines of memory. The block below comes next. Returns how
+// many columns are loaded.
+template <class S, class T>
+VANTAGE_INLINE int64_t load_crossing(T* out, const S* in, int64_t rows, int64_t n, int64_t stride) {
+  int64_t column = 0;
+  if constexpr (kVectorLoad<S, T>) {
+    for (; column + 8 <= n; column += 8) {
+      const S* columns[8];
+      for (int i = 0; i < 8; ++i) columns[i] = in + (column + i) * stride;
+      T* const to = out + column;
+      int64_t row = 0;
+      for (; row + 16 <= rows; row += 16) load_blocks<2, S>(to + row * n, columns, row, n, rows);
+      for (; row + 8 <= rows; row += 8) load_blocks<1, S>(to + row * n, columns, row, n, rows);
+      for (; row < rows; ++row) {
+        for (int i = 0; i < 8; ++i) to[row * n + i] = read<T>(columns[i][row]);
+      }
+    }
+  }
+  return column;
+}
+
+template <class S, class T>
+void load(void* to, const void* from, int64_t rows, int64_t n, int64_t row_stride, int64_t stride) {
+  T* __restrict out = static_cast<T*>(to);
+  if (n == 1) {
+    n = rows;
+    stride = row_stride;
+    rows = 1;
+  } else if (stride == 1 && row_stride == n) {
+    n *= rows;
+    rows = 1;
+  }
+  const int64_t done = row_stride == 1 && stride != 1 && stride != 0 && rows > 1 ? load_crossing(out, static_cast<const S*>(from), rows, n, stride) : 0;
+  for (int64_t r = 0; r < rows; ++r, out += n) {
+    const S* __restrict in = static_cast<const S*>(from) + r * row_stride;
+    if (stride == 1) {
+      for (int64_t i = 0; i < n; ++i) out[i] = read<T>(in[i]);
+    } else if (stride == -1) {
+      for (int64_t i = 0; i < n; ++i) out[i] = read<T>(in[-i]);
+    } else if (stride == 0) {
+      const T value = read<T>(in[0]);
+      for (int64_t i = 0; i < n; ++i) out[i] = value;
+    } else {
+      for (int64_t i = done; i < n; ++i) out[i] = read<T>(in[i * stride]);
+    }
+  }
+}
+
+template <class S, class T>
+void store(void* to, const void* from, int64_t rows, int64_t n, int64_t row_stride, int64_t stride) {
+  const T* __restrict in = static_cast<const T*>(from);
+  if (n == 1) {
+    n = rows;
+    stride = row_stride;
+    rows = 1;
+  } else if (stride == 1 && row_stride == n) {
+    n *= rows;
+    rows = 1;
+  }
+  for (int64_t r = 0; r < rows; ++r, in += n) {
+    S* __restrict out = static_cast<S*>(to) + r * row_stride;
+    if (stride == 1) {
+      for (int64_t i = 0; i < n; ++i) out[i] = Write<S>::from(in[i]);
+    } else {
+      for (int64_t i = 0; i < n; ++i) out[i * stride] = Write<S>::from(in[i]);
+    }
+  }
+}
+
+template <class S, class T>
+void store_totals(void* to, const void* totals, int64_t n, int64_t stride) {
+  store<S, T>(to, totals, 1, n, 0, stride);
+}
+
+// ---- Time-major blocks ----------------------------------------------------------------------------------------------------------
+
 template <int blocks, bool stream, class T>
 VANTAGE_INLINE void store_blocks(T* const (&rows)[8], const T* in, int64_t t, int64_t width, int64_t ahead) {
   using V = typename Vector8<T>::type;
@@ -204,10 +230,33 @@ VANTAGE_INLINE void store_blocks(T* const (&rows)[8], const T* in, int64_t t, in
   }
 }
 
+// Whether the rows stand side by side in memory, and a time is a piece of it.
+template <class S>
+bool side_by_side(const TimeMajor& from) {
+  for (int64_t r = 1; r < from.width; ++r) {
+    if (static_cast<const S*>(from.rows[r]) != static_cast<const S*>(from.rows[r - 1]) + 1) return false;
+  }
+  return true;
+}
+
 template <class S, class T>
 void load_time_major(void* to, const TimeMajor& from) {
   T* __restrict out = static_cast<T*>(to);
   const int64_t width = from.width, n = from.n, stride = from.stride;
+  if constexpr (kVectorLoad<S, T>) {
+    if (stride != 1 && stride != 0 && side_by_side<S>(from)) {
+      for (int64_t t = 0; t < n; ++t) {
+        const S* const row = static_cast<const S*>(from.rows[0]) + (from.first + t) * stride;
+        prefetch(row, from.ahead * stride);
+        for (int64_t r = 0; r < width; r += 8) {
+          typename Vector8<T>::type x;
+          load8<S>(x, row + r);
+          store_vector(out + t * width + r, x);
+        }
+      }
+      return;
+    }
+  }
   for (int64_t r = 0; r < width; r += 8) {
     const S* rows[8];
     for (int i = 0; i < 8; ++i) rows[i] = static_cast<const S*>(from.rows[r + i]) + from.first * stride;

@@ -32,6 +32,24 @@ void run_empty(const Program& program, void* const* slots) {
 
 }  // namespace
 
+int crossing_dimension(const Code& code, int begin, int end, int inner) {
+  for (int i = 0; i < code.steps; ++i) {
+    if (code.step[i].op != Op::load) continue;
+    const int64_t* const strides = code.space.strides[code.step[i].view];
+    if (strides[inner] == 0 || strides[inner] == 1 || strides[inner] == -1) continue;
+    for (int d = begin; d < end; ++d) {
+      if (strides[d] == 1) return d;
+    }
+  }
+  return -1;
+}
+
+int64_t side_of_block(const Code& code) {
+  int64_t side = 8;
+  while (4 * side * side <= code.tile) side *= 2;
+  return side;
+}
+
 void finish_stores(const Code& code) {
   if (code.streams) stream_fence();
 }

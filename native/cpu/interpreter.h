@@ -17,6 +17,12 @@ void run_scan_rows(const Code& code);
 // All other programs with scans and loops.
 void run_sequential(const Code& code);
 
+// Of the dimensions [begin, end) the one along which a view that is loaded lies in memory, as what was transposed does, in place of dimension `inner`; -1 if there
+// is none.
+int crossing_dimension(const Code& code, int begin, int end, int inner);
+// Of a square tile in two dimensions that memory may lie along.
+int64_t side_of_block(const Code& code);
+
 // Runs the steps [begin, end) that are neither loads nor constants on n elements.
 static inline __attribute__((always_inline)) void run_step(const Step& step, void* const* at, int64_t n) {
   step.run(n, at[step.dst], at[step.a], step.b < 0 ? nullptr : at[step.b], step.c < 0 ? nullptr : at[step.c]);

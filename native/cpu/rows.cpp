@@ -61,6 +61,38 @@ void run_long_rows(const Code& code, int inner, int64_t n) {
   });
 }
 
+// Element-wise, by blocks of the last dimension and another one, so that a line of memory is read once whichever of the two it lies along.
+void run_blocks(const Code& code, int crossing, int inner) {
+  const Space& space = code.space;
+  const int64_t side = side_of_block(code), rows = space.shape[crossing], n = space.shape[inner], others = space.size(0, inner) / rows;
+  const int64_t per_block = smaller(rows, side), columns = smaller(n, code.tile / per_block);
+  const int64_t down = divide_up(rows, per_block), blocks = others * divide_up(n, columns) * down;
+  const int64_t per_task = larger(1, kTaskElements / (per_block * columns));
+  parallel_for(divide_up(blocks, per_task), others * rows * n * code.work, [&](int64_t task) {
+    char* memory = scratch<char>(Scratch::tile, code.memory_bytes());
+    void* at[kMaxInstructions];
+    code.place(memory, at);
+    Tile tile(code, crossing, crossing + 1, inner);
+    for (int64_t i = task * per_task; i < smaller((task + 1) * per_task, blocks); ++i) {
+      const int64_t across = i / down, other = across % others;
+      tile.row = i % down * per_block;
+      tile.rows = smaller(per_block, rows - tile.row);
+      tile.column = across / others * columns;
+      tile.n = smaller(columns, n - tile.column);
+      Position position;
+      const int64_t behind = space.size(crossing + 1, inner);
+      Position::set(&position, space, 0, crossing, other / behind);
+      Position::set(&position, space, crossing + 1, inner, other % behind);
+      for (size_t v = 0; v < code.program->views.size(); ++v) {
+        const int view = static_cast<int>(v);
+        tile.fixed[v] = Position::offset(position, space, view, 0, crossing) + Position::offset(position, space, view, crossing + 1, inner);
+      }
+      run_tile(code, tile, memory, at);
+    }
+    finish_stores(code);
+  });
+}
+
 // Reductions whose rows take many tiles. A row is `segments` runs of n elements; a tile holds part of one run, or several.
 struct LongReduction {
   const Code& code;
@@ -150,6 +182,8 @@ void run_rows(const Code& code) {
   const bool has_inner = reduction ? space.reduced > 0 : inner >= 0;
   const int64_t n = has_inner ? space.shape[inner] : 1;
   const int end = reduction ? space.outer : has_inner ? inner : 0;
+  const int crossing = reduction || !has_inner ? -1 : crossing_dimension(code, 0, inner, inner);
+  if (crossing >= 0) return run_blocks(code, crossing, inner);
   if (n <= code.tile && space.reduced <= 1) run_short_rows(code, end, has_inner ? inner : -1, n);
   else if (reduction) LongReduction(code, n).run();
   else run_long_rows(code, inner, n);

@@ -154,7 +154,7 @@ bool scans_along_rows(const Code& code) {
   for (int i = 0; i < code.steps; ++i) {
     if (code.step[i].op == Op::loop) return false;
   }
-  return time_of(code.space) > kShortRow;
+  return time_of(code.space) > kShortRow && crossing_dimension(code, 0, code.space.outer, code.space.outer) < 0;
 }
 
 void run_scan_rows(const Code& code) { ScanRows(code).run(); }

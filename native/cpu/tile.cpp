@@ -41,6 +41,14 @@ inline __attribute__((always_inline)) bool is_dense(int64_t rows, int64_t n, int
   return (stride == 1 || n == 1) && (rows == 1 || row_stride == n);
 }
 
+// Pieces of rows below one another, which may lie outside of their array.
+inline __attribute__((always_inline)) void prefetch_rows(uintptr_t from, int64_t rows, int64_t bytes, int64_t row_bytes) {
+  for (int64_t row = 0; row < rows; ++row) {
+    const uintptr_t piece = from + static_cast<uintptr_t>(row * row_bytes);
+    for (int64_t on = 0; on < bytes; on += 64) __builtin_prefetch(reinterpret_cast<const void*>(piece + static_cast<uintptr_t>(on)));
+  }
+}
+
 }  // namespace
 
 void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
@@ -79,11 +87,12 @@ void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
     }
     const int64_t row_stride = tile.end > tile.begin ? space.strides[step.view][tile.end - 1] : 0;
     const int64_t stride = tile.inner >= 0 ? space.strides[step.view][tile.inner] : 0;
-    if (code.prefetched > 0 && stride == 1) {
+    if (code.prefetched > 0 && (stride == 1 || stride == -1)) {
+      const int64_t item = code.item[step.view];
       for_runs(code, tile, start, step.view, row_stride, stride, [&](char* from, int64_t, int64_t rows) {
-        if (!is_dense(rows, n, row_stride, stride)) return;
-        const int64_t bytes = rows * n * code.item[step.view];
-        ahead.add(reinterpret_cast<uintptr_t>(from) + static_cast<uintptr_t>(bytes), bytes);
+        const uintptr_t first = reinterpret_cast<uintptr_t>(from), bytes = static_cast<uintptr_t>(n * item);
+        if (is_dense(rows, n, row_stride, 1)) ahead.add(stride == 1 ? first + rows * bytes : first - 2 * bytes, rows * n * item);
+        else prefetch_rows(first + static_cast<uintptr_t>(rows * row_stride * item), rows, n * item, row_stride * item);
       });
     }
     if (step.tested) {
@@ -115,8 +124,13 @@ void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
     const char* from = static_cast<const char*>(at[out.value]);
     const int size = out.type == RegisterType::f64 ? 8 : 4;
     for_stores(code, tile, start, out, [&](char* to, int64_t done, int64_t rows, int64_t row_stride, int64_t stride) {
-      if (out.stream && is_dense(rows, n, row_stride, stride)) stream_bytes(to, from + done * n * size, rows * n * size);
-      else out.store(to, from + done * n * size, rows, n, row_stride, stride);
+      const char* const values = from + done * n * size;
+      if (out.stream && is_dense(rows, n, row_stride, stride)) return stream_bytes(to, values, rows * n * size);
+      if (out.stream && stride == 1) {
+        for (int64_t row = 0; row < rows; ++row) stream_bytes(to + row * row_stride * size, values + row * n * size, n * size);
+        return;
+      }
+      out.store(to, values, rows, n, row_stride, stride);
     });
   }
   ahead.finish();
