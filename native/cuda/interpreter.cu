@@ -274,8 +274,8 @@ __global__ void __launch_bounds__(kThreads) interpret(const __grid_constant__ In
   constexpr int items = items_of(walk, scans);
   if constexpr (walk == Walk::elements) walk_elements<Interpreter, items>(body, launch.geometry);
   else if constexpr (walk == Walk::rows) walk_rows<Interpreter, team, items>(body, launch.geometry);
-  else if constexpr (walk == Walk::wide) walk_wide<Interpreter, items>(body, launch.geometry);
-  else walk_columns<Interpreter, items>(body, launch.geometry);
+  else if constexpr (walk == Walk::wide) walk_wide<Interpreter, items, true>(body, launch.geometry);
+  else walk_columns<Interpreter, items, true>(body, launch.geometry);
 }
 
 using Kernel = void (*)(Interpretation);
@@ -296,6 +296,11 @@ Kernel kernel_of(Walk walk, int team, bool scans) {
 }
 
 }  // namespace
+
+int64_t resident_interpreters(Walk walk, int team, bool scans) {
+  const int64_t count = resident_clusters("program", kernel_of(walk, team, scans), 1, dim3(kThreads), 0);
+  return std::max<int64_t>(1, count);
+}
 
 void launch_interpreter(const Interpretation& interpretation, Walk walk, int team, long long blocks, size_t shared) {
   const Kernel kernel = kernel_of(walk, team, interpretation.script.scans > 0);

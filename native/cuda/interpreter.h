@@ -45,7 +45,10 @@ static_assert(sizeof(Interpretation) <= 4096);
 // What a block's skeletons and reductions need of shared memory at most, besides the homes.
 constexpr size_t kOwnShared = 12 * 1024;
 
-// `shared`: bytes of shared memory, 0 where the homes are elsewhere.
+// How many blocks whose homes are elsewhere the device has at a time.
+int64_t resident_interpreters(Walk walk, int team, bool scans);
+
+// `shared`: bytes of shared memory, 0 where the homes are elsewhere. With fewer blocks than the layout has, those go on with what is left.
 void launch_interpreter(const Interpretation& launch, Walk walk, int team, long long blocks, size_t shared);
 
 }  // namespace vantage::cuda

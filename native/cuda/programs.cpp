@@ -1,5 +1,6 @@
 #include "programs.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -44,8 +45,6 @@ struct Generated {
 // kRunWorth. Both ways of running give the same bits, so that it does not matter when this happens.
 constexpr int64_t kCompileWorth = int64_t{1} << 24;
 constexpr int64_t kRunWorth = int64_t{1} << 18;
-
-constexpr int kBlocksOfProcessor = 8;  // with kThreads each, at most
 
 Generated& generated_of(const Program& program, const Layout& layout) {
   static auto* const all = new std::unordered_map<std::string, Generated>;
@@ -111,8 +110,24 @@ Shared shared_of(const Layout& layout) {
   return s;
 }
 
-void interpret(const Program& program, Kept& kept, const Geometry& geometry, void* const* slots, const double* scalars) {
+// The launch of an interpreted program. Homes that do not fit into shared memory are in the device's, each block's for itself: no more blocks than the device
+// has at a time, where a block goes on with what is left.
+struct Interpreted {
+  int64_t blocks;
+  size_t homes;  // bytes of a block
+  bool fits;
+};
+Interpreted interpreted(const Program& program, Kept& kept) {
   write_script_memory(program, kept);
+  const Layout& layout = kept.layout;
+  const size_t of_element = static_cast<size_t>(kept.script.script.home_bytes);
+  const size_t bytes = static_cast<size_t>(kThreads) *
+                       (static_cast<size_t>(layout.slots()) * sizeof(Slot) + static_cast<size_t>(kept.script.homes * layout.items()) * of_element);
+  if (bytes + kOwnShared <= device().most_shared) return {layout.blocks, bytes, true};
+  return {std::min(layout.blocks, resident_interpreters(layout.walk, layout.team, layout.scans > 0)), bytes, false};
+}
+
+void interpret(const Program& program, const Kept& kept, const Interpreted& how, const Geometry& geometry, void* const* slots, const double* scalars) {
   const Layout& layout = kept.layout;
   Interpretation launch;
   launch.script = kept.script.script;
@@ -137,17 +152,10 @@ void interpret(const Program& program, Kept& kept, const Geometry& geometry, voi
     read_scalars(program, scalars, launch.scalars);
   }
 
-  const size_t bytes = static_cast<size_t>(kThreads) *
-                       (static_cast<size_t>(layout.slots()) * sizeof(Slot) +
-                        static_cast<size_t>(kept.script.homes * layout.items() * launch.script.home_bytes));
-  const bool fits = bytes + kOwnShared <= device().most_shared;
-  // Homes in device memory are one block's each: no more blocks than the device has at a time, where a block goes on with what is left.
-  const bool goes_on = layout.walk == Walk::elements || layout.walk == Walk::rows;
-  const int64_t blocks = fits || !goes_on ? layout.blocks : std::min<int64_t>(layout.blocks, int64_t{kBlocksOfProcessor} * device().multiprocessors);
-  const Temporary homes("program", fits ? 0 : bytes * static_cast<size_t>(blocks));
-  launch.homes = fits ? nullptr : homes.as<char>();
-  launch.homes_bytes = static_cast<long long>(bytes);
-  launch_interpreter(launch, layout.walk, layout.team, blocks, fits ? bytes : 0);
+  const Temporary homes("program", how.fits ? 0 : how.homes * static_cast<size_t>(how.blocks));
+  launch.homes = homes.as<char>();
+  launch.homes_bytes = static_cast<long long>(how.homes);
+  launch_interpreter(launch, layout.walk, layout.team, how.blocks, how.fits ? how.homes : 0);
 }
 
 // The compiled kernel, where this run has one.
@@ -187,6 +195,8 @@ void run_program(const Program& program, void* const* slots, const double* scala
   if (layout.blocks == 0) return;
 
   void* const kernel = kernel_for(program, kept);
+  Interpreted how = {};
+  if (!kernel) how = interpreted(program, kept);
 
   const Shared between = shared_of(layout);
   const Temporary memory("program", between.partials * sizeof(Slot) + between.maps * sizeof(Affine) + between.states * sizeof(double));
@@ -195,7 +205,9 @@ void run_program(const Program& program, void* const* slots, const double* scala
   geometry.partials = reinterpret_cast<Slot*>(geometry.maps + between.maps);
   geometry.states = reinterpret_cast<double*>(geometry.partials + between.partials);
   if (between.tickets > 0) {
-    const Signals s = signals(between.flags, between.tickets, layout.walk == Walk::wide ? layout.blocks : 0);
+    // Blocks that go on take a ticket more each, which says that nothing is left.
+    const int64_t counted = kernel || how.blocks == layout.blocks ? layout.blocks : layout.blocks + how.blocks;
+    const Signals s = signals(between.flags, between.tickets, layout.walk == Walk::wide ? counted : 0);
     geometry.flags = s.flags;
     geometry.tickets = s.tickets;
     geometry.counter = s.counter;
@@ -204,7 +216,7 @@ void run_program(const Program& program, void* const* slots, const double* scala
   }
   try {
     if (kernel) run_compiled(program, kept, kernel, geometry, slots, scalars);
-    else interpret(program, kept, geometry, slots, scalars);
+    else interpret(program, kept, how, geometry, slots, scalars);
   } catch (...) {
     if (between.tickets > 0) reset_signals();
     throw;

@@ -111,15 +111,12 @@ VANTAGE_DEVICE void block_totals(C& c) {
   __syncthreads();
 }
 
+// A part of a row; parts are numbered through all rows, the first of each row first.
 template <class Body, int items>
-VANTAGE_DEVICE void walk_wide(const Body& body, const Geometry& g) {
+VANTAGE_DEVICE void take_part(const Body& body, const Geometry& g, typename Body::Index place) {
   using Index = typename Body::Index;
-  // A block takes its place by a ticket: the parts before its own are then running or done, whatever the order in which blocks start.
-  __shared__ unsigned ticket;
-  if (threadIdx.x == 0) ticket = atomicAdd(g.counter, 1u) - g.counted;
-  __syncthreads();
   Context<Body, Walk::wide, kThreads, items> c(body, g);
-  const Index place = static_cast<Index>(ticket), rows = static_cast<Index>(g.rows);
+  const Index rows = static_cast<Index>(g.rows);
   c.part = quotient(place, rows);
   c.row = place - c.part * rows;
   c.locate(0, body.outer(), c.row);
@@ -153,6 +150,28 @@ VANTAGE_DEVICE void walk_wide(const Body& body, const Geometry& g) {
   }
 }
 
+// A block takes its place by a ticket: the parts before its own are then running or done, whatever the order in which blocks start. With `goes_on` there may
+// be fewer blocks than parts: a block that is done takes another ticket, up to one that is nobody's.
+template <class Body, int items, bool goes_on = false>
+VANTAGE_DEVICE void walk_wide(const Body& body, const Geometry& g) {
+  __shared__ unsigned ticket;
+  const auto next = [&] {
+    if (threadIdx.x == 0) ticket = atomicAdd(g.counter, 1u) - g.counted;
+    __syncthreads();
+    return ticket;
+  };
+  if constexpr (!goes_on) {
+    take_part<Body, items>(body, g, static_cast<typename Body::Index>(next()));
+  } else {
+    const long long parts = g.rows * g.parts;
+    for (long long place = next(); place < parts; place = next()) {
+      take_part<Body, items>(body, g, static_cast<typename Body::Index>(place));
+      if (gridDim.x == parts) return;
+      __syncthreads();  // the ticket, and what the part left in shared memory, have been read
+    }
+  }
+}
+
 // Of the block's threads with the same place among the lanes: the total, in the first of them.
 template <int items>
 VANTAGE_DEVICE void lane_totals(Slot (&totals)[items], int lanes, Reduction reduction, bool whole) {
@@ -174,14 +193,17 @@ VANTAGE_DEVICE void lane_totals(Slot (&totals)[items], int lanes, Reduction redu
   __syncthreads();
 }
 
+VANTAGE_DEVICE long long column_groups(const Geometry& g) { return (g.rows * g.inner * g.chunks + g.lanes - 1) / g.lanes; }
+
+// A part of a group of columns; parts are numbered through all groups, the first of each group first.
 template <class Body, int items>
-VANTAGE_DEVICE void walk_columns(const Body& body, const Geometry& g) {
+VANTAGE_DEVICE void take_columns(const Body& body, const Geometry& g, long long place) {
   using Index = typename Body::Index;
   Context<Body, Walk::columns, 1, items> c(body, g);
   const int lanes = static_cast<int>(g.lanes), lane = threadIdx.x & (lanes - 1), line = threadIdx.x / lanes, lines = kThreads / lanes;
   const int kept = body.outer() + body.reduced();  // the first kept dimension
-  const long long units = g.rows * g.inner * g.chunks, groups = (units + lanes - 1) / lanes;
-  const long long part = quotient(blockIdx.x, groups), group = blockIdx.x - part * groups;
+  const long long units = g.rows * g.inner * g.chunks, groups = column_groups(g);
+  const long long part = quotient(place, groups), group = place - part * groups;
   const long long unit = group * lanes + lane;
   const bool exists = unit < units;
   {
@@ -231,6 +253,20 @@ VANTAGE_DEVICE void walk_columns(const Body& body, const Geometry& g) {
 #pragma unroll
     for (int i = 0; i < items; ++i) {
       if (i < c.left) c.leave_total(out, totals[i], i);
+    }
+  }
+}
+
+// With `goes_on` there may be fewer blocks than parts.
+template <class Body, int items, bool goes_on = false>
+VANTAGE_DEVICE void walk_columns(const Body& body, const Geometry& g) {
+  if constexpr (!goes_on) {
+    take_columns<Body, items>(body, g, blockIdx.x);
+  } else {
+    const long long parts = column_groups(g) * g.parts;
+    for (long long place = blockIdx.x; place < parts; place += gridDim.x) {
+      take_columns<Body, items>(body, g, place);
+      __syncthreads();  // what it left in shared memory has been read
     }
   }
 }

@@ -95,6 +95,38 @@ TEST(long_rows_with_large_factors) {
   b.check("large factors", 2e-6, 1e-6, true);
 }
 
+// Values that do not fit into a GPU's shared memory are in the device's, for as many blocks as it has at a time: each takes several parts of a row, or of the
+// columns. The launch behind it finds its tickets where this one left them.
+TEST(more_values_than_shared_memory_holds) {
+  constexpr int kValues = 64;
+  struct Case {
+    std::vector<int64_t> shape;
+    bool scans;
+  };
+  for (const Case& one : {Case{{1, 160'000}, true}, {{2, 40'000}, true}, {{1, 50'000}, false}, {{5120, 64}, false}}) {
+    Builder b(one.shape);
+    const bool columns = one.shape[1] == 64;
+    if (one.scans) b.sequential(false);
+    else b.reduce(columns ? 0 : 1, 1);
+    const int x = b.input(0.5, 1.5);
+    std::vector<int> kept;
+    for (int i = 0; i < kValues; ++i) kept.push_back(b.emit(Op::mul, f32, x, b.constant((i + 1) * 0.01)));
+    int sum = kept[0];
+    for (int i = 1; i < kValues; ++i) sum = b.emit(Op::add, f32, sum, kept[i]);
+    if (one.scans) b.store(b.emit(Op::scan, f32, b.constant(0.5), sum, b.constant(0)));
+    b.fold(Reduction::sum, sum);
+    b.check("many values", 1e-5, 1e-6);
+#ifdef VANTAGE_TEST_EMULATED
+    if (!test::cuda_backend() || one.shape[1] != 160'000) continue;
+    test::cuda_backend()->trim();
+    b.run_on(*test::cuda_backend());
+    constexpr size_t kOfBlock = size_t{kValues} * 8 * 4 * 256, kParts = 160'000 / 2048;
+    CHECK(test::cuda_backend()->cached_bytes() > kOfBlock);
+    CHECK(test::cuda_backend()->cached_bytes() < kParts / 2 * kOfBlock);
+#endif
+  }
+}
+
 TEST(loops) {
   for (const std::vector<int64_t>& shape : {std::vector<int64_t>{1, 1}, {1, 50}, {9, 1}, {33, 65}, {70, 400}, {3, 5, 40}, {1, 40'000}}) {
     for (bool reverse : {false, true}) {
