@@ -10,15 +10,17 @@ namespace {
 constexpr int kThreads = kGroupThreads, kAhead = 4;
 constexpr int64_t kPiece = int64_t{kThreads} * kAhead * 2;  // fours of a row that a block takes
 constexpr int kShort = 512;                                 // fours up to which a warp takes a whole row
+// Rows that so few lanes read at one go; a warp takes several of them.
+constexpr int kFewLanes = 8, kVeryShort = kFewLanes * kAhead;
 
-// A row is a piece for a warp (kLanes 32) or has several, each for a block (kLanes 256). sums: [B][pieces].
+// A row is a piece for lanes of a warp (kLanes up to 32) or has several, each for a block (kLanes 256). sums: [B][pieces].
 template <class T, int kLanes>
 __global__ void __launch_bounds__(kThreads) sums_of_pieces(const Rows<const T> rewards, const Rows<uint8_t> mask, const Fours fours, int64_t pieces, double* sums) {
   __shared__ double shared[kThreads / 32];
   const int lane = threadIdx.x % kLanes;
   const int64_t piece = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / kLanes, row = piece / pieces;
   const bool exists = row < fours.rows;
-  const int64_t first = piece % pieces * kPiece, count = exists ? fours.count(row) : 0, stop = kLanes == 32 ? count : std::min(count, first + kPiece);
+  const int64_t first = piece % pieces * kPiece, count = exists ? fours.count(row) : 0, stop = kLanes <= 32 ? count : std::min(count, first + kPiece);
   double sum = 0;
   for (int64_t start = first + lane; start < stop; start += kLanes * kAhead) {
     T values[kAhead][4];
@@ -35,8 +37,8 @@ __global__ void __launch_bounds__(kThreads) sums_of_pieces(const Rows<const T> r
       for (int i = 0; i < 4; ++i) sum += has_byte(valid[k], i) ? static_cast<double>(values[k][i]) : 0;
     }
   }
-  sum = lanes_sum(sum);
-  if constexpr (kLanes == 32) {
+  sum = lanes_sum<std::min(kLanes, 32)>(sum);
+  if constexpr (kLanes <= 32) {
     if (lane == 0 && exists) sums[row] = sum;
   } else {
     if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = sum;
@@ -102,7 +104,7 @@ __global__ void __launch_bounds__(kThreads) spread(const Column<const T> results
   const int lane = threadIdx.x % kLanes;
   const int64_t piece = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / kLanes, row = piece / pieces;
   if (row >= fours.rows) return;
-  const int64_t first = piece % pieces * kPiece, count = fours.count(row), stop = kLanes == 32 ? count : std::min(count, first + kPiece);
+  const int64_t first = piece % pieces * kPiece, count = fours.count(row), stop = kLanes <= 32 ? count : std::min(count, first + kPiece);
   const T value = results[row];
   for (int64_t start = first + lane; start < stop; start += kLanes * kAhead) {
     Four at[kAhead];
@@ -122,22 +124,24 @@ __global__ void __launch_bounds__(kThreads) spread(const Column<const T> results
   }
 }
 
-unsigned blocks_of(int64_t threads) { return static_cast<unsigned>(ceil_div(threads, kThreads)); }
+dim3 blocks_of(int64_t threads) { return dim3(static_cast<unsigned>(ceil_div(threads, kThreads))); }
 
 template <class T>
 void run(const KernelCall& call) {
   const char* const kernel = "group_advantages";
   const TensorView *v = call.views, &rewards = v[0], &mask = v[1], &out = v[4];
   const Fours fours = fours_of(rewards, {&mask, &out});
-  const bool short_rows = fours.most() <= kShort && fours.rows > 1;
-  const int64_t pieces = short_rows ? 1 : std::max<int64_t>(1, ceil_div(fours.most(), kPiece));
-  const dim3 grid(short_rows ? blocks_of(fours.rows * 32) : static_cast<unsigned>(fours.rows * pieces));
+  const int lanes = fours.rows <= 1 || fours.most() > kShort ? kThreads : fours.most() > kVeryShort ? 32 : kFewLanes;
+  const int64_t pieces = lanes <= 32 ? 1 : std::max<int64_t>(1, ceil_div(fours.most(), kPiece));
+  const dim3 grid = blocks_of(fours.rows * pieces * lanes);
   const Temporary memory(kernel, static_cast<size_t>(8 * (fours.rows * pieces + 1)));
   const Comparison<T> c = {group_lists(kernel, v[2], v[3]), group_rule(call.scalars, call.attributes[0]), memory.as<double>(), pieces, column<T>(v[5])};
-  launch(kernel, clear_and_check<T>, dim3(blocks_of(c.lists.checks())), kThreads, 0, c);
-  launch(kernel, short_rows ? sums_of_pieces<T, 32> : sums_of_pieces<T, kThreads>, grid, kThreads, 0, rows_of<const T>(rewards), rows_of<uint8_t>(mask), fours, pieces, memory.as<double>());
+  const auto sum = lanes == kThreads ? sums_of_pieces<T, kThreads> : lanes == 32 ? sums_of_pieces<T, 32> : sums_of_pieces<T, kFewLanes>;
+  const auto give = lanes == kThreads ? spread<T, kThreads> : lanes == 32 ? spread<T, 32> : spread<T, kFewLanes>;
+  launch(kernel, clear_and_check<T>, blocks_of(c.lists.checks()), kThreads, 0, c);
+  launch(kernel, sum, grid, kThreads, 0, rows_of<const T>(rewards), rows_of<uint8_t>(mask), fours, pieces, memory.as<double>());
   launch(kernel, c.lists.team() == 32 ? compare<T, 32> : compare<T, kThreads>, c.lists.grid(), kThreads, 0, c);
-  launch(kernel, short_rows ? spread<T, 32> : spread<T, kThreads>, grid, kThreads, 0, column<const T>(v[5]), rows_of<uint8_t>(mask), fours, pieces, rows_of<T>(out));
+  launch(kernel, give, grid, kThreads, 0, column<const T>(v[5]), rows_of<uint8_t>(mask), fours, pieces, rows_of<T>(out));
 }
 
 }  // namespace

@@ -153,8 +153,8 @@ TEST(group_advantages_values) {
     for (DType dtype : {DType::f32, DType::f64}) {
       for (Layout layout : kLayouts) {
         for (bool apart : {false, true}) {
-          for (int64_t time : {0, 1, 21, 130}) check_advantages(Grouped(dtype, 9, time, layout, 4, apart), 3, 1, 0);
-          check_advantages(Grouped(dtype, 150, 37, layout, 3, apart), 4, 0, 0);
+          for (int64_t time : {0, 1, 8, 21, 128, 130}) check_advantages(Grouped(dtype, 9, time, layout, 4, apart), 3, 1, 0);
+          for (int64_t time : {16, 37}) check_advantages(Grouped(dtype, 150, time, layout, 3, apart), 4, 0, 0);
         }
       }
       for (int mode = 0; mode < 16; ++mode) check_advantages(Grouped(dtype, 17, 40, Layout::contiguous, mode & 8 ? 1 : 4, mode % 3 == 0), mode, mode & 1, mode & 2 ? 0.5 : 0);
