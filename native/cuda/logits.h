@@ -57,12 +57,21 @@ __device__ __forceinline__ void add(Totals<T>& t, T scale, const Read& x) {
   t.weighted += static_cast<double>(weighted);
 }
 
+// Of a block that goes along a whole row. With 1024 threads each has 64 registers, too few for the exponentials and logarithms of doubles.
+template <class S>
+constexpr int kRowThreads = sizeof(S) == 8 ? 512 : 1024;
+
+// Vectors of 16 bytes that a thread asks for before it uses the first. Twice as many would not stay in 64 registers where a vector has eight values, nor
+// beside the exponential of doubles.
+template <int kThreads, class S>
+constexpr int kVectorsAhead = sizeof(S) == 8 || (sizeof(S) == 2 && kThreads > 512) ? 2 : 4;
+
 // The totals of what a thread of a block of `kThreads` sees of the elements [first, last) of a row.
 template <int kThreads, class S, class T>
 __device__ __forceinline__ Totals<T> totals_of(const Vectors<const S>& logits, int64_t row, int64_t first, int64_t last, T scale) {
   constexpr int kWidth = Vectors<const S>::kWidth;
-  constexpr int kAhead = 4;     // vectors of 16 bytes that a thread asks for before it uses the first
-  constexpr int kElements = 8;  // likewise elements, where there are no vectors
+  constexpr int kAhead = kVectorsAhead<kThreads, S>;
+  constexpr int kElements = 8;  // that are asked for likewise where there are no vectors
   const Span span = span_of(logits, row, first, last);
   const int thread = static_cast<int>(threadIdx.x);
   Totals<T> t = no_totals<T>();

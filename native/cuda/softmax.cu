@@ -108,11 +108,11 @@ __global__ void __launch_bounds__(kThreads) softmax_held(const Vectors<const S> 
 
 // A row that no block can hold is read twice; there are as few at a time as the device has multiprocessors, so that a cache may have it the second time.
 template <class S>
-__global__ void __launch_bounds__(1024) softmax_long(const Vectors<const S> x, const Vectors<S> out, int64_t rows, int64_t cols, bool log) {
+__global__ void __launch_bounds__(kRowThreads<S>) softmax_long(const Vectors<const S> x, const Vectors<S> out, int64_t rows, int64_t cols, bool log) {
   using T = ComputedIn<S>;
   for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
-    const Softmax<T> softmax(totals_in_all<32>(totals_of<1024, S>(x, row, 0, cols, Softmax<T>::scale())), log);
-    map_row<1024, S>(x, out, row, 0, cols, softmax, -1, softmax);
+    const Softmax<T> softmax(totals_in_all<kRowThreads<S> / 32>(totals_of<kRowThreads<S>, S>(x, row, 0, cols, Softmax<T>::scale())), log);
+    map_row<kRowThreads<S>, S>(x, out, row, 0, cols, softmax, -1, softmax);
   }
 }
 
@@ -132,7 +132,7 @@ void run_along(const TensorView& x, const TensorView& out, bool log) {
   const int64_t vectors = x.shape[1] / Vectors<S>::kWidth;
   if (static_cast<size_t>(vectors) * 16 + kOwnShared > device().most_shared) {
     const int64_t blocks = std::min<int64_t>(x.shape[0], device().multiprocessors);
-    return launch("softmax", softmax_long<S>, dim3(static_cast<unsigned>(blocks)), 1024, 0, vectors_of<const S>(x), vectors_of<S>(out), x.shape[0], x.shape[1], log);
+    return launch("softmax", softmax_long<S>, dim3(static_cast<unsigned>(blocks)), kRowThreads<S>, 0, vectors_of<const S>(x), vectors_of<S>(out), x.shape[0], x.shape[1], log);
   }
   // Threads that have a few vectors each: enough to be on their way at once, and still many blocks on a multiprocessor.
   if (vectors <= 1024) return run_held<S, 128>(x, out, static_cast<int>(vectors), log);

@@ -95,6 +95,9 @@ template <class S>
 __global__ void __launch_bounds__(kThreads, sizeof(S) == 8 ? 1 : kResident) policy_held(const Policy<S> f, int vectors, unsigned size) {
   using T = typename Policy<S>::T;
   using Held = HeldRow<S, kThreads>;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+  size = 1;  // there are no clusters: what they need takes registers
+#endif
   const Held held(dynamic_shared(), vectors);
   Board<T>& board = *reinterpret_cast<Board<T>*>(dynamic_shared() + int64_t{vectors} * 16);
   const unsigned rank = size > 1 ? cluster_rank() : 0;
@@ -167,29 +170,28 @@ Spread spread_of(const Policy<S>& f) {
 
 // ---- Rows that are read twice ------------------------------------------------------------------------------------------------
 
-constexpr int kManyThreads = 1024;
-
 // For rows that no cluster holds, that do not lie along memory, or whose gradient is not wanted. There are as few at a time as the device has multiprocessors,
 // so that a cache may have a row the second time.
 template <class S>
-__global__ void __launch_bounds__(kManyThreads) policy_rows(const Policy<S> f) {
+__global__ void __launch_bounds__(kRowThreads<S>) policy_rows(const Policy<S> f) {
   using T = typename Policy<S>::T;
-  __shared__ Totals<T> warps[kManyThreads / 32];
+  constexpr int kThreads = kRowThreads<S>;
+  __shared__ Totals<T> warps[kThreads / 32];
   __shared__ RowGradient<T> shared;
   for (int64_t row = blockIdx.x; row < f.rows; row += gridDim.x) {
     const Sample<S> sample(f, row);
     if (sample.masked()) {
-      if (f.gradient) clear_row<kManyThreads>(f.d_logits, row, 0, f.vocabulary);
+      if (f.gradient) clear_row<kThreads>(f.d_logits, row, 0, f.vocabulary);
       if (threadIdx.x == 0) finish_masked(f, row);
       continue;
     }
-    Totals<T> t = totals_of<kManyThreads, S>(f.logits, row, 0, f.vocabulary, f.unit_scale());
-    join_block<kManyThreads / 32>(t, warps);
+    Totals<T> t = totals_of<kThreads, S>(f.logits, row, 0, f.vocabulary, f.unit_scale());
+    join_block<kThreads / 32>(t, warps);
     if (threadIdx.x == 0) shared = finish(f, row, sample, t, true);
     __syncthreads();
     const RowGradient<T> gradient = shared;
     if (f.gradient) {
-      map_row<kManyThreads, S>(f.logits, f.d_logits, row, 0, f.vocabulary, [&](T x) { return gradient.of(x); }, sample.id,
+      map_row<kThreads, S>(f.logits, f.d_logits, row, 0, f.vocabulary, [&](T x) { return gradient.of(x); }, sample.id,
                                [&](T x) { return gradient.of(x) + gradient.token; });
     }
   }
@@ -231,7 +233,7 @@ void run(const KernelCall& call) {
   if (f.rows == 0) return;
   if (gradient && f.logits.step == 1 && launch_held(f)) return;
   const int64_t blocks = std::min<int64_t>(f.rows, device().multiprocessors);
-  launch("token_policy_gradient", policy_rows<S>, dim3(static_cast<unsigned>(blocks)), kManyThreads, 0, f);
+  launch("token_policy_gradient", policy_rows<S>, dim3(static_cast<unsigned>(blocks)), kRowThreads<S>, 0, f);
 }
 
 }  // namespace
