@@ -2,6 +2,7 @@
 
 #include <climits>
 #include <cstdlib>
+#include <cstring>
 
 #include "../core/error.h"
 #include "allocator.h"
@@ -45,8 +46,7 @@ Blas open_blas() {
   if (workspace && blas.create(&handle) == 0 && blas.set_stream(handle, stream()) == 0 && blas.set_workspace(handle, workspace, kWorkspace) == 0) {
     blas.handle = handle;
   }
-  const char* text = std::getenv("VANTAGE_TF32");
-  blas.tensor_float32 = text && text[0] == '1' && !text[1];
+  blas.tensor_float32 = tensor_float32();
 #endif
   return blas;
 }
@@ -54,6 +54,13 @@ Blas open_blas() {
 int type_of(DType dtype) { return dtype == DType::f64 ? kReal64 : dtype == DType::bf16 ? kBfloat16 : kReal32; }
 
 }  // namespace
+
+bool tensor_float32() {
+  const char* text = std::getenv("VANTAGE_TF32");
+  if (!text || !*text || std::strcmp(text, "0") == 0) return false;
+  if (std::strcmp(text, "1") != 0) fail("VANTAGE_TF32: expected 0 or 1, got \"%.40s\"", text);
+  return true;
+}
 
 bool blas_multiply(DType in, DType to, int64_t M, int64_t N, int64_t K, const BlasMatrix& a, const BlasMatrix& b, void* out, int64_t out_leading,
                    int64_t out_batch, int64_t count) {

@@ -17,4 +17,7 @@ struct BlasMatrix {
 bool blas_multiply(DType in, DType to, int64_t M, int64_t N, int64_t K, const BlasMatrix& a, const BlasMatrix& b, void* out, int64_t out_leading,
                    int64_t out_batch, int64_t count);
 
+// Whether it may round the factors of float32 products to TF32: VANTAGE_TF32 in the environment. Throws vantage::Error where that is neither 0 nor 1.
+bool tensor_float32();
+
 }  // namespace vantage::cuda

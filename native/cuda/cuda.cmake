@@ -62,7 +62,7 @@ if(NOT VANTAGE_CUDA STREQUAL "OFF")
       set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
       set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
     endif()
-    vantage_cuda_library(vantage_cuda ${cuda_sources} ${cuda_host_sources} native/cuda/compile.cpp native/cuda/nvrtc.cpp)
+    vantage_cuda_library(vantage_cuda ${cuda_sources} ${cuda_host_sources} native/cuda/compile.cpp)
     target_compile_options(vantage_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -Xcompiler=-fvisibility=hidden>
       $<$<COMPILE_LANGUAGE:CUDA>:${generated}>)
     # The interpreter rounds sums of products as code that is generated at run time does: both ways of running a program give the same bits.

@@ -6,7 +6,9 @@
 
 #include "../core/error.h"
 #include "allocator.h"
+#include "blas.h"
 #include "kernel_list.h"
+#include "nvrtc.h"
 #include "programs.h"
 #include "runtime.h"
 #include "timer.h"
@@ -50,6 +52,10 @@ bool library_open(DeviceInfo* info, char* error) noexcept {
   return guarded(error, [&] {
     const std::lock_guard lock(one_at_a_time());
     open();
+    // What is read later is looked at now: a setting that says what it cannot is told to whoever asks for the device.
+    tensor_float32();
+    check_named_nvrtc();
+    check_programs_setting();
     const Device& d = device();
     *info = {};
     std::memcpy(info->name, d.name, sizeof info->name);

@@ -47,19 +47,36 @@ void open_builtins(const Nvrtc& n) {
   dlopen((path.substr(0, folder + 1) + "libnvrtc-builtins.so." + std::to_string(n.major) + "." + std::to_string(n.minor)).c_str(), RTLD_NOW | RTLD_LOCAL);
 }
 
+// Null where the file is no NVRTC that can be used: `why`. Before CUDA 12 it does not know C++20; a driver takes no code of a later CUDA than its own.
+const Nvrtc* open_nvrtc(const char* file, std::string* why) {
+  void* const library = open_library(file);
+  if (!library) {
+    *why = dlerror();
+    return nullptr;
+  }
+  Nvrtc n = {};
+  if (!n.find_all(library) || n.version(&n.major, &n.minor) != 0) {
+    *why = "it lacks functions of NVRTC";
+  } else if (n.major < 12 || n.major > device().driver / 1000) {
+    *why = "it is of CUDA " + std::to_string(n.major);
+  } else {
+    open_builtins(n);
+    return new Nvrtc(n);
+  }
+  dlclose(library);
+  return nullptr;
+}
+
 const Nvrtc* nvrtc() {
   static const Nvrtc* const found = []() -> const Nvrtc* {
-    for (const char* name : {static_cast<const char*>(std::getenv("VANTAGE_NVRTC")), "libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so",
-                             "/usr/local/cuda/lib64/libnvrtc.so", "/opt/cuda/lib64/libnvrtc.so"}) {
-      void* const library = open_library(name);
-      if (!library) continue;
-      Nvrtc n = {};
-      // Before CUDA 12 it does not know C++20; a driver takes no code of a later CUDA than its own.
-      if (n.find_all(library) && n.version(&n.major, &n.minor) == 0 && n.major >= 12 && n.major <= device().driver / 1000) {
-        open_builtins(n);
-        return new Nvrtc(n);
-      }
-      dlclose(library);
+    std::string why;
+    if (const char* named = std::getenv("VANTAGE_NVRTC"); named && *named) {
+      if (const Nvrtc* n = open_nvrtc(named, &why)) return n;
+      fail("VANTAGE_NVRTC: expected the file of an NVRTC of CUDA 12 or later, up to the driver's CUDA %d, got \"%.200s\" (%.400s)", device().driver / 1000, named,
+           why.c_str());
+    }
+    for (const char* name : {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so", "/usr/local/cuda/lib64/libnvrtc.so", "/opt/cuda/lib64/libnvrtc.so"}) {
+      if (const Nvrtc* n = open_nvrtc(name, &why)) return n;
     }
     return nullptr;
   }();
@@ -86,6 +103,10 @@ Target target() {
 }  // namespace
 
 bool has_nvrtc() { return nvrtc() != nullptr; }
+
+void check_named_nvrtc() {
+  if (const char* named = std::getenv("VANTAGE_NVRTC"); named && *named) nvrtc();
+}
 
 const std::string& nvrtc_target() {
   static const auto* const text = new std::string([] {

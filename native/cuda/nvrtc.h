@@ -5,8 +5,11 @@
 
 namespace vantage::cuda {
 
-// Whether an NVRTC of CUDA 12 or later was found that the driver understands. The device is open.
+// Whether an NVRTC of CUDA 12 or later was found that the driver understands. The device is open. Throws vantage::Error where VANTAGE_NVRTC in the environment
+// names a file that is none.
 bool has_nvrtc();
+// Throws the same; opens no other one.
+void check_named_nvrtc();
 
 // What code is made for the device by the NVRTC found: names of both, for whoever keeps the result.
 const std::string& nvrtc_target();

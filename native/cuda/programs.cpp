@@ -188,6 +188,7 @@ void run_compiled(const Program& program, const Kept& kept, void* kernel, const 
 }  // namespace
 
 void set_programs(const char* name) { mode() = mode_of(name); }
+void check_programs_setting() { mode(); }
 
 void run_program(const Program& program, void* const* slots, const double* scalars) {
   Kept& kept = kept_of(program);

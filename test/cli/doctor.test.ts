@@ -172,11 +172,29 @@ withCompiler('a CUDA library that', () => {
 });
 
 const emulated = join(root, 'build-cmake/Release/libvantage_cuda_emulated.so');
-(existsSync(emulated) ? test : test.skip)('a GPU that works, an emulated one', async () => {
+const withEmulation = existsSync(emulated) ? test : test.skip;
+withEmulation('a GPU that works, an emulated one', async () => {
   const { cuda, code } = await examine({ env: { VANTAGE_CUDA_LIBRARY: emulated, VANTAGE_CUDA_PROGRAMS: 'interpret' } });
   expect(code).toBe(0);
   expect(cuda).toMatchObject({ status: 'ok', reason: null, matmul: 'built-in', programs: 'interpreted', device: { computeCapability: '9.0' } });
   expect(cuda.selfTest!.checks.map(({ name, passed }) => [name, passed])).toEqual([['gae', true], ['dr_grpo', true], ['scan', true], ['matmul', true]]);
+});
+
+withEmulation.each([
+  [{ VANTAGE_CUDA_DEVICE: '1' }, /^VANTAGE_CUDA_DEVICE: expected a number in \[0, 1\), got "1"$/],
+  [{ VANTAGE_CUDA_PROGRAMS: 'fast' }, /^VANTAGE_CUDA_PROGRAMS: expected interpret, compile or auto, got "fast"$/],
+  [{ VANTAGE_TF32: 'yes' }, /^VANTAGE_TF32: expected 0 or 1, got "yes"$/],
+  [{ VANTAGE_NVRTC: '/nowhere.so' }, /^VANTAGE_NVRTC: expected the file of an NVRTC of CUDA 12 or later, up to the driver's CUDA 13, got "\/nowhere\.so" \(\/nowhere\.so: .+\)$/],
+  [{ VANTAGE_NVRTC: emulated }, /^VANTAGE_NVRTC: expected .+, got ".+" \(it lacks functions of NVRTC\)$/],
+])('a GPU that is refused for %j', async (env, reason) => {
+  const { cuda, problems, code } = await examine({ env: { VANTAGE_CUDA_LIBRARY: emulated, ...env } });
+  expect([code, cuda.status, cuda.reason]).toEqual([0, 'failed', expect.stringMatching(reason)]);
+  expect(problems).toEqual([{ severity: 'warning', text: `CUDA cannot be used: ${cuda.reason}`, command: `unset ${Object.keys(env)[0]}` }]);
+});
+
+withEmulation('a GPU with settings that say nothing', async () => {
+  const env = { VANTAGE_CUDA_LIBRARY: emulated, VANTAGE_CUDA_PROGRAMS: 'interpret', VANTAGE_TF32: '0', VANTAGE_NVRTC: '', VANTAGE_CUDA_DEVICE: '' };
+  expect((await examine({ env })).cuda).toMatchObject({ status: 'ok', reason: null });
 });
 
 describe('an addon that', () => {

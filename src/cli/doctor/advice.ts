@@ -36,9 +36,15 @@ const failures = (test: Findings['cpu']['selfTest']): string =>
 
 const build = (): string => (isClone() ? 'npm run setup' : 'npx vantage build');
 
-function rebuild(reason: string, env: NodeJS.ProcessEnv): string {
+/** Where a reason begins with the variable of the environment that is refused. */
+function unset(reason: string): string | null {
   const refused = /^(VANTAGE_\w+):/.exec(reason)?.[1];
-  if (refused !== undefined) return `unset ${refused}`;
+  return refused === undefined ? null : `unset ${refused}`;
+}
+
+function rebuild(reason: string, env: NodeJS.ProcessEnv): string {
+  const refused = unset(reason);
+  if (refused !== null) return refused;
   if (env.VANTAGE_RL_PREBUILD !== undefined) return 'unset VANTAGE_RL_PREBUILD';
   return build();
 }
@@ -63,7 +69,7 @@ function adviseCuda(cuda: CudaInfo): { text: string; command: string; always?: b
     case 'no device':
       return { text: 'the driver shows no GPU', command: 'nvidia-smi -L; echo $CUDA_VISIBLE_DEVICES' };
     case 'failed':
-      return { text: `CUDA cannot be used: ${cuda.reason}`, command: cuda.reason!.startsWith('VANTAGE_CUDA_DEVICE') ? 'unset VANTAGE_CUDA_DEVICE' : 'nvidia-smi', always: true };
+      return { text: `CUDA cannot be used: ${cuda.reason}`, command: unset(cuda.reason!) ?? 'nvidia-smi', always: true };
     case 'wrong result':
       return { text: `results on the GPU are wrong: ${failures(cuda.selfTest)}`, command: 'export VANTAGE_DEVICE=cpu', always: true };
     case 'crashed':
