@@ -99,8 +99,18 @@ __device__ __forceinline__ void segment_moments(const Segments& s, int64_t row, 
   s.signals.tickets[row] = 0;
 }
 
-// A block a segment of kChunks·4·kSegmentThreads elements, which is a whole row where it is `alone`. Blocks start in the order of their numbers: those
-// which a block waits for have started.
+// A block's place among the segments: by its ticket where it waits for others, so that whatever the order in which blocks start, those of the segments before
+// its own are running or done. CUDA promises no such order for the numbers of blocks.
+template <bool alone>
+__device__ __forceinline__ unsigned place_of_block(const Signals& signals) {
+  if constexpr (alone) return blockIdx.x;
+  __shared__ unsigned ticket;
+  if (threadIdx.x == 0) ticket = atomicAdd(signals.counter, 1u) - signals.counted;
+  __syncthreads();
+  return ticket;
+}
+
+// A block a segment of kChunks·4·kSegmentThreads elements, which is a whole row where it is `alone`.
 template <class F, int kChunks, bool alone>
 __global__ void __launch_bounds__(kSegmentThreads, kSegmentBlocks<F>) scan_segments(const __grid_constant__ F f, const __grid_constant__ Fours fours,
                                                                                   const __grid_constant__ Segments s) {
@@ -108,7 +118,8 @@ __global__ void __launch_bounds__(kSegmentThreads, kSegmentBlocks<F>) scan_segme
   __shared__ double shared_maps[2][kSegmentWarps][2];
   __shared__ typename F::Type shared_values[kSegmentWarps];
   __shared__ bool shared_seen[kSegmentWarps];
-  const int64_t row = blockIdx.x / s.segments, segment = blockIdx.x - row * s.segments, count = fours.count(row);
+  const unsigned place = place_of_block<alone>(s.signals);
+  const int64_t row = place / s.segments, segment = place - row * s.segments, count = fours.count(row);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int64_t slots = s.segments + s.groups, first_slot = row * slots, start = (segment * kSegmentWarps + warp) * kChunks * 32;
   M* const exchange = reinterpret_cast<M*>(shared_maps[0]);
@@ -175,8 +186,14 @@ void launch_segments(const char* what, const F& f, const Fours& fours) {
   const int64_t segments = alone ? 1 : segments_of<kChunks>(fours), groups = segments / kGroup;
   const int64_t slots = alone ? 0 : fours.rows * (segments + groups) * (F::kNext ? 2 : 1), partials = F::kMoments && !alone ? fours.rows * segments : 0;
   const Temporary memory(what, static_cast<size_t>(24 * partials));
-  const Segments s = {segments, groups, signals(0, fours.rows, 0, slots), memory.as<double>()};
-  launch(what, scan_segments<F, kChunks, alone>, dim3(static_cast<unsigned>(fours.rows * segments)), kSegmentThreads, 0, f, fours, s);
+  const int64_t blocks = fours.rows * segments;
+  const Segments s = {segments, groups, signals(0, fours.rows, alone ? 0 : blocks, slots), memory.as<double>()};
+  try {
+    launch(what, scan_segments<F, kChunks, alone>, dim3(static_cast<unsigned>(blocks)), kSegmentThreads, 0, f, fours, s);
+  } catch (...) {
+    reset_signals();
+    throw;
+  }
 }
 
 // Runs the recurrence over all rows.

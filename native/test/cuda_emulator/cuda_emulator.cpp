@@ -235,12 +235,18 @@ void launch(const std::function<void()>& thread, dim3 grid, dim3 block, size_t d
   if (cluster.blocks.size() < cluster.size) cluster.blocks.resize(cluster.size);
   gridDim = grid;
   blockDim = block;
-  std::vector<unsigned> order(threads);
+  // A seed stands for other orders of a block's threads and of the blocks: CUDA promises none.
+  std::vector<unsigned> order(threads), clusters(grid.x / cluster.size);
   std::iota(order.begin(), order.end(), 0);
-  if (const unsigned s = seed()) std::shuffle(order.begin(), order.end(), std::mt19937(s));
+  std::iota(clusters.begin(), clusters.end(), 0);
+  if (const unsigned s = seed()) {
+    std::shuffle(order.begin(), order.end(), std::mt19937(s));
+    std::shuffle(clusters.begin(), clusters.end(), std::mt19937(s));
+  }
   for (unsigned z = 0; z < grid.z; ++z) {
     for (unsigned y = 0; y < grid.y; ++y) {
-      for (unsigned x = 0; x < grid.x; x += cluster.size) {
+      for (unsigned first : clusters) {
+        const unsigned x = first * cluster.size;
         cluster.arrived = 0;
         for (unsigned i = 0; i < cluster.size; ++i) {
           cluster.blocks[i].thread = &thread;

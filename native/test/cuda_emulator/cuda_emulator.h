@@ -4,7 +4,8 @@
 //
 // What it cannot show: timing, memory ordering between blocks, and races that need two threads inside of the same instruction. The order of the fibers
 // is shuffled by the seed in VANTAGE_EMULATOR_SEED, so that a missing barrier changes results.
-// Blocks run in order, one at a time: a block may wait for an earlier one, never for a later one (no grid-wide barrier). The blocks of a cluster run
+// Blocks run one at a time, by a seed in another order than that of their numbers: a block may wait for one that began earlier, which a ticket tells, never for a
+// later one (no grid-wide barrier). The blocks of a cluster run
 // together; __shared__ variables are then theirs in common, so that kernels for clusters keep what they share in the dynamic memory.
 #pragma once
 #include <algorithm>
