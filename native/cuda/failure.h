@@ -5,10 +5,10 @@
 
 namespace vantage::cuda {
 
-enum class FailureKind : int { none = 0, index, row };
+enum class FailureKind : int { none = 0, index, row, unfinished };
 
 struct Failure {
-  int kind;            // FailureKind; the first failure wins
+  int kind;            // FailureKind; the first failure wins. It is unfinished while the rest is written
   int reserved;
   const char* kernel;  // string literals of the host, carried through
   const char* text;    // index: the argument's name; row: what is wrong with it
@@ -23,13 +23,15 @@ void throw_failure();
 #if defined(__CUDACC__) || defined(VANTAGE_CUDA_EMULATED)
 __device__ __forceinline__ void report_failure(Failure* slot, FailureKind kind, const char* kernel, const char* text, long long index,
                                                long long position, long long limit) {
-  if (atomicCAS(&slot->kind, 0, static_cast<int>(kind)) != 0) return;
+  if (atomicCAS(&slot->kind, static_cast<int>(FailureKind::none), static_cast<int>(FailureKind::unfinished)) != static_cast<int>(FailureKind::none)) return;
   slot->kernel = kernel;
   slot->text = text;
   slot->index = index;
   slot->position = position;
   slot->limit = limit;
+  // The host may look before this kernel has ended, having waited for what another of its threads launched.
   __threadfence_system();
+  *static_cast<volatile int*>(&slot->kind) = static_cast<int>(kind);
 }
 #endif
 

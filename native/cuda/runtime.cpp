@@ -128,9 +128,11 @@ void throw_failure() {
   static std::mutex* const one_reader = new std::mutex;
   const std::lock_guard lock(*one_reader);
   Failure& slot = *opened->failure;
-  if (slot.kind == static_cast<int>(FailureKind::none)) return;
+  const int kind = __atomic_load_n(&slot.kind, __ATOMIC_ACQUIRE);
+  // One that is being written is of work which others launched: who waits for that finds it.
+  if (kind == static_cast<int>(FailureKind::none) || kind == static_cast<int>(FailureKind::unfinished)) return;
   const Failure found = slot;
-  std::memset(&slot, 0, sizeof slot);
+  __atomic_store_n(&slot.kind, static_cast<int>(FailureKind::none), __ATOMIC_RELEASE);
   if (found.kind == static_cast<int>(FailureKind::index)) {
     fail("%s: %s %lld at position %lld is outside [0, %lld)", found.kernel, found.text, found.index, found.position, found.limit);
   }
