@@ -125,7 +125,8 @@ void check_sample(const char* kernel, const KernelCall& call) {
   check_dtype(kernel, "log_probs", call.views[2], kComputed);
   check_shape(kernel, "log_probs", call.views[2], {logits.shape[0]});
   const double temperature = call.scalars[0], top_p = call.scalars[1], min_p = call.scalars[2];
-  if (!(temperature >= 0 && temperature < __builtin_inf())) fail_text(kernel, "temperature: expected a finite number of at least 0");
+  // Beyond these, 1/temperature is no float, and a weight no number.
+  if (temperature != 0 && !(temperature >= 1e-30 && temperature <= 1e30)) fail_text(kernel, "temperature: expected a number from 1e-30 to 1e30, or 0");
   if (top_p != top_p || min_p != min_p) fail_text(kernel, "top_p and min_p: expected numbers, got NaN");
   check_integer(kernel, "top_k", call.scalars[3], -kExact, kExact);
   check_random_stream(kernel, call.scalars + 4);

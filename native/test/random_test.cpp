@@ -169,7 +169,9 @@ TEST(sample_greedy_and_errors) {
     double total = 0;
     for (int64_t i = 0; i < 20; ++i) total += std::exp(x[i] - 9);
     CHECK_CLOSE(log_probs[0], -std::log(total), 1e-6, 1e-6);
-    CHECK_THROWS(run_once(Kernel::sample, {&x, &ids, &log_probs}, {-1, 1, 0, 0, 0, 0, 0}), "sample: temperature");
+    for (double temperature : {-1.0, 1e-40, 1e40, std::nan("")}) {
+      CHECK_THROWS(run_once(Kernel::sample, {&x, &ids, &log_probs}, {temperature, 1, 0, 0, 0, 0, 0}), "sample: temperature: expected a number from 1e-30 to 1e30, or 0");
+    }
     CHECK_THROWS(run_once(Kernel::sample, {&x, &ids, &log_probs}, {1, 1, 0, 0.5, 0, 0, 0}), "sample: top_k: expected an integer");
     CHECK_THROWS(run_once(Kernel::sample, {&empty, &ids, &log_probs}, {1, 1, 0, 0, 0, 0, 0}), "at least one token");
     Tensor bad = x;
