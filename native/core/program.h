@@ -82,7 +82,8 @@ struct Prepared {
 //   elementwise:     reduced = 0
 //   row reduction:   the reduced dimensions are the last ones
 //   column reduction: dimensions that are kept follow the reduced ones
-//   scan or loop:    reduced = 1, the last dimension is the time; outputs may be stores, or reductions over time
+//   scan or loop:    reduced = 1, the last dimension is the time; outputs may be stores, or reductions over time. A scan's state is s ← a·s + b,
+//                    and b where a is 0, whatever s was
 struct Program {
   int ndim = 0;
   int64_t shape[kMaxDims] = {};

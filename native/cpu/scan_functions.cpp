@@ -47,7 +47,8 @@ VANTAGE_INLINE void scan_rows(const ScanCall& call, int64_t first, int64_t begin
       f64x4 wide_x, next;
       widen(wide_x, x);
       widen(next, y);
-      next += wide_x * s[k];
+      const f64x4 kept = wide_x * s[k];
+      next += wide_x != 0 ? kept : f64x4{};
       V result;
       narrow(result, Form::previous ? s[k] : next);
       store_vector(out + i + 4 * k, result);

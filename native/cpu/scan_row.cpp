@@ -17,7 +17,7 @@ void scan_steps(const ScanCall& call, int64_t begin, int64_t n, double* product)
     const double before = state;
     if (valid) {
       const double factor = static_cast<double>(a[call.a_uniform ? 0 : i]);
-      state = static_cast<double>(b[i]) + factor * state;
+      state = static_cast<double>(b[i]) + (factor == 0 ? 0 : factor * state);
       total = factor == 0 ? 0 : total * factor;
     }
     static_cast<T*>(call.out)[i] = static_cast<T>(call.previous ? before : state);
@@ -29,7 +29,7 @@ void scan_steps(const ScanCall& call, int64_t begin, int64_t n, double* product)
 // For scan_lanes and scan_constant. States are looked at: they overflow in float32 where the double that is carried does not.
 template <bool kForward, class Form>
 struct RowSteps {
-  static constexpr bool kCuts = false;
+  static constexpr bool kCuts = true;
   const float *a, *b;
   const int32_t* mask;
   float* out;
@@ -167,7 +167,7 @@ void scan_row_of(const ScanCall& call, double* product) {
     const RowSteps<kForward, Form<false, uniform, previous>> steps{a, b, nullptr, out, factor, before, &finite};
     if (stretch.valid == Valid::some) {
       scan_lanes<float, kForward>(RowSteps<kForward, Form<true, uniform, previous>>{a, b, mask, out, factor, before, &finite}, n, 1, state, whole);
-    } else if (uniform && factor == 0 && before - before == 0) {
+    } else if (uniform && factor == 0) {
       take_terms<kForward, previous>(out, b, n, state, finite);
       whole = 0;
     } else if constexpr (uniform && !kForward) {

@@ -5,10 +5,10 @@
 
 namespace vantage::cuda {
 
-// A product in which a factor that overflowed meets a state of 0: the state stays 0.
+// A product in which a factor that overflowed meets a state of 0: the state stays 0. A factor of 0 forgets it, were it no number.
 VANTAGE_DEVICE double times(double a, double b) {
   const double product = a * b;
-  return product != product && a == a && b == b ? 0.0 : product;
+  return a == 0 || (product != product && a == a && b == b) ? 0.0 : product;
 }
 VANTAGE_DEVICE double applied(Affine map, double state) {
   const double next = __builtin_fma(map.factor, state, map.term);

@@ -262,7 +262,7 @@ struct Context {
     }
 #pragma unroll
     for (int k = 0; k < items; ++k) {
-      const double next = __builtin_fma(static_cast<double>(a[k]), state, static_cast<double>(b[k]));
+      const double next = a[k] == 0 ? static_cast<double>(b[k]) : __builtin_fma(static_cast<double>(a[k]), state, static_cast<double>(b[k]));
       out[k] = number<T>(previous ? state : next);
       state = next;
     }

@@ -169,7 +169,7 @@ class Walk {
     double state = registers_[one.c][time(0)];
     for (int64_t step = 0; step < length_; ++step) {
       const int64_t t = time(step);
-      const double next = registers_[one.a][t] * state + registers_[one.b][t];
+      const double factor = registers_[one.a][t], next = factor == 0 ? registers_[one.b][t] : factor * state + registers_[one.b][t];
       registers_[one.dst][t] = as_type(one.op == Op::scan ? next : state, one.type);
       state = next;
     }

@@ -62,7 +62,8 @@ const arithmetic = new Set<string>([...elementwiseOps, 'cast']);
  * axis, and returns the next state; it is called once, with symbols, and may use any element-wise arithmetic. The result has
  * the inputs' shape and holds the state after each position.
  *
- * Steps that are affine in the state run in parallel (along rows, and along time in long rows); `explain()` shows `loop` where a step does not.
+ * Steps that are affine in the state run in parallel (along rows, and along time in long rows); `explain()` shows `loop` where a step does not. Where the factor
+ * of the state is 0, by a `where` say, the state is forgotten, were it NaN or infinite.
  *
  * @throws TensorError if the step takes or returns something else, mixes rows, or its states are not as many as `init`
  * @example

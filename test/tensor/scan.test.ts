@@ -115,6 +115,25 @@ describe.each([{ reverse: false }, { reverse: true }])('%p', ({ reverse }) => {
     expectMatches(scan([x.tensor()], { reverse }, (s, [a]) => s.mul(outer).maximum(a).add(tensor(2, { dtype: 'float64' }))), loop!, 1e-11);
   });
 
+  test('a step that forgets the state forgets one that is no number', () => {
+    for (const shape of [...shapes, [20, 300], [1, 40_000]]) {
+      const reset = Ref.build(shape, () => Number(random.next() < 0.1));
+      const mask = Ref.build(shape, () => Number(random.next() < 0.9));
+      const odd = Ref.build(shape, () => (random.next() < 0.03 ? random.pick([NaN, Infinity, -Infinity]) : 0));
+      const x = random.smooth(shape).zip(odd, (a, b) => a + b);
+      const [expected] = recurrence([x, reset], [scalar(0)], ([s], [a, k]) => [k ? a! : 0.9 * s! + a!], { reverse, mask });
+      const [terms] = recurrence([x], [scalar(Infinity)], (_, [a]) => [a!], { reverse, mask });
+      for (const dtype of ['float32', 'float64'] as const) {
+        const inputs = [x.tensor(dtype), reset.tensor('bool')] as const;
+        const options = { reverse, mask: mask.tensor('bool') };
+        const result = scan(inputs, options, (s, [a, k]) => where(k, a, s.mul(0.9).add(a)));
+        expect(isLoop(result)).toBe(false);
+        expectMatches(result, expected!, dtype === 'float32' ? 1e-5 : 1e-11, `[${shape}] ${dtype}`);
+        expectMatches(scan([inputs[0]], { ...options, init: Infinity }, (_, [a]) => a), terms!, 1e-6, `[${shape}] ${dtype}`);
+      }
+    }
+  });
+
   test('long rows: parallel along time, affine and chained', () => {
     const shape = [1, 100_000];
     const [r, v] = [random.smooth(shape), random.smooth(shape)];
