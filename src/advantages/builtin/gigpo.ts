@@ -1,8 +1,8 @@
-import { where, type Tensor } from '../../tensor';
+import type { Tensor } from '../../tensor';
 import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
 import { declaredByGroups } from '../outcome';
 import { GroupRelative } from './grpo';
-import { findTurns, relativeInGroups, relativeInStepGroups, turnReturns, turnStarts, withoutUnscored, type GroupRelativeOptions } from './turn_groups';
+import { findTurns, relativeInGroups, resultOfTurns, turnsToGo, type GroupRelativeOptions } from './turn_groups';
 
 interface GroupInGroupOptions {
   stepWeight: number;
@@ -35,13 +35,12 @@ export class GroupInGroup extends AdvantageEstimator {
 
   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, { groups, turnIds, anchorIds, gamma }: AdvantageContext): AdvantageResult {
     const { stepWeight, turnDiscount } = this.options as unknown as GroupInGroupOptions;
-    const starts = turnStarts(turnIds!, masks);
-    const returns = turnReturns(rewards, masks, starts, turnDiscount ?? gamma);
+    const turns = findTurns(masks, turnIds!, anchorIds!, groups!);
+    const returns = turnsToGo(rewards, masks, turns.starts, turnDiscount ?? gamma).reshape(-1).take(turns.first);
     const options = this.options as unknown as GroupRelativeOptions;
-    const episodes = relativeInGroups(rewards.sum(1), groups!, options).expandDims(1);
+    const episodes = relativeInGroups(rewards.sum(1), groups!, options).take(turns.row);
     // A state that was met once is no mistake, whatever is said of rows that are alone.
-    const turns = findTurns(masks, turnIds!, starts, anchorIds!, groups!);
-    const steps = relativeInStepGroups(returns, turns, { ...options, singleton: 'zero' });
-    return { advantages: where(masks, steps.mul(stepWeight).add(episodes), 0).cast(rewards.dtype), returns: withoutUnscored(returns, options) };
+    const steps = relativeInGroups(returns, turns.stepGroups, { ...options, singleton: 'zero' });
+    return resultOfTurns(steps.mul(stepWeight).add(episodes), returns, turns, options);
   }
 }

@@ -1,8 +1,9 @@
 /** Turns as the members of step groups: what `turn_discount`, `turn_level` and `gigpo` have in common. */
 import { EstimatorError } from '../../errors';
-import { scan, tensor, where, type Tensor } from '../../tensor';
+import { concat, evaluate, scan, tensor, where, zeros, type Device, type Tensor } from '../../tensor';
 import { isFloating } from '../../tensor/dtype';
 import { placeIn } from '../../tensor/shape';
+import type { AdvantageResult } from '../estimator';
 import { Groups } from '../groups';
 import { centreInGroups } from '../outcome';
 import { scaled } from './grpo';
@@ -43,75 +44,101 @@ const NO_TURN = 2 ** 100;
 
 /** The numbers at the valid token of the row that was scanned before, `init` where there is none. */
 function previousOf(parts: Tensor[], { mask, reverse, init }: { mask: Tensor; reverse: boolean; init: number }): Tensor[] {
-  // The second half of the states holds what the first one was before.
-  const states = scan(parts, { reverse, mask, init: [...parts, ...parts].map(() => init) }, (last, now) => [...now, ...last.slice(0, parts.length)]);
+  // The second half of the states holds what the first one was before. Under a mask of the scan it would be carried itself, in a scan of its own.
+  const states = scan([mask, ...parts], { reverse, init: [...parts, ...parts].map(() => init) }, (last, [isValid, ...now]) => [
+    ...now.map((part, k) => where(isValid!, part, last[k]!)),
+    ...last.slice(0, parts.length),
+  ]);
   return states.slice(parts.length);
 }
 
-/** G of each token's turn, [B,T]; 0 at masked positions. Turns are runs of valid tokens of one id, which begin at `starts`. */
-export function turnReturns(rewards: Tensor, masks: Tensor, starts: Tensor, discount: number): Tensor {
+/**
+ * From each token on what its turn has, and the discounted return of the turn after it, [B,T]: where a turn begins, that is its G. Turns are runs of valid tokens of one id, which begin at
+ * `starts`: in memory, where they are a byte a token, or each pass would have numbers of four made of them stored.
+ */
+export function turnsToGo(rewards: Tensor, masks: Tensor, starts: Tensor, discount: number): Tensor {
   const [isLast] = previousOf([starts.cast('float32')], { mask: masks, reverse: true, init: 0 });
   const factor = where(isLast!.notEqual(0), tensor(discount, { dtype: rewards.dtype, device: rewards.device }), 1);
-  const toGo = scan([rewards, factor], { reverse: true, mask: masks }, (next, [r, f]) => r.add(next.mul(f)));
-  const spread = scan([toGo, starts], { mask: masks }, (current, [g, isStart]) => where(isStart, g, current));
-  return where(masks, spread, 0);
+  return scan([rewards, factor], { reverse: true, mask: masks }, (next, [r, f]) => r.add(next.mul(f)));
 }
 
-/** The turns of all rows. */
+/** The turns of all rows, numbered row by row. */
 export interface Turns {
-  /** Where each begins in [B·T]. */
-  first: Int32Array;
-  /** The step group of each. */
-  stepGroups: string[];
-  /** The turn of each valid token, int32 [B,T]; any turn at masked positions. */
-  ofToken: Tensor;
+  /** Whether one begins at the token, bool [B,T]. */
+  starts: Tensor;
+  /** Where each begins in [B·T], and its row; int32 [turns]. */
+  first: Tensor;
+  row: Tensor;
+  /** Those of one step group. */
+  stepGroups: Groups;
+  /** Which turn of its row the token is in, from 1 on, int32 [B,T]; 0 at masked positions. */
+  place: Tensor;
+  /** Which turn that is, from 1 on, int32 [B, turns of a row + 1]; 0 where there is none. */
+  ofPlace: Tensor;
 }
 
 /**
  * Turns are in one step group where they have one anchor in one group of rows; without `anchorIds`, one turn id.
- * @param starts see {@link turnStarts}
- * @throws EstimatorError for anchors that are no integers, or differ within a turn, and for turn ids below 0 where they are the anchors
+ * @throws EstimatorError for ids that are no integers, for anchors that differ within a turn, and for turn ids below 0 where they are the anchors
  */
-export function findTurns(masks: Tensor, turnIds: Tensor, starts: Tensor, anchorIds: Tensor | null, groups: Groups): Turns {
+export function findTurns(masks: Tensor, turnIds: Tensor, anchorIds: Tensor | null, groups: Groups): Turns {
   const [batch, time] = masks.shape as [number, number];
   const { device } = masks;
+  const starts = turnStarts(turnIds, masks);
+  // Counted in float32, which is faster, as long as it is exact.
+  const place = where(masks, starts.cast(time < 2 ** 24 ? 'float32' : 'int32').cumsum(1).cast('int32'), 0);
+  evaluate([starts, place]);
   const flags = starts.dataSync() as Uint8Array;
   const positions: number[] = [];
   for (let at = flags.indexOf(1); at >= 0; at = flags.indexOf(1, at + 1)) positions.push(at);
-  const first = Int32Array.from(positions);
-  const ids = anchorIds ?? turnIds;
-  if (anchorIds) checkAnchors(anchorIds, turnIds, masks, starts);
-  const anchors = first.length === 0 ? [] : ids.reshape(-1).take(tensor(first, { device })).dataSync();
-  const group = groups.index.dataSync();
-  // Of each row, the turns of the rows before it.
-  const before = new Int32Array(batch);
-  const stepGroups: string[] = [];
-  for (let turn = 0; turn < first.length; turn++) {
-    const [at, id] = [first[turn]!, anchors[turn]!];
-    if (!anchorIds && id < 0) throw new EstimatorError(`turnIds: expected integers of at least 0 on valid tokens, got ${id} at ${placeIn(masks.shape, at)}`);
-    const row = Math.floor(at / time);
+  const row = Int32Array.from(positions, (at) => Math.floor(at / time));
+  const first = tensor(Int32Array.from(positions), { device });
+  const ofPlace = turnsByPlace(row, batch, device);
+  const ofTurns = (anchorIds ?? turnIds).reshape(-1).take(first);
+  if (anchorIds) checkAnchors(anchorIds, toTokens(ofTurns, { place, ofPlace }), turnIds, masks);
+  const [anchors, group] = [ofTurns.dataSync(), groups.index.dataSync()];
+  /** The step groups of each group, by their anchors. */
+  const known = Array.from({ length: groups.count }, () => new Map<number, number>());
+  let count = 0;
+  const stepGroup = row.map((ofRow, turn) => {
+    const id = anchors[turn]!;
     // Without an anchor it stands alone.
-    stepGroups.push(id < 0 ? `alone ${turn}` : `${group[row]} ${id}`);
-    if (row + 1 < batch) before[row + 1]!++;
-  }
-  for (let row = 1; row < batch; row++) before[row]! += before[row - 1]!;
-  // Counted in float32, which is faster, as long as it is exact.
-  const ofRow = starts.cast(time < 2 ** 24 ? 'float32' : 'int32').cumsum(1).cast('int32');
-  const ofToken = ofRow.add(tensor(before, { shape: [batch, 1], device })).sub(1).maximum(0);
-  return { first, stepGroups, ofToken };
+    if (id < 0 && anchorIds) return count++;
+    if (id < 0) throw new EstimatorError(`turnIds: expected integers of at least 0 on valid tokens, got ${id} at ${placeIn(masks.shape, positions[turn]!)}`);
+    const ofGroup = known[group[ofRow]!]!;
+    const found = ofGroup.get(id);
+    if (found === undefined) ofGroup.set(id, count);
+    return found ?? count++;
+  });
+  return { starts, first, row: tensor(row, { device }), stepGroups: new Groups(stepGroup, row.length, device), place, ofPlace };
 }
 
-/** @throws EstimatorError for anchors that are no integers, and where one changes within a turn */
-function checkAnchors(anchorIds: Tensor, turnIds: Tensor, masks: Tensor, starts: Tensor): void {
+/** See Turns.ofPlace. */
+function turnsByPlace(row: Int32Array, batch: number, device: Device): Tensor {
+  const counts = new Int32Array(batch);
+  for (const ofRow of row) counts[ofRow]!++;
+  const width = counts.reduce((most, each) => Math.max(most, each), 0) + 1;
+  const turns = new Int32Array(batch * width);
+  counts.fill(0);
+  row.forEach((ofRow, turn) => (turns[ofRow * width + ++counts[ofRow]!] = turn + 1));
+  return tensor(turns, { shape: [batch, width], device });
+}
+
+/** What each turn has, [turns], for each of its tokens, [B,T]; 0 at masked positions. */
+function toTokens(ofTurns: Tensor, { place, ofPlace }: Pick<Turns, 'place' | 'ofPlace'>): Tensor {
+  return afterZero(ofTurns).take(ofPlace).gather(place, 1);
+}
+
+const afterZero = (x: Tensor): Tensor => concat([zeros([1], { dtype: x.dtype, device: x.device }), x]);
+
+/** @throws EstimatorError for anchors that are no integers, and where one is not that of its turn, `ofTurns` [B,T] */
+function checkAnchors(anchorIds: Tensor, ofTurns: Tensor, turnIds: Tensor, masks: Tensor): void {
   checkIntegers('anchorIds', anchorIds, masks);
-  const changes = changesOf(anchorIds, masks).logicalAnd(starts.logicalNot());
+  const changes = masks.logicalAnd(anchorIds.notEqual(ofTurns));
   if (changes.sum().item() === 0) return;
   const at = (changes.dataSync() as Uint8Array).indexOf(1);
-  const valid = masks.dataSync();
-  let before = at - 1;
-  while (!valid[before]) before -= 1;
-  const [anchor, turn] = [anchorIds.dataSync(), turnIds.dataSync()];
-  throw new EstimatorError(`anchorIds: expected one id a turn, got ${anchor[before]} and ${anchor[at]} in turn ${turn[at]} at ${placeIn(masks.shape, at)}`);
+  const [anchor, expected, turn] = [anchorIds, ofTurns, turnIds].map((ids) => ids.dataSync()[at]);
+  throw new EstimatorError(`anchorIds: expected one id a turn, got ${expected} and ${anchor} in turn ${turn} at ${placeIn(masks.shape, at)}`);
 }
 
 /** (x − μ)/(σ + ε), or x − μ without `normByStd`, over each group; float64. */
@@ -120,16 +147,10 @@ export function relativeInGroups(scores: Tensor, groups: Groups, options: GroupR
   return options.normByStd ? scaled(parts, scores, options) : parts.centred;
 }
 
-/** The same for the returns [B,T] of turns over their step groups, for each token of a turn. */
-export function relativeInStepGroups(returns: Tensor, { first, stepGroups, ofToken }: Turns, options: GroupRelativeOptions): Tensor {
-  if (first.length === 0) return where(returns.isNaN(), 0, returns.mul(0));
-  const { device } = returns;
-  const perTurn = returns.reshape(-1).take(tensor(first, { device }));
-  const relative = relativeInGroups(perTurn, new Groups(stepGroups, first.length, device), options);
-  return relative.take(ofToken);
-}
-
-/** With `skipNaN` a turn without a reward (NaN) takes no part, nor does one whose return hangs on it: their returns are 0. */
-export function withoutUnscored(returns: Tensor, { skipNaN }: GroupRelativeOptions): Tensor {
-  return skipNaN ? where(returns.isNaN(), 0, returns) : returns;
+/** What an estimator says of turns, all [turns]: their advantages, and their returns, which are not finite only where an advantage is not. */
+export function resultOfTurns(advantages: Tensor, returns: Tensor, turns: Turns, { skipNaN }: GroupRelativeOptions): AdvantageResult {
+  const ofTurns = advantages.cast(returns.dtype);
+  // With `skipNaN` a turn without a reward (NaN) takes no part, nor does one whose return hangs on it.
+  const scored = skipNaN ? where(returns.isNaN(), 0, returns) : returns;
+  return { advantages: toTokens(ofTurns, turns), returns: toTokens(scored, turns), finiteIf: afterZero(ofTurns) };
 }

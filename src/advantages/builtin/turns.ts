@@ -1,8 +1,8 @@
-import { where, type Tensor } from '../../tensor';
+import { scan, where, type Tensor } from '../../tensor';
 import { AdvantageEstimator, type AdvantageContext, type AdvantageResult, type EstimatorDeclares, type EstimatorReads } from '../estimator';
 import { declaredByGroups } from '../outcome';
 import { GroupRelative } from './grpo';
-import { findTurns, relativeInGroups, relativeInStepGroups, turnReturns, turnStarts, withoutUnscored, type GroupRelativeOptions } from './turn_groups';
+import { findTurns, relativeInGroups, resultOfTurns, turnsToGo, turnStarts, type GroupRelativeOptions } from './turn_groups';
 
 /**
  * Discounted returns of turns: R_k is the sum of the rewards of turn k, G_k = R_k + d·G_{k+1}; every token of a turn gets its G_k. Turns are runs of valid tokens of one turn id; the tokens
@@ -21,7 +21,9 @@ export class TurnDiscount extends AdvantageEstimator {
 
   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, { gamma, turnIds }: AdvantageContext): AdvantageResult {
     const discount = (this.options.turnDiscount as number | null) ?? gamma;
-    return { advantages: turnReturns(rewards, masks, turnStarts(turnIds!, masks), discount) };
+    const starts = turnStarts(turnIds!, masks).realize();
+    const toGo = turnsToGo(rewards, masks, starts, discount);
+    return { advantages: where(masks, scan([toGo, starts], { mask: masks }, (current, [g, isStart]) => where(isStart, g, current)), 0) };
   }
 }
 
@@ -55,12 +57,10 @@ export class TurnLevel extends AdvantageEstimator {
     const { turnDiscount, turnWeight, trajectoryWeight } = this.options as unknown as TurnLevelOptions;
     const { turnIds, groups, gamma } = context;
     const options = this.options as unknown as GroupRelativeOptions;
-    const starts = turnStarts(turnIds!, masks);
-    const returns = turnReturns(rewards, masks, starts, turnDiscount ?? gamma);
-    const turns = findTurns(masks, turnIds!, starts, null, groups!);
-    const steps = relativeInStepGroups(returns, turns, options).mul(turnWeight);
-    if (trajectoryWeight === 0) return { advantages: where(masks, steps, 0).cast(rewards.dtype), returns: withoutUnscored(returns, options) };
-    const episodes = relativeInGroups(rewards.sum(1), groups!, options).mul(trajectoryWeight).expandDims(1);
-    return { advantages: where(masks, steps.add(episodes), 0).cast(rewards.dtype), returns: withoutUnscored(returns, options) };
+    const turns = findTurns(masks, turnIds!, null, groups!);
+    const returns = turnsToGo(rewards, masks, turns.starts, turnDiscount ?? gamma).reshape(-1).take(turns.first);
+    let relative = relativeInGroups(returns, turns.stepGroups, options).mul(turnWeight);
+    if (trajectoryWeight !== 0) relative = relative.add(relativeInGroups(rewards.sum(1), groups!, options).mul(trajectoryWeight).take(turns.row));
+    return resultOfTurns(relative, returns, turns, options);
   }
 }
