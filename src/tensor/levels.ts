@@ -3,7 +3,7 @@ import { dtypes } from './dtype';
 import { windowOf, type Node } from './graph';
 
 /** Operations cheap enough to repeat wherever their result is used, if their operand is in memory. */
-const cheap = new Set(['cast', 'add', 'sub', 'mul', 'neg', 'not_', 'eq', 'ne', 'lt', 'le', 'gt', 'ge', 'square']);
+const cheap = new Set(['cast', 'add', 'sub', 'mul', 'neg', 'not_', 'eq', 'ne', 'lt', 'le', 'gt', 'ge', 'square', 'where']);
 
 /** An operand that is so many times smaller than the result (a mean, say) costs nothing to read again. */
 const SMALL_OPERAND = 16;
@@ -241,16 +241,19 @@ export class Levels {
 
   /**
    * Repeats cheap arithmetic on later levels instead of storing it, where what it reads is in memory: a difference to a mean, say, from the array
-   * and the mean. No more than one operand may be of the result's size: reading that one is reading what would have been stored.
+   * and the mean. No more than one operand may be of the result's size: reading that one is reading what would have been stored. Others may be there where reading them
+   * moves fewer bytes than storing the result: the mask beside an array.
    */
   private repeat(): void {
+    const bytes = (i: number) => dtypes[this.nodes[i]!.dtype].bytes;
     this.nodes.forEach((node, i) => {
       if (!cheap.has(node.op) || !this.inFlight(i) || this.mustStore[i] || this.mode[i] !== 'none') return;
       if (this.users[i]!.every((user) => this.useLevel(user, i) === this.level[i])) return;
       const operands = this.inputs[i]!.filter((j) => this.nodes[j]!.op !== 'constant');
       const inRegisters = operands.some((j) => this.inFlight(j) && this.level[j] === this.level[i]);
       const large = operands.filter((j) => windowOf(this.nodes[j]!).base.size * SMALL_OPERAND > node.size);
-      if (!inRegisters && large.length <= 1) this.inline[i] = true;
+      const read = large.reduce((sum, j) => sum + bytes(j), 0);
+      if (!inRegisters && (large.length <= 1 || read < 2 * bytes(i))) this.inline[i] = true;
     });
   }
 
