@@ -50,7 +50,7 @@ export class ClipCovariancePolicyLoss extends TokenPolicyLoss {
     const digits = stopGradient(tokens.logProbs).mul(1e4);
     const moved = drawn.add(digits.sub(digits.floor()));
     const order = moved.sub(moved.floor());
-    const taken = topTokens(order, candidates, count).logicalAnd(candidates);
+    const taken = topTokens(order, candidates, count);
     const metrics = { clip_ratio: mean(taken), ...ratioMetrics(tokens, ratio, logRatio) };
     return { losses: where(taken, 0, unclipped.minimum(clipped).neg()), ratio, metrics };
   }
