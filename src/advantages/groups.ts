@@ -197,11 +197,26 @@ export class Groups {
   sumColumns(x: Tensor): Tensor {
     checkIsTensor('numbers of shape [batch, time]', x);
     if (x.ndim !== 2 || x.shape[0] !== this.batch) throw new EstimatorError(`groups: expected shape [${this.batch}, time], got [${x.shape.join(',')}]`);
-    if (this.even !== null) {
-      const shape = [this.count, this.even, x.shape[1]!];
-      return x.reshape(shape).sum(1, { keepDims: true }).broadcastTo(shape).reshape([...x.shape]);
+    const { split, sum, join } = this.columns();
+    const rows = split(x);
+    return join(sum(rows).broadcastTo([...rows.shape]));
+  }
+
+  /**
+   * For arithmetic with such sums that does not spread them to the rows first. `split` shows an array [batch, n] as `sum` takes it: [groups, rows of each, n] where the groups are of one size and
+   * their rows stand together, else as it is. What `sum` gives broadcasts to that. `join` shows the result as [batch, n] again.
+   */
+  columns(): { split: (x: Tensor) => Tensor; sum: (x: Tensor) => Tensor; join: (x: Tensor) => Tensor } {
+    const { even, count, batch } = this;
+    if (even === null) {
+      const asItIs = (x: Tensor) => x;
+      return { split: asItIs, sum: (x) => this.byTable(({ rows, present }) => where(present.expandDims(2), x.take(rows), 0).sum(1)), join: asItIs };
     }
-    return this.byTable(({ rows, present }) => where(present.expandDims(2), x.take(rows), 0).sum(1));
+    return {
+      split: (x) => x.reshape([count, even, x.shape[1]!]),
+      sum: (x) => x.sum(1, { keepDims: true }),
+      join: (x) => x.reshape([batch, x.shape[2]!]),
+    };
   }
 
   /** The largest score of the other rows of the group; −Infinity where there is none. */

@@ -29,27 +29,31 @@ export class OptimalTokenBaseline extends AdvantageEstimator {
     const carried = scan([counted], { reverse: true }, (next, [r]) => r.add(next));
     const returns = context.remask === true ? where(masks, carried, 0) : carried;
     const energy = scoreNorms(context, masks).cast(rewards.dtype);
-    return { advantages: this.aligned(carried, energy, counted.sum(1), masks, context.groups!), returns };
+    return { ...this.aligned(returns, energy, counted.sum(1), masks, context.groups!), returns };
   }
 
-  /** The advantages from returns and w, both [B,T], and the rows' totals [B]. */
-  protected aligned(returns: Tensor, energy: Tensor, totals: Tensor, masks: Tensor, groups: Groups): Tensor {
+  /** The advantages from returns and w, both [B,T], of which masked positions do not count, and the rows' totals [B]. They are not finite where a return is not. */
+  protected aligned(returns: Tensor, energy: Tensor, totals: Tensor, masks: Tensor, groups: Groups): AdvantageResult {
     const { epsilon, zeroTail, countEmptyRows } = this.options as typeof OptimalTokenBaseline.options;
-    const weights = where(masks, energy.cumsum(1), 0);
+    const { split, sum, join } = groups.columns();
+    const weights = split(where(masks, energy.cumsum(1), 0));
     // Returns are taken from the mean of the group's totals, so that an offset of the rewards costs no digits: A = d − ΣdW/(ΣW+ε) + cε/(ΣW+ε) with d = G − c.
-    const centre = groups.mean(totals).expandDims(1);
-    const distance = returns.sub(centre);
-    const sum = groups.sumColumns(weights).add(epsilon);
-    const known = sum.notEqual(0);
-    const baseline = where(known, groups.sumColumns(weights.mul(distance)).sub(centre.mul(epsilon)).div(where(known, sum, 1)), centre.neg());
+    const centre = split(groups.mean(totals).expandDims(1));
+    const distance = split(returns).sub(centre);
+    const divisor = sum(weights).add(epsilon);
+    const known = divisor.notEqual(0);
+    const baseline = where(known, sum(weights.mul(distance)).sub(centre.mul(epsilon)).div(where(known, divisor, 1)), centre.neg());
     const lengths = masks.sum(1);
     const rows = countEmptyRows ? groups.sizes : groups.sum(lengths.greater(0).cast('float64'));
-    let none = rows.lessEqual(1).expandDims(1);
+    let none = split(rows.lessEqual(1).expandDims(1));
     if (zeroTail) {
       const others = groups.maxOfOthers(lengths.cast('float64'));
-      none = none.logicalOr(arange(0, masks.shape[1]!, 1, { device: masks.device }).greaterEqual(where(lengths.greater(others), others, Infinity).expandDims(1)));
+      const time = masks.shape[1]!;
+      const tail = where(lengths.greater(others), others.maximum(0), time).cast('int32');
+      none = none.logicalOr(arange(0, time, 1, { device: masks.device }).greaterEqual(split(tail.expandDims(1))));
     }
-    return where(masks, where(none, returns, distance.sub(baseline)), 0);
+    const advantages = where(split(masks), where(none, split(returns), distance.sub(baseline)), 0);
+    return { advantages: join(advantages), finiteIf: advantages.mul(0).sum() };
   }
 }
 
@@ -58,14 +62,14 @@ export class AlignedOptimalTokenBaseline extends OptimalTokenBaseline {
   static override readonly reads: EstimatorReads = ['importanceWeights'];
   static override readonly declares: EstimatorDeclares = ({ countEmptyRows }) => ({ scope: 'group', emptyRows: countEmptyRows ? 'count' : 'ignore' });
 
-  protected override aligned(returns: Tensor, energy: Tensor, totals: Tensor, masks: Tensor, groups: Groups): Tensor {
+  protected override aligned(returns: Tensor, energy: Tensor, totals: Tensor, masks: Tensor, groups: Groups): AdvantageResult {
     const packed = arange(0, masks.shape[1]!, 1, { device: masks.device }).less(masks.sum(1, { keepDims: true }));
     // Rows without a hole, each from its first position on, are aligned as they are.
     if (packed.notEqual(masks.notEqual(0)).sum().item() === 0) return super.aligned(returns, energy, totals, masks, groups);
     const places = tensor(placesOfValid(masks), { shape: masks.shape, device: masks.device });
     const ranks = masks.cast('int32').cumsum(1).sub(1).maximum(0);
-    const advantages = super.aligned(returns.gather(places, 1), where(packed, energy.gather(places, 1), 0), totals, packed, groups);
-    return where(masks, advantages.gather(ranks, 1), 0);
+    const { advantages, finiteIf } = super.aligned(returns.gather(places, 1), where(packed, energy.gather(places, 1), 0), totals, packed, groups);
+    return { advantages: where(masks, advantages.gather(ranks, 1), 0), finiteIf };
   }
 }
 
