@@ -58,8 +58,8 @@ function bracket(x: Tensor, count: number, numbers: Numbers): { low: Bound; high
 
 /** Elements of a sample of x that the `count`-th largest of x should lie between, and one where it should be. */
 function sampled(x: Tensor, count: number, numbers: Numbers): bigint[] {
-  // An odd step visits all columns of rows whose length is a power of 2.
-  const step = Math.ceil(x.size / SAMPLE) | 1;
+  // Four times the root of all is sorted in less than a pass takes, and leaves few of some millions. An odd step visits all columns of rows whose length is a power of 2.
+  const step = Math.ceil(Math.sqrt(x.size) / 4) | 1;
   const size = Math.floor(x.size / step);
   const sorted = x.reshape(-1).slice([0], [size * step]).reshape([size, step]).select(1, 0).dataSync().slice().sort();
   const place = (count / x.size) * size;
@@ -68,9 +68,6 @@ function sampled(x: Tensor, count: number, numbers: Numbers): bigint[] {
   // The first one lies under its element: where all that were sampled are equal, they are between the two.
   return [at(place + margin) - 1n, at(place), at(place - margin)];
 }
-
-/** Elements that are sorted: in a millisecond, and enough to leave few of some millions. */
-const SAMPLE = 8192;
 
 /** Where the `count`-th largest would be if the numbers over each bound fell exponentially, as they do in a tail (and, between close bounds, evenly), and as far on either side as chance would move it. */
 function interpolated(low: Bound, high: Bound, count: number): bigint[] {
