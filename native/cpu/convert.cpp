@@ -44,7 +44,7 @@ struct Write<int32_t> {
   VANTAGE_INLINE int32_t from(float x) { return math::to_int32(x); }
   VANTAGE_INLINE int32_t from(double x) { return math::to_int32(x); }
   VANTAGE_INLINE int32_t from(int32_t x) { return x; }
-  VANTAGE_INLINE int32_t from(int64_t x) { return static_cast<int32_t>(x); }  // wraps, as the additions of int32 do
+  VANTAGE_INLINE int32_t from(int64_t x) { return static_cast<int32_t>(x < -2147483648ll ? -2147483648ll : x > 2147483647ll ? 2147483647ll : x); }
 };
 template <>
 struct Write<uint8_t> {

@@ -19,7 +19,9 @@ VANTAGE_INLINE void widen(f64x4& to, const f64x4& from) { to = from; }
 VANTAGE_INLINE void widen(f64x4& to, const i32x4& from) { to = __builtin_convertvector(from, f64x4); }
 VANTAGE_INLINE void narrow(f32x4& to, const f64x4& from) { narrow_doubles(to, from); }
 VANTAGE_INLINE void narrow(f64x4& to, const f64x4& from) { to = from; }
-VANTAGE_INLINE void narrow(i32x4& to, const f64x4& from) { to = __builtin_convertvector(from, i32x4); }
+VANTAGE_INLINE void narrow(i32x4& to, const f64x4& from) {
+  for (int i = 0; i < 4; ++i) to[i] = math::to_int32(from[i]);
+}
 
 // The times [begin, begin + times) in the scan's direction of some rows, every step in double.
 template <class T, int chains, class Form>

@@ -20,7 +20,9 @@ void scan_steps(const ScanCall& call, int64_t begin, int64_t n, double* product)
       state = static_cast<double>(b[i]) + (factor == 0 ? 0 : factor * state);
       total = factor == 0 ? 0 : total * factor;
     }
-    static_cast<T*>(call.out)[i] = static_cast<T>(call.previous ? before : state);
+    const double out = call.previous ? before : state;
+    if constexpr (__is_same(T, int32_t)) static_cast<T*>(call.out)[i] = math::to_int32(out);
+    else static_cast<T*>(call.out)[i] = static_cast<T>(out);
   }
   call.state[0] = state;
   if (product) *product = total == 0 ? 0 : *product * total;

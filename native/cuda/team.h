@@ -5,21 +5,30 @@
 
 namespace vantage::cuda {
 
-// A product in which a factor that overflowed meets a state of 0: the state stays 0. A factor of 0 forgets it, were it no number.
-VANTAGE_DEVICE double times(double a, double b) {
+// A step whose factor is 0 forgets the state, were it no number. −0 stands for that, and 0 for a product that became too small.
+VANTAGE_DEVICE bool forgets(double factor) { return factor == 0 && __double_as_longlong(factor) < 0; }
+VANTAGE_DEVICE double marked(double factor) { return factor == 0 ? -0.0 : factor; }
+VANTAGE_DEVICE double product_of(double a, double b) {
   const double product = a * b;
-  return a == 0 || (product != product && a == a && b == b) ? 0.0 : product;
+  return product == 0 ? (forgets(a) || forgets(b) ? -0.0 : 0.0) : product;
+}
+// A product in which a factor that overflowed meets a state of 0: the state stays 0.
+VANTAGE_DEVICE double times(double a, double b) {
+  if (forgets(a) || forgets(b)) return -0.0;
+  const double product = product_of(a, b);
+  return product != product && a == a && b == b ? 0.0 : product;
 }
 VANTAGE_DEVICE double applied(Affine map, double state) {
   const double next = __builtin_fma(map.factor, state, map.term);
-  return next == next ? next : times(map.factor, state) + map.term;
+  if (next == next) return next;
+  return forgets(map.factor) ? map.term : times(map.factor, state) + map.term;
 }
 VANTAGE_DEVICE Affine composed(Affine first, Affine then) { return {times(then.factor, first.factor), applied(then, first.term)}; }
 
 // The same without a look at what overflows. Where something did, the result is not a number, and so is all that is composed with it: one look at
 // the end tells whether everything has to be composed anew.
 VANTAGE_DEVICE Affine quickly_composed(Affine first, Affine then) {
-  return {then.factor * first.factor, __builtin_fma(then.factor, first.term, then.term)};
+  return {product_of(then.factor, first.factor), __builtin_fma(then.factor, first.term, then.term)};
 }
 VANTAGE_DEVICE bool is_number(Affine map) {
   const double sum = map.factor + map.term;
@@ -31,11 +40,14 @@ template <int items, class A, class B>
 VANTAGE_DEVICE Affine composed_items(const A& a, const B& b) {
   Affine map = {static_cast<double>(a[0]), static_cast<double>(b[0])};
 #pragma unroll
-  for (int k = 1; k < items; ++k) map = quickly_composed(map, {static_cast<double>(a[k]), static_cast<double>(b[k])});
-  if (is_number(map)) return map;
-  map = {static_cast<double>(a[0]), static_cast<double>(b[0])};
+  for (int k = 1; k < items; ++k) {
+    const double factor = static_cast<double>(a[k]);
+    map = {factor * map.factor, __builtin_fma(factor, map.term, static_cast<double>(b[k]))};
+  }
+  if (is_number(map) && map.factor != 0) return map;
+  map = {marked(static_cast<double>(a[0])), static_cast<double>(b[0])};
 #pragma unroll
-  for (int k = 1; k < items; ++k) map = composed(map, {static_cast<double>(a[k]), static_cast<double>(b[k])});
+  for (int k = 1; k < items; ++k) map = composed(map, {marked(static_cast<double>(a[k])), static_cast<double>(b[k])});
   return map;
 }
 

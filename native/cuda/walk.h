@@ -278,7 +278,7 @@ struct Context {
     const long long scans = body.scans();
     unsigned* const state_flags = g.flags + scans * g.rows * g.parts;
     // The first part knows what it begins with: its map is a constant.
-    const Affine own = part == 0 ? Affine{0, applied(block.all, block.initial)} : block.all;
+    const Affine own = part == 0 ? Affine{-0.0, applied(block.all, block.initial)} : block.all;
     const long long mine = line * g.parts + part;
     if (threadIdx.x == 0) {
       volatile double* to = &g.maps[mine].factor;

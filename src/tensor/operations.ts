@@ -137,14 +137,15 @@ export function dropAxes(node: Node, axes: readonly number[], keepDims: boolean)
 }
 
 /**
- * Sum over axes (kept with extent 1), of the node's dtype if no other is given. bool and uint8 add up as int32.
+ * Sum over axes (kept with extent 1), of the node's dtype if no other is given. bool and uint8 add up as int32; beyond its bounds a sum is the nearest of them.
  *
  * Several axes are folded in two steps, the last one first: sums along time then run in the same pass as a scan.
  */
 export function sum(node: Node, axes: number[], dtype?: DType): Node {
   const typed = node.dtype === 'bool' || node.dtype === 'uint8' ? cast(node, 'int32') : node;
   const last = node.shape.length - 1;
-  const inTwo = axes.length > 1 && axes.includes(last) && node.shape[last]! >= LONG_ENOUGH;
+  // Not of int32, whose sum may come back where that of a part leaves its bounds.
+  const inTwo = axes.length > 1 && axes.includes(last) && node.shape[last]! >= LONG_ENOUGH && node.dtype !== 'int32';
   return inTwo ? reduce(reduce(typed, 'sum', [last], dtype), 'sum', axes.filter((axis) => axis !== last)) : reduce(typed, 'sum', axes, dtype);
 }
 

@@ -194,11 +194,11 @@ export class Tensor extends Handle {
   rsqrt(): Tensor {
     return this.unary('rsqrt');
   }
-  /** Sine. */
+  /** Sine. Of float32 up to 2³⁰, beyond which neighbouring numbers are 128 apart: NaN there. */
   sin(): Tensor {
     return this.unary('sin');
   }
-  /** Cosine. */
+  /** Cosine. Of float32 up to 2³⁰, as `sin`. */
   cos(): Tensor {
     return this.unary('cos');
   }
@@ -244,7 +244,7 @@ export class Tensor extends Handle {
 
   // ---- reductions ----
 
-  /** Σ over axes (all unless told otherwise). float32 adds up in float64; bool and uint8 give int32. */
+  /** Σ over axes (all unless told otherwise). float32 adds up in float64; bool and uint8 give int32, beyond whose bounds a sum is the nearest of them. */
   sum(axis?: Axes, options?: ReduceOptions): Tensor {
     return this.reduced('sum', axis, options, (x, axes, mask, keepDims) => ops.dropAxes(ops.sum(mask ? ops.where(mask, x, 0) : x, axes), axes, keepDims));
   }
@@ -270,7 +270,7 @@ export class Tensor extends Handle {
   min(axis?: Axes, options?: ReduceOptions): Tensor {
     return this.extreme('min', 'minimum', axis, options);
   }
-  /** Running sum along an axis (the last unless told otherwise); `reverse` sums from the end. */
+  /** Running sum along an axis (the last unless told otherwise); `reverse` sums from the end. dtypes and bounds as those of `sum`. */
   cumsum(axis = -1, options?: { reverse?: boolean }): Tensor {
     const { reverse = false } = checkOptions('cumsum', options, cumsumNames);
     return new Tensor(ops.cumsum(this.node, checkAxis('cumsum', axis, this.ndim), Boolean(reverse)));

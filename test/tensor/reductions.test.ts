@@ -233,3 +233,17 @@ test('the extremes of integers stay integers, with a mask and over nothing', () 
     expect([...nothing.max(1).dataSync(), ...nothing.min(1).dataSync()]).toEqual([least, most]);
   }
 });
+
+test('sums of int32 and running ones that leave its bounds are the nearest of them, and come back', () => {
+  const int32 = { dtype: 'int32' } as const;
+  const [high, low] = [2147483647, -2147483648];
+  for (const n of [3, 40, 5000]) {
+    const rows = tensor([...Array<number>(n).fill(high), ...Array<number>(n).fill(low)], int32).reshape(2, n);
+    expect(rows.sum(1).toArray()).toEqual([high, low]);
+    expect(rows.sum().item()).toBe(-n);
+    expect(rows.sum(0).toArray()).toEqual(Array<number>(n).fill(-1));
+    expect(rows.cumsum().slice([0, n - 1]).toArray()).toEqual([[high], [low]]);
+    expect(rows.reshape(2 * n).cumsum().slice([-2]).toArray()).toEqual([high - (n - 1), -n]);
+  }
+  expect(full([2000], 2e6, int32).sum().item()).toBe(high);
+});
