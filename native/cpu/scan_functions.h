@@ -18,6 +18,8 @@ constexpr int kMostStretches = 1024 / kShortStretch + 1;  // of a tile
 template <class M>
 void find_stretches(Stretch* to, const M* mask, int64_t n, bool reverse);
 
+struct Decay;  // the powers of a factor (recurrence_block.h)
+
 struct ScanCall {
   void* out;            // s, or the s before (previous)
   const void *a, *b;
@@ -27,6 +29,7 @@ struct ScanCall {
   bool a_uniform;       // a is one value
   bool reverse, previous;
   const Stretch* stretches = nullptr;  // of the mask: for one row of float32
+  Decay* decay = nullptr;              // one row of float32 with a uniform factor: those of the call before, or of this one
 };
 
 // What the compiler should know of a call.

@@ -148,7 +148,7 @@ void take_terms(float* out, const float* b, int64_t n, double& state, Finite& fi
 template <bool kForward, bool uniform, bool previous>
 void scan_row_of(const ScanCall& call, double* product) {
   const float factor = uniform ? *static_cast<const float*>(call.a) : 0.0f;
-  const Decay decay(uniform ? static_cast<double>(factor) : 0.0);
+  if (uniform && !kForward && factor != 0 && call.decay->one != static_cast<double>(factor)) *call.decay = Decay(static_cast<double>(factor));
   const Stretch whole_row = {Valid::all, call.n};
   int64_t n;
   for (int64_t done = 0, s = 0; done < call.n; done += n, ++s) {
@@ -173,8 +173,8 @@ void scan_row_of(const ScanCall& call, double* product) {
       take_terms<kForward, previous>(out, b, n, state, finite);
       whole = 0;
     } else if constexpr (uniform && !kForward) {
-      scan_constant<float>(steps, n, decay, state);
-      if (product) whole = decay.power(n);
+      scan_constant<float>(steps, n, *call.decay, state);
+      if (product) whole = call.decay->power(n);
     } else {
       scan_lanes<float, kForward>(steps, n, 1, state, whole);
     }

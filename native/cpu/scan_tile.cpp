@@ -198,13 +198,14 @@ void ScanTile::run_scan(const Step& step, int number, int64_t n, const ScanState
   }
   const bool uniform = step.type == RegisterType::f32 && single_[step.a];
   double* const product = number == scans.last ? scans.product : nullptr;
+  Decay* const decay = decays_ + number % kDecays;
   if (valid == Truth::some && inside(step.mask)) {
     // Outside the state stays as it is.
     float *const out = static_cast<float*>(at_[step.dst]), *const first = reverse ? out + to_ : out, *const last = reverse ? out : out + to_;
     const int64_t first_count = reverse ? n - to_ : from_, last_count = reverse ? from_ : n - to_;
     if (!step.over) std::fill_n(first, first_count, static_cast<float>(*state));
     const float *const a = static_cast<const float*>(at_[step.a]) + (uniform ? 0 : from_), *const b = static_cast<const float*>(at_[step.b]) + from_;
-    functions.scan_row({out + from_, a, b, nullptr, state, 1, to_ - from_, uniform, reverse, step.op == Op::scan_prev}, product);
+    functions.scan_row({out + from_, a, b, nullptr, state, 1, to_ - from_, uniform, reverse, step.op == Op::scan_prev, nullptr, decay}, product);
     if (!step.over) std::fill_n(last, last_count, static_cast<float>(*state));
     return;
   }
@@ -215,7 +216,7 @@ void ScanTile::run_scan(const Step& step, int number, int64_t n, const ScanState
     bytes ? find_stretches(stretches_, bytes, n, reverse) : find_stretches(stretches_, mask, n, reverse);
     stretched_ = step.mask;
   }
-  functions.scan_row({at_[step.dst], at_[step.a], at_[step.b], mask, state, 1, n, uniform, reverse, step.op == Op::scan_prev, stretches_}, product);
+  functions.scan_row({at_[step.dst], at_[step.a], at_[step.b], mask, state, 1, n, uniform, reverse, step.op == Op::scan_prev, stretches_, decay}, product);
 }
 
 }  // namespace vantage::cpu::VANTAGE_ISA

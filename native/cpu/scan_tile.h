@@ -2,6 +2,7 @@
 #pragma once
 #include "interpreter.h"
 #include "prefetches.h"
+#include "recurrence_block.h"
 #include "scan_functions.h"
 
 namespace vantage::cpu::VANTAGE_ISA {
@@ -50,6 +51,8 @@ class ScanTile {
   const uint8_t* bytes_[kMaxInstructions];  // of each tested value, if they lie side by side; else null
   Stretch stretches_[kMostStretches];  // of the mask in this tile that was asked for last …
   int stretched_ = -1;                 // … its value, or -1
+  static constexpr int kDecays = 4;
+  Decay decays_[kDecays] = {Decay(0), Decay(0), Decay(0), Decay(0)};  // of the scans, which share them in turn
   // Padding is the usual mask: what holds is one stretch. What nothing reads outside of it is computed inside of it.
   int inside_of_ = -1;               // the tested value that holds in [from_, to_) of this tile and nowhere else, or -1
   int64_t from_ = 0, to_ = 0;
