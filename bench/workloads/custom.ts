@@ -1,5 +1,5 @@
 /** Estimators written in TypeScript by a user, beside the built-in ones that compute the same. */
-import { AdvantageEstimator, computeAdvantages, registerAdvantageEstimator, scan, where, type AdvantageContext, type AdvantageResult, type Tensor } from 'vantage-rl';
+import { AdvantageEstimator, computeAdvantages, generalizedAdvantage, registerAdvantageEstimator, scan, where, type AdvantageContext, type AdvantageResult, type Tensor } from 'vantage-rl';
 import { everyToken, ragged, uniform } from '../inputs';
 import * as reference from '../reference';
 import { checkedRowsOf, float32, type Data, type Device, type Workload } from '../workload';
@@ -74,12 +74,18 @@ function customGae(shape: [number, number]): Workload {
     checkedRows: checkedRowsOf(shape),
     reference: (inputs, rows) => reference.gae(inputs, [rows, shape[1]], gamma, lambda),
     ours: estimate('bench_gae', {}),
-    variants: { 'built-in': estimate('gae', { whiten: false }) },
+    variants: {
+      'built-in': estimate('gae', { whiten: false }),
+      kernel: ({ rewards, values, mask }) => {
+        const { advantages, returns } = generalizedAdvantage(rewards!, values!, mask!, { gamma, lambda });
+        return { advantages, returns };
+      },
+    },
     javascript: (inputs, outputs) => gaeInJavaScript(inputs, outputs, shape),
   };
 }
 
 /** The sizes of a CPU, and those of a GPU. */
-const sizes: [[number, number], Device][] = [[[1024, 1024], 'cpu'], [[4096, 2048], 'cpu'], [[16384, 512], 'cuda'], [[8192, 4096], 'cuda']];
+const sizes: [[number, number], Device][] = [[[4096, 128], 'cpu'], [[1024, 1024], 'cpu'], [[4096, 2048], 'cpu'], [[16384, 512], 'cuda'], [[8192, 4096], 'cuda']];
 
 export const workloads: Workload[] = [rewardToGo, customGae].flatMap((workload) => sizes.map(([shape, device]) => ({ ...workload(shape), devices: [device] })));
