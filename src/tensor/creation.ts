@@ -3,6 +3,7 @@ import { TensorError } from '../errors';
 import { dtypeOfArray, dtypes, isDType, rounded, toStored, type DType, type NumericArray } from './dtype';
 import { constant } from './graph';
 import { checkDevice, type Device } from './memory';
+import { flatten, holdsNumbers, type TensorData } from './nested';
 import * as ops from './operations';
 import { checkAxis, checkOptions, checkShape, describe, formatShape, sizeOf } from './shape';
 import { operandArgument, storedTensor, Tensor, tensorArgument } from './tensor';
@@ -17,9 +18,6 @@ export interface TensorOptions {
 
 const optionNames = ['dtype', 'device'] as const;
 const dataNames = ['dtype', 'device', 'shape'] as const;
-
-/** Nested arrays of numbers or booleans, all of one depth, rows of one length. */
-export type TensorData = number | boolean | ArrayBufferView | readonly TensorData[];
 
 function dtypeOption(operation: string, dtype: unknown, otherwise: DType): DType {
   if (dtype === undefined) return otherwise;
@@ -39,22 +37,20 @@ function dtypeOption(operation: string, dtype: unknown, otherwise: DType): DType
 export function tensor(data: TensorData, options?: TensorOptions & { shape?: readonly number[] }): Tensor {
   const { device: wantedDevice, dtype: wantedDType, shape: wantedShape } = checkOptions('tensor', options, dataNames);
   const device = checkDevice('tensor', wantedDevice);
-  let values: ArrayLike<number | boolean>;
+  let values: NumericArray;
   let shape: number[];
   let natural: DType = 'float32';
   if (ArrayBuffer.isView(data)) {
     const named = dtypeOfArray(data);
-    const length = (data as unknown as { length?: number }).length;
-    if (length === undefined || typeof (data as unknown as ArrayLike<unknown>)[0] === 'bigint') throw new TensorError(`tensor: expected numbers, got ${describe(data)}`);
+    if (!holdsNumbers(data)) throw new TensorError(`tensor: expected numbers, got ${describe(data)}`);
     // Another thread may write to shared memory, and the addon is not to read it: a copy of its own.
-    values = (data.buffer instanceof SharedArrayBuffer ? (data as Float32Array).slice() : data) as unknown as ArrayLike<number>;
-    shape = [length];
+    values = data.buffer instanceof SharedArrayBuffer ? data.slice() : data;
+    shape = [data.length];
     natural = named ?? 'float32';
   } else {
-    const flat: (number | boolean)[] = [];
-    shape = flatten(data, flat);
-    values = flat;
-    if (flat.length > 0 && flat.every((value) => typeof value === 'boolean')) natural = 'bool';
+    const flat = flatten(data, dtypeOption('tensor', wantedDType, 'float32'));
+    ({ values, shape } = flat);
+    if (flat.onlyBooleans) natural = 'bool';
   }
   const dtype = dtypeOption('tensor', wantedDType, natural);
   if (wantedShape !== undefined) {
@@ -62,31 +58,8 @@ export function tensor(data: TensorData, options?: TensorOptions & { shape?: rea
     if (sizeOf(wanted) !== values.length) throw new TensorError(`tensor: shape ${formatShape(wanted)} holds ${sizeOf(wanted)} values, got ${values.length}`);
     shape = wanted;
   }
-  const direct = ArrayBuffer.isView(values) && values.constructor.name === dtypes[dtype].stored.name && dtype !== 'bool';
-  return storedTensor(direct ? (values as unknown as NumericArray) : toStored(values, dtype), dtype, shape, device);
-}
-
-function flatten(data: unknown, into: (number | boolean)[], depth = 0): number[] {
-  if (typeof data === 'number' || typeof data === 'boolean') {
-    into.push(data);
-    return [];
-  }
-  if (ArrayBuffer.isView(data)) {
-    const array = data as unknown as ArrayLike<number>;
-    for (let i = 0; i < array.length; i++) into.push(array[i]!);
-    return [array.length];
-  }
-  if (!Array.isArray(data)) throw new TensorError(`tensor: expected numbers in nested arrays, got ${describe(data)}`);
-  // Before it goes deeper: an array may hold itself.
-  if (depth === 8) throw new TensorError('tensor: expected at most 8 dimensions');
-  if (data.length === 0) return [0];
-  let inner: number[] | null = null;
-  for (const item of data) {
-    const shape = flatten(item, into, depth + 1);
-    if (inner === null) inner = shape;
-    else if (inner.join() !== shape.join()) throw new TensorError(`tensor: expected rows of one shape, got ${formatShape(inner)} and ${formatShape(shape)}`);
-  }
-  return [data.length, ...inner!];
+  const direct = values.constructor.name === dtypes[dtype].stored.name && dtype !== 'bool';
+  return storedTensor(direct ? values : toStored(values, dtype), dtype, shape, device);
 }
 
 /** The same value at every position; takes no memory until it is stored, and goes with tensors on any device unless given one. */

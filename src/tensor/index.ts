@@ -1,6 +1,6 @@
 /** The tensor engine's public surface. */
 export { gradients, stopGradient, type GradientOptions } from './autograd';
-export { arange, concat, full, ones, onesLike, stack, tensor, where, zeros, zerosLike, type TensorData, type TensorOptions } from './creation';
+export { arange, concat, full, ones, onesLike, stack, tensor, where, zeros, zerosLike, type TensorOptions } from './creation';
 export type { DType } from './dtype';
 export { defaultDevice, keep, memory, setDefaultDevice, synchronize, tidy, type Device, type Disposable, type MemoryInfo } from './memory';
 export { deviceInfo, type DeviceInfo } from '../native';
@@ -23,8 +23,9 @@ export {
   type WhitenOptions,
 } from './recurrences';
 export { RandomKey, randomKey, randomNormal, randomUniform, type RandomOptions } from './random';
+export type { NestedArray, TensorData } from './nested';
 export { packRows, padRows, RowLayout, type PadRowsOptions, type RowLayoutOptions, type RowOffsets } from './rows';
 export { scan, type EachTensor, type ScanOptions, type ScanState } from './scan';
 export type { Shape } from './shape';
 export type { Axes, ReduceOptions, VarianceOptions } from './reduce_options';
-export { Tensor, type NestedArray } from './tensor';
+export { Tensor } from './tensor';

@@ -4,6 +4,9 @@ import { ignoreRejection, TensorError, unknownKey } from '../errors';
 /** The extents of an array, the outermost first; [] is a scalar. */
 export type Shape = readonly number[];
 
+/** The most that the addon knows of. */
+export const MOST_DIMENSIONS = 8;
+
 export function sizeOf(shape: Shape): number {
   let size = 1;
   for (const extent of shape) size *= extent;
@@ -37,8 +40,8 @@ export function formatShape(shape: Shape): string {
 
 /** A shape given by a caller: non-negative integers whose product is a safe integer. */
 export function checkShape(operation: string, shape: unknown): number[] {
-  if (!Array.isArray(shape) || shape.length > 8) {
-    throw new TensorError(`${operation}: expected a shape (an array of at most 8 non-negative integers), got ${describe(shape)}`);
+  if (!Array.isArray(shape) || shape.length > MOST_DIMENSIONS) {
+    throw new TensorError(`${operation}: expected a shape (an array of at most ${MOST_DIMENSIONS} non-negative integers), got ${describe(shape)}`);
   }
   for (const extent of shape) {
     if (!Number.isInteger(extent) || extent < 0) {

@@ -5,13 +5,12 @@ import { dtypes, isDType, isFloating, type DType, type NumericArray } from './dt
 import { bufferNode, cast, constant, expand, permute, reshape, slice, type ElementwiseOp, type Node, type ReduceOp } from './graph';
 import { DISPOSED, Handle } from './handle';
 import { checkDevice, defaultDevice, DeviceBuffer, type Device } from './memory';
+import type { NestedArray } from './nested';
 import * as ops from './operations';
 import { explainNodes, realize } from './plan';
 import { type Axes, ddofOf, type ReduceOptions, reduceNames, varianceNames, type VarianceOptions } from './reduce_options';
 import { checkArray, checkAxes, checkAxis, checkFlags, checkOptions, checkShape, describe, formatShape, sizeOf, type Shape } from './shape';
-import { nestedValues, readNumber, readStored, readValues, type NestedArray } from './values';
-
-export type { NestedArray } from './values';
+import { nestedValues, readNumber, readStored, readValues } from './values';
 
 const cumsumNames = ['reverse'] as const;
 

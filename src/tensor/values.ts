@@ -4,12 +4,10 @@ import { TensorError } from '../errors';
 import { callNative } from '../native';
 import { dtypes, fromStored, type DType, type NumericArray } from './dtype';
 import { release, retain, type Node } from './graph';
+import { nest, type NestedArray } from './nested';
 import { contiguous } from './operations';
 import { realize } from './plan';
 import { formatShape, sizeOf, type Shape } from './shape';
-
-/** Nested arrays as deep as the tensor has dimensions; a number for a scalar. */
-export type NestedArray = number | NestedArray[];
 
 /** The elements in row-major order. */
 export function readValues(node: Node): Float32Array | Float64Array | Int32Array | Uint8Array {
@@ -56,7 +54,7 @@ export function readStored(shown: Node, into?: NumericArray): NumericArray {
   }
 }
 
-/** What nested arrays of a shape take in V8's heap while they are made: 8 bytes an entry and 48 a list, of all levels, as lists grow in steps and are copied. */
+/** What nested arrays of a shape take in V8's heap while they are made: 48 bytes a list and 8 an entry, twice, as long lists grow in steps and are copied. */
 function nestedBytes(shape: Shape): number {
   let [lists, bytes] = [1, 0];
   for (const extent of shape) {
@@ -86,14 +84,5 @@ function checkRoom(shape: Shape): void {
 export function nestedValues(node: Node): NestedArray {
   const { shape } = node;
   checkRoom(shape);
-  let level: NestedArray[] = Array.from(readValues(node));
-  for (let d = shape.length - 1; d > 0; d--) {
-    const extent = shape[d]!;
-    const count = sizeOf(shape.slice(0, d));
-    const rows: NestedArray[] = [];
-    // Pushed one by one: a long list that is given its length first is a hash table to V8.
-    for (let i = 0; i < count; i++) rows.push(level.slice(i * extent, (i + 1) * extent));
-    level = rows;
-  }
-  return shape.length === 0 ? level[0]! : level;
+  return nest(readValues(node), shape);
 }
