@@ -187,7 +187,7 @@ function runPadded(who: string, instance: AdvantageEstimator, inputs: AdvantageI
   expectShape(who, 'masks', marks, rewards.shape);
   checkNoNaN(who, 'masks', marks);
   // Anything but 0 counts, and counts once: also where an estimator multiplies by the mask. The kernels of those that take raw inputs read bytes as they are.
-  const masks = marks.dtype === 'bool' || (marks.dtype === 'uint8' && instance.takesRawInputs) ? marks : marks.cast('bool');
+  const masks = marks.dtype === 'bool' || (marks.dtype === 'uint8' && instance.takesRawInputs === true) ? marks : marks.cast('bool');
 
   const { remask, rewardOnMasked } = common;
   const optional = (input: Exclude<AdvantageInput, 'groupIds'>): Tensor | null => {
@@ -197,7 +197,7 @@ function runPadded(who: string, instance: AdvantageEstimator, inputs: AdvantageI
     const isPerRow = perRow.includes(input) && !(input === 'bootstrapValues' && array.ndim === 2);
     expectShape(who, input, array, isPerRow ? [rewards.shape[0]!] : rewards.shape);
     if (input === 'terminated' || input === 'truncated') checkNoNaN(who, input, array, masks);
-    const raw = isPerRow || instance.takesRawInputs || !isFloating(array.dtype) || (remask === false && input.endsWith('LogProbs'));
+    const raw = isPerRow || instance.takesRawInputs === true || instance.takesRawInputs === input || !isFloating(array.dtype) || (remask === false && input.endsWith('LogProbs'));
     return raw ? array : where(masks, array, 0);
   };
   const components = inputs.rewardComponents === undefined || inputs.rewardComponents === null ? null : floating(asTensor(who, 'rewardComponents', inputs.rewardComponents));
@@ -225,7 +225,7 @@ function runPadded(who: string, instance: AdvantageEstimator, inputs: AdvantageI
     remask,
   };
   const values = optional('values');
-  const prepared = instance.takesRawInputs && rewardOnMasked === 'drop' ? rewards : placeRewards(who, rewards, masks, rewardOnMasked);
+  const prepared = instance.takesRawInputs === true && rewardOnMasked === 'drop' ? rewards : placeRewards(who, rewards, masks, rewardOnMasked);
   const result = attempt(who, values === null, () => instance.computeAdvantages(prepared, values && floating(values), masks, context));
   // What masked positions hold may reach the results where rewards there are kept.
   const counted = rewardOnMasked === 'drop' ? masks : null;

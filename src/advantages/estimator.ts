@@ -142,8 +142,11 @@ export abstract class AdvantageEstimator {
   /** The numbers that an option may be: `{ scale: { low: 0, high: 1 } }`. Any but NaN where nothing is said. */
   static readonly ranges: Readonly<Record<string, NumberRange>> = {};
 
-  /** Set by an estimator that looks at no masked position itself: it gets rewards and values as they came, which saves a pass over memory. Others get 0 there. */
-  readonly takesRawInputs: boolean = false;
+  /**
+   * Set by an estimator that looks at no masked position itself: it gets rewards and values as they came, which saves a pass over memory. Others get 0 there. `values`, by one that
+   * looks at the values there, whatever they are: these come as they are, all else as `rewardOnMasked` and the mask say.
+   */
+  readonly takesRawInputs: boolean | 'values' = false;
   /** Set by an estimator whose results hold 0 at masked positions: they are taken as they are. With others, 0 is put there. */
   readonly leavesZeros: boolean = false;
 

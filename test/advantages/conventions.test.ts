@@ -152,6 +152,21 @@ describe('what a recurrence leaves at masked positions', () => {
     expect((gae({ convention: 'nemo', remask: true }).returns.toArray() as number[][])[0]![2]).toBe(0);
   });
 
+  test.each(['gae', 'vapo_gae', 'reinforce++'])('%s: a recurrence that runs over masked positions finds the rewards that are kept there', (name) => {
+    const given = { rewards: f64([[1, 5], [1, 0]]), masks: [[1, 0], [1, 1]], values: f64([[0, 0], [0, 0]]) };
+    const returnsOf = (rewardOnMasked: 'drop' | 'keep' | 'carry') => computeAdvantages(name, given, { holes: 'ignore', rewardOnMasked }).returns.toArray();
+    expect(returnsOf('drop')).toEqual([[1, 0], [1, 0]]);
+    expect(returnsOf('keep')).toEqual([[6, 0], [1, 0]]);
+    expect(returnsOf('carry')).toEqual([[6, 0], [1, 0]]);
+  });
+
+  test.each(['gae', 'vapo_gae'])('%s: and the values there, whatever they are', (name) => {
+    const returnsOf = (hole: number) =>
+      computeAdvantages(name, { ...inputs, values: f64([[0.1, 0.2, hole, 0.4, 0.5]]) }, { holes: 'ignore', lambda: 0.5, rewardOnMasked: 'drop' }).returns.dataSync()[0];
+    // Half of δ is carried on from each token to the one before: the value at t = 2 stands in those of t = 1 and t = 2.
+    expect(returnsOf(99)! - returnsOf(0)!).toBeCloseTo((1 / 2 - 1 / 4) * 99, 9);
+  });
+
   test('REINFORCE++: carried, reset, or a step of γ', () => {
     const returnsOf = (options: AdvantageOptions) => (computeAdvantages('reinforce++', { ...inputs, rewards: f64([[0, 0, 0, 0, 1]]) }, { gamma: 0.5, ...options }).returns.toArray() as number[][])[0]!;
     near(returnsOf({}), [0.125, 0.25, 0, 0.5, 1]);

@@ -24,12 +24,12 @@ export class GeneralizedAdvantageEstimation extends AdvantageEstimator {
   static override readonly declares: EstimatorDeclares = ({ whiten }) => ({ scope: whiten === true || whiten === 'batch' ? 'batch' : whiten === 'group' ? 'group' : 'row' });
   static override readonly options = {
     ...tokenWhitening,
-    /** `carry` passes masked positions through; `ignore` runs the recurrence over them, whatever they hold; in `decay` they hold 0, and cost a step of γλ. */
+    /** `carry` passes masked positions through; `ignore` runs the recurrence over them, with their values, and their rewards where `rewardOnMasked` keeps these; in `decay` they hold 0, and cost a step of γλ. */
     holes: 'carry',
   };
   static override readonly choices = { ...tokenWhiteningChoices, holes: holesChoices };
 
-  override readonly takesRawInputs = true;
+  override readonly takesRawInputs = this.options.holes === 'ignore' ? 'values' : true;
   override readonly leavesZeros = this.options.holes === 'carry';
 
   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, context: AdvantageContext): AdvantageResult {

@@ -28,7 +28,7 @@ export class DecoupledAdvantageEstimation extends AdvantageEstimator {
   };
   static override readonly choices = { ...tokenWhiteningChoices, holes: holesChoices };
 
-  override readonly takesRawInputs = true;
+  override readonly takesRawInputs = this.options.holes === 'ignore' ? 'values' : true;
   override readonly leavesZeros = this.options.holes === 'carry';
 
   computeAdvantages(rewards: Tensor, values: Tensor | null, masks: Tensor, { gamma, lambda, groups, remask }: AdvantageContext): AdvantageResult {
