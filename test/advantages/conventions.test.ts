@@ -89,6 +89,13 @@ test('a row alone in its group: what each library gives it', () => {
   for (const convention of ['trl', 'openrlhf', 'nemo'] as const) for (const name of ['grpo', 'rloo']) expect(single(name, convention)).toBe(0);
 });
 
+test.each<[string, object, number[]]>([
+  ['zero', { singleton: 'zero' }, [Math.SQRT1_2, -Math.SQRT1_2, 0, 0]],
+  ['raw', { singleton: 'raw' }, [Math.SQRT1_2, -Math.SQRT1_2, 3, 0]],
+])('rloo whitens the rows that are not alone, and leaves to the others what singleton (%s) says', (_, options, wanted) => {
+  near(rows('rloo', [1, 0, 3, NaN], [0, 0, 1, 1], { whiten: 'rows', whitenEpsilon: 0, skipNaN: true, ...options }), wanted);
+});
+
 test('any option overrides the preset', () => {
   expect(rows('rloo', [2, 5, 1], ['a', 'b', 'b'], { convention: 'verl', singleton: 'zero' })[0]).toBe(0);
   near(rows('grpo', [1, 0, 0, 0], [0, 0, 0, 0], { convention: 'nemo', leaveOneOut: false, epsilon: 0 }), [1.5, -0.5, -0.5, -0.5]);

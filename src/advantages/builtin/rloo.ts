@@ -14,7 +14,7 @@ export class LeaveOneOut extends AdvantageEstimator {
   static override readonly options = {
     singleton: 'zero' as 'zero' | 'raw' | 'error',
     skipNaN: false,
-    /** `rows`: whiten what the rows get, (A − μ)/(σ + ε) over all rows that are not alone. */
+    /** `rows`: whiten what the rows get, (A − μ)/(σ + ε) over all rows that are not alone; one that is keeps what `singleton` gives it. */
     whiten: 'none',
     whitenDdof: 1,
     whitenEpsilon: 1e-4,
@@ -35,6 +35,7 @@ export class LeaveOneOut extends AdvantageEstimator {
     const advantages = singleton === 'raw' ? where(alone, centred, apart) : apart;
     if (whiten === 'none') return toEveryToken(advantages.cast(scores.dtype), masks, remask);
     const counted = scored ? scored.logicalAnd(alone.logicalNot()) : alone.logicalNot();
-    return toEveryToken(whitenRows(advantages, counted, this.options as unknown as RowWhitening).whitened.cast(scores.dtype), masks, remask);
+    const { whitened } = whitenRows(advantages, counted, this.options as unknown as RowWhitening);
+    return toEveryToken(where(counted, whitened, advantages).cast(scores.dtype), masks, remask);
   }
 }
