@@ -1,5 +1,5 @@
 /** A run has its output folder to itself: two at once would write through each other's files. */
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { ConfigError } from '../errors';
 import { makeFolder } from '../folders';
@@ -7,9 +7,9 @@ import { makeFolder } from '../folders';
 const LOCK = '.vantage-run';
 
 /**
- * Runs `body` while this process holds the folder. What a process that has ended left behind is taken over.
+ * Runs `body` while this run holds the folder. What a process that has ended left behind is taken over.
  * @param key of the configuration that names the folder
- * @throws ConfigError where another running process holds it, and where nothing can be written there
+ * @throws ConfigError where another run holds it, of this process or another one that is running, and where nothing can be written there
  */
 export async function ownFolder<T>(folder: string, key: string, body: () => Promise<T>): Promise<T> {
   const lock = join(folder, LOCK);
@@ -48,8 +48,10 @@ function take(lock: string, folder: string): void {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     }
     const holder = holderOf(lock);
-    if (holder !== null && isRunning(holder)) {
-      throw new ConfigError(`${folder}: another run (process ${holder}) writes there; give this one a folder of its own: trainer.ckpt_path=OTHER/checkpoints`);
+    if (holder !== null && isRunning(holder, lock)) {
+      throw new ConfigError(
+        `${folder}: another run (process ${holder}${holder === process.pid ? ', this one' : ''}) writes there; give this one a folder of its own: trainer.ckpt_path=OTHER/checkpoints`,
+      );
     }
     rmSync(lock, { force: true });
   }
@@ -64,8 +66,9 @@ function holderOf(lock: string): number | null {
   }
 }
 
-function isRunning(process_: number): boolean {
-  if (process_ === process.pid) return false;
+function isRunning(process_: number, lock: string): boolean {
+  // Threads have one process between them, and a process may have the number of one that ended, which in a container is the rule: what is older than the process is not its own.
+  if (process_ === process.pid) return (statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? 0) >= performance.timeOrigin;
   try {
     process.kill(process_, 0);
     return true;

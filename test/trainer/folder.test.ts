@@ -1,6 +1,6 @@
 /** One run at a time in a folder. */
 import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ConfigError } from '../../src/errors';
@@ -31,6 +31,20 @@ test('a running process keeps others out; one that has ended does not', async ()
   expect(await ownFolder(folder, 'trainer.ckpt_path', async () => 1)).toBe(1);
   writeFileSync(lock(), 'rubbish');
   expect(await ownFolder(folder, 'trainer.ckpt_path', async () => 2)).toBe(2);
+});
+
+test('another run of this process keeps others out until it ends; what a process of its number left before it began does not', async () => {
+  const run = (body: () => Promise<unknown>) => ownFolder(folder, 'trainer.ckpt_path', body);
+  await run(async () => {
+    await expect(run(async () => 1)).rejects.toThrow(`${folder}: another run (process ${process.pid}, this one) writes there; give this one a folder of its own`);
+    await expect(run(async () => 1)).rejects.toThrow(ConfigError);
+    expect(existsSync(lock())).toBe(true);
+  });
+  expect(await run(async () => 2)).toBe(2);
+  writeFileSync(lock(), String(process.pid));
+  const before = performance.timeOrigin / 1000 - 1;
+  utimesSync(lock(), before, before);
+  expect(await run(async () => 3)).toBe(3);
 });
 
 test('a folder that cannot be is refused by its key', async () => {

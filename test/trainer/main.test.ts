@@ -67,6 +67,17 @@ describe('main', () => {
     expect(process.exitCode).toBeUndefined();
   });
 
+  it('refuses a second run of the process in a folder while the first goes on, which can be resumed afterwards', async () => {
+    const { folder, file } = configFile();
+    const [first, second] = await Promise.all([main([], { config: file }), main([], { config: file })]);
+    expect([first?.steps, second]).toEqual([3, null]);
+    expect(errors).toMatch(/another run \(process \d+, this one\) writes there/);
+    const steps = () => readMetrics(join(folder, 'metrics.jsonl')).map(({ step }) => step);
+    expect(steps()).toEqual([0, 1, 2, 3]);
+    await main(['trainer.max_training_steps=4', 'trainer.resume_mode=latest'], { config: file });
+    expect(steps()).toEqual([0, 1, 2, 3, 4]);
+  });
+
   it('suggests rloo after grpo', async () => {
     await main(['trainer.max_training_steps=1'], { config: configFile().file });
     expect(output).toContain('  trainer.algorithm.advantage_estimator=rloo\n  trainer.seed=1\n');
