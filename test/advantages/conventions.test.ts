@@ -96,6 +96,11 @@ test.each<[string, object, number[]]>([
   near(rows('rloo', [1, 0, 3, NaN], [0, 0, 1, 1], { whiten: 'rows', whitenEpsilon: 0, skipNaN: true, ...options }), wanted);
 });
 
+test('a row beside others that are all equal is not divided by their deviation, 0', () => {
+  near(rows('grpo', [1, 0, 0], [0, 0, 0], { leaveOneOut: true, epsilon: 0 }), [1, -Math.SQRT1_2, -Math.SQRT1_2]);
+  expect(rows('grpo', [1, 1, 1], [0, 0, 0], { leaveOneOut: true })).toEqual([0, 0, 0]);
+});
+
 test('any option overrides the preset', () => {
   expect(rows('rloo', [2, 5, 1], ['a', 'b', 'b'], { convention: 'verl', singleton: 'zero' })[0]).toBe(0);
   near(rows('grpo', [1, 0, 0, 0], [0, 0, 0, 0], { convention: 'nemo', leaveOneOut: false, epsilon: 0 }), [1.5, -0.5, -0.5, -0.5]);

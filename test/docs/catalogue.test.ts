@@ -1,6 +1,17 @@
 /** docs/algorithms.md names whatever is registered, with the defaults of its options; docs/estimators.md says what each option of an estimator means. */
 import { join } from 'node:path';
-import { advantageInputs, conventionNames, getAdvantageEstimator, getPolicyLoss, klEstimators, listAdvantageEstimators, listPolicyLosses, lossReductions, TokenPolicyLoss } from 'vantage-rl';
+import {
+  advantageInputs,
+  computeAdvantages,
+  conventionNames,
+  getAdvantageEstimator,
+  getPolicyLoss,
+  klEstimators,
+  listAdvantageEstimators,
+  listPolicyLosses,
+  lossReductions,
+  TokenPolicyLoss,
+} from 'vantage-rl';
 import { Registry } from '../../src/registry';
 import { read, root } from './markdown';
 
@@ -50,6 +61,34 @@ describe.each(kinds)('each %s', (kind, text, names, optionsOf, all) => {
 test('options of every loss', () => {
   const [, section] = /^### Options of every loss([\s\S]*?)\n\n`convention`/m.exec(page)!;
   expect(optionsIn(section!, new Map())).toEqual(TokenPolicyLoss.options);
+});
+
+/** The names in the headings of a text. */
+const headed = (text: string): string[] => [...text.matchAll(/^#### (.*)$/gm)].flatMap(([, title]) => [...title!.matchAll(/`([^`]+)`/g)].map(([, name]) => name!));
+
+test('the estimators whose returns are not the advantages are those whose formulas say what they are', () => {
+  const grid = (f: (row: number, t: number) => number) => Array.from({ length: 4 }, (_, row) => Array.from({ length: 3 }, (_, t) => f(row, t)));
+  const logProbs = grid((row, t) => -0.5 - 0.1 * row - 0.3 * t);
+  const inputs = {
+    ...Object.fromEntries(advantageInputs.filter((name) => name.endsWith('LogProbs')).map((name, i) => [name, grid((row, t) => logProbs[row]![t]! - 0.07 * i * row)])),
+    rewards: grid((row, t) => (row % 3) / 8 + ((row % 2) * t) / 32),
+    masks: grid(() => 1),
+    values: grid((row, t) => 0.1 * row - 0.2 * t),
+    groupIds: [0, 0, 0, 0],
+    baselines: [0.5, 0.25, 0.5, 1],
+    sumSquaredProbs: grid((row, t) => 0.3 + 0.1 * t + 0.05 * row),
+    turnIds: grid((_, t) => Math.min(t, 1)),
+    anchorIds: grid((_, t) => Math.min(t, 1)),
+    rewardComponents: grid((row, k) => (row * (k + 1)) % 4).map((components) => components.slice(1)),
+  };
+  const classical = headed(estimators!.split('### Classical returns')[1]!);
+  const said = headed(estimators!.split(/^(?=#### )/m).filter((section) => /returns = |^The same,/m.test(section)).join('\n'));
+  const separate = listAdvantageEstimators().filter((name) => {
+    if (getAdvantageEstimator(name).requires.some((input) => !(input in inputs)) || classical.includes(name)) return false;
+    const { advantages, returns } = computeAdvantages(name, inputs);
+    return advantages.sub(returns).abs().max().item() > 1e-3;
+  });
+  expect(separate.sort()).toEqual(listAdvantageEstimators().filter((name) => said.includes(name)).sort());
 });
 
 const row = (name: string) => new RegExp(`^\\|[^|]*\`${name.replace('+', '\\+')}\``, 'm');
