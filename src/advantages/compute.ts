@@ -2,7 +2,7 @@
 import { type Array2D, asTensor } from './arrays';
 import { commonDefaults, commonRules, presetsOf, type CommonOptions, type Convention } from './conventions';
 import { EstimatorError, showValue, VantageError } from '../errors';
-import { placeOf } from '../frames';
+import { isError, placeOf } from '../frames';
 import { checkNoNaN } from '../losses/check';
 import { checkNames, checkObject, resolveOptions } from '../options';
 import { Remembered } from '../remembered';
@@ -273,10 +273,12 @@ function attempt(who: string, withoutValues: boolean, body: () => unknown): unkn
   } catch (error) {
     const place = placeOf(error, attempt.name);
     // The stack holds the frames of the recursion only: nothing in it says whose it is.
-    if (error instanceof RangeError && error.message.includes('call stack')) {
+    if (isError(error) && error.name === 'RangeError' && error.message.includes('call stack')) {
       throw new EstimatorError(`${who}: computeAdvantages: a recursion that does not end (${error.message})${place === null ? '' : `, ${place}`}`, { cause: error });
     }
     if (!(error instanceof VantageError)) throw error;
+    // From an estimator that called itself, by way of others too: its name is in there, and once more for each call it would bury what happened.
+    if (error.message.includes(`${who}: `)) throw error;
     const hint = withoutValues && error.message.includes('null') ? " (values are null in this run: declare static requires = ['values'] if they are needed)" : '';
     throw new EstimatorError(`${who}: ${error.message}${hint}${place === null ? '' : `, ${place}`}`, { cause: error });
   }

@@ -37,6 +37,7 @@ export function checkedResult(
   const stray = result instanceof Tensor ? undefined : Object.keys(parts).find((key) => !resultNames.includes(key));
   if (stray !== undefined) throw new EstimatorError(`${who}: expected {advantages, returns?, metrics?, finiteIf?} from computeAdvantages, got '${stray}' in it`);
   const witness: unknown = parts.finiteIf;
+  if (witness instanceof Tensor) expectThere(who, 'finiteIf', witness);
   if (witness !== undefined && !(witness instanceof Tensor && isFloating(witness.dtype) && (witness.size > 0 || valid.size === 0))) {
     throw new EstimatorError(`${who}: expected finiteIf to be a floating Tensor that holds something, got ${showValue(witness)}`);
   }
@@ -45,7 +46,7 @@ export function checkedResult(
   checkObject(who, 'metric', parts.metrics ?? {});
   const clean = (label: string, array: unknown): { array: Tensor; kept: Tensor } => {
     if (!(array instanceof Tensor)) throw new EstimatorError(`${who}: expected ${label} to be a Tensor, got ${showValue(array)}`);
-    if (array.isDisposed) throw new EstimatorError(`${who}: ${label}: ${DISPOSED}`);
+    expectThere(who, label, array);
     if (!sameShape(array.shape, valid.shape)) throw new EstimatorError(`${who}: expected ${label} of shape ${formatShape(valid.shape)}, got ${formatShape(array.shape)}`);
     if (!isFloating(array.dtype)) throw new EstimatorError(`${who}: expected ${label} of a floating dtype, got ${array.dtype}`);
     const kept = leavesZeros ? array : where(valid, array, 0);
@@ -55,6 +56,7 @@ export function checkedResult(
   const separate = parts.returns !== undefined && parts.returns !== parts.advantages;
   const returns = separate ? clean('returns', parts.returns) : advantages;
   const tensors = Object.entries(parts.metrics ?? {}).filter((entry): entry is [string, Tensor] => entry[1] instanceof Tensor);
+  for (const [key, value] of tensors) expectThere(who, `metric '${key}'`, value);
   // 0·x is 0 for a finite x, else NaN: its sum, which is taken while x is at hand, tells whether there is anything to look for.
   const watched = parts.finiteIf ? [parts.finiteIf] : separate ? [advantages.kept, returns.kept] : [advantages.kept];
   const checks = watched.map((x) => x.mul(0).sum());
@@ -71,6 +73,10 @@ export function checkedResult(
     metrics[key] = number;
   }
   return { advantages: advantages.array, returns: returns.array, metrics };
+}
+
+function expectThere(who: string, label: string, { isDisposed }: Tensor): void {
+  if (isDisposed) throw new EstimatorError(`${who}: ${label}: ${DISPOSED}`);
 }
 
 /** Looks for what is not finite on valid tokens, and blames the inputs before the estimator. */

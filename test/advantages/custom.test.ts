@@ -140,6 +140,25 @@ function gone(values: number[][]): Tensor {
   return result;
 }
 
+test('estimators that call one another without an end are named once each', () => {
+  const call = (name: string) => () => computeAdvantages(name, inputs).advantages;
+  register('test_ping', call('test_pong'));
+  register('test_pong', call('test_ping'));
+  register('test_self', call('test_self'));
+  const message = (name: string): string => {
+    try {
+      call(name)();
+    } catch (error) {
+      return (error as Error).message;
+    }
+    return '';
+  };
+  for (const name of ['test_ping', 'test_self']) {
+    expect(message(name)).toMatch(/computeAdvantages: a recursion that does not end/);
+    expect(message(name).match(new RegExp(`'${name}': `, 'g'))).toHaveLength(1);
+  }
+});
+
 test('masks that an estimator disposes of are said to be gone', () => {
   register('test_bad', (rewards: Tensor, _: unknown, masks: Tensor) => {
     masks.dispose();
@@ -162,6 +181,8 @@ describe('a wrong result names the estimator, what was expected and what came', 
     ['a tensor as metrics', () => ({ advantages: tensor([[1, 2, 3], [4, 5, 6]]), metrics: tensor([1]) }), /'test_bad': expected metrics by name, got a Tensor/],
     ['a disposed result', () => gone([[1, 2, 3], [4, 5, 6]]), /'test_bad': advantages: expected a Tensor that is there, got one that was disposed/],
     ['disposed returns', () => ({ advantages: tensor([[1, 2, 3], [4, 5, 6]]), returns: gone([[1, 2, 3], [4, 5, 6]]) }), /'test_bad': returns: expected a Tensor that is there/],
+    ['a disposed metric', () => ({ advantages: tensor([[1, 2, 3], [4, 5, 6]]), metrics: { x: gone([1]) } }), /'test_bad': metric 'x': expected a Tensor that is there, got one that was disposed$/],
+    ['a disposed witness', () => ({ advantages: tensor([[1, 2, 3], [4, 5, 6]]), finiteIf: gone([1]) }), /'test_bad': finiteIf: expected a Tensor that is there/],
     ['a wrong metric', () => ({ advantages: tensor([[1, 2, 3], [4, 5, 6]]), metrics: { x: 'y' } }), /metric 'x'/],
   ];
   test.each(cases)('%s', (_, compute, message) => {
