@@ -125,6 +125,17 @@ export function quoted(name: unknown): string {
   return typeof name === 'string' ? `'${name}'` : showValue(name);
 }
 
+/** Where a tensor holds {@link thisCopy}. */
+export const COPY = Symbol.for('vantage-rl.copy');
+/** Of each copy of this library that a process has loaded, as two versions of it, another one. */
+export const thisCopy: object = Object.freeze({});
+
+/** What a tensor is that another copy of this library made; null for anything else. Its class has the same name, and is not the same. */
+export function ofAnotherCopy(value: object): string | null {
+  const copy = (value as { [COPY]?: unknown })[COPY];
+  return copy === undefined || copy === thisCopy ? null : 'a Tensor of another copy of vantage-rl';
+}
+
 /** A value as an error message shows it: short, on one line, with its type visible (`"3"`, `3`, `null`, `[1,2]`). */
 export function showValue(value: unknown): string {
   ignoreRejection(value);
@@ -159,7 +170,7 @@ function jsonLike(value: unknown, room: number, within: readonly object[] = []):
   const isView = ArrayBuffer.isView(value);
   if (!isView) {
     const { [inspected]: show, toJSON } = value as { [inspected]?: unknown; toJSON?: unknown };
-    if (typeof show === 'function') return String(value);
+    if (typeof show === 'function') return ofAnotherCopy(value) ?? String(value);
     if (typeof toJSON === 'function') return jsonLike((value as { toJSON(): unknown }).toJSON(), room, holders);
   }
   const isList = Array.isArray(value);

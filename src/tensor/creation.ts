@@ -5,7 +5,7 @@ import { constant } from './graph';
 import { checkDevice, type Device } from './memory';
 import { flatten, holdsNumbers, type TensorData } from './nested';
 import * as ops from './operations';
-import { checkAxis, checkOptions, checkShape, describe, formatShape, sizeOf } from './shape';
+import { checkAxis, checkDimensions, checkOptions, checkShape, describe, formatShape, sizeOf } from './shape';
 import { operandArgument, storedTensor, Tensor, tensorArgument } from './tensor';
 
 /** Of what type a new tensor is, and where it lives. */
@@ -125,7 +125,9 @@ export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
 /** Joins tensors of one shape along a new axis. */
 export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
   const nodes = tensorList('stack', tensors);
-  return new Tensor(ops.stack(nodes, checkAxis('stack', axis, nodes[0]!.shape.length + 1)));
+  const ndim = nodes[0]!.shape.length + 1;
+  checkDimensions('stack', ndim);
+  return new Tensor(ops.stack(nodes, checkAxis('stack', axis, ndim)));
 }
 
 /** `a` where the condition is not 0, else `b`. What the side not taken holds, NaN included, has no effect. */

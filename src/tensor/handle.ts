@@ -1,5 +1,5 @@
 /** The lifetime of a tensor: how it holds the node behind it, and when it lets go. */
-import { TensorError } from '../errors';
+import { COPY, TensorError, thisCopy } from '../errors';
 import { Node, release, retain } from './graph';
 import { currentScope, Disposable, keep, liveTensors } from './memory';
 
@@ -11,8 +11,13 @@ const finalizer = new FinalizationRegistry<Node>((node) => {
 /** What an argument is told that is no longer there, behind its name. */
 export const DISPOSED = 'expected a Tensor that is there, got one that was disposed';
 
+/** In the message of the DataCloneError. */
+const UNCLONEABLE = Symbol('a Tensor: send what its dataSync() gives');
+
 /** Holds a node until it is disposed of, its `tidy` ends, or it is collected. */
 export class Handle extends Disposable {
+  /** @internal Structured clones are made of what an object holds, and of no symbol: without this one, `postMessage` would send an object without methods and numbers. */
+  readonly uncloneable = UNCLONEABLE;
   private current: Node | null;
   /**
    * This tensor, where the collector frees it: what takes it off the collector's list, also when it is disposed of through a Proxy. Registering costs more than the rest
@@ -34,8 +39,13 @@ export class Handle extends Disposable {
 
   /** @internal The node behind the tensor. */
   get node(): Node {
+    return this.nodeFor('a tensor');
+  }
+
+  /** @internal The node behind the tensor, or an error that names the operation that it is for. */
+  nodeFor(operation: string): Node {
     if (this.current) return this.current;
-    throw new TensorError(this.current === null ? 'this tensor was disposed' : `expected a tensor that an operation of this library has made, got an object of its class alone`);
+    throw new TensorError(`${operation}: ${this.current === null ? DISPOSED : 'expected a tensor that an operation of this library has made, got an object of its class alone'}`);
   }
 
   /** @internal Makes the tensor stand for another node of the same shape and dtype (optimizer updates). */
@@ -56,6 +66,11 @@ export class Handle extends Disposable {
     if (this.current === null || this.collected) return;
     this.collected = this;
     finalizer.register(this, this.current, this);
+  }
+
+  /** @internal */
+  get [COPY](): object {
+    return thisCopy;
   }
 
   /** Whether it was disposed of. */

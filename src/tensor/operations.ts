@@ -72,6 +72,8 @@ const publicNames: Partial<Record<ElementwiseOp, string>> = {
   and_: 'logicalAnd',
   or_: 'logicalOr',
   not_: 'logicalNot',
+  isnan: 'isNaN',
+  isfinite: 'isFinite',
 };
 
 /** What users call an operation. */

@@ -89,20 +89,22 @@ export interface RandomOptions {
   device?: Device;
 }
 
-/** Uniform numbers in [low, high). */
+/** Uniform numbers in [low, high). @throws TensorError where low is greater than high */
 export function randomUniform(shape: readonly number[], options: RandomOptions & { low?: number; high?: number }): Tensor {
   const { low = 0, high = 1 } = checkOptions('randomUniform', options, uniformNames);
   checkFinite('randomUniform', 'low', low);
   checkFinite('randomUniform', 'high', high);
+  if (low > high) throw new TensorError(`randomUniform: expected low no greater than high, got ${low} and ${high}`);
   const unit = draw('randomUniform', shape, options, uniformNames, 1);
   return low === 0 && high === 1 ? unit : new Tensor(ops.binary('add', ops.binary('mul', unit.node, high - low), low));
 }
 
-/** Normal numbers of the given mean and standard deviation. */
+/** Normal numbers of the given mean and standard deviation. @throws TensorError for one below 0 */
 export function randomNormal(shape: readonly number[], options: RandomOptions & { mean?: number; std?: number }): Tensor {
   const { mean = 0, std = 1 } = checkOptions('randomNormal', options, normalNames);
   checkFinite('randomNormal', 'mean', mean);
   checkFinite('randomNormal', 'std', std);
+  if (std < 0) throw new TensorError(`randomNormal: expected std, 0 or more, got ${std}`);
   const unit = draw('randomNormal', shape, options, normalNames, 2);
   return mean === 0 && std === 1 ? unit : new Tensor(ops.binary('add', ops.binary('mul', unit.node, std), mean));
 }

@@ -254,7 +254,7 @@ export function rowMoments(x: Tensor, mask: Tensor): RowMoments {
  *
  * @param scores [B]
  * @param valid uint8 or bool [B]
- * @param rows int32 [B]: the positions 0…B−1, group by group
+ * @param rows int32 [B]: the positions 0…B−1, each once (which is not looked at), group by group
  * @param starts int32 [G+1]: group g is rows[starts[g]] … rows[starts[g+1]−1]
  */
 export function groupMoments(scores: Tensor, valid: Tensor, rows: Tensor, starts: Tensor): { count: Tensor; mean: Tensor; spread: Tensor } {
@@ -290,7 +290,7 @@ export interface GroupAdvantageOptions {
  *
  * @param rewards [B,T]
  * @param mask uint8 or bool [B,T]
- * @param rows int32 [B]: the rows 0…B−1, group by group; a row that is not among them gets 0
+ * @param rows int32 [B]: the rows 0…B−1, each once (which is not looked at), group by group; a row that is not among them gets 0
  * @param starts int32 [G+1]: group g is rows[starts[g]] … rows[starts[g+1]−1]
  * @returns the advantages [B,T], and the number that each row's tokens get [B], of the dtype of the rewards
  * @throws TensorError for shapes that do not belong together and options that are none; NativeError, when the result is read, for rows and starts out of range

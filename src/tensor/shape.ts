@@ -1,5 +1,5 @@
 /** Shapes, strides and the checks of arguments that name dimensions. Strides count elements. */
-import { ignoreRejection, TensorError, unknownKey } from '../errors';
+import { ignoreRejection, ofAnotherCopy, TensorError, unknownKey } from '../errors';
 
 /** The extents of an array, the outermost first; [] is a scalar. */
 export type Shape = readonly number[];
@@ -36,6 +36,11 @@ export function placeIn([, columns]: Shape, at: number): string {
 
 export function formatShape(shape: Shape): string {
   return `[${shape.join(',')}]`;
+}
+
+/** @throws TensorError for a result of more dimensions than the addon knows of */
+export function checkDimensions(operation: string, ndim: number): void {
+  if (ndim > MOST_DIMENSIONS) throw new TensorError(`${operation}: expected at most ${MOST_DIMENSIONS} dimensions, got ${ndim}`);
 }
 
 /** A shape given by a caller: non-negative integers whose product is a safe integer. */
@@ -175,5 +180,7 @@ export function describe(value: unknown): string {
   ignoreRejection(value);
   if (value instanceof Promise || typeof (value as { then?: unknown }).then === 'function') return 'a Promise';
   const { name } = (value as object).constructor ?? {};
+  const foreign = ofAnotherCopy(value as object);
+  if (foreign !== null) return foreign;
   return typeof name === 'string' && name !== '' && name !== 'Object' ? `a ${name}` : 'an object';
 }

@@ -1,5 +1,5 @@
 /** The tensor users touch. */
-import { TensorError } from '../errors';
+import { showValue, TensorError } from '../errors';
 import { callNative } from '../native';
 import { dtypes, isDType, isFloating, type DType, type NumericArray } from './dtype';
 import { bufferNode, cast, constant, expand, permute, reshape, slice, type ElementwiseOp, type Node, type ReduceOp } from './graph';
@@ -9,7 +9,7 @@ import type { NestedArray } from './nested';
 import * as ops from './operations';
 import { explainNodes, realize } from './plan';
 import { type Axes, ddofOf, type ReduceOptions, reduceNames, varianceNames, type VarianceOptions } from './reduce_options';
-import { checkArray, checkAxes, checkAxis, checkFlags, checkOptions, checkShape, describe, formatShape, sizeOf, type Shape } from './shape';
+import { checkArray, checkAxes, checkAxis, checkDimensions, checkFlags, checkOptions, checkShape, describe, formatShape, sizeOf, type Shape } from './shape';
 import { nestedValues, readNumber, readStored, readValues } from './values';
 
 const cumsumNames = ['reverse'] as const;
@@ -26,61 +26,62 @@ const cumsumNames = ['reverse'] as const;
 export class Tensor extends Handle {
   /** The extents, the outermost first. */
   get shape(): Shape {
-    return this.node.shape;
+    return this.nodeFor('shape').shape;
   }
 
   /** The element type. */
   get dtype(): DType {
-    return this.node.dtype;
+    return this.nodeFor('dtype').dtype;
   }
 
   /** Where the values are, or will be computed. */
   get device(): Device {
-    return this.node.device ?? defaultDevice();
+    return this.nodeFor('device').device ?? defaultDevice();
   }
 
   /** Number of elements. */
   get size(): number {
-    return this.node.size;
+    return this.nodeFor('size').size;
   }
 
   /** Number of dimensions. */
   get ndim(): number {
-    return this.node.shape.length;
+    return this.nodeFor('ndim').shape.length;
   }
 
   // ---- values ----
 
   /** The elements in row-major order: Float32Array (float32, bfloat16), Float64Array, Int32Array or Uint8Array (uint8, bool). */
   async data(): Promise<Float32Array | Float64Array | Int32Array | Uint8Array> {
-    return this.dataSync();
+    return readValues(this.nodeFor('data'));
   }
 
   /** The elements in row-major order, at once. See {@link data}. */
   dataSync(): Float32Array | Float64Array | Int32Array | Uint8Array {
-    return readValues(this.node);
+    return readValues(this.nodeFor('dataSync'));
   }
 
   /** The elements as nested arrays of numbers (bool as 0 and 1). @throws TensorError where JavaScript's heap has no room for them */
   toArray(): NestedArray {
-    return nestedValues(this.node);
+    return nestedValues(this.nodeFor('toArray'));
   }
 
   /** The value of a tensor of one element. */
   item(): number {
-    if (this.size !== 1) throw new TensorError(`item: expected a tensor of one element, got shape ${formatShape(this.shape)}`);
-    return readNumber(this.node);
+    const node = this.nodeFor('item');
+    if (node.size !== 1) throw new TensorError(`item: expected a tensor of one element, got shape ${formatShape(node.shape)}`);
+    return readNumber(node);
   }
 
   /** Runs the graph behind this tensor, so that its result is in memory. Gradients asked for later do not flow through it, as through everything that was read. */
   realize(): this {
-    realize([this.node]);
+    realize([this.nodeFor('realize')]);
     return this;
   }
 
   /** The fused programs and kernels that reading this tensor would run, as text. */
   explain(): string {
-    return explainNodes([this.node]);
+    return explainNodes([this.nodeFor('explain')]);
   }
 
   // ---- arithmetic ----
@@ -143,15 +144,15 @@ export class Tensor extends Handle {
   }
   /** 1 where both are not 0 (bool). */
   logicalAnd(other: Tensor): Tensor {
-    return new Tensor(ops.logical('and_', [this.node, tensorArgument('logicalAnd', other)]));
+    return new Tensor(ops.logical('and_', [this.nodeFor('logicalAnd'), tensorArgument('logicalAnd', other)]));
   }
   /** 1 where one of both is not 0 (bool). */
   logicalOr(other: Tensor): Tensor {
-    return new Tensor(ops.logical('or_', [this.node, tensorArgument('logicalOr', other)]));
+    return new Tensor(ops.logical('or_', [this.nodeFor('logicalOr'), tensorArgument('logicalOr', other)]));
   }
   /** 1 where this is 0 (bool). */
   logicalNot(): Tensor {
-    return new Tensor(ops.logical('not_', [this.node]));
+    return new Tensor(ops.logical('not_', [this.nodeFor('logicalNot')]));
   }
   /** −this. */
   neg(): Tensor {
@@ -235,7 +236,7 @@ export class Tensor extends Handle {
   }
   /** min(max(x, low), high); null leaves a side open. NaN stays. */
   clamp(low: Tensor | number | null, high: Tensor | number | null = null): Tensor {
-    let node = this.node;
+    let node = this.nodeFor('clamp');
     if (low !== null) node = ops.binary('maximum', node, operandArgument('clamp low', low));
     if (high !== null) node = ops.binary('minimum', node, operandArgument('clamp high', high));
     return node === this.node ? this : new Tensor(node);
@@ -272,131 +273,145 @@ export class Tensor extends Handle {
   /** Running sum along an axis (the last unless told otherwise); `reverse` sums from the end. dtypes and bounds as those of `sum`. */
   cumsum(axis = -1, options?: { reverse?: boolean }): Tensor {
     const { reverse = false } = checkOptions('cumsum', options, cumsumNames);
-    return new Tensor(ops.cumsum(this.node, checkAxis('cumsum', axis, this.ndim), Boolean(reverse)));
+    return new Tensor(ops.cumsum(this.nodeFor('cumsum'), checkAxis('cumsum', axis, this.ndim), Boolean(reverse)));
   }
 
   // ---- shape ----
 
   /** One extent may be -1: it is worked out from the size. */
   reshape(...shape: (number | readonly number[])[]): Tensor {
+    const node = this.nodeFor('reshape');
     const asked = (Array.isArray(shape[0]) ? shape[0] : shape) as number[];
-    if (asked.length > 8) throw new TensorError(`reshape: expected at most 8 dimensions, got ${asked.length}`);
+    checkDimensions('reshape', asked.length);
     const wanted = [...asked];
     const unknown = wanted.indexOf(-1);
     if (unknown >= 0 && wanted.every(Number.isInteger)) {
       const rest = sizeOf(wanted.filter((_, d) => d !== unknown));
-      wanted[unknown] = rest === 0 ? 0 : this.size / rest;
+      wanted[unknown] = rest === 0 ? 0 : node.size / rest;
     }
-    if (!wanted.every((extent) => Number.isInteger(extent) && extent >= 0) || sizeOf(wanted) !== this.size) {
-      throw new TensorError(`reshape: cannot show shape ${formatShape(this.shape)} as [${asked.map(describe).join(',')}]`);
+    if (!wanted.every((extent) => Number.isInteger(extent) && extent >= 0) || sizeOf(wanted) !== node.size) {
+      throw new TensorError(`reshape: cannot show shape ${formatShape(node.shape)} as [${asked.map(describe).join(',')}]`);
     }
-    return new Tensor(reshape(this.node, checkShape('reshape', wanted)));
+    return new Tensor(reshape(node, checkShape('reshape', wanted)));
   }
   /** Dimensions in another order; reversed where none is given. */
   transpose(order?: readonly number[]): Tensor {
+    const node = this.nodeFor('transpose');
     if (order !== undefined) checkArray('transpose', 'an order of axes', order);
-    if (order !== undefined && order.length !== this.ndim) throw new TensorError(`transpose: expected an order of the ${this.ndim} axes, got ${describe(order)}`);
-    const axes = order === undefined ? [...this.shape.keys()].reverse() : order.map((axis) => checkAxis('transpose', axis, this.ndim));
-    if (axes.length !== this.ndim || new Set(axes).size !== axes.length) {
-      throw new TensorError(`transpose: expected an order of the ${this.ndim} axes, got ${describe(order)}`);
+    if (order !== undefined && order.length !== node.shape.length) throw new TensorError(`transpose: expected an order of the ${node.shape.length} axes, got ${showValue(order)}`);
+    const axes = order === undefined ? [...node.shape.keys()].reverse() : order.map((axis) => checkAxis('transpose', axis, node.shape.length));
+    if (axes.length !== node.shape.length || new Set(axes).size !== axes.length) {
+      throw new TensorError(`transpose: expected an order of the ${node.shape.length} axes, got ${showValue(order)}`);
     }
-    return new Tensor(permute(this.node, axes));
+    return new Tensor(permute(node, axes));
   }
   /** A new dimension of extent 1 at `axis`. */
   expandDims(axis: number): Tensor {
-    const at = checkAxis('expandDims', axis, this.ndim + 1);
-    return new Tensor(reshape(this.node, [...this.shape.slice(0, at), 1, ...this.shape.slice(at)]));
+    const node = this.nodeFor('expandDims');
+    const at = checkAxis('expandDims', axis, node.shape.length + 1);
+    checkDimensions('expandDims', node.shape.length + 1);
+    return new Tensor(reshape(node, [...node.shape.slice(0, at), 1, ...node.shape.slice(at)]));
   }
   /** Takes out dimensions of extent 1: all, or those named. */
   squeeze(axis?: Axes): Tensor {
-    const axes = axis === undefined || axis === null ? [...this.shape.keys()].filter((d) => this.shape[d] === 1) : checkAxes('squeeze', axis, this.ndim);
-    for (const d of axes) if (this.shape[d] !== 1) throw new TensorError(`squeeze: expected extent 1 at axis ${d}, got ${this.shape[d]}`);
-    return new Tensor(ops.dropAxes(this.node, axes, false));
+    const node = this.nodeFor('squeeze');
+    const axes = axis === undefined || axis === null ? [...node.shape.keys()].filter((d) => node.shape[d] === 1) : checkAxes('squeeze', axis, node.shape.length);
+    for (const d of axes) if (node.shape[d] !== 1) throw new TensorError(`squeeze: expected extent 1 at axis ${d}, got ${node.shape[d]}`);
+    return new Tensor(ops.dropAxes(node, axes, false));
   }
   /** Repeats along dimensions of extent 1 and new leading ones. */
   broadcastTo(shape: readonly number[]): Tensor {
+    const node = this.nodeFor('broadcastTo');
     const wanted = checkShape('broadcastTo', shape);
-    const added = wanted.length - this.ndim;
-    if (added < 0 || this.shape.some((extent, d) => extent !== 1 && extent !== wanted[d + added])) {
-      throw new TensorError(`broadcastTo: shape ${formatShape(this.shape)} does not broadcast to ${formatShape(wanted)}`);
+    const added = wanted.length - node.shape.length;
+    if (added < 0 || node.shape.some((extent, d) => extent !== 1 && extent !== wanted[d + added])) {
+      throw new TensorError(`broadcastTo: shape ${formatShape(node.shape)} does not broadcast to ${formatShape(wanted)}`);
     }
-    return new Tensor(expand(this.node, wanted));
+    return new Tensor(expand(node, wanted));
   }
   /** Elements starts[d] … ends[d]−1 of each leading dimension named; negative indices count from the end; dimensions left out stay whole. */
   slice(starts: readonly number[], ends: readonly (number | null)[] = []): Tensor {
+    const node = this.nodeFor('slice');
     checkArray('slice', 'an array of starts', starts);
     checkArray('slice', 'an array of ends', ends);
-    const from = this.shape.map((extent, d) => bound('slice', starts[d] ?? 0, extent));
-    const to = this.shape.map((extent, d) => bound('slice', ends[d] ?? extent, extent));
-    if (starts.length > this.ndim || ends.length > this.ndim) throw new TensorError(`slice: expected at most ${this.ndim} starts and ends, got ${starts.length} and ${ends.length}`);
-    return new Tensor(slice(this.node, from, from.map(() => 1), from.map((start, d) => Math.max(0, to[d]! - start))));
+    const from = node.shape.map((extent, d) => bound('slice', starts[d] ?? 0, extent));
+    const to = node.shape.map((extent, d) => bound('slice', ends[d] ?? extent, extent));
+    if (starts.length > node.shape.length || ends.length > node.shape.length)
+      throw new TensorError(`slice: expected at most ${node.shape.length} starts and ends, got ${starts.length} and ${ends.length}`);
+    return new Tensor(slice(node, from, from.map(() => 1), from.map((start, d) => Math.max(0, to[d]! - start))));
   }
   /** The elements at one index of an axis; the axis leaves the shape. */
   select(axis: number, index: number): Tensor {
-    const at = checkAxis('select', axis, this.ndim);
-    const extent = this.shape[at]!;
+    const node = this.nodeFor('select');
+    const at = checkAxis('select', axis, node.shape.length);
+    const extent = node.shape[at]!;
     if (!Number.isInteger(index) || index < -extent || index >= extent) {
       throw new TensorError(`select: expected an index from ${-extent} to ${extent - 1} on axis ${at}, got ${describe(index)}`);
     }
-    const window = slice(this.node, this.shape.map((_, d) => (d === at ? (index + extent) % extent : 0)), this.shape.map(() => 1), this.shape.map((e, d) => (d === at ? 1 : e)));
+    const window = slice(node, node.shape.map((_, d) => (d === at ? (index + extent) % extent : 0)), node.shape.map(() => 1), node.shape.map((e, d) => (d === at ? 1 : e)));
     return new Tensor(ops.dropAxes(window, [at], false));
   }
   /** The same elements in the opposite order along an axis. */
   flip(axis: number): Tensor {
-    return new Tensor(ops.flip(this.node, checkAxis('flip', axis, this.ndim)));
+    return new Tensor(ops.flip(this.nodeFor('flip'), checkAxis('flip', axis, this.ndim)));
   }
   /** out[..i..] = this[..index[..i..]..] along the axis: `index` has the shape of the result. */
   gather(index: Tensor, axis = -1): Tensor {
-    const at = checkAxis('gather', axis, this.ndim);
+    const node = this.nodeFor('gather');
+    const at = checkAxis('gather', axis, node.shape.length);
     const chosen = tensorArgument('gather index', index);
-    const fits = chosen.shape.length === this.ndim && chosen.shape.every((extent, d) => d === at || extent === this.shape[d]);
+    const fits = chosen.shape.length === node.shape.length && chosen.shape.every((extent, d) => d === at || extent === node.shape[d]);
     if (!fits || isFloating(chosen.dtype)) {
-      throw new TensorError(`gather: expected integer indices of shape ${formatShape(this.shape)} but for axis ${at}, got ${chosen.dtype} ${formatShape(chosen.shape)}`);
+      throw new TensorError(`gather: expected integer indices of shape ${formatShape(node.shape)} but for axis ${at}, got ${chosen.dtype} ${formatShape(chosen.shape)}`);
     }
-    return new Tensor(ops.gather(this.node, chosen, at));
+    return new Tensor(ops.gather(node, chosen, at));
   }
   /** Rows of the first dimension by number: shape [...indices.shape, ...this.shape[1..]]. */
   take(indices: Tensor): Tensor {
+    const node = this.nodeFor('take');
     const chosen = tensorArgument('take indices', indices);
-    if (this.ndim === 0 || isFloating(chosen.dtype)) throw new TensorError(`take: expected integer indices into a tensor of at least one dimension, got ${chosen.dtype}`);
-    return new Tensor(ops.take(this.node, chosen));
+    if (node.shape.length === 0 || isFloating(chosen.dtype)) throw new TensorError(`take: expected integer indices into a tensor of at least one dimension, got ${chosen.dtype}`);
+    checkDimensions('take', chosen.shape.length + node.shape.length - 1);
+    return new Tensor(ops.take(node, chosen));
   }
 
   // ---- linear algebra and rows ----
 
   /** [..,M,K] · [..,K,N] → [..,M,N]; leading dimensions broadcast. */
   matmul(other: Tensor): Tensor {
-    return new Tensor(ops.matmul(this.node, tensorArgument('matmul', other)));
+    return new Tensor(ops.matmul(this.nodeFor('matmul'), tensorArgument('matmul', other)));
   }
   /** e^x / Σ e^x along an axis (the last unless told otherwise). */
   softmax(axis = -1): Tensor {
-    return new Tensor(ops.softmax(this.node, checkAxis('softmax', axis, this.ndim), false));
+    return new Tensor(ops.softmax(this.nodeFor('softmax'), checkAxis('softmax', axis, this.ndim), false));
   }
   /** log softmax along an axis. */
   logSoftmax(axis = -1): Tensor {
-    return new Tensor(ops.softmax(this.node, checkAxis('logSoftmax', axis, this.ndim), true));
+    return new Tensor(ops.softmax(this.nodeFor('logSoftmax'), checkAxis('logSoftmax', axis, this.ndim), true));
   }
 
   // ---- type, device ----
 
   /** Converts; to integers by truncation, saturating; to bool: not 0. To bfloat16 numbers are rounded where they are stored: what goes on with them in the same pass has float32's digits (`realize()` between the two stores them). */
   cast(dtype: DType): Tensor {
+    const node = this.nodeFor('cast');
     if (!isDType(dtype)) throw new TensorError(`cast: expected a dtype (${Object.keys(dtypes).join(', ')}), got ${describe(dtype)}`);
-    return dtype === this.dtype ? this : new Tensor(cast(this.node, dtype));
+    return dtype === node.dtype ? this : new Tensor(cast(node, dtype));
   }
   /** The tensor's values as a constant: no gradient flows through. Evaluates it. */
   detach(): Tensor {
-    this.realize();
-    const node = this.node;
+    const node = this.nodeFor('detach');
+    realize([node]);
     const buffer = node.attributes.buffer;
     return new Tensor(buffer ? bufferNode(buffer, node.dtype, node.shape) : node);
   }
   /** The tensor on another device: evaluated and copied there. No gradient flows through a copy. */
   to(device: Device): Tensor {
+    const node = this.nodeFor('to');
     const target = checkDevice('to', device);
     if (target === this.device) return this;
-    if (this.node.op === 'constant') return new Tensor(constant(this.node.attributes.value!, this.dtype, this.shape, target));
-    return storedTensor(readStored(this.node), this.dtype, this.shape, target);
+    if (node.op === 'constant') return new Tensor(constant(node.attributes.value!, node.dtype, node.shape, target));
+    return storedTensor(readStored(node), node.dtype, node.shape, target);
   }
   /** JavaScript's own operators cannot work on tensors: `a > b` and `a + b` throw instead of giving something else. */
   [Symbol.toPrimitive](hint: string): string {
@@ -416,11 +431,11 @@ export class Tensor extends Handle {
   }
 
   private with(op: ElementwiseOp, other: Tensor | number): Tensor {
-    return new Tensor(ops.binary(op, this.node, operandArgument(op, other)));
+    return new Tensor(ops.binary(op, this.nodeFor(ops.publicName(op)), operandArgument(op, other)));
   }
 
   private unary(op: ElementwiseOp): Tensor {
-    return new Tensor(ops.unary(op, this.node));
+    return new Tensor(ops.unary(op, this.nodeFor(ops.publicName(op))));
   }
 
   private reduced(
@@ -430,10 +445,11 @@ export class Tensor extends Handle {
     f: (x: Node, axes: number[], mask: Node | null, keepDims: boolean) => Node,
     names: readonly string[] = reduceNames,
   ): Tensor {
-    const axes = checkAxes(name, axis, this.ndim);
+    const node = this.nodeFor(name);
+    const axes = checkAxes(name, axis, node.shape.length);
     const { mask, keepDims = false } = checkOptions(name, options, names);
     checkFlags(name, { keepDims });
-    return new Tensor(f(this.node, axes, mask === undefined ? null : maskArgument(name, mask, this.shape), keepDims));
+    return new Tensor(f(node, axes, mask === undefined ? null : maskArgument(name, mask, node.shape), keepDims));
   }
 
   private extreme(name: string, reduction: ReduceOp, axis: Axes | undefined, options: ReduceOptions | undefined): Tensor {

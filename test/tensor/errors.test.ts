@@ -27,6 +27,7 @@ import {
   writeAt,
   zeros,
 } from '../../src/tensor';
+import { computeAdvantages } from '../../src/advantages';
 import { TensorError, VantageError } from '../../src/errors';
 import { Random } from './helpers';
 
@@ -271,6 +272,12 @@ describe('messages name the operation, what was expected and what came', () => {
     ['gather', () => x().gather(tensor([[0]])), /gather: expected integer indices/],
     ['matmul', () => x().matmul(x()), 'matmul: shapes [2,3] and [2,3] do not fit: inner dimensions 3 and 2'],
     ['cast', () => x().cast('half' as never), /cast: expected a dtype \(float32, .*got 'half'/],
+    ['transpose', () => x().transpose([0, 0]), 'transpose: expected an order of the 2 axes, got [0,0]'],
+    ['expandDims', () => full(new Array<number>(8).fill(1), 1).expandDims(0), 'expandDims: expected at most 8 dimensions, got 9'],
+    ['take', () => full(new Array<number>(5).fill(1), 1).take(full(new Array<number>(5).fill(1), 0, { dtype: 'int32' })), 'take: expected at most 8 dimensions, got 9'],
+    ['stack', () => stack([full(new Array<number>(8).fill(1), 1)]), 'stack: expected at most 8 dimensions, got 9'],
+    ['randomUniform', () => randomUniform([2], { key: randomKey(1), low: 5, high: 2 }), 'randomUniform: expected low no greater than high, got 5 and 2'],
+    ['randomNormal', () => randomNormal([2], { key: randomKey(1), std: -1 }), 'randomNormal: expected std, 0 or more, got -1'],
     ['item', () => x().item(), 'item: expected a tensor of one element, got shape [2,3]'],
     ['to', () => x().to('tpu' as never), "to: expected device 'cpu' or 'cuda', got 'tpu'"],
     ['concat', () => concat([x(), tensor([[1]])]), /concat: expected shapes equal but for axis 0, got \[2,3\] and \[1,1\]/],
@@ -357,6 +364,40 @@ describe('a disposed tensor is named', () => {
   ])('%s', (name, call) => {
     expect(() => call(disposed())).toThrow(new TensorError(`${name}: expected a Tensor that is there, got one that was disposed`));
   });
+
+  const axis: unknown[] = [0];
+  const args: Record<string, unknown[]> = {
+    ...Object.fromEntries(['sum', 'mean', 'var', 'std', 'max', 'min', 'cumsum', 'softmax', 'logSoftmax', 'expandDims', 'squeeze', 'flip'].map((name) => [name, axis])),
+    ...{ reshape: [1], transpose: [], broadcastTo: [[1]], slice: [[0]], select: [0, 0], cast: ['int32'], to: ['cpu'] },
+  };
+  const methods = Object.getOwnPropertyNames(Tensor.prototype).filter((name) => !['constructor', 'toString', 'with', 'unary', 'reduced', 'extreme'].includes(name));
+  test.each(methods)('what %s is called on', (name) => {
+    const gone = disposed() as unknown as Record<string, unknown>;
+    const use = async () => {
+      const member = gone[name];
+      return typeof member === 'function' ? (member as (...given: unknown[]) => unknown).call(gone, ...(args[name] ?? [x()])) : member;
+    };
+    return expect(use()).rejects.toThrow(new TensorError(`${name === 'toJSON' ? 'toArray' : name}: expected a Tensor that is there, got one that was disposed`));
+  });
+});
+
+test('a tensor of another copy of the library is called that', () => {
+  jest.isolateModules(() => {
+    const { tensor: other } = jest.requireActual<typeof engine>('../../src/tensor');
+    const foreign = other([1, 2]);
+    expect(foreign).not.toBeInstanceOf(Tensor);
+    expect(() => x().add(foreign)).toThrow('add: expected a Tensor or a number, got a Tensor of another copy of vantage-rl');
+    expect(() => gradients(foreign, [])).toThrow('got a Tensor of another copy of vantage-rl');
+    expect(() => tensor(foreign as never)).toThrow('tensor: expected numbers in nested arrays, got a Tensor of another copy of vantage-rl');
+    expect(() => computeAdvantages(foreign as never, {} as never)).toThrow('got a Tensor of another copy of vantage-rl');
+  });
+  expect(() => full([1], x() as never)).toThrow('full: expected a number, got a Tensor');
+});
+
+test('a tensor is not cloned, nor is what holds one', () => {
+  const [held, lazy] = [tensor([1, 2]), tensor([1, 2]).add(1)];
+  for (const value of [held, lazy, { values: [held] }]) expect(() => structuredClone(value)).toThrow('a Tensor: send what its dataSync() gives');
+  tidy(() => expect(() => structuredClone(held.mul(2))).toThrow('a Tensor: send what its dataSync() gives'));
 });
 
 describe('options that an operation does not have are refused, with the nearest', () => {

@@ -211,7 +211,8 @@ describe('memory', () => {
     x.dispose();
     x.dispose();
     expect(x.isDisposed).toBe(true);
-    for (const use of [() => x.shape, () => x.add(1), () => x.dataSync()]) expect(use).toThrow('this tensor was disposed');
+    const uses = { shape: () => x.shape, add: () => x.add(1), dataSync: () => x.dataSync() };
+    for (const [name, use] of Object.entries(uses)) expect(use).toThrow(`${name}: expected a Tensor that is there, got one that was disposed`);
     expect(y.sum().item()).toBe(2000);
     y.dispose();
     expect(String(x)).toBe('Tensor(disposed)');
