@@ -1,5 +1,5 @@
 /** Element-wise operations on every dtype and pair of shapes against plain doubles. */
-import { full, tensor, where, type DType } from '../../src/tensor';
+import { full, gradients, tensor, where, type DType } from '../../src/tensor';
 import { expectMatches, Random, tolerances } from './helpers';
 import { Ref } from './reference';
 
@@ -102,6 +102,39 @@ describe('two operands', () => {
       }
     });
   }
+
+  describe.each([1, 2, 3, 4, -1, -2])('pow(%d), which is taken by products', (exponent) => {
+    const isNegative = (value: number) => value < 0 || Object.is(value, -0);
+    // On both sides of where the power, or its square, leaves float32: 2^±149 to 2^±20.
+    const wide = Array.from({ length: 331 }, (_, i) => 1.37 * 2 ** (i - 165)).flatMap((a) => [a, -a]);
+
+    test.each(['float32', 'float64'] as const)('%s: as by the instruction, the gradient too', (dtype) => {
+      const x = tensor([...special, -0, ...wide], { dtype });
+      const byInstruction = tensor(new Float64Array(x.size).fill(exponent), { dtype });
+      const [product, power] = [x.pow(exponent), x.pow(byInstruction)];
+      expect(product.explain()).not.toMatch(/\bpow\b/);
+      expect(power.explain()).toMatch(/\bpow\b/);
+      const slopes = [product, power].map((result) => gradients(result.sum(), [x])[0]!.dataSync());
+      // What is below the normal numbers has fewer digits.
+      const least = dtype === 'float32' ? 2 ** -126 : 2 ** -1022;
+      const near = dtype === 'float32' ? 2 ** -21 : 2 ** -50;
+      for (const [got, wanted] of [[product.dataSync(), power.dataSync()], slopes] as const) {
+        const wrong = Array.from(got, (value, i) => ({ x: x.dataSync()[i], value, wanted: wanted[i]! })).filter(({ value, wanted }) =>
+          Number.isFinite(wanted) ? !(Math.abs(value - wanted) <= near * Math.max(Math.abs(wanted), least)) || isNegative(value) !== isNegative(wanted) : !Object.is(value, wanted)
+        );
+        expect(wrong).toEqual([]);
+      }
+    });
+
+    test('dtypes and shapes are those of pow', () => {
+      for (const dtype of dtypes) {
+        const x = full([2, 1], 2, { dtype });
+        expect(x.pow(exponent).dtype).toBe(resultDType('pow', dtype, dtype));
+        const tall = x.pow(full([3], exponent, { dtype: 'float64' }));
+        expect([tall.shape, tall.dtype]).toEqual([[2, 3], resultDType('pow', dtype, 'float64')]);
+      }
+    });
+  });
 
   test('a number keeps the kind of the tensor beside it', () => {
     const kinds: [DType, number, DType][] = [
