@@ -7,7 +7,7 @@
 import { TensorError } from '../errors';
 import { rounded, type DType } from './dtype';
 import type { Device, DeviceBuffer } from './memory';
-import { contiguousStrides, formatShape, reshapeStrides, sameShape, sizeOf, type Shape } from './shape';
+import { contiguousStrides, formatShape, liesAcross, reshapeStrides, sameShape, sizeOf, type Shape } from './shape';
 
 /** Arithmetic on elements: the rows of the table in native/core/instructions.h. */
 // dprint-ignore
@@ -370,18 +370,16 @@ export function loop(inputs: readonly Node[], inits: readonly Node[], body: Loop
   return new Node('loop', body.next[0]!.dtype, shape, [...inputs, ...inits], { loop: body, reverse });
 }
 
-/** A tuned kernel's results. One without inputs needs a device of its own. */
-export function kernel(call: KernelCall, inputs: readonly Node[], device?: Device): Node[] {
-  const ready = inputs.map((input) => ((input.op === 'constant' && input.size > 0) || (call.name !== 'matmul' && liesAcross(input)) ? copy(input) : input));
-  const node = new Node('kernel', call.outputs[0]!.dtype, call.outputs[0]!.shape, ready, { kernel: call }, device);
-  return call.outputs.map((_, index) => outputOf(node, index));
+/** Whether a copy by blocks and reading that costs a CPU less than reading the view by rows. */
+function slowToRead({ op, device, size, shape, attributes }: Node): boolean {
+  return op === 'view' && device === 'cpu' && size >= 4096 && liesAcross(shape, attributes.region!.strides);
 }
 
-/** Whether the last dimension of a view is not the one that runs along memory, as after a transposition. A copy by blocks and reading that one costs a CPU less. */
-function liesAcross(node: Node): boolean {
-  if (node.op !== 'view' || node.device !== 'cpu' || node.size < 4096) return false;
-  const { strides } = node.attributes.region!, last = node.shape.length - 1;
-  return node.shape[last]! > 1 && Math.abs(strides[last]!) > 1 && strides.some((stride, d) => stride === 1 && node.shape[d]! > 1);
+/** A tuned kernel's results. One without inputs needs a device of its own. */
+export function kernel(call: KernelCall, inputs: readonly Node[], device?: Device): Node[] {
+  const ready = inputs.map((input) => ((input.op === 'constant' && input.size > 0) || (call.name !== 'matmul' && slowToRead(input)) ? copy(input) : input));
+  const node = new Node('kernel', call.outputs[0]!.dtype, call.outputs[0]!.shape, ready, { kernel: call }, device);
+  return call.outputs.map((_, index) => outputOf(node, index));
 }
 
 /** One result of a kernel; or of a loop: state k after each step, and (k + number of states) before it. Always the same node while it is in use. */

@@ -38,6 +38,12 @@ export function formatShape(shape: Shape): string {
   return `[${shape.join(',')}]`;
 }
 
+/** Whether another dimension than the last one runs along memory, as after a transposition. */
+export function liesAcross(shape: Shape, strides: Shape): boolean {
+  const last = shape.length - 1;
+  return shape[last]! > 1 && Math.abs(strides[last]!) > 1 && strides.some((stride, d) => stride === 1 && shape[d]! > 1);
+}
+
 /** @throws TensorError for a result of more dimensions than the addon knows of */
 export function checkDimensions(operation: string, ndim: number): void {
   if (ndim > MOST_DIMENSIONS) throw new TensorError(`${operation}: expected at most ${MOST_DIMENSIONS} dimensions, got ${ndim}`);

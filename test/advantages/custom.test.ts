@@ -134,7 +134,7 @@ test('an option of other estimators is said to be theirs', () => {
   expect(() => computeAdvantages('gae', { ...inputs, values: inputs.rewards }, { singleton: 'zero' })).toThrow(/unknown option 'singleton', which \w+(, \w+){4} and \d+ more have\. Options: /);
 });
 
-function gone(values: number[][]): Tensor {
+function gone(values: number[] | number[][]): Tensor {
   const result = tensor(values);
   result.dispose();
   return result;
