@@ -31,7 +31,8 @@ TEST(elements_across) {
     for (const auto& order : other_orders(static_cast<int>(shape.size()))) {
       for (DType dtype : dtypes) {
         for (int many : {1, 30}) {  // registers: tiles of 32 × 32, and smaller ones
-          for (unsigned flip : {0u, 1u, 2u}) {
+          for (unsigned flip : {0u, 2u}) {
+            if (many > 1 && (dtype != DType::f32 || flip != 0)) continue;
             Builder b(shape);
             const int across = b.view(dtype, order, 0, flip), straight = b.view(DType::f32), row = b.view(DType::f32, {}, 1);
             fill_all(b, {across, straight, row});
