@@ -162,9 +162,10 @@ export function dropAxes(node: Node, axes: readonly number[], keepDims: boolean)
 export function sum(node: Node, axes: number[], dtype?: DType): Node {
   const typed = node.dtype === 'bool' || node.dtype === 'uint8' ? cast(node, 'int32') : node;
   const last = node.shape.length - 1;
-  // Not of int32, whose sum may come back where that of a part leaves its bounds.
-  const inTwo = axes.length > 1 && axes.includes(last) && node.shape[last]! >= LONG_ENOUGH && node.dtype !== 'int32';
-  return inTwo ? reduce(reduce(typed, 'sum', [last], dtype), 'sum', axes.filter((axis) => axis !== last)) : reduce(typed, 'sum', axes, dtype);
+  const inTwo = axes.length > 1 && axes.includes(last) && node.shape[last]! >= LONG_ENOUGH;
+  const total = dtype ?? typed.dtype;
+  // The parts in float64: they are not rounded, and may leave the bounds of the dtype where the sum does not.
+  return inTwo ? reduce(reduce(typed, 'sum', [last], 'float64'), 'sum', axes.filter((axis) => axis !== last), total) : reduce(typed, 'sum', axes, total);
 }
 
 /** Below this extent the partial sums would cost more memory traffic than the second step saves. */

@@ -119,7 +119,7 @@ export class Scheduler extends Levels {
     if (users.length !== 1 || this.mustStore[partial]) return null;
     const user = this.nodes[users[0]!]!;
     const part = this.nodes[partial]!;
-    if (user.op !== 'reduce' || user.attributes.reduction !== part.attributes.reduction || user.dtype !== part.dtype) return null;
+    if (user.op !== 'reduce' || user.attributes.reduction !== part.attributes.reduction || (user.dtype !== part.dtype && part.dtype !== 'float64')) return null;
     const axes = [...user.attributes.axes!, ...part.attributes.axes!];
     const trailing = axes.every((axis, k) => axis === shape.length - axes.length + k);
     return trailing ? { target: users[0]!, axes } : null;

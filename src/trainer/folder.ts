@@ -15,7 +15,7 @@ export async function ownFolder<T>(folder: string, key: string, body: () => Prom
   const lock = join(folder, LOCK);
   try {
     makeFolder(folder);
-    take(lock, folder);
+    take(lock, folder, key);
   } catch (error) {
     if (error instanceof ConfigError) throw error;
     throw new ConfigError(`${key}: expected a folder that can be written to, got '${folder}': ${reasonOf(error as NodeJS.ErrnoException)}`, { cause: error });
@@ -39,7 +39,7 @@ function reasonOf({ code, message }: NodeJS.ErrnoException): string {
   return code === 'EACCES' || code === 'EPERM' ? `it is not permitted (${message})` : message;
 }
 
-function take(lock: string, folder: string): void {
+function take(lock: string, folder: string, key: string): void {
   for (;;) {
     try {
       writeFileSync(lock, String(process.pid), { flag: 'wx' });
@@ -50,7 +50,9 @@ function take(lock: string, folder: string): void {
     const holder = holderOf(lock);
     if (holder !== null && isRunning(holder, lock)) {
       throw new ConfigError(
-        `${folder}: another run (process ${holder}${holder === process.pid ? ', this one' : ''}) writes there; give this one a folder of its own: trainer.ckpt_path=OTHER/checkpoints`,
+        `${folder}: another run (process ${holder}${holder === process.pid ? ', this one' : ''}) writes there; give this one a folder of its own: ${key}=OTHER${
+          key === 'trainer.ckpt_path' ? '/checkpoints' : ''
+        }`,
       );
     }
     rmSync(lock, { force: true });

@@ -247,3 +247,13 @@ test('sums of int32 and running ones that leave its bounds are the nearest of th
   }
   expect(full([2000], 2e6, int32).sum().item()).toBe(high);
 });
+
+test('sums over several axes are rounded once', () => {
+  for (const [dtype, large] of [['float32', 2 ** 24], ['bfloat16', 256]] as const) {
+    const x = Ref.build([2, 3, 40], ([i, , k]) => (k === 0 ? (i === 0 ? large : -large) : Number(k === 1 && i === 0)));
+    for (const axes of [[0, 2], [0, 1, 2], [1, 2]]) {
+      expectMatches(x.tensor(dtype).sum(axes), x.fold(axes, sum).map((v) => (axes.includes(0) ? v : large * 3 * Math.sign(v))), 0.01, `${dtype} [${axes}]`);
+      if (dtype === 'float32') expectMatches(scan([x.tensor(dtype)], {}, (_, [v]) => v).sum(axes).sub(x.tensor(dtype).sum(axes)), x.fold(axes, () => 0), 0, `[${axes}]`);
+    }
+  }
+});
