@@ -40,7 +40,7 @@ void load(void* to, const void* from, int64_t rows, int64_t n, int64_t row_strid
     n *= rows;
     rows = 1;
   }
-  const int64_t done = row_stride == 1 && stride != 1 && stride != 0 && rows > 1 ? load_crossing(out, static_cast<const S*>(from), rows, n, stride) : 0;
+  const int64_t done = row_stride == 1 && (stride > 1 || stride < -1) && rows > 1 ? load_crossing(out, static_cast<const S*>(from), rows, n, stride) : 0;
   for (int64_t r = 0; r < rows; ++r, out += n) {
     const S* __restrict in = static_cast<const S*>(from) + r * row_stride;
     if (stride == 1) {

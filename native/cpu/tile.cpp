@@ -91,8 +91,12 @@ void run_tile(const Code& code, const Tile& tile, char* memory, void** at) {
       const int64_t item = code.item[step.view];
       for_runs(code, tile, start, step.view, row_stride, stride, [&](char* from, int64_t, int64_t rows) {
         const uintptr_t first = reinterpret_cast<uintptr_t>(from), bytes = static_cast<uintptr_t>(n * item);
-        if (is_dense(rows, n, row_stride, 1)) ahead.add(stride == 1 ? first + rows * bytes : first - 2 * bytes, rows * n * item);
-        else prefetch_rows(first + static_cast<uintptr_t>(rows * row_stride * item), rows, n * item, row_stride * item);
+        if (is_dense(rows, n, row_stride, 1)) {
+          ahead.add(stride == 1 ? first + rows * bytes : first - 2 * bytes, rows * n * item);
+        } else if (row_stride != 0) {
+          const uintptr_t lowest = stride == 1 ? first : first - bytes + static_cast<uintptr_t>(item);
+          prefetch_rows(lowest + static_cast<uintptr_t>(rows * row_stride * item), rows, n * item, row_stride * item);
+        }
       });
     }
     if (step.tested) {

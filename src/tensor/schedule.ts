@@ -113,7 +113,7 @@ export class Scheduler extends Levels {
     });
   }
 
-  /** The one fold that a sum over the last axis is made for, if together they fold the trailing axes of `shape`; and these axes. */
+  /** The one fold that a sum over the last axis is made for, of its dtype or float64, if together they fold the trailing axes of `shape`; and these axes. */
   private sumOf(partial: number, shape: Shape): { target: number; axes: number[] } | null {
     const users = this.users[partial]!;
     if (users.length !== 1 || this.mustStore[partial]) return null;
