@@ -42,6 +42,20 @@ inline Held held(const uint8_t* mask, int64_t n) {
   return result;
 }
 
+// From the first to behind the last of n bytes that is not 0, where there is one, and whether all between are none.
+struct Extent {
+  int64_t from, to;
+  bool dense;
+};
+inline Extent extent_of(const uint8_t* mask, int64_t n) {
+  int64_t from = 0, to = n;
+  while (from + 32 <= to && !any_of_32(mask + from)) from += 32;
+  while (!mask[from]) ++from;
+  while (to - 32 >= from && !any_of_32(mask + to - 32)) to -= 32;
+  while (!mask[to - 1]) --to;
+  return {from, to, held(mask + from, to - from).all};
+}
+
 // Whether one of n bytes is `wanted`.
 inline bool has(const uint8_t* from, int64_t n, uint8_t wanted) {
   constexpr uint64_t kOnes = 0x0101010101010101;

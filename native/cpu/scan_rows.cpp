@@ -24,7 +24,7 @@ struct Link {
 // is in the cache by then.
 class ScanRows {
  public:
-  explicit ScanRows(const Code& code) : code_(code), reverse_(code.program->reverse), time_(time_of(code.space)), rows_(code.space.size(0, code.space.outer)), tile_(code.tile) {
+  explicit ScanRows(const Code& code) : code_(code), compiled_(code), reverse_(code.program->reverse), time_(time_of(code.space)), rows_(code.space.size(0, code.space.outer)), tile_(code.tile) {
     for (int i = 0; i < code.steps; ++i) scans_ += is_scan(code.step[i]);
     segments_ = rows_ < kFewRows && time_ >= 2 * kSegment ? divide_up(time_, kSegment) : 1;
   }
@@ -43,7 +43,7 @@ class ScanRows {
       const int64_t lane_bytes = code_.outputs * kLanes * kTotalRoom, total_bytes = code_.outputs * kTotalRoom;
       char* memory = scratch<char>(Scratch::tile, code_.memory_bytes() + lane_bytes + total_bytes + scans_ * static_cast<int64_t>(sizeof(double)));
       char* const lanes = memory + code_.memory_bytes();
-      Worker worker{{code_, memory, reverse_ ? -tile_ : tile_}, lanes, lanes + lane_bytes, reinterpret_cast<double*>(lanes + lane_bytes + total_bytes)};
+      Worker worker{{code_, compiled_, memory, reverse_ ? -tile_ : tile_}, lanes, lanes + lane_bytes, reinterpret_cast<double*>(lanes + lane_bytes + total_bytes)};
       const int64_t first = task * per_task, last = smaller(first + per_task, tasks);
       for (int64_t i = first; i < last; ++i) {
         // The way the steps go: to the hardware's prefetching, the rows are one stream.
@@ -141,6 +141,7 @@ class ScanRows {
   }
 
   const Code& code_;
+  const CompiledScan compiled_;
   const bool reverse_;
   const int64_t time_, rows_, tile_;
   int64_t segments_;

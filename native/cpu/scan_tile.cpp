@@ -21,7 +21,7 @@ static_assert(kMostStretches > kMaxTile / kShortStretch);
 
 }  // namespace
 
-ScanTile::ScanTile(const Code& code, char* memory, int64_t ahead) : code_(code), memory_(memory), ahead_(ahead), time_(code.space.outer), prefetches_(code.program->reverse) {
+ScanTile::ScanTile(const Code& code, const CompiledScan& compiled, char* memory, int64_t ahead) : code_(code), compiled_(compiled), memory_(memory), ahead_(ahead), time_(code.space.outer), prefetches_(code.program->reverse) {
   code.place(memory, at_);
   for (int v = 0; v < code.values; ++v) tests_.of[v] = Truth::some, bytes_[v] = nullptr;
   for (int i = 0; i < code.steps; ++i) {
@@ -44,6 +44,7 @@ void ScanTile::begin_row(int64_t row) {
 }
 
 void ScanTile::run(int64_t start, int64_t n, const ScanStates& scans, char* lanes) {
+  if (compiled_ && scans.last < 0 && compiled_.run(row_, start, n, scans.state, scans.begins, memory_, lanes)) return;
   const int64_t share = prefetched_ * n / code_.works + 64;
   stretched_ = inside_of_ = -1;
   bool in_place[kMaxOutputs];
@@ -134,14 +135,10 @@ void ScanTile::load(const Step& step, int64_t start, int64_t n) {
 // One mask of a tile: the others are chosen by as they stand.
 void ScanTile::find_inside(const Step& step, const uint8_t* mask, int64_t n) {
   if (inside_of_ >= 0) return;
-  int64_t from = 0, to = n;
-  while (from + 32 <= to && !any_of_32(mask + from)) from += 32;
-  while (from < to && !mask[from]) ++from;
-  while (to - 32 >= from && !any_of_32(mask + to - 32)) to -= 32;
-  while (to > from && !mask[to - 1]) --to;
-  if (!held(mask + from, to - from).all) return;
+  const Extent extent = extent_of(mask, n);
+  if (!extent.dense) return;
   inside_of_ = step.dst;
-  from_ = from, to_ = to;
+  from_ = extent.from, to_ = extent.to;
 }
 
 // A `where` of the mask: its second operand inside, its third outside, both as they stand.

@@ -1,5 +1,6 @@
 // A tile of one row of a program with scans, along its time.
 #pragma once
+#include "compiled_scan.h"
 #include "interpreter.h"
 #include "prefetches.h"
 #include "recurrence_block.h"
@@ -19,7 +20,7 @@ struct ScanStates {
 class ScanTile {
  public:
   // `memory` holds the homes. `ahead`: times from a tile to the one that comes next, which is asked for meanwhile.
-  ScanTile(const Code& code, char* memory, int64_t ahead);
+  ScanTile(const Code& code, const CompiledScan& compiled, char* memory, int64_t ahead);
 
   void begin_row(int64_t row);
   // Loads, computes and stores the times [start, start + n), or folds them into the lanes: [output][kLanes] of kTotalRoom bytes.
@@ -40,6 +41,7 @@ class ScanTile {
   char* place_of(int view, int64_t start) const { return row_[view] + start * stride_of(view) * code_.item[view]; }
 
   const Code& code_;
+  const CompiledScan& compiled_;
   char* const memory_;
   const int64_t ahead_;
   const int time_;                   // the dimension

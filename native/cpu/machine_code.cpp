@@ -1,0 +1,82 @@
+#include "machine_code.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <unordered_map>
+
+#include "../core/error.h"
+
+// Other systems ask for more (a flag of the memory, an entitlement, another calling convention), and are served by the interpreter.
+#if defined(__x86_64__) && (defined(__linux__) || defined(__FreeBSD__))
+#define VANTAGE_MACHINE_CODE 1
+#include <sys/mman.h>
+#endif
+
+namespace vantage::cpu {
+
+std::shared_ptr<const MachineCode> MachineCode::make(const std::vector<uint8_t>& bytes) {
+#if VANTAGE_MACHINE_CODE
+  void* const memory = mmap(nullptr, bytes.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return nullptr;
+  std::memcpy(memory, bytes.data(), bytes.size());
+  if (mprotect(memory, bytes.size(), PROT_READ | PROT_EXEC) != 0) {
+    munmap(memory, bytes.size());
+    return nullptr;
+  }
+  return std::shared_ptr<const MachineCode>(new MachineCode(memory, bytes.size()));
+#else
+  return bytes.empty() ? nullptr : nullptr;
+#endif
+}
+
+MachineCode::~MachineCode() {
+#if VANTAGE_MACHINE_CODE
+  munmap(memory_, size_);
+#endif
+}
+
+namespace {
+
+bool may_compile() {
+  const char* const name = std::getenv("VANTAGE_CPU_PROGRAMS");
+  if (name && *name && std::strcmp(name, "compile") != 0) {
+    if (std::strcmp(name, "interpret") != 0) fail("VANTAGE_CPU_PROGRAMS: expected interpret or compile, got \"%.40s\"", name);
+    return false;
+  }
+#if VANTAGE_MACHINE_CODE
+  // A system that forbids it (a hardened kernel, say) says so here, once: what a program computes may not depend on when memory was short.
+  const std::shared_ptr<const MachineCode> probe = MachineCode::make({0xc3});
+  return probe != nullptr;
+#else
+  return false;
+#endif
+}
+
+constexpr size_t kMostFunctions = 512;
+
+struct Functions {
+  std::mutex mutex;
+  std::unordered_map<std::string, std::shared_ptr<const MachineCode>> by_key;
+};
+
+}  // namespace
+
+bool compiles_programs() {
+  static const bool may = may_compile();
+  return may;
+}
+
+std::shared_ptr<const MachineCode> compiled(const std::string& key, const std::function<std::vector<uint8_t>()>& compile) {
+  static Functions* const functions = new Functions;
+  const std::lock_guard<std::mutex> lock(functions->mutex);
+  if (const auto found = functions->by_key.find(key); found != functions->by_key.end()) return found->second;
+  // Those that run now are held by who runs them.
+  if (functions->by_key.size() >= kMostFunctions) functions->by_key.clear();
+  const std::vector<uint8_t> bytes = compile();
+  const std::shared_ptr<const MachineCode> made = bytes.empty() ? nullptr : MachineCode::make(bytes);
+  if (!bytes.empty() && !made) fail("out of memory: no %zu bytes for a compiled program", bytes.size());
+  return functions->by_key.emplace(key, made).first->second;
+}
+
+}  // namespace vantage::cpu
