@@ -1,11 +1,10 @@
 #include "compiled_scan.h"
 
-#include <cstring>
-
-#include "../core/math.h"
 #include "stream.h"
 
 namespace vantage::cpu::VANTAGE_ISA {
+
+#if defined(__AVX512F__)
 
 namespace {
 
@@ -13,8 +12,6 @@ constexpr int64_t kMaskAhead = 4096;  // bytes of the mask that are asked for ah
 
 // n times `value`, by lines of the cache: the first and the last one may belong to others in part.
 void fill(float* to, int64_t n, float value, bool past_caches) {
-#if defined(__AVX512F__)
-  if (n <= 0) return;
   const __m512 values = _mm512_set1_ps(value);
   const int64_t before = static_cast<int64_t>(reinterpret_cast<uintptr_t>(to) / sizeof(float) % kStepsOfVector);
   float* const lines = to - before;
@@ -25,352 +22,122 @@ void fill(float* to, int64_t n, float value, bool past_caches) {
   if (before > 0) part(0, i, end < kStepsOfVector ? end : kStepsOfVector), i = kStepsOfVector;
   for (; i + kStepsOfVector <= end; i += kStepsOfVector) past_caches ? _mm512_stream_ps(lines + i, values) : _mm512_storeu_ps(lines + i, values);
   if (i < end) part(i, i, end);
-#else
-  for (int64_t i = 0; i < n; ++i) to[i] = past_caches ? 0 : value;
-#endif
 }
 
 }  // namespace
 
-#if defined(__AVX512F__)
-
-constexpr double kLargestFactor = 200;  // its powers are float32
-
-// Reads code as a source for the compiler.
-class ScanReader {
- public:
-  ScanReader(const Code& code, CompiledScan* to, ScanSource* source) : code_(code), to_(*to), source_(*source) { std::memset(source, 0, sizeof *source); }
-
-  bool read() {
-    if (code_.values > kMostSteps || code_.program->reduced != 1) return false;
-    source_.values = code_.values;
-    source_.reverse = code_.program->reverse;
-    for (int v = 0; v < code_.values; ++v) maker_[v] = -1, stands_for_[v] = v, read_[v] = false;
-    for (int i = 0; i < code_.steps; ++i) {
-      if (code_.step[i].dst < 0) return false;
-      maker_[code_.step[i].dst] = i;
-    }
-    if (!find_mask() || !find_exits()) return false;
-    find_readers();
-    for (int i = 0; i < code_.steps; ++i) {
-      if (read_[code_.step[i].dst] && !take(code_.step[i])) return false;
-    }
-    return source_.scans > 0 && add_stores();
-  }
-
- private:
-  using Kind = ScanSource::Kind;
-
-  const Step& made(int value) const { return code_.step[maker_[value]]; }
-  int64_t stride_of(int view) const { return code_.space.strides[view][code_.space.outer]; }
-  DType dtype_of(int view) const { return code_.program->views[view].dtype; }
-
-  // All scans go by the same mask, or by none. Where it holds, a `where` of it is its second operand.
-  bool find_mask() {
-    int mask = -1;
-    bool first = true;
-    for (int i = 0; i < code_.steps; ++i) {
-      const Step& step = code_.step[i];
-      if (!is_scan(step)) continue;
-      if (!first && step.mask != mask) return false;
-      mask = step.mask;
-      first = false;
-    }
-    if (mask < 0) return true;
-    const Step& load = made(mask);
-    if (load.op != Op::load || !load.tested || stride_of(load.view) != 1) return false;
-    to_.mask_ = load.view;
-    for (int i = 0; i < code_.steps; ++i) {
-      const Step& step = code_.step[i];
-      if (step.op == Op::where && step.a == mask) stands_for_[step.dst] = step.b, outside_[step.dst] = step.c;
-      else outside_[step.dst] = -1;
-    }
-    return true;
-  }
-  int source_of(int value) const {
-    while (value >= 0 && stands_for_[value] != value) value = stands_for_[value];
-    return value;
-  }
-
-  // What is folded as a sum of zeros and stored, too, is looked at on the way to its place.
-  bool find_exits() {
-    bool watched[kMaxOutputs] = {};
-    for (int k = 0; k < code_.outputs; ++k) {
-      const Leave& out = code_.output[k];
-      if (out.type == RegisterType::f64 || out.state != k) return false;
-      if (out.reduction != Reduction::store) continue;
-      const bool direct = dtype_of(out.view) == DType::f32 && out.type == RegisterType::f32 && stride_of(out.view) == 1;
-      CompiledScan::Exit exit = {to_.array_of(out.view), k, code_.home[out.value] * code_.home_bytes, -1, direct, direct && out.stream, 0};
-      for (int j = 0; j < code_.outputs && exit.watched < 0; ++j) {
-        const Leave& sum = code_.output[j];
-        if (sum.fold == &fold_of_zeros() && sum.reduction == Reduction::sum && sum.value == out.value && !watched[j]) watched[exit.watched = j] = true;
-      }
-      if (!add_exit(exit)) return false;
-    }
-    for (int k = 0; k < code_.outputs; ++k) {
-      if (code_.output[k].reduction != Reduction::store && !watched[k] && !add_exit({{}, k, code_.home[code_.output[k].value] * code_.home_bytes, -1, false, false, 0})) return false;
-    }
-    return true;
-  }
-  bool add_exit(CompiledScan::Exit exit) {
-    const int value = code_.output[exit.output].value;
-    if (to_.exits_ == kMostStores) return false;
-    if (to_.mask_ >= 0) {
-      const int other = outside_[value];
-      if (other >= 0 && made(other).op == Op::constant) exit.outside = constant(made(other));
-      else to_.knows_outside_ = false;
-    }
-    to_.exit_[to_.exits_++] = exit;
-    return true;
-  }
-
-  // From the last step to the first.
-  void find_readers() {
-    for (int k = 0; k < code_.outputs; ++k) read_[source_of(code_.output[k].value)] = true;
-    for (int i = code_.steps - 1; i >= 0; --i) {
-      const Step& step = code_.step[i];
-      if (is_scan(step)) read_[step.dst] = read_[source_of(step.b)] = true;
-      else if (read_[step.dst] && step.op != Op::load && step.op != Op::constant) {
-        for (int value : {step.a, step.b, step.c}) {
-          if (value >= 0) read_[source_of(value)] = true;
-        }
-      }
-    }
-  }
-
-  // Four bytes: a float, or the bits of an int32.
-  float constant(const Step& step) const {
-    float number = 0;
-    if (step.scalar < 0) step.load(&number, code_.base[step.view], 1, 1, 0, 0);
-    else if (step.type == RegisterType::f32) number = static_cast<float>(code_.scalars[step.scalar]);
-    else number = math::float_of(static_cast<uint32_t>(math::to_int32(code_.scalars[step.scalar])));
-    return number;
-  }
-
-  ScanSource::Step* add(Kind kind, int index, int dst) {
-    if (source_.steps == kMostSteps) return nullptr;
-    ScanSource::Step& step = source_.step[source_.steps++];
-    step.kind = kind;
-    step.index = static_cast<uint8_t>(index);
-    step.dst = static_cast<int16_t>(dst);
-    step.a = step.b = step.c = step.twin = -1;
-    return &step;
-  }
-
-  bool take(const Step& step) {
-    if (step.type == RegisterType::f64) return false;
-    if (step.op == Op::constant) {
-      if (constants_ == kMostConstants || !add(Kind::constant, constants_, step.dst)) return false;
-      to_.table_.constant[constants_++] = constant(step);
-      return true;
-    }
-    if (step.op == Op::load) return take_load(step);
-    if (is_scan(step)) return take_scan(step);
-    if (stands_for_[step.dst] != step.dst) return true;
-    if (step.op == Op::cast) {
-      if (step.type != RegisterType::f32 || made(step.a).type != RegisterType::i32) return false;
-      ScanSource::Step* const to = add(Kind::convert, 0, step.dst);
-      if (to) to->a = static_cast<int16_t>(source_of(step.a));
-      return to != nullptr;
-    }
-    if (!computes(step)) return false;
-    ScanSource::Step* const to = add(Kind::compute, 0, step.dst);
-    if (!to) return false;
-    to->op = static_cast<uint8_t>(step.op);
-    to->integers = step.type == RegisterType::i32;
-    to->a = static_cast<int16_t>(source_of(step.a));
-    to->b = static_cast<int16_t>(source_of(step.b));
-    to->c = static_cast<int16_t>(source_of(step.c));
-    return true;
-  }
-
-  static bool computes(const Step& step) {
-    switch (step.op) {
-      case Op::add: case Op::sub: case Op::mul: case Op::div: case Op::maximum: case Op::minimum: case Op::neg: case Op::abs: case Op::square: case Op::fma: case Op::sqrt:
-      case Op::floor: case Op::ceil: case Op::round: case Op::isnan: case Op::isfinite:
-        return step.type == RegisterType::f32;
-      case Op::eq: case Op::ne: case Op::lt: case Op::le: case Op::gt: case Op::ge: case Op::and_: case Op::or_: case Op::not_: case Op::where:
-        return true;
-      default: return false;
-    }
-  }
-
-  bool take_load(const Step& step) {
-    const int64_t stride = stride_of(step.view);
-    if (stride == 0) {
-      if (to_.of_row_ == kMostOfRow || !add(Kind::of_row, to_.of_row_, step.dst)) return false;
-      to_.of_row_step_[to_.of_row_++] = maker_[step.dst];
-      return true;
-    }
-    if (stride != 1 || to_.loads_ == kMostPointers) return false;
-    for (const Output& out : code_.program->outputs) {
-      // What is stored over what is loaded could not be done again.
-      if (code_.program->views[out.view].slot == code_.program->views[step.view].slot) return false;
-    }
-    const DType dtype = dtype_of(step.view);
-    const bool bytes = dtype == DType::u8 || dtype == DType::boolean, integers = bytes || dtype == DType::i32;
-    if (!integers && dtype != DType::f32 && dtype != DType::bf16) return false;
-    if (!integers && step.type != RegisterType::f32) return false;
-    const bool converts = integers && step.type == RegisterType::f32;
-    if (converts && source_.values == kMostSteps) return false;
-    const int loaded = converts ? source_.values++ : step.dst;
-    const Kind kind = bytes ? Kind::load_bytes : dtype == DType::i32 ? Kind::load_i32 : dtype == DType::bf16 ? Kind::load_bf16 : Kind::load_f32;
-    if (!add(kind, to_.loads_, loaded)) return false;
-    to_.load_[to_.loads_++] = to_.array_of(step.view);
-    if (!converts) return true;
-    ScanSource::Step* const to = add(Kind::convert, 0, step.dst);
-    if (to) to->a = static_cast<int16_t>(loaded);
-    return to != nullptr;
-  }
-
-  bool take_scan(const Step& step) {
-    const int number = source_.scans;
-    if (number == kMostScans || step.type != RegisterType::f32 || made(step.a).op != Op::constant) return false;
-    const double factor = static_cast<double>(constant(made(step.a)));
-    if (!(__builtin_fabs(factor) <= kLargestFactor)) return false;
-    const Step& first = made(step.c);
-    if (first.op != Op::constant && first.op != Op::load) return false;
-    ScanSource::Step* const to = add(Kind::scan, number, step.dst);
-    if (!to) return false;
-    to->b = static_cast<int16_t>(source_of(step.b));
-    to->previous = step.op == Op::scan_prev;
-    to->forgets = factor == 0;
-    to->powers = static_cast<uint8_t>(number);
-    for (int k = 0; k < number && to->twin < 0; ++k) {
-      const Step& other = code_.step[scan_step_[k]];
-      if (other.a == step.a && other.b == step.b && other.c == step.c && other.op != step.op) to->twin = static_cast<int8_t>(k);
-    }
-    scan_step_[number] = maker_[step.dst];
-    to_.initial_step_[number] = first.op == Op::load ? maker_[step.c] : -1;
-    to_.initial_[number] = first.op == Op::load ? 0 : static_cast<double>(constant(first));
-    fill_powers(to_.table_.powers[number], factor);
-    ++source_.scans;
-    return true;
-  }
-
-  void fill_powers(ScanTable::Powers& to, double factor) const {
-    double power = 1;
-    for (int i = 0; i <= kStepsOfVector; ++i, power *= factor) {
-      to.over[i] = power;
-      if (i == 0) continue;
-      const float rounded = static_cast<float>(power);
-      to.carried[source_.reverse ? kStepsOfVector - i : i - 1] = rounded;
-      to.carried[kStepsOfVector + i - 1] = 0;
-      for (int round = 0; round < 4; ++round) {
-        if (i == 1 << round) to.rounds[round] = rounded;
-      }
-    }
-  }
-
-  // Behind the loads.
-  bool add_stores() {
-    to_.scans_ = source_.scans;
-    if (to_.loads_ + to_.exits_ > kMostPointers) return false;
-    for (int k = 0; k < to_.exits_; ++k) {
-      const CompiledScan::Exit& exit = to_.exit_[k];
-      const Leave& out = code_.output[exit.output];
-      if (exit.watched >= 0 && source_.watched == kMostWatched) return false;
-      ScanSource::Store& store = source_.store[source_.stores++];
-      store.value = static_cast<int16_t>(source_of(out.value));
-      store.pointer = static_cast<uint8_t>(to_.loads_ + k);
-      store.stream = exit.streams;
-      store.watched = static_cast<int8_t>(exit.watched < 0 ? -1 : source_.watched++);
-    }
-    return true;
-  }
-
-  const Code& code_;
-  CompiledScan& to_;
-  ScanSource& source_;
-  int constants_ = 0;
-  int maker_[kMostSteps], stands_for_[kMostSteps], outside_[kMostSteps], scan_step_[kMostScans];
-  bool read_[kMostSteps];
-};
-
 CompiledScan::CompiledScan(const Code& code) : code_(code) {
   if (!compiles_scans()) return;
   ScanSource source;
-  if (!ScanReader(code, this, &source).read()) return;
+  if (!read_scan(code, &plan_, &table_, &source)) return;
   if (usual_.make(source, false) && code.streams) past_caches_.make(source, true);
 }
 
-#else
-
-CompiledScan::CompiledScan(const Code& code) : code_(code) {}
-
-#endif
-
-// Where in a tile the function may run: in one piece.
-bool CompiledScan::find_extent(char* const* row, int64_t start, int64_t n, Extent* extent) const {
-  *extent = {0, n, true};
-  if (mask_ < 0) return true;
-  const uint8_t* const bytes = reinterpret_cast<const uint8_t*>(row[mask_]) + start;
+// Where in a tile the function may run. Padding leaves one stretch of a row, what others wrote between turns a few. 0: nowhere, or in more than are worth it.
+int CompiledScan::find_stretches(char* const* row, int64_t start, int64_t n, Stretches* to) const {
+  to->from[0] = 0, to->to[0] = n;
+  if (plan_.mask < 0) return 1;
+  const uint8_t* const bytes = reinterpret_cast<const uint8_t*>(row[plan_.mask]) + start;
   const intptr_t ahead = code_.program->reverse ? -kMaskAhead : kMaskAhead;
-  for (int64_t i = 0; i < n; i += 64) __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<intptr_t>(bytes) + i + ahead));
-  const Held holds = held(bytes, n);
-  if (holds.all) return true;
-  if (!holds.any || !knows_outside_) return false;
-  *extent = extent_of(bytes, n);
-  return extent->dense;
+  uint64_t before = 0;
+  int count = 0;  // of ends: from, to, from …
+  int64_t ends[2 * kMostStretches + 1];
+  for (int64_t i = 0; i < n; i += 64) {
+    __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<intptr_t>(bytes) + i + ahead));
+    const uint64_t lanes = n - i < 64 ? ~(~uint64_t{0} << (n - i)) : ~uint64_t{0};
+    const __m512i some = _mm512_maskz_loadu_epi8(lanes, bytes + i);
+    const uint64_t valid = _mm512_test_epi8_mask(some, some);
+    for (uint64_t changes = valid ^ (valid << 1 | before); changes != 0; changes &= changes - 1) {
+      if (count == 2 * kMostStretches) return 0;
+      ends[count++] = i + __builtin_ctzll(changes);
+    }
+    before = valid >> 63;
+  }
+  if (count % 2 == 1) ends[count++] = n;
+  else if (count > 0 && ends[count - 1] > n) ends[count - 1] = n;
+  const int stretches = count / 2;
+  if (stretches == 0 || stretches > 1 + n / kStepsOfStretch) return 0;
+  if (!plan_.knows_outside && (stretches > 1 || ends[0] > 0 || ends[1] < n)) return 0;
+  for (int k = 0; k < stretches; ++k) to->from[k] = ends[2 * k], to->to[k] = ends[2 * k + 1];
+  return stretches;
 }
 
 // The states in front of a row, whose first step is `first`.
 void CompiledScan::begin(char* const* row, int64_t first, double* state) const {
-  for (int s = 0; s < scans_; ++s) {
-    state[s] = initial_[s];
-    if (initial_step_[s] < 0) continue;
-    const Step& step = code_.step[initial_step_[s]];
+  for (int s = 0; s < plan_.scans; ++s) {
+    state[s] = plan_.initial[s];
+    if (plan_.initial_step[s] < 0) continue;
+    const Step& step = code_.step[plan_.initial_step[s]];
     float number;
-    step.load(&number, place_of(row, array_of(step.view), first), 1, 1, 0, 0);
+    step.load(&number, row[step.view] + first * code_.space.strides[step.view][time()] * code_.item[step.view], 1, 1, 0, 0);
     state[s] = static_cast<double>(number);
   }
 }
 
 // Whether what goes past the caches begins with a line.
 bool CompiledScan::on_lines(char* const* row, int64_t at) const {
-  for (int k = 0; k < exits_; ++k) {
-    if (exit_[k].streams && reinterpret_cast<uintptr_t>(place_of(row, exit_[k].array, at)) % 64 != 0) return false;
+  for (int k = 0; k < plan_.exits; ++k) {
+    if (plan_.exit[k].streams && reinterpret_cast<uintptr_t>(place_of(row, plan_.exit[k].array, at)) % 64 != 0) return false;
   }
   return true;
 }
 
 bool CompiledScan::run(char* const* row, int64_t start, int64_t n, double* state, bool begins, char* memory, char* lanes) const {
-  Extent valid;
-  if (!find_extent(row, start, n, &valid)) return false;
+  Stretches valid;
+  const int stretches = find_stretches(row, start, n, &valid);
+  if (stretches == 0) return false;
   ScanFrame frame;
-  frame.n = valid.to - valid.from;
   frame.table = &table_;
   if (begins) begin(row, code_.program->reverse ? start + n - 1 : start, frame.state);
   else
-    for (int s = 0; s < scans_; ++s) frame.state[s] = state[s];
-  for (int k = 0; k < of_row_; ++k) {
-    const Step& step = code_.step[of_row_step_[k]];
+    for (int s = 0; s < plan_.scans; ++s) frame.state[s] = state[s];
+  for (int k = 0; k < plan_.of_row; ++k) {
+    const Step& step = code_.step[plan_.of_row_step[k]];
     step.load(&frame.of_row[k], row[step.view], 1, 1, 0, 0);
   }
-  const int64_t first = start + valid.from;
-  for (int k = 0; k < loads_; ++k) frame.pointer[k] = place_of(row, load_[k], first);
-  const bool past = past_caches_ && on_lines(row, first);
-  for (int k = 0; k < exits_; ++k) {
-    const Exit& exit = exit_[k];
-    frame.pointer[loads_ + k] = exit.direct && (past || !exit.streams) ? place_of(row, exit.array, first) : memory + exit.home + valid.from * 4;
+  bool past = static_cast<bool>(past_caches_);
+  for (int i = 0; i < stretches && past; ++i) past = on_lines(row, start + valid.from[i]);
+  float* results[kMostStores];  // of the tile
+  for (int k = 0; k < plan_.exits; ++k) {
+    const ScanPlan::Exit& exit = plan_.exit[k];
+    results[k] = reinterpret_cast<float*>(exit.direct && (past || !exit.streams) ? place_of(row, exit.array, start) : memory + exit.home);
   }
-  (past ? past_caches_ : usual_)(&frame);
-  if (frame.odd[0]) return false;
-  for (int s = 0; s < scans_; ++s) state[s] = frame.state[s];
-  for (int k = 0, watched = 0; k < exits_; ++k) {
-    const Exit& exit = exit_[k];
-    const float odd = __builtin_nanf("");
-    if (exit.watched >= 0 && frame.odd[1 + watched++]) fold(exit.watched, &odd, 1, lanes);
-    float* const results = reinterpret_cast<float*>(frame.pointer[loads_ + k]) - valid.from;
-    if (valid.from > 0) fill(results, valid.from, exit.outside, past && exit.streams);
-    if (valid.to < n) fill(results + valid.to, n - valid.to, exit.outside, past && exit.streams);
+  uint16_t odd[1 + kMostWatched] = {};
+  for (int i = 0; i < stretches; ++i) {
+    const int stretch = code_.program->reverse ? stretches - 1 - i : i;
+    const int64_t from = valid.from[stretch];
+    frame.n = valid.to[stretch] - from;
+    for (int k = 0; k < plan_.loads; ++k) frame.pointer[k] = place_of(row, plan_.load[k], start + from);
+    for (int k = 0; k < plan_.exits; ++k) frame.pointer[plan_.loads + k] = reinterpret_cast<char*>(results[k] + from);
+    (past ? past_caches_ : usual_)(&frame);
+    if (frame.odd[0]) return false;
+    for (int k = 1; k <= plan_.watched; ++k) odd[k] |= frame.odd[k];
+  }
+  for (int s = 0; s < plan_.scans; ++s) state[s] = frame.state[s];
+  for (int k = 0, watched = 0; k < plan_.exits; ++k) {
+    const ScanPlan::Exit& exit = plan_.exit[k];
+    const float nan = __builtin_nanf("");
+    if (exit.watched >= 0 && odd[++watched]) fold(exit.watched, &nan, 1, lanes);
+    int64_t done = 0;
+    for (int i = 0; i <= stretches; ++i) {
+      const int64_t next = i < stretches ? valid.from[i] : n;
+      if (next > done) fill(results[k] + done, next - done, exit.outside, past && exit.streams);
+      if (i < stretches) done = valid.to[i];
+    }
     if (exit.direct && (past || !exit.streams)) continue;
     const Leave& out = code_.output[exit.output];
-    if (out.reduction != Reduction::store) fold(exit.output, results, n, lanes);
-    else if (exit.direct) stream_bytes(place_of(row, exit.array, start), results, n * 4);
-    else out.store(place_of(row, exit.array, start), results, 1, n, 0, code_.space.strides[out.view][time()]);
+    if (out.reduction != Reduction::store) fold(exit.output, results[k], n, lanes);
+    else if (exit.direct) stream_bytes(place_of(row, exit.array, start), results[k], n * 4);
+    else out.store(place_of(row, exit.array, start), results[k], 1, n, 0, code_.space.strides[out.view][time()]);
   }
   return true;
 }
+
+#else
+
+CompiledScan::CompiledScan(const Code& code) : code_(code) {}
+bool CompiledScan::run(char* const*, int64_t, int64_t, double*, bool, char*, char*) const { return false; }
+
+#endif
 
 }  // namespace vantage::cpu::VANTAGE_ISA

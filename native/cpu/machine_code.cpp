@@ -1,5 +1,6 @@
 #include "machine_code.h"
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -38,22 +39,30 @@ MachineCode::~MachineCode() {
 
 namespace {
 
-bool may_compile() {
+bool wanted() {
   const char* const name = std::getenv("VANTAGE_CPU_PROGRAMS");
-  if (name && *name && std::strcmp(name, "compile") != 0) {
-    if (std::strcmp(name, "interpret") != 0) fail("VANTAGE_CPU_PROGRAMS: expected interpret or compile, got \"%.40s\"", name);
-    return false;
-  }
+  if (!name || !*name || std::strcmp(name, "compile") == 0) return true;
+  if (std::strcmp(name, "interpret") != 0) fail("VANTAGE_CPU_PROGRAMS: expected interpret or compile, got \"%.40s\"", name);
+  return false;
+}
+
+// A system that forbids it (a hardened kernel, say) says so once and for all: what a program computes may not depend on when memory was short.
+bool possible() {
 #if VANTAGE_MACHINE_CODE
-  // A system that forbids it (a hardened kernel, say) says so here, once: what a program computes may not depend on when memory was short.
-  const std::shared_ptr<const MachineCode> probe = MachineCode::make({0xc3});
-  return probe != nullptr;
+  static const bool made = MachineCode::make({0xc3}) != nullptr;
+  return made;
 #else
   return false;
 #endif
 }
 
+std::atomic<bool>& choice() {
+  static std::atomic<bool> compiles{wanted() && possible()};
+  return compiles;
+}
+
 constexpr size_t kMostFunctions = 512;
+std::atomic<int64_t> made{0};
 
 struct Functions {
   std::mutex mutex;
@@ -62,10 +71,9 @@ struct Functions {
 
 }  // namespace
 
-bool compiles_programs() {
-  static const bool may = may_compile();
-  return may;
-}
+bool compiles_programs() { return choice().load(std::memory_order_relaxed); }
+void set_compiles_programs(bool wanted) { choice().store(wanted && possible(), std::memory_order_relaxed); }
+int64_t functions_made() { return made.load(std::memory_order_relaxed); }
 
 std::shared_ptr<const MachineCode> compiled(const std::string& key, const std::function<std::vector<uint8_t>()>& compile) {
   static Functions* const functions = new Functions;
@@ -74,9 +82,10 @@ std::shared_ptr<const MachineCode> compiled(const std::string& key, const std::f
   // Those that run now are held by who runs them.
   if (functions->by_key.size() >= kMostFunctions) functions->by_key.clear();
   const std::vector<uint8_t> bytes = compile();
-  const std::shared_ptr<const MachineCode> made = bytes.empty() ? nullptr : MachineCode::make(bytes);
-  if (!bytes.empty() && !made) fail("out of memory: no %zu bytes for a compiled program", bytes.size());
-  return functions->by_key.emplace(key, made).first->second;
+  const std::shared_ptr<const MachineCode> code = bytes.empty() ? nullptr : MachineCode::make(bytes);
+  if (!bytes.empty() && !code) fail("out of memory: no %zu bytes for a compiled program", bytes.size());
+  if (code) made.fetch_add(1, std::memory_order_relaxed);
+  return functions->by_key.emplace(key, code).first->second;
 }
 
 }  // namespace vantage::cpu

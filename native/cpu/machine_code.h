@@ -27,6 +27,10 @@ class MachineCode {
 // Whether programs may be compiled: not where VANTAGE_CPU_PROGRAMS is `interpret`, nor on systems that MachineCode knows nothing of. Throws vantage::Error where the variable is
 // neither that nor `compile`.
 bool compiles_programs();
+// For tests: as if the variable were this. Nothing is compiled on a system that cannot.
+void set_compiles_programs(bool wanted);
+// For tests: how many functions have been made.
+int64_t functions_made();
 
 // The function for a key, made at first by `compile`, whose answer depends on the key alone; null where it is empty. Safe from all threads.
 std::shared_ptr<const MachineCode> compiled(const std::string& key, const std::function<std::vector<uint8_t>()>& compile);

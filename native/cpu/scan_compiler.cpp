@@ -27,6 +27,8 @@ constexpr Form kBroadcast{Map::m0f38, Prefix::p66, false, 0x18}, kAlign{Map::m0f
 constexpr Form kWidenBytes{Map::m0f38, Prefix::p66, false, 0x31}, kWidenHalves{Map::m0f38, Prefix::p66, false, 0x33}, kShiftLeft{Map::m0f, Prefix::p66, false, 0x72};
 constexpr Form kToFloats{Map::m0f, Prefix::none, false, 0x5b};
 constexpr Form kOfBits{Map::m0f3a, Prefix::p66, false, 0x25}, kSubtractIntegers{Map::m0f, Prefix::p66, false, 0xfa};
+constexpr Form kUpperHalf{Map::m0f3a, Prefix::p66, true, 0x1b}, kWidenFloats{Map::m0f, Prefix::none, false, 0x5a}, kMultiplyDoubles{Map::m0f, Prefix::p66, true, 0x59};
+constexpr Form kAlignDoubles{Map::m0f3a, Prefix::p66, true, 0x03};
 constexpr Form kToDouble{Map::m0f, Prefix::pf3, false, 0x5a, true}, kToFloat{Map::m0f, Prefix::pf2, true, 0x5a, true};
 constexpr Form kLoadDouble{Map::m0f, Prefix::pf2, true, 0x10, true}, kStoreDouble{Map::m0f, Prefix::pf2, true, 0x11, true};
 constexpr Form kMultiplyAddDouble132{Map::m0f38, Prefix::p66, true, 0x99, true};
@@ -128,6 +130,10 @@ class ScanCompiler {
     for (int i = 0; i < source_.steps; ++i) {
       const Step& step = source_.step[i];
       if (step.kind != Kind::scan || step.twin >= 0) continue;
+      if (step.a >= 0 && one_ < 0) {
+        one_ = take();
+        code_.vector(kToFloats, one_, 0, kOnes);
+      }
       const int carry = carry_[step.index] = take();
       code_.vector(kLoadDouble, carry, 0, in_frame(state_at(step.index)));
       if (step.forgets) spread_state(carry, carry);
@@ -408,7 +414,8 @@ class ScanCompiler {
       if (source_.step[i].kind == Kind::scan && source_.step[i].twin == step.index) other = &source_.step[i];
     }
     const Step *after = step.previous ? other : &step, *before = step.previous ? &step : other;
-    step.forgets ? forget(step, after, before) : affine(step, after, before);
+    if (step.forgets) forget(step, after, before);
+    else affine(step, after, before);
   }
 
   // Each state is its term.
@@ -436,38 +443,47 @@ class ScanCompiler {
 
   // Steps are composed in four rounds; what comes in to them is carried in double from vector to vector.
   void affine(const Step& step, const Step* after, const Step* before) {
-    const size_t powers = powers_at(step.powers);
-    const int carry = carry_[step.index];
-    int state[kMostSideBySide], spare[kMostSideBySide], sum[kMostSideBySide];
+    const size_t powers = powers_at(step.index);
+    const bool constant = step.a < 0;
+    int state[kMostSideBySide], spare[kMostSideBySide], sum[kMostSideBySide], factor[kMostSideBySide], whole[kMostSideBySide];
     for (int u = 0; u < count_; ++u) {
       state[u] = take(), spare[u] = take();
       sum[u] = in_register(step.b, u, spare[u]);
       if (some_) code_.vector(kCopy, spare[u], 0, sum[u], lanes(true)), sum[u] = spare[u];
+      if (constant) continue;
+      factor[u] = take(), whole[u] = take();
+      const int given = in_register(step.a, u);
+      some_ ? code_.vector(kBlend, factor[u], one_, given, Under{kLanes}) : code_.vector(kCopy, factor[u], 0, given);
+      multiply_out(whole[u], factor[u]);
     }
     for (int round = 0; round < 4; ++round) {
       const int distance = 1 << round;
       const Memory power = each(in_table(powers + offsetof(ScanTable::Powers, rounds) + sizeof(float) * static_cast<size_t>(round)));
       for (int u = 0; u < count_; ++u) {
         const int next = round % 2 == 0 ? state[u] : spare[u];
-        if (source_.reverse) code_.vector(kAlign, next, kZero, sum[u], static_cast<uint8_t>(distance));
-        else code_.vector(kAlign, next, sum[u], kZero, static_cast<uint8_t>(kStepsOfVector - distance));
-        code_.vector(kMultiplyAdd132, next, sum[u], power);
+        beside(next, sum[u], kZero, distance);
+        code_.vector(kMultiplyAdd132, next, sum[u], constant ? Operand(power) : Operand(factor[u]));
         sum[u] = next;
+        if (constant) continue;
+        beside(kSpare, factor[u], one_, distance);
+        code_.vector(kMultiply, factor[u], factor[u], kSpare);
       }
     }
     Memory carried = in_table(powers + offsetof(ScanTable::Powers, carried));
     if (source_.reverse) carried = carried.at(kSkipped, 1);
+    const int carry = carry_[step.index];
     for (int u = 0; u < count_; ++u) {
       spread_state(state[u], carry);
       if (before) code_.vector(kCopy, place_[u][before->dst] = take(), 0, state[u]);
-      code_.vector(kMultiplyAdd132, state[u], sum[u], carried);
+      code_.vector(kMultiplyAdd132, state[u], sum[u], constant ? Operand(carried) : Operand(factor[u]));
       if (source_.reverse) {
         code_.vector(kToDouble, kSpare, sum[u], sum[u]);
       } else {
         code_.vector(kStore, sum[u], 0, in_frame(last_at(step.index)));
         code_.vector(kToDouble, kSpare, sum[u], last_of(step));
       }
-      code_.vector(kMultiplyAddDouble132, carry, kSpare, in_table(powers + offsetof(ScanTable::Powers, over)).at(kCount, sizeof(double)));
+      const Memory over = in_table(powers + offsetof(ScanTable::Powers, over)).at(kCount, sizeof(double));
+      code_.vector(kMultiplyAddDouble132, carry, kSpare, constant ? Operand(over) : Operand(whole[u]));
     }
     for (int u = 0; u < count_; ++u) {
       u == 0 ? code_.vector(kMultiply, kOther, state[u], kZero) : code_.vector(kMultiplyAdd231, kOther, state[u], kZero);
@@ -478,7 +494,26 @@ class ScanCompiler {
       if (after) place_[u][after->dst] = state[u];
       else give_back(state[u]);
       give_back(spare[u]);
+      if (!constant) give_back(factor[u]), give_back(whole[u]);
     }
+  }
+
+  // Each lane gets what comes so many steps before it; `outside` where there is none.
+  void beside(int to, int from, int outside, int distance) {
+    if (source_.reverse) code_.vector(kAlign, to, outside, from, static_cast<uint8_t>(distance));
+    else code_.vector(kAlign, to, from, outside, static_cast<uint8_t>(kStepsOfVector - distance));
+  }
+
+  // The product of sixteen floats, in double: rounded products would grow apart from run to run where factors are close to 1.
+  void multiply_out(int to, int from) {
+    code_.vector(kUpperHalf, from, 0, kOther, uint8_t{1});
+    code_.vector(kWidenFloats, kOther, 0, kOther);
+    code_.vector(kWidenFloats, to, 0, from);
+    for (int half = 0; half < 3; ++half) {
+      code_.vector(kMultiplyDoubles, to, to, kOther);
+      code_.vector(kAlignDoubles, kOther, to, to, static_cast<uint8_t>(4 >> half));
+    }
+    code_.vector(kMultiplyDoubles, to, to, kOther);
   }
 
   const ScanSource& source_;
@@ -490,7 +525,7 @@ class ScanCompiler {
   bool taken_[kFree] = {};
   int place_[kMostSideBySide][kMostSteps], dies_[kMostSteps];
   const Step* maker_[kMostSteps];
-  int odd_[1 + kMostWatched], carry_[kMostScans];
+  int odd_[1 + kMostWatched], carry_[kMostScans], one_ = -1;
 };
 
 std::vector<uint8_t> compile(const ScanSource& source, bool past_caches) {

@@ -21,7 +21,7 @@ struct ScanSource {
     of_row,      // [index], of the frame: a number that stands for all steps of a row
     compute,     // op, of float32, or of int32 where `integers`
     convert,     // int32 to float32
-    scan         // [index of the state], of b: s = factor·s + b
+    scan         // [index of the state], s = factor·s + b; the factor is the value a, or one for all steps, where a is −1
   };
   struct Step {
     Kind kind;
@@ -29,8 +29,8 @@ struct ScanSource {
     uint8_t op;
     uint8_t index;
     int16_t dst, a, b, c;
-    // Of scans: what is before each step is the result; the factor is 0, so that s is b; the place of its powers in the table; the scan whose s it is another side of, or -1
-    uint8_t previous, forgets, powers;
+    // Of scans: what is in front of each step is the result; the factor is 0 for all, so that s is b; the scan that has the same s, or -1.
+    uint8_t previous, forgets;
     int8_t twin;
   };
   struct Store {
@@ -47,7 +47,7 @@ struct ScanSource {
 // What a function reads beside its frame: numbers of the program.
 struct alignas(64) ScanTable {
   float constant[kMostConstants];  // int32 where the step says so
-  // Of a factor a, for states that come in from the vector before: a¹⁶ … a, and zeros (reverse), or a … a¹⁶; a over one step, two, four and eight; aⁿ of n steps.
+  // Of a scan's factor a, for states that come in from the vector before: a¹⁶ … a, and zeros (reverse), or a … a¹⁶; a over one step, two, four and eight; aⁿ of n steps.
   struct alignas(64) Powers {
     float carried[2 * kStepsOfVector], rounds[4];
     double over[kStepsOfVector + 1];

@@ -8,6 +8,7 @@
 #include "../addon/cuda_library.h"
 #include "../core/error.h"
 #include "../cpu/backend.h"
+#include "../cpu/machine_code.h"
 
 namespace test {
 namespace {
@@ -18,20 +19,27 @@ void select_programs(const std::string& name) {
   if (!vantage::addon::cuda_library().library->set_programs(mode.c_str(), error)) throw vantage::Error(error);
 }
 
+constexpr char kInterpreted[] = "avx512 interpret";
+
+void select_isa(const std::string& name) {
+  vantage::cpu::set_isa(name.substr(0, name.find(' ')));
+  vantage::cpu::set_compiles_programs(name != kInterpreted);
+}
+
 std::vector<Device> find_devices() {
   std::vector<Device> all;
-  for (const char* isa : {"baseline", "avx2", "avx512"}) {
+  for (const char* name : {"baseline", "avx2", "avx512", kInterpreted}) {
     if (!wanted("cpu")) break;
     try {
-      vantage::cpu::set_isa(isa);
-      all.push_back({isa, &vantage::cpu::backend(), true, false, vantage::cpu::set_isa});
+      select_isa(name);
+      all.push_back({name, &vantage::cpu::backend(), true, false, name == kInterpreted, select_isa});
     } catch (const vantage::Error&) {
       continue;  // not on this CPU
     }
   }
   if (vantage::Backend* cuda = cuda_backend()) {
-    if (wanted("cuda interpret")) all.push_back({"cuda interpret", cuda, false, false, select_programs});
-    if (wanted("cuda compile")) all.push_back({"cuda compile", cuda, false, true, select_programs});
+    if (wanted("cuda interpret")) all.push_back({"cuda interpret", cuda, false, false, false, select_programs});
+    if (wanted("cuda compile")) all.push_back({"cuda compile", cuda, false, true, false, select_programs});
   }
   return all;
 }

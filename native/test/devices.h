@@ -1,4 +1,4 @@
-// The devices that the tests run on: every instruction set of this CPU, and CUDA: the emulated one, or that of a GPU (-DVANTAGE_TEST_CUDA=real).
+// The devices that the tests run on: every instruction set of this CPU, the one whose programs may be compiled once more without, and CUDA: the emulated one, or that of a GPU (-DVANTAGE_TEST_CUDA=real).
 // VANTAGE_TEST_DEVICES limits them: cpu, cuda, cuda interpret or cuda compile.
 #pragma once
 #include <cstdint>
@@ -14,6 +14,7 @@ struct Device {
   vantage::Backend* backend;
   bool threads;   // results have to be the same for any number of threads
   bool compiles;  // programs are compiled, which takes about a second each
+  bool only_scans;  // other programs are the same on the device before it
   void (*select)(const std::string& name);  // call it before the backend is used
 };
 

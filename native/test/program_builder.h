@@ -120,7 +120,7 @@ struct Builder {
     int64_t elements = 1;
     for (int d = 0; d < p.ndim; ++d) elements *= p.shape[d];
     for (const Device& device : devices()) {
-      if ((device.compiles && !compiled) || (cpu_only && !device.threads)) continue;
+      if ((device.compiles && !compiled) || (cpu_only && !device.threads) || (device.only_scans && !p.sequential)) continue;
       device.select(device.name);
       std::vector<Buffer> first;
       for (int run = 1; run <= (device.threads ? 3 : runs_on_cuda(elements)); ++run) {

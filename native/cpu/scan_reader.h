@@ -1,0 +1,38 @@
+// Which programs with scans run as machine code: those of float32 between arithmetic that the compiler knows, whose scans go by one mask or by none.
+#pragma once
+#include "code.h"
+#include "scan_compiler.h"
+
+namespace vantage::cpu::VANTAGE_ISA {
+
+// What a run of the function needs of the program.
+struct ScanPlan {
+  struct Array {
+    int view;
+    int64_t bytes;  // from a step to the next
+  };
+  // What leaves the function, in the order of its stores.
+  struct Exit {
+    Array array;
+    int output;     // of the code
+    int64_t home;   // in a tile's memory
+    int watched;    // of the code: the sum of zeros of the same value, or -1
+    bool direct;    // to where it belongs, being float32 side by side
+    bool streams;   // past the caches; whole lines can go there at once
+    float outside;  // what stands where the mask does not hold
+  };
+
+  int mask = -1;              // the view that the scans go by, or -1
+  bool knows_outside = true;  // the results where the mask does not hold
+  int loads = 0, of_row = 0, exits = 0, scans = 0, watched = 0;
+  Array load[kMostPointers];
+  int of_row_step[kMostOfRow];   // the step that loads it
+  int initial_step[kMostScans];  // the step that loads the first state, or -1: it is
+  double initial[kMostScans];
+  Exit exit[kMostStores];
+};
+
+// False where the interpreter has to do it.
+bool read_scan(const Code& code, ScanPlan* plan, ScanTable* table, ScanSource* source);
+
+}  // namespace vantage::cpu::VANTAGE_ISA
