@@ -34,6 +34,8 @@ export interface NativeDescription {
   devices: string[];
   /** Instruction set the CPU code runs with: baseline, avx2 or avx512. */
   isa: string;
+  /** Whether the CPU compiles fused programs with scans. */
+  compilesScans: boolean;
   threads: number;
 }
 

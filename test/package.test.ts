@@ -33,12 +33,13 @@ describe('a variable of the environment that says what it cannot', () => {
       message: `NativeError: VANTAGE_NUM_THREADS: expected a whole number from 1 to 256, got "${value}"\n`,
     })),
     { env: { VANTAGE_ISA: 'sse9' }, message: /^NativeError: VANTAGE_ISA: expected an instruction set that this CPU and this build have, of \[.*baseline\], got "sse9"\n$/ },
+    { env: { VANTAGE_CPU_PROGRAMS: 'jit' }, message: 'NativeError: VANTAGE_CPU_PROGRAMS: expected interpret or compile, got "jit"\n' },
     { env: { VANTAGE_RL_PREBUILD: '/nowhere' }, message: /VANTAGE_RL_PREBUILD: expected a folder with an addon that loads in build\/Release\/ or prebuilds\/, got "\/nowhere"; unset it/ },
     {
       env: { VANTAGE_DEVICE: 'cuda', VANTAGE_CUDA_LIBRARY: '/nowhere.so' },
       message: /^TensorError: VANTAGE_DEVICE: device 'cuda' cannot be used: VANTAGE_CUDA_LIBRARY: expected the file of a CUDA library, got one that does not load \(\/nowhere\.so: /,
     },
-    { env: { VANTAGE_NUM_THREADS: '', VANTAGE_ISA: '', VANTAGE_RL_PREBUILD: '', VANTAGE_CUDA_LIBRARY: '' }, message: '' },
+    { env: { VANTAGE_NUM_THREADS: '', VANTAGE_ISA: '', VANTAGE_CPU_PROGRAMS: '', VANTAGE_RL_PREBUILD: '', VANTAGE_CUDA_LIBRARY: '' }, message: '' },
   ])('$env', ({ env, message }) => {
     expect(execFileSync(process.execPath, ['-e', sum], { cwd: root, encoding: 'utf8', env: { ...process.env, VANTAGE_DEVICE: 'cpu', ...env } })).toEqual(
       typeof message === 'string' ? message : expect.stringMatching(message),

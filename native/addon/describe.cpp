@@ -110,6 +110,7 @@ napi_value describe(napi_env env) {
   make.set(result, "limits", limits);
   make.set(result, "devices", make.list(1, [](int) { return "cpu"; }));
   make.set(result, "isa", cpu::isa());
+  make.set(result, "compilesScans", cpu::compiles_scans());
   make.set(result, "threads", cpu::threads());
   return result;
 }

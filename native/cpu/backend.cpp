@@ -8,6 +8,7 @@
 #include "../core/kernel_arguments.h"
 #include "allocator.h"
 #include "kernel_table.h"
+#include "machine_code.h"
 
 namespace vantage::cpu {
 
@@ -109,6 +110,7 @@ Backend& backend() {
 }
 
 const char* isa() { return current().load(std::memory_order_relaxed)->isa; }
+bool compiles_scans() { return compiles_programs() && current().load(std::memory_order_relaxed)->has_compiler; }
 void set_isa(const std::string& name) { current().store(find("setIsa", name.c_str()), std::memory_order_relaxed); }
 
 }  // namespace vantage::cpu

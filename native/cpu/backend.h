@@ -14,4 +14,7 @@ Backend& backend();
 const char* isa();
 void set_isa(const std::string& name);
 
+// Whether programs with scans are compiled: the instruction set has a compiler, the system lets it, and VANTAGE_CPU_PROGRAMS is not `interpret`. Throws where that is nothing.
+bool compiles_scans();
+
 }  // namespace vantage::cpu

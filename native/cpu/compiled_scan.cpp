@@ -27,7 +27,6 @@ void fill(float* to, int64_t n, float value, bool past_caches) {
 }  // namespace
 
 CompiledScan::CompiledScan(const Code& code) : code_(code) {
-  if (!compiles_scans()) return;
   ScanSource source;
   if (!read_scan(code, &plan_, &table_, &source)) return;
   if (usual_.make(source, false) && code.streams) past_caches_.make(source, true);

@@ -8,6 +8,12 @@ namespace vantage::cpu::VANTAGE_ISA {
 // Made once for a run of a program, and read by all threads.
 class CompiledScan {
  public:
+#if defined(__AVX512F__)
+  static constexpr bool kExists = true;
+#else
+  static constexpr bool kExists = false;
+#endif
+
   explicit CompiledScan(const Code& code);
   explicit operator bool() const { return static_cast<bool>(usual_); }
 

@@ -1,4 +1,5 @@
 // The table of one instruction set.
+#include "compiled_scan.h"
 #include "interpreter.h"
 #include "kernel_table.h"
 
@@ -13,6 +14,7 @@ VANTAGE_KERNELS(X)
 
 extern const KernelTable table = {
     VANTAGE_STRING(VANTAGE_ISA),
+    CompiledScan::kExists,
     run_program,
     {
 #define X(name, views, scalars, attributes) name,

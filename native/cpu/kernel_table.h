@@ -9,6 +9,7 @@ namespace vantage::cpu {
 
 struct KernelTable {
   const char* isa;
+  bool has_compiler;  // for programs with scans (scan_compiler.h)
   void (*run_program)(const Program& program, void* const* slots, const double* scalars);
   void (*kernels[static_cast<int>(Kernel::count)])(const KernelCall& call);
 };

@@ -1,65 +1,21 @@
 #include "scan_compiler.h"
 
-#include <cstddef>
 #include <cstring>
 
-#include "assembler.h"
 #include "machine_code.h"
+#include "vector_code.h"
 
 namespace vantage::cpu {
 namespace {
 
-using Map = Assembler::Map;
-using Prefix = Assembler::Prefix;
-using Form = Assembler::Form;
+using namespace forms;
 
-constexpr Form kLoad{Map::m0f, Prefix::none, false, 0x10}, kStore{Map::m0f, Prefix::none, false, 0x11}, kStream{Map::m0f, Prefix::none, false, 0x2b};
-constexpr Form kCopy{Map::m0f, Prefix::none, false, 0x28}, kCopyIntegers{Map::m0f, Prefix::p66, false, 0x6f};
-constexpr Form kAdd{Map::m0f, Prefix::none, false, 0x58}, kMultiply{Map::m0f, Prefix::none, false, 0x59}, kSubtract{Map::m0f, Prefix::none, false, 0x5c};
-constexpr Form kMinimum{Map::m0f, Prefix::none, false, 0x5d}, kDivide{Map::m0f, Prefix::none, false, 0x5e}, kMaximum{Map::m0f, Prefix::none, false, 0x5f};
-constexpr Form kSquareRoot{Map::m0f, Prefix::none, false, 0x51}, kRound{Map::m0f3a, Prefix::p66, false, 0x08};
-// By the order of operands: dst = dst·third + second, dst = second·third + dst.
-constexpr Form kMultiplyAdd132{Map::m0f38, Prefix::p66, false, 0x98}, kMultiplyAdd231{Map::m0f38, Prefix::p66, false, 0xb8};
-constexpr Form kAndNot{Map::m0f, Prefix::p66, false, 0xdf}, kOr{Map::m0f, Prefix::p66, false, 0xeb}, kXor{Map::m0f, Prefix::p66, false, 0xef};
-constexpr Form kCompare{Map::m0f, Prefix::none, false, 0xc2}, kCompareIntegers{Map::m0f3a, Prefix::p66, false, 0x1f};
-constexpr Form kTest{Map::m0f38, Prefix::p66, false, 0x27}, kTestNone{Map::m0f38, Prefix::pf3, false, 0x27}, kBlend{Map::m0f38, Prefix::p66, false, 0x65};
-constexpr Form kBroadcast{Map::m0f38, Prefix::p66, false, 0x18}, kAlign{Map::m0f3a, Prefix::p66, false, 0x03};
-constexpr Form kWidenBytes{Map::m0f38, Prefix::p66, false, 0x31}, kWidenHalves{Map::m0f38, Prefix::p66, false, 0x33}, kShiftLeft{Map::m0f, Prefix::p66, false, 0x72};
-constexpr Form kToFloats{Map::m0f, Prefix::none, false, 0x5b};
-constexpr Form kOfBits{Map::m0f3a, Prefix::p66, false, 0x25}, kSubtractIntegers{Map::m0f, Prefix::p66, false, 0xfa};
-constexpr Form kUpperHalf{Map::m0f3a, Prefix::p66, true, 0x1b}, kWidenFloats{Map::m0f, Prefix::none, false, 0x5a}, kMultiplyDoubles{Map::m0f, Prefix::p66, true, 0x59};
-constexpr Form kAlignDoubles{Map::m0f3a, Prefix::p66, true, 0x03};
-constexpr Form kToDouble{Map::m0f, Prefix::pf3, false, 0x5a, true}, kToFloat{Map::m0f, Prefix::pf2, true, 0x5a, true};
-constexpr Form kLoadDouble{Map::m0f, Prefix::pf2, true, 0x10, true}, kStoreDouble{Map::m0f, Prefix::pf2, true, 0x11, true};
-constexpr Form kMultiplyAddDouble132{Map::m0f38, Prefix::p66, true, 0x99, true};
-
-// What the frame and the table are reached by, the first step of the vector, how many steps it holds, and, where it holds fewer than sixteen, how far on in the powers
-// it begins.
-constexpr Gpr kFrame = Gpr::rdi, kTable = Gpr::rsi, kAt = Gpr::rcx, kCount = Gpr::rdx, kSkipped = Gpr::r8, kScratch = Gpr::rax, kStop = Gpr::r9;
-constexpr int kLanes = 1, kTruth = 2;  // mask registers: the lanes of a vector with fewer steps; of a condition
-constexpr int kZero = 31, kOnes = 30, kSpare = 29, kOther = 28, kFree = 28;  // vectors; those below kFree are given out
-
-constexpr int kAhead = 1024;  // bytes of each array that are asked for ahead of their use
-
-Memory in_frame(size_t offset) { return {kFrame, static_cast<int32_t>(offset)}; }
-Memory in_table(size_t offset) { return {kTable, static_cast<int32_t>(offset)}; }
-Memory each(Memory memory) {
-  memory.each = true;
-  return memory;
-}
-Memory constant_at(int index) { return in_table(offsetof(ScanTable, constant) + sizeof(float) * static_cast<size_t>(index)); }
-size_t powers_at(int index) { return offsetof(ScanTable, powers) + sizeof(ScanTable::Powers) * static_cast<size_t>(index); }
-
-// Vectors that pass through a loop side by side, step by step: each waits for its own results meanwhile.
-constexpr int kMostSideBySide = 4;
-
-class ScanCompiler {
+class ScanCompiler : private VectorCode {
  public:
-  ScanCompiler(const ScanSource& source, bool past_caches, int side_by_side) : source_(source), past_caches_(past_caches), most_(side_by_side) {}
+  ScanCompiler(const ScanSource& source, bool past_caches, int side_by_side) : VectorCode(source), past_caches_(past_caches), most_(side_by_side) {}
 
   // Empty where registers do not suffice.
   std::vector<uint8_t> compile() {
-    find_lives();
     begin();
     source_.reverse ? backward() : forward();
     end();
@@ -67,55 +23,6 @@ class ScanCompiler {
   }
 
  private:
-  using Step = ScanSource::Step;
-  using Kind = ScanSource::Kind;
-
-  // ---- Registers ----------------------------------------------------------------------------------------------------------------------
-
-  int take() {
-    for (int zmm = 0; zmm < kFree; ++zmm) {
-      if (taken_[zmm]) continue;
-      taken_[zmm] = true;
-      return zmm;
-    }
-    fits_ = false;
-    return 0;
-  }
-  void give_back(int zmm) { taken_[zmm] = false; }
-
-  void find_lives() {
-    for (int v = 0; v < source_.values; ++v) {
-      dies_[v] = -1;
-      maker_[v] = nullptr;
-      for (int u = 0; u < kMostSideBySide; ++u) place_[u][v] = -1;
-    }
-    for (int i = 0; i < source_.steps; ++i) {
-      const Step& step = source_.step[i];
-      maker_[step.dst] = &step;
-      dies_[step.dst] = i;
-      for (int value : {step.a, step.b, step.c}) {
-        if (value >= 0) dies_[value] = i;
-      }
-    }
-    for (int k = 0; k < source_.stores; ++k) dies_[source_.store[k].value] = source_.steps;
-  }
-
-  // What stands in memory once for all steps.
-  bool stands(int value) const { return maker_[value]->kind == Kind::constant || maker_[value]->kind == Kind::of_row; }
-  Memory standing(int value) const {
-    const Step& step = *maker_[value];
-    return each(step.kind == Kind::constant ? constant_at(step.index) : in_frame(offsetof(ScanFrame, of_row) + sizeof(float) * step.index));
-  }
-  // A value of vector u as an instruction's last operand, and as any of them.
-  Operand last(int value, int u) const { return stands(value) ? Operand(standing(value)) : Operand(place_[u][value]); }
-  int in_register(int value, int u, int spare = kSpare) {
-    if (!stands(value)) return place_[u][value];
-    Memory one = standing(value);
-    one.each = false;
-    code_.vector(kBroadcast, spare, 0, one);
-    return spare;
-  }
-
   // ---- The function -----------------------------------------------------------------------------------------------------------------
 
   void begin() {
@@ -219,9 +126,7 @@ class ScanCompiler {
     code_.mask_of(kLanes, kScratch);
   }
 
-  // ---- Steps of some vectors ----------------------------------------------------------------------------------------------------------
-
-  // Vector u is the u-th in the scan's direction. `some`: it is one, with fewer steps.
+  // Some vectors side by side, or one with fewer steps.
   void steps(int count, bool some) {
     count_ = count;
     some_ = some;
@@ -239,162 +144,17 @@ class ScanCompiler {
     for (int v = 0; v < source_.values; ++v) release(v);
   }
 
-  void release(int value) {
-    for (int u = 0; u < kMostSideBySide; ++u) {
-      if (place_[u][value] >= 0) give_back(place_[u][value]);
-      place_[u][value] = -1;
-    }
-  }
-
-  static bool is_load(Kind kind) { return kind == Kind::load_f32 || kind == Kind::load_bf16 || kind == Kind::load_i32 || kind == Kind::load_bytes; }
-  Under lanes(bool zeroing = false) const { return {some_ ? kLanes : 0, some_ && zeroing}; }
-
-  // Where the elements of vector u are, of an array whose address is in kScratch.
-  Memory of_vector(int u, int size) const {
-    Memory from = Memory{kScratch}.at(kAt, size);
-    from.displacement = (source_.reverse ? count_ - 1 - u : u) * kStepsOfVector * size;
-    return from;
-  }
-
-  void load(const Step& step) {
-    code_.load(kScratch, in_frame(offsetof(ScanFrame, pointer) + sizeof(char*) * step.index));
-    const int size = step.kind == Kind::load_bytes ? 1 : step.kind == Kind::load_bf16 ? 2 : 4;
-    for (int u = 0; u < count_; ++u) {
-      const Memory from = of_vector(u, size);
-      Memory ahead = from;
-      ahead.displacement += (source_.reverse ? -kAhead : kAhead) / 4 * size;
-      // A line holds so many vectors.
-      if (u % (4 / size) == 0) code_.prefetch(ahead);
-      const int to = place_[u][step.dst] = take();
-      code_.vector(size == 1 ? kWidenBytes : size == 2 ? kWidenHalves : kLoad, to, 0, from, lanes(true));
-      if (size == 2) code_.vector(kShiftLeft, 6, to, to, uint8_t{16});
-    }
-  }
-
   void store(const ScanSource::Store& store) {
-    if (store.watched >= 0 && !is_state(store.value)) watch(odd_[1 + store.watched], store.value);
+    int value[kMostSideBySide];
+    for (int u = 0; u < count_; ++u) value[u] = in_register(store.value, u);
+    if (store.watched >= 0 && !is_state(store.value)) watch(odd_[1 + store.watched], value);
     code_.load(kScratch, in_frame(offsetof(ScanFrame, pointer) + sizeof(char*) * store.pointer));
     const bool past = past_caches_ && store.stream && !some_;
-    for (int u = 0; u < count_; ++u) code_.vector(past ? kStream : kStore, in_register(store.value, u), 0, of_vector(u, 4), lanes());
+    for (int u = 0; u < count_; ++u) code_.vector(past ? kStream : kStore, value[u], 0, of_vector(u, 4), lanes());
   }
 
   // States are looked at where they are computed.
   bool is_state(int value) const { return maker_[value]->kind == Kind::scan && !maker_[value]->previous && !maker_[value]->forgets; }
-
-  // 0·x is a zero, or NaN.
-  void watch(int odd, int value) {
-    for (int u = 0; u < count_; ++u) {
-      const int x = in_register(value, u);
-      u == 0 ? code_.vector(kMultiply, kOther, x, kZero) : code_.vector(kMultiplyAdd231, kOther, x, kZero);
-    }
-    code_.vector(kOr, odd, odd, kOther, lanes());
-  }
-
-  void truth(int to) { code_.vector(kCopyIntegers, to, 0, kOnes, Under{kTruth, true}); }
-
-  void compute(const Step& step, int u) {
-    const int to = take();
-    const auto reg = [&](int value) { return in_register(value, u); };
-    const auto any = [&](int value) { return last(value, u); };
-    if (step.kind == Kind::convert) {
-      code_.vector(kToFloats, to, 0, reg(step.a));
-      place_[u][step.dst] = to;
-      return;
-    }
-    const Op op = static_cast<Op>(step.op);
-    switch (op) {
-      case Op::add: commuting(kAdd, to, step, u); break;
-      case Op::mul: commuting(kMultiply, to, step, u); break;
-      case Op::sub: code_.vector(kSubtract, to, reg(step.a), any(step.b)); break;
-      case Op::div: code_.vector(kDivide, to, reg(step.a), any(step.b)); break;
-      case Op::maximum:
-      case Op::minimum: {
-        // The instruction gives its last operand where one of them is NaN; ours the one that is.
-        const int a = reg(step.a);
-        code_.vector(kCompare, kTruth, a, a, kUnordered);
-        code_.vector(op == Op::maximum ? kMaximum : kMinimum, to, a, any(step.b));
-        code_.vector(kCopy, to, 0, a, Under{kTruth});
-        break;
-      }
-      case Op::neg:
-      case Op::abs:
-        code_.vector(kShiftLeft, 6, kOther, kOnes, uint8_t{31});  // the sign
-        code_.vector(op == Op::neg ? kXor : kAndNot, to, kOther, any(step.a));
-        break;
-      case Op::square: {
-        const int a = reg(step.a);
-        code_.vector(kMultiply, to, a, a);
-        break;
-      }
-      case Op::sqrt: code_.vector(kSquareRoot, to, 0, any(step.a)); break;
-      case Op::floor: code_.vector(kRound, to, 0, any(step.a), uint8_t{9}); break;
-      case Op::ceil: code_.vector(kRound, to, 0, any(step.a), uint8_t{10}); break;
-      case Op::round: code_.vector(kRound, to, 0, any(step.a), uint8_t{8}); break;
-      case Op::fma: {
-        const int a = reg(step.a);
-        stands(step.c) ? void(in_register(step.c, u, to)) : code_.vector(kCopy, to, 0, place_[u][step.c]);
-        code_.vector(kMultiplyAdd231, to, a, any(step.b));
-        break;
-      }
-      case Op::where: {
-        const int condition = reg(step.a);
-        code_.vector(kTest, kTruth, condition, condition);
-        code_.vector(kBlend, to, reg(step.c), any(step.b), Under{kTruth});
-        break;
-      }
-      case Op::and_: {
-        const int a = reg(step.a);
-        code_.vector(kTest, kTruth, a, a);
-        const int b = reg(step.b);
-        code_.vector(kTest, kTruth, b, b, Under{kTruth});
-        truth(to);
-        break;
-      }
-      case Op::or_:
-        code_.vector(kOr, to, reg(step.a), any(step.b));
-        code_.vector(kTest, kTruth, to, to);
-        truth(to);
-        break;
-      case Op::not_: {
-        const int a = reg(step.a);
-        code_.vector(kTestNone, kTruth, a, a);
-        truth(to);
-        break;
-      }
-      default: {
-        const int a = reg(step.a);
-        if (op == Op::isfinite) {
-          code_.vector(kMultiply, kOther, a, kZero);
-          code_.vector(kCompare, kTruth, kOther, kOther, kOrdered);
-        } else if (op == Op::isnan) {
-          code_.vector(kCompare, kTruth, a, a, kUnordered);
-        } else {
-          code_.vector(step.integers ? kCompareIntegers : kCompare, kTruth, a, any(step.b), comparison(op, step.integers));
-        }
-        truth(to);
-      }
-    }
-    place_[u][step.dst] = to;
-  }
-
-  static constexpr uint8_t kUnordered = 3, kOrdered = 7;
-  // Quiet where operands are NaN; only "not equal" holds then.
-  static uint8_t comparison(Op op, bool integers) {
-    switch (op) {
-      case Op::eq: return 0;
-      case Op::ne: return 4;
-      case Op::lt: return integers ? 1 : 0x11;
-      case Op::le: return integers ? 2 : 0x12;
-      case Op::gt: return integers ? 6 : 0x1e;
-      default: return integers ? 5 : 0x1d;
-    }
-  }
-
-  void commuting(const Form& form, int to, const Step& step, int u) {
-    const bool swap = stands(step.a);
-    const int first = in_register(swap ? step.b : step.a, u);
-    code_.vector(form, to, first, last(swap ? step.a : step.b, u));
-  }
 
   // ---- Scans --------------------------------------------------------------------------------------------------------------------------
 
@@ -485,10 +245,7 @@ class ScanCompiler {
       const Memory over = in_table(powers + offsetof(ScanTable::Powers, over)).at(kCount, sizeof(double));
       code_.vector(kMultiplyAddDouble132, carry, kSpare, constant ? Operand(over) : Operand(whole[u]));
     }
-    for (int u = 0; u < count_; ++u) {
-      u == 0 ? code_.vector(kMultiply, kOther, state[u], kZero) : code_.vector(kMultiplyAdd231, kOther, state[u], kZero);
-    }
-    code_.vector(kOr, odd_[0], odd_[0], kOther, lanes());
+    watch(odd_[0], state);
     for (int u = 0; u < count_; ++u) {
       if (before) put_before(place_[u][before->dst], place_[u][before->dst], state[u]);
       if (after) place_[u][after->dst] = state[u];
@@ -516,15 +273,8 @@ class ScanCompiler {
     code_.vector(kMultiplyDoubles, to, to, kOther);
   }
 
-  const ScanSource& source_;
   const bool past_caches_;
   const int most_;
-  Assembler code_;
-  bool fits_ = true, some_ = false;
-  int count_ = 1;
-  bool taken_[kFree] = {};
-  int place_[kMostSideBySide][kMostSteps], dies_[kMostSteps];
-  const Step* maker_[kMostSteps];
   int odd_[1 + kMostWatched], carry_[kMostScans], one_ = -1;
 };
 
@@ -538,11 +288,10 @@ std::vector<uint8_t> compile(const ScanSource& source, bool past_caches) {
 
 }  // namespace
 
-bool compiles_scans() { return compiles_programs(); }
-
 ScanFunction::~ScanFunction() { delete static_cast<std::shared_ptr<const MachineCode>*>(code_); }
 
 bool ScanFunction::make(const ScanSource& source, bool past_caches) {
+  if (!compiles_programs()) return false;
   const auto bytes = [](const void* from, size_t size) { return std::string(static_cast<const char*>(from), size); };
   const std::string key = bytes(&source, offsetof(ScanSource, step)) + bytes(source.step, sizeof source.step[0] * static_cast<size_t>(source.steps)) +
                           bytes(source.store, sizeof source.store[0] * static_cast<size_t>(source.stores)) + (past_caches ? 's' : 'u');

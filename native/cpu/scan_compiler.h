@@ -65,9 +65,6 @@ struct alignas(64) ScanFrame {
   uint16_t odd[1 + kMostWatched];
 };
 
-// Whether there are functions on this system, and VANTAGE_CPU_PROGRAMS does not say otherwise.
-bool compiles_scans();
-
 // The function of a source, kept for others with the same one.
 class ScanFunction {
  public:
@@ -75,7 +72,7 @@ class ScanFunction {
   ~ScanFunction();
   ScanFunction(const ScanFunction&) = delete;
   ScanFunction& operator=(const ScanFunction&) = delete;
-  // Whether there is one: a source may need more registers than there are. `past_caches`: with stores of that kind, in place of the usual ones, to whole lines.
+  // Whether there is one: nothing may be compiled (machine_code.h), or a source may need more registers than there are. `past_caches`: with stores of that kind, in place of the usual ones, to whole lines.
   bool make(const ScanSource& source, bool past_caches);
   void operator()(ScanFrame* frame) const { entry_(frame); }
   explicit operator bool() const { return entry_ != nullptr; }

@@ -110,6 +110,8 @@ describe('settings of the environment', () => {
   test.each([
     [{ VANTAGE_ISA: 'baseline' }, { code: 0, cpu: { isa: 'baseline', isaFrom: 'VANTAGE_ISA' } }, null],
     [{ VANTAGE_ISA: 'sse' }, { code: 1, ok: false, binary: { loads: false, error: expect.stringMatching(/^VANTAGE_ISA: expected .*baseline\], got "sse"$/) } }, 'unset VANTAGE_ISA'],
+    [{ VANTAGE_CPU_PROGRAMS: 'interpret' }, { code: 0, cpu: { scans: 'interpreted' } }, null],
+    [{ VANTAGE_CPU_PROGRAMS: 'jit' }, { code: 1, binary: { loads: false, error: 'VANTAGE_CPU_PROGRAMS: expected interpret or compile, got "jit"' } }, 'unset VANTAGE_CPU_PROGRAMS'],
     [{ VANTAGE_NUM_THREADS: '3' }, { code: 0, cpu: { threads: 3, threadsFrom: 'VANTAGE_NUM_THREADS' } }, null],
     [
       { VANTAGE_NUM_THREADS: '2.5' },

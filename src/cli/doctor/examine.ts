@@ -34,16 +34,17 @@ export async function examine({ seconds }: { seconds: number }): Promise<Finding
 
 async function cpuInfo(file: string | null, seconds: number): Promise<{ cpu: CpuInfo; loads: boolean; error: string | null }> {
   const machine = hardware();
-  const nothing = { isa: null, usableIsas: [], isaFrom: null, threads: null, threadsFrom: null, matmul: null, selfTest: null };
+  const nothing = { isa: null, usableIsas: [], isaFrom: null, scans: null, threads: null, threadsFrom: null, matmul: null, selfTest: null };
   if (file === null) return { cpu: { ...machine, ...nothing }, loads: false, error: null };
   const { found, outcome, reason } = await runProbe('cpu', { seconds });
-  const { isa, threads, usableIsas = [], libraries = [], selfTest = null } = found;
+  const { isa, threads, compilesScans, usableIsas = [], libraries = [], selfTest = null } = found;
   if (outcome !== 'done') return { cpu: { ...machine, ...nothing }, loads: false, error: reason };
   const cpu: CpuInfo = {
     ...machine,
     isa: isa!,
     usableIsas,
     isaFrom: process.env.VANTAGE_ISA ? 'VANTAGE_ISA' : 'best',
+    scans: compilesScans ? 'compiled' : 'interpreted',
     threads: threads!,
     threadsFrom: threadsFrom(machine),
     matmul: libraries.find((path) => /^lib(openblas|blas|mkl_rt)/.test(basename(path))) ?? 'built-in',

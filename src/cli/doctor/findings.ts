@@ -42,6 +42,8 @@ export interface CpuInfo {
   isa: string | null;
   usableIsas: string[];
   isaFrom: 'VANTAGE_ISA' | 'best' | null;
+  /** How fused programs with scans run. */
+  scans: 'compiled' | 'interpreted' | null;
   threads: number | null;
   threadsFrom: 'VANTAGE_NUM_THREADS' | 'affinity' | 'cgroup' | 'cores' | null;
   cores: number;

@@ -12,6 +12,7 @@ export interface Probed {
   /** What is being done from here on. */
   step?: string;
   isa?: string;
+  compilesScans?: boolean;
   usableIsas?: string[];
   threads?: number;
   device?: DeviceInfo;
@@ -42,8 +43,8 @@ function probe(device: 'cpu' | 'cuda'): void {
   native();
   if (device === 'cpu') {
     tell({ step: 'choosing an instruction set' });
-    const { isa, threads } = callNative(nativeDescription);
-    tell({ isa, threads });
+    const { isa, threads, compilesScans } = callNative(nativeDescription);
+    tell({ isa, threads, compilesScans });
     const usable = isas.filter((name) => canUse(() => callNative((addon) => addon.setIsa(name))));
     tell({ usableIsas: usable, step: 'computing' });
     const { selfTest } = require('./self_test') as typeof import('./self_test');
