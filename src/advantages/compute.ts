@@ -190,8 +190,7 @@ function runPadded(who: string, instance: AdvantageEstimator, inputs: AdvantageI
   const masks = marks.dtype === 'bool' || (marks.dtype === 'uint8' && instance.takesRawInputs === true) ? marks : marks.cast('bool');
 
   const { remask, rewardOnMasked } = common;
-  const optional = (input: Exclude<AdvantageInput, 'groupIds'>): Tensor | null => {
-    const value = inputs[input];
+  const optional = (input: Exclude<AdvantageInput, 'groupIds'>, value: Array2D | null | undefined): Tensor | null => {
     if (value === undefined || value === null) return null;
     const array = asTensor(who, input, value);
     const isPerRow = perRow.includes(input) && !(input === 'bootstrapValues' && array.ndim === 2);
@@ -208,23 +207,23 @@ function runPadded(who: string, instance: AdvantageEstimator, inputs: AdvantageI
     gamma: common.gamma,
     lambda: common.lambda,
     groups: groupsOf(who, inputs.groupIds, rewards),
-    oldLogProbs: optional('oldLogProbs'),
-    refLogProbs: optional('refLogProbs'),
-    rolloutLogProbs: optional('rolloutLogProbs'),
-    terminated: optional('terminated'),
-    truncated: optional('truncated'),
-    bootstrapValues: optional('bootstrapValues'),
-    baselines: optional('baselines'),
-    sumSquaredProbs: optional('sumSquaredProbs'),
-    turnIds: optional('turnIds'),
+    oldLogProbs: optional('oldLogProbs', inputs.oldLogProbs),
+    refLogProbs: optional('refLogProbs', inputs.refLogProbs),
+    rolloutLogProbs: optional('rolloutLogProbs', inputs.rolloutLogProbs),
+    terminated: optional('terminated', inputs.terminated),
+    truncated: optional('truncated', inputs.truncated),
+    bootstrapValues: optional('bootstrapValues', inputs.bootstrapValues),
+    baselines: optional('baselines', inputs.baselines),
+    sumSquaredProbs: optional('sumSquaredProbs', inputs.sumSquaredProbs),
+    turnIds: optional('turnIds', inputs.turnIds),
     rewardComponents: components,
-    teacherLogProbs: optional('teacherLogProbs'),
-    importanceWeights: optional('importanceWeights'),
-    anchorIds: optional('anchorIds'),
-    policyDivergences: optional('policyDivergences'),
+    teacherLogProbs: optional('teacherLogProbs', inputs.teacherLogProbs),
+    importanceWeights: optional('importanceWeights', inputs.importanceWeights),
+    anchorIds: optional('anchorIds', inputs.anchorIds),
+    policyDivergences: optional('policyDivergences', inputs.policyDivergences),
     remask,
   };
-  const values = optional('values');
+  const values = optional('values', inputs.values);
   const prepared = instance.takesRawInputs === true && rewardOnMasked === 'drop' ? rewards : placeRewards(who, rewards, masks, rewardOnMasked);
   const result = attempt(who, values === null, () => instance.computeAdvantages(prepared, values && floating(values), masks, context));
   // What masked positions hold may reach the results where rewards there are kept.

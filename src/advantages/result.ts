@@ -55,7 +55,8 @@ export function checkedResult(
   const advantages = clean('advantages', parts.advantages);
   const separate = parts.returns !== undefined && parts.returns !== parts.advantages;
   const returns = separate ? clean('returns', parts.returns) : advantages;
-  const tensors = Object.entries(parts.metrics ?? {}).filter((entry): entry is [string, Tensor] => entry[1] instanceof Tensor);
+  const reported = Object.entries(parts.metrics ?? {});
+  const tensors = reported.filter((entry): entry is [string, Tensor] => entry[1] instanceof Tensor);
   for (const [key, value] of tensors) expectThere(who, `metric '${key}'`, value);
   // 0·x is 0 for a finite x, else NaN: its sum, which is taken while x is at hand, tells whether there is anything to look for.
   const watched = parts.finiteIf ? [parts.finiteIf] : separate ? [advantages.kept, returns.kept] : [advantages.kept];
@@ -66,7 +67,7 @@ export function checkedResult(
     expectFinite(who, 'returns', returns.array, valid, given);
   }
   const metrics: Record<string, number> = {};
-  for (const [key, value] of Object.entries(parts.metrics ?? {})) {
+  for (const [key, value] of reported) {
     if (value instanceof Tensor && value.size !== 1) throw new EstimatorError(`${who}: expected metric '${key}' to be a scalar, got shape ${formatShape(value.shape)}`);
     const number: unknown = value instanceof Tensor ? value.item() : value;
     if (typeof number !== 'number') throw new EstimatorError(`${who}: expected metric '${key}' to be a number or a scalar Tensor, got ${showValue(value)}`);

@@ -5,10 +5,20 @@ import * as ops from './operations';
 import type { Operand } from './operations';
 import type { Shape } from './shape';
 
+/** A step on symbols. Lists and not maps, by the nodes' positions: those hold until the next walk. */
+export interface SymbolicStep {
+  /** The nodes of the walk. */
+  order: readonly Node[];
+  /** Those of them that depend on a symbol, each after its inputs. */
+  steps: readonly Node[];
+  /** The arrays, of all rows and times, that are known for the nodes. */
+  arrays: (Node | undefined)[];
+}
+
 /** A node of a step on the arrays that are known for its inputs. */
-export function onArrays(node: Node, known: ReadonlyMap<Node, Node>, shape: Shape): Node {
-  const inputs = node.inputs.map((input) => known.get(input)!);
-  return node.op === 'cast' ? cast(inputs[0]!, node.dtype) : elementwise(node.op as ElementwiseOp, inputs, shape, node.dtype);
+export function onArrays({ op, dtype, inputs }: Node, { arrays }: SymbolicStep, shape: Shape): Node {
+  const known = inputs.map((input) => arrays[input.position]!);
+  return op === 'cast' ? cast(known[0]!, dtype) : elementwise(op as ElementwiseOp, known, shape, dtype);
 }
 
 interface Affine {
@@ -17,21 +27,24 @@ interface Affine {
 }
 
 /** next = a·state + b with a and b free of the state and made of known arrays; null where it is not so. What is free of the state is added to what is known. */
-export function affineIn(next: Node, state: Node, steps: readonly Node[], known: Map<Node, Node>, shape: Shape): Affine | null {
-  const parts = new Map<Node, Affine | null>([[state, { a: 1, b: 0 }]]);
+export function affineIn(next: Node, state: Node, step: SymbolicStep, shape: Shape): Affine | null {
+  const { order, steps, arrays } = step;
+  const parts = new Array<Affine | null | undefined>(order.length);
+  // A state that nothing uses was not met.
+  if (order[state.position] === state) parts[state.position] = { a: 1, b: 0 };
   const part = (node: Node): Affine | null => {
     if (node.op === 'constant') return { a: 0, b: node.attributes.value! };
-    const array = known.get(node);
-    return array ? { a: 0, b: array } : (parts.get(node) ?? null);
+    const array = arrays[node.position];
+    return array ? { a: 0, b: array } : (parts[node.position] ?? null);
   };
   for (const node of steps) {
-    if (known.has(node)) continue;
-    if (node.inputs.every((input) => known.has(input))) {
-      known.set(node, onArrays(node, known, shape));
+    if (arrays[node.position]) continue;
+    if (node.inputs.every((input) => arrays[input.position])) {
+      arrays[node.position] = onArrays(node, step, shape);
       continue;
     }
     const inputs = node.inputs.map(part);
-    if (!inputs.includes(null)) parts.set(node, combine(node, inputs as Affine[]));
+    if (!inputs.includes(null)) parts[node.position] = combine(node, inputs as Affine[]);
   }
   return part(next);
 }

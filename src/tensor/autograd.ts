@@ -4,7 +4,7 @@
 import { TensorError } from '../errors';
 import { isFloating } from './dtype';
 import { differentiateElementwise } from './elementwise_gradients';
-import { assemble, cast, constant, elementwise, elementwiseOps, foldingConstants, Node, outputOf, permute, reduce, reshape, scan, slice, topological, windowOf, type Region } from './graph';
+import { assemble, cast, constant, elementwise, elementwiseOps, foldingConstants, Node, outputOf, permute, reduce, reshape, scan, slice, symbol, topological, windowOf, type Region } from './graph';
 import { kernelGradients } from './kernel_gradients';
 import * as ops from './operations';
 import { lowerScan, substitute } from './scan';
@@ -335,7 +335,7 @@ function differentiateLoop(node: Node, outputs: (Node | undefined)[], give: Give
   body.inputs.forEach((symbol, k) => known.set(symbol, arrays[k]!));
   body.states.forEach((symbol, k) => known.set(symbol, before[k]!));
 
-  const symbolFor = (like: Node) => new Node('symbol', like.dtype, row, [], {});
+  const symbolFor = (like: Node) => symbol(like.dtype, row);
   const array = (k: number, like: Node) => outputs[k] ?? constant(0, like.dtype, shape);
   const afterSymbols = body.states.map(symbolFor);
   const beforeSymbols = body.states.map(symbolFor);

@@ -39,14 +39,15 @@ export function bind(wanted: Node[], device: Device, key: Words): Binding {
     nodes = topological(roots);
     writes = nodes.filter(isWrite);
   }
-  const binding: Binding = { nodes, roots, leaves: [], scalars: [], numbers: new Array<number>(nodes.length).fill(0), writes };
+  const binding: Binding = { nodes, roots, leaves: [], scalars: [], numbers: [], writes };
   const { leaves, scalars, numbers } = binding;
   const number = ++bindings;
-  const shared = new Map<number, number>();
   key.clear();
+  let shared: Map<number, number> | undefined;
   key.put(devices.indexOf(device));
   for (let i = 0; i < nodes.length; i++) {
     const node = nodes[i]!;
+    let at = 0;
     writeStructure(node, key);
     writePositions(node.inputs, key);
     switch (node.op) {
@@ -56,22 +57,24 @@ export function bind(wanted: Node[], device: Device, key: Words): Binding {
           buffer.binding = number;
           buffer.leaf = leaves.push(buffer) - 1;
         }
-        numbers[i] = buffer.leaf;
-        key.put(buffer.leaf);
+        at = buffer.leaf;
+        key.put(at);
         break;
       }
       case 'constant':
-        numbers[i] = numberOf(node.attributes.value!, scalars, shared);
-        key.put(numbers[i]!);
+        at = numberOf(node.attributes.value!, scalars, shared ??= new Map());
+        key.put(at);
         break;
       case 'kernel':
-        numbers[i] = scalars.length;
+        at = scalars.length;
         for (const scalar of node.attributes.kernel!.scalars) scalars.push(scalar);
         break;
       case 'symbol':
         throw new TensorError('scan: a tensor of its step was read, or used outside of it: a step is arithmetic on the numbers of all rows and times at once; read and use what scan returns');
     }
+    numbers.push(at);
   }
+  key.put(roots.length);
   writePositions(roots, key);
   return binding;
 }

@@ -155,16 +155,17 @@ function commonDevice(node: Node): Device | null {
 /** Adds one reference: the node, and the graph behind it, stay until it is released. */
 export function retain(node: Node): void {
   node.references++;
-  if (node.attached) return;
-  const stack = [node];
-  while (stack.length > 0) {
-    const current = stack.pop()!;
+  // Most nodes stand on others that count already: a stack is made only where it is needed.
+  let stack: Node[] | undefined;
+  for (let current: Node | undefined = node; current; current = stack?.pop()) {
     if (current.attached) continue;
     current.attached = true;
-    for (let i = 0; i < current.inputs.length; i++) {
-      const input = current.inputs[i]!;
+    const inputs: readonly Node[] = current.inputs;
+    for (let i = 0; i < inputs.length; i++) {
+      const input = inputs[i]!;
       input.references++;
-      if (!input.attached) stack.push(input);
+      if (input.inputs.length === 0) input.attached = true;
+      else if (!input.attached) (stack ??= []).push(input);
     }
   }
 }
@@ -172,49 +173,59 @@ export function retain(node: Node): void {
 /** Drops one reference; what nothing refers to any more lets go of its inputs and memory. */
 export function release(node: Node): void {
   if (--node.references > 0) return;
-  const stack = [node];
-  while (stack.length > 0) {
-    const current = stack.pop()!;
+  let stack: Node[] | undefined;
+  for (let current: Node | undefined = node; current;) {
+    const inputs: readonly Node[] = current.inputs;
     if (current.op === 'buffer') current.attributes.buffer?.release();
-    for (let i = 0; i < current.inputs.length; i++) {
-      const input = current.inputs[i]!;
-      if (--input.references <= 0) stack.push(input);
-    }
     current.inputs = noInputs;
     current.attributes = noAttributes;
+    current = undefined;
+    for (let i = 0; i < inputs.length; i++) {
+      const input = inputs[i]!;
+      if (--input.references > 0) continue;
+      if (current === undefined) current = input;
+      else (stack ??= []).push(input);
+    }
+    current ??= stack?.pop();
   }
 }
 
 let walks = 0;
+
+/** The nodes, each once. */
+export function distinct(nodes: readonly Node[]): Node[] {
+  const walk = ++walks;
+  const found: Node[] = [];
+  for (const node of nodes) {
+    if (node.walk === walk) continue;
+    node.walk = walk;
+    found.push(node);
+  }
+  return found;
+}
 
 /** The nodes that `roots` need, each after its inputs (or after what `inputsOf` says). Sets `position` of each. */
 export function topological(roots: readonly Node[], inputsOf?: (node: Node) => readonly Node[]): Node[] {
   const walk = ++walks;
   const order: Node[] = [];
   const stack: Node[] = [];
-  const next: number[] = [];
   for (const root of roots) {
     if (root.walk === walk) continue;
     root.walk = walk;
-    stack.push(root);
-    next.push(0);
-    while (stack.length > 0) {
-      const top = stack.length - 1;
-      const node = stack[top]!;
-      const i = next[top]!;
+    // On the way its position counts the inputs that were looked at.
+    root.position = 0;
+    for (let node: Node | undefined = root; node;) {
       const inputs = inputsOf ? inputsOf(node) : node.inputs;
-      if (i < inputs.length) {
-        next[top] = i + 1;
-        const input = inputs[i]!;
-        if (input.walk !== walk) {
-          input.walk = walk;
-          stack.push(input);
-          next.push(0);
-        }
+      if (node.position < inputs.length) {
+        const input: Node = inputs[node.position++]!;
+        if (input.walk === walk) continue;
+        input.walk = walk;
+        input.position = 0;
+        stack.push(node);
+        node = input;
       } else {
         node.position = order.push(node) - 1;
-        stack.pop();
-        next.pop();
+        node = stack.pop();
       }
     }
   }
@@ -223,6 +234,11 @@ export function topological(roots: readonly Node[], inputsOf?: (node: Node) => r
 
 export function constant(value: number, dtype: DType, shape: Shape = [], device: Device | null = null): Node {
   return new Node('constant', dtype, shape, noInputs, { value }, device);
+}
+
+/** An argument of a step. */
+export function symbol(dtype: DType, shape: Shape): Node {
+  return new Node('symbol', dtype, shape, noInputs, noAttributes);
 }
 
 export function bufferNode(buffer: DeviceBuffer, dtype: DType, shape: Shape): Node {

@@ -132,11 +132,11 @@ export abstract class Disposable {
   abstract leaveToCollector(): void;
 }
 
-const scopes: Scope[] = [];
+let innermost: Scope | undefined;
 
 /** The innermost `tidy` under way. */
 export function currentScope(): Scope | undefined {
-  return scopes[scopes.length - 1];
+  return innermost;
 }
 
 /** Takes a tensor out of every `tidy` that is under way: it lives until it is disposed or collected. */
@@ -156,18 +156,18 @@ export function keep<T extends Disposable>(tensor: T): T {
  */
 export function tidy<T>(fn: () => T): T {
   if (typeof fn !== 'function') throw new TensorError(`tidy: expected a function, got ${describe(fn)}`);
+  const outer = innermost;
   const scope = new Scope();
-  scopes.push(scope);
+  innermost = scope;
   let result: T;
   try {
     result = fn();
   } catch (error) {
-    scopes.pop();
+    innermost = outer;
     scope.dispose();
     throw error;
   }
-  scopes.pop();
-  const outer = currentScope();
+  innermost = outer;
   try {
     // The result is the caller's, and may throw when it is looked into.
     if (typeof (result as { then?: unknown } | null)?.then === 'function') {
@@ -195,10 +195,14 @@ function visitTensors(value: unknown, scope: Scope, visit: (tensor: Disposable) 
   const stack = [value];
   while (stack.length > 0) {
     const current = stack.pop();
-    if (typeof current !== 'object' || current === null || seen.has(current)) continue;
+    if (typeof current !== 'object' || current === null) continue;
+    if (current instanceof Disposable && current.scope === scope) {
+      visit(current);
+      continue;
+    }
+    if (seen.has(current)) continue;
     seen.add(current);
-    if (current instanceof Disposable && current.scope === scope) visit(current);
-    else if (Array.isArray(current)) pushObjects(current, stack);
+    if (Array.isArray(current)) pushObjects(current, stack);
     else if (current instanceof Map) pushObjects([...current.values()], stack);
     else if (Object.getPrototypeOf(current) === Object.prototype || Object.getPrototypeOf(current) === null) pushObjects(current, stack);
   }

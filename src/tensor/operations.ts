@@ -108,7 +108,7 @@ export function binary(op: ElementwiseOp, a: Operand, b: Operand): Node {
   const shape = resultShape(op, [a, b]);
   let dtype = commonDType(a, b);
   if ((op === 'div' || op === 'pow') && !isFloating(dtype)) dtype = 'float32';
-  if (!compares.has(op) && !keepsSmallIntegers.has(op) && (dtype === 'bool' || dtype === 'uint8')) dtype = 'int32';
+  if ((dtype === 'bool' || dtype === 'uint8') && !compares.has(op) && !keepsSmallIntegers.has(op)) dtype = 'int32';
   // x·1, x+0, x−0, x/1: what gradients are full of.
   if (typeof a !== 'number' && a.dtype === dtype && sameShape(a.shape, shape)) {
     if (((op === 'mul' || op === 'div') && valueOf(b) === 1) || ((op === 'add' || op === 'sub') && valueOf(b) === 0)) return a;

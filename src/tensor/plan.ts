@@ -8,7 +8,7 @@ import { TensorError } from '../errors';
 import { callNative, native, nativeDescription } from '../native';
 import { aliasOf, bind, pinned, writtenBuffer, type Binding } from './binding';
 import { dtypes, type DType } from './dtype';
-import { release, retain, windowOf, type Node, type ReduceOp } from './graph';
+import { distinct, release, retain, windowOf, type Node, type ReduceOp } from './graph';
 import { defaultDevice, DeviceBuffer, devices, type Device } from './memory';
 import { mergeEqual } from './merge';
 import { ProgramWriter, type Place, type PlanContext } from './program';
@@ -82,12 +82,12 @@ function versionsWritten(writes: readonly Node[]): Map<Node, number> {
 
 /** The arrays behind nodes that are not in memory yet, each once. */
 function unevaluated(nodes: readonly Node[]): Node[] {
-  const found = new Set<Node>();
+  const found: Node[] = [];
   for (const node of nodes) {
     const base = node.op === 'view' ? node.inputs[0]! : node;
-    if (base.op !== 'buffer') found.add(base);
+    if (base.op !== 'buffer') found.push(base);
   }
-  return [...found];
+  return found.length > 1 ? distinct(found) : found;
 }
 
 /** The programs and kernels that an evaluation of the nodes would run, as text. */

@@ -5,7 +5,7 @@ import { cast, kernel, release, reshape, retain, windowOf, type Node } from './g
 import { contiguous } from './operations';
 import { explainNodes, realize } from './plan';
 import { checkKey, type RandomKey } from './random';
-import { checkArray, checkFinite, checkOptions, describe, formatShape, type Shape } from './shape';
+import { checkArray, checkFinite, checkOptions, describe, eachOf, formatShape, type Shape } from './shape';
 import { Tensor, tensorArgument } from './tensor';
 
 /** @internal Checks a shape; a name stands for any extent. */
@@ -130,13 +130,13 @@ export function writeAt(cache: Tensor, values: Tensor, position: number): Tensor
 /** Evaluates several tensors together: what they share is computed once, in one plan. Gradients asked for later do not flow through them. */
 export function evaluate(tensors: readonly Tensor[]): void {
   checkArray('evaluate', 'an array of tensors', tensors);
-  realize(Array.from(tensors, (tensor, i) => tensorArgument('evaluate', tensor, i)));
+  realize(eachOf(tensors, (tensor, i) => tensorArgument('evaluate', tensor, i)));
 }
 
 /** The programs and kernels that `evaluate` of the same tensors would run, as text. */
 export function explain(tensors: readonly Tensor[]): string {
   checkArray('explain', 'an array of tensors', tensors);
-  return explainNodes(Array.from(tensors, (tensor, i) => tensorArgument('explain', tensor, i)));
+  return explainNodes(eachOf(tensors, (tensor, i) => tensorArgument('explain', tensor, i)));
 }
 
 /** The constants of one AdamW update; `step` counts from 1. */
@@ -194,7 +194,7 @@ export class UpdateList {
     const results = this.updates.flatMap((update) => update.results);
     for (const result of results) retain(result);
     try {
-      realize([...Array.from(others, (tensor) => windowOf(tensorArgument('evaluate', tensor)).base), ...results]);
+      realize([...eachOf(others, (tensor) => windowOf(tensorArgument('evaluate', tensor)).base), ...results]);
       for (const { targets, results: updated } of this.updates) targets.forEach((target, i) => target.replace(updated[i]!));
     } finally {
       for (const result of results) release(result);

@@ -7,7 +7,7 @@
  */
 import { TensorError } from '../errors';
 import { thrownText } from '../frames';
-import { affineIn, asNode, onArrays } from './affine';
+import { affineIn, asNode, onArrays, type SymbolicStep } from './affine';
 import { isFloating, promote, type DType } from './dtype';
 import {
   broadcastTo,
@@ -23,12 +23,14 @@ import {
   reshape,
   retain,
   scan as scanNode,
+  symbol,
   topological,
   type ElementwiseOp,
   type LoopBody,
 } from './graph';
 import * as ops from './operations';
-import { broadcastShapes, checkFlags, checkOptions, describe, formatShape, sameShape, type Shape } from './shape';
+import type { Operand } from './operations';
+import { broadcastShapes, checkFlags, checkOptions, describe, eachOf, formatShape, sameShape, type Shape } from './shape';
 import { Tensor, tensorArgument } from './tensor';
 
 /** Options of {@link scan}. */
@@ -84,7 +86,7 @@ export function scan(inputs: readonly Tensor[], options: ScanOptions<ScanState> 
   checkFlags('scan', { reverse });
   const several = Array.isArray(init);
   if (several && init.length === 0) throw new TensorError('scan: expected init to hold at least one state, got an empty array');
-  const given = Array.from(inputs, (input, i) => tensorArgument(`scan input ${i}`, input));
+  const given = eachOf(inputs, (input, i) => tensorArgument('scan input', input, i));
   const shape = broadcastShapes('scan', given.map((node) => node.shape));
   if (shape.length === 0) throw new TensorError('scan: expected inputs of at least one dimension, got scalars');
   const maskNode = mask === undefined ? null : broadcastTo('scan mask', tensorArgument('scan mask', mask), shape);
@@ -94,23 +96,24 @@ export function scan(inputs: readonly Tensor[], options: ScanOptions<ScanState> 
   if (dtype === 'bfloat16') dtype = 'float32';
 
   const row = shape.slice(0, -1);
-  // Not map(), which passes over holes.
-  const inits = Array.from(several ? (init as readonly ScanState[]) : [init as ScanState], (value, k) => initial(value, several ? `scan init ${k}` : 'scan init', shape, dtype));
+  const inits = several ? eachOf(init as readonly ScanState[], (value, k) => initial(value, k, shape, dtype)) : [initial(init, undefined, shape, dtype)];
   const body: LoopBody = {
-    inputs: full.map((node) => new Node('symbol', node.dtype, row, [], {})),
-    states: inits.map(() => new Node('symbol', dtype, row, [], {})),
+    inputs: full.map((node) => symbol(node.dtype, row)),
+    states: inits.map(() => symbol(dtype, row)),
     next: [],
   };
   const states = body.states.map((node) => new Tensor(node));
   const symbols = body.inputs.map((node) => new Tensor(node));
   // The step is the caller's, and may dispose of what the recurrence runs over.
-  const held = [...given, ...(maskNode ? [maskNode] : []), ...inits];
+  const held = [...given, ...inits];
+  if (maskNode) held.push(maskNode);
   held.forEach(retain);
   try {
     body.next = nextStates(callStep(step as Step, several ? states : states[0]!, symbols), several, inits.length, row, dtype);
     const lowered = lowerScan(full, inits, body, reverse, maskNode ? expand(ops.condition(maskNode), shape) : null);
     const after = lowered.after.map((node) => new Tensor(node));
-    for (const symbol of [...states, ...symbols]) symbol.dispose();
+    for (const state of states) state.dispose();
+    for (const each of symbols) each.dispose();
     return several ? after : after[0]!;
   } finally {
     held.forEach(release);
@@ -130,8 +133,10 @@ function callStep(step: Step, state: Tensor | Tensor[], inputs: Tensor[]): unkno
   }
 }
 
-function initial(value: unknown, name: string, shape: Shape, dtype: DType): Node {
+/** The state before the first step, of several the one at `place`. */
+function initial(value: unknown, place: number | undefined, shape: Shape, dtype: DType): Node {
   if (typeof value === 'number') return constant(value, dtype);
+  const name = place === undefined ? 'scan init' : `scan init ${place}`;
   const each = shape.slice(0, -1);
   if (!(value instanceof Tensor)) throw new TensorError(`${name}: expected a number, or a Tensor of shape ${formatShape(each)}, got ${describe(value)}`);
   const node = cast(tensorArgument(name, value), dtype);
@@ -144,7 +149,7 @@ function nextStates(result: unknown, several: boolean, count: number, row: Shape
   if (!Array.isArray(list) || list.length !== count) {
     throw new TensorError(`scan: expected the step to return ${several ? `an array of ${count} tensors, as many as init` : 'a Tensor'}, got ${describe(result)}`);
   }
-  return Array.from(list, (value: unknown, k) => {
+  return eachOf<unknown, Node>(list, (value, k) => {
     if (!(value instanceof Tensor) || value.isDisposed) {
       const got = value instanceof Tensor ? 'one that was disposed' : describe(value);
       throw new TensorError(`scan: expected the step to return a Tensor for state ${k}, got ${got}${!several && Array.isArray(value) ? ' (as init is no array, there is one state)' : ''}`);
@@ -161,35 +166,43 @@ function nextStates(result: unknown, several: boolean, count: number, row: Shape
 /** Turns a recurrence into affine scans where it can, and one loop for the rest. */
 export function lowerScan(inputs: readonly Node[], inits: readonly Node[], body: LoopBody, reverse: boolean, mask: Node | null): LoweredScan {
   const shape = inputs[0]!.shape;
-  const known = new Map<Node, Node>();
-  body.inputs.forEach((symbol, k) => known.set(symbol, inputs[k]!));
   const before = new Array<Node | undefined>(inits.length);
   const after = new Array<Node | undefined>(inits.length);
-  const waiting = new Set(inits.keys());
-  const steps = stepsUnder(body.next, known, shape, body.states);
-  for (let progress = true; progress;) {
-    progress = false;
-    for (const k of waiting) {
-      const symbol = body.states[k]!;
-      const affine = affineIn(body.next[k]!, symbol, steps, known, shape);
-      if (!affine) continue;
-      const dtype = symbol.dtype;
-      let a = asNode(affine.a, dtype, shape);
-      let b = asNode(affine.b, dtype, shape);
-      if (mask) {
-        a = ops.where(mask, a, constant(1, dtype));
-        b = ops.where(mask, b, constant(0, dtype));
-      }
-      // A state that forgets the one before is what is computed for it.
-      after[k] = a.op === 'constant' && a.attributes.value === 0 && !mask ? b : scanNode(a, b, inits[k]!, reverse, 'scan');
-      before[k] = scanNode(a, b, inits[k]!, reverse, 'scan_prev');
-      known.set(symbol, before[k]!);
-      waiting.delete(k);
-      progress = true;
-    }
+  const inputOf = (node: Node): Node | undefined => {
+    const k = node.op === 'symbol' ? body.inputs.indexOf(node) : -1;
+    return k < 0 ? undefined : inputs[k];
+  };
+  const step = stepsUnder(body.next, inputOf, shape, body.states);
+  const { order, arrays } = step;
+  const isLowered = (k: number): boolean => {
+    const state = body.states[k]!;
+    const affine = affineIn(body.next[k]!, state, step, shape);
+    if (!affine) return false;
+    const a = factorOrTerm(affine.a, mask, 1, state.dtype, shape);
+    const b = factorOrTerm(affine.b, mask, 0, state.dtype, shape);
+    // A state that forgets the one before is what is computed for it.
+    after[k] = a.op === 'constant' && a.attributes.value === 0 ? b : scanNode(a, b, inits[k]!, reverse, 'scan');
+    before[k] = scanNode(a, b, inits[k]!, reverse, 'scan_prev');
+    if (order[state.position] === state) arrays[state.position] = before[k];
+    return true;
+  };
+  let waiting = inits.map((_, k) => k);
+  for (let count = Infinity; waiting.length < count;) {
+    count = waiting.length;
+    waiting = waiting.filter((k) => !isLowered(k));
   }
-  if (waiting.size > 0) lowerLoop(inputs, inits, body, reverse, mask, [...waiting], known, before, after);
+  if (waiting.length > 0) {
+    const known = new Map<Node, Node>();
+    record(step, known);
+    lowerLoop(inputs, inits, body, reverse, mask, waiting, known, before, after);
+  }
   return { after: after as Node[], before: before as Node[] };
+}
+
+/** What the state is multiplied with, or what is added to it; where it is masked, the number that changes nothing. */
+function factorOrTerm(operand: Operand, mask: Node | null, neutral: number, dtype: DType, shape: Shape): Node {
+  if (!mask) return asNode(operand, dtype, shape);
+  return ops.where(mask, typeof operand === 'number' ? operand : asNode(operand, dtype, shape), constant(neutral, dtype));
 }
 
 function lowerLoop(
@@ -210,9 +223,9 @@ function lowerLoop(
   const row = body.states[0]!.shape;
   const extra = new Map<Node, Node>();
   if (mask) {
-    const symbol = new Node('symbol', mask.dtype, row, [], {});
-    extra.set(symbol, mask);
-    next = next.map((node, i) => elementwise('where', [symbol, node, states[i]!], row, node.dtype));
+    const flag = symbol(mask.dtype, row);
+    extra.set(flag, mask);
+    next = next.map((node, i) => elementwise('where', [flag, node, states[i]!], row, node.dtype));
   }
   // Whatever does not depend on the states enters the loop as an input, computed beforehand for all positions at once.
   const dependent = dependents(next, new Set(states));
@@ -226,10 +239,10 @@ function lowerLoop(
     else if (!dependent.has(node)) {
       const used = next.includes(node) || [...dependent].some((user) => user.inputs.includes(node));
       if (!used) continue;
-      const symbol = new Node('symbol', node.dtype, row, [], {});
-      symbols.set(node, symbol);
-      rebuilt.set(node, symbol);
-      entering.push(symbol);
+      const input = symbol(node.dtype, row);
+      symbols.set(node, input);
+      rebuilt.set(node, input);
+      entering.push(input);
       arrays.push(extra.get(node) ?? substitute(node, known, shape));
     } else {
       rebuilt.set(
@@ -300,14 +313,23 @@ function lift(node: Node, shape: Shape): Node {
 
 /** An expression over symbols, for all positions at once. What is found on the way is added to what is known. */
 export function substitute(root: Node, known: Map<Node, Node>, shape: Shape): Node {
-  for (const node of stepsUnder([root], known, shape)) if (!known.has(node)) known.set(node, onArrays(node, known, shape));
+  const step = stepsUnder([root], (node) => known.get(node), shape);
+  for (const node of step.steps) step.arrays[node.position] ??= onArrays(node, step, shape);
+  record(step, known);
   return known.get(root)!;
 }
 
-/** The arithmetic of a step on symbols, each node after its inputs. What it takes from elsewhere is added, for all positions, to the arrays that are known. */
-function stepsUnder(roots: readonly Node[], known: Map<Node, Node>, shape: Shape, states: readonly Node[] = []): Node[] {
+function record({ order, arrays }: SymbolicStep, known: Map<Node, Node>): void {
+  order.forEach((node, i) => {
+    if (arrays[i]) known.set(node, arrays[i]);
+  });
+}
+
+/** The arithmetic of a step on symbols, and the arrays that `arrayOf` knows. What it takes from elsewhere is added, for all positions, to these. */
+function stepsUnder(roots: readonly Node[], arrayOf: (node: Node) => Node | undefined, shape: Shape, states: readonly Node[] = []): SymbolicStep {
   const order = topological(roots);
-  if (order.some((node) => node.op === 'symbol' && !known.has(node) && !states.includes(node))) {
+  const arrays = order.map(arrayOf);
+  if (order.some((node, i) => node.op === 'symbol' && !arrays[i] && !states.includes(node))) {
     throw new TensorError('scan: the step uses the state or an input of another scan: expected its own ones, or tensors that hold values');
   }
   const symbolic = order.map((node) => node.op === 'symbol');
@@ -317,9 +339,9 @@ function stepsUnder(roots: readonly Node[], known: Map<Node, Node>, shape: Shape
     return (symbolic[i] = true);
   });
   const taken = (node: Node) => {
-    if (!symbolic[node.position] && !known.has(node)) known.set(node, lift(node, shape));
+    if (!symbolic[node.position]) arrays[node.position] ??= lift(node, shape);
   };
   for (const { inputs } of steps) inputs.forEach(taken);
   roots.forEach(taken);
-  return steps;
+  return { order, steps, arrays };
 }

@@ -42,9 +42,10 @@ export class Words {
     for (let i = 0; i < values.length; i++) this.put(values[i]!);
   }
 
-  /** A shape; one word where it is the one written before, as most are. */
-  putShape(shape: Shape): void {
-    if (shape === this.lastShape || sameShape(shape, this.lastShape)) return this.append(-1);
+  /** A number that is not negative, and a shape: one word where that is the shape written before, as most are. */
+  putShaped(code: number, shape: Shape): void {
+    if (shape === this.lastShape || sameShape(shape, this.lastShape)) return this.put(2 * code + 1);
+    this.put(2 * code);
     this.lastShape = shape;
     this.putAll(shape);
   }
@@ -90,10 +91,15 @@ function kernelCode(name: string): number {
   return code;
 }
 
-/** What a node computes, its inputs and run-time values aside. */
-export function writeStructure({ op, dtype, shape, attributes }: Node, into: Words): void {
-  into.put(opCodes.get(op)! * DTYPES + dtypes[dtype].code);
-  into.putShape(shape);
+/** A node's operation, dtype and number of inputs. */
+function codeOf({ op, dtype, inputs }: Node): number {
+  return (inputs.length * ops.length + opCodes.get(op)!) * DTYPES + dtypes[dtype].code;
+}
+
+/** What a node computes, from how many inputs; which these are, and run-time values, aside. */
+export function writeStructure(node: Node, into: Words): void {
+  const { op, attributes } = node;
+  into.putShaped(codeOf(node), node.shape);
   switch (op) {
     case 'view':
       return writeRegion(attributes.region!, into);
@@ -127,8 +133,7 @@ function writeKernel(call: KernelCall, into: Words): void {
   into.put(kernelCode(call.name));
   into.put(call.outputs.length);
   for (const { shape, dtype } of call.outputs) {
-    into.put(dtypes[dtype].code);
-    into.putShape(shape);
+    into.putShaped(dtypes[dtype].code, shape);
   }
   into.putAll(call.attributes);
   writeInputNumbers(call.aliases, into);
@@ -148,7 +153,7 @@ function writeLoop(loop: LoopBody, into: Words): void {
   const order = topological(loop.next);
   into.put(order.length);
   for (const node of order) {
-    into.put(opCodes.get(node.op)! * DTYPES + dtypes[node.dtype].code);
+    into.put(codeOf(node));
     if (node.op === 'symbol') {
       const input = loop.inputs.indexOf(node);
       into.put(input >= 0 ? input : -1 - loop.states.indexOf(node));
@@ -157,11 +162,11 @@ function writeLoop(loop: LoopBody, into: Words): void {
     }
     writePositions(node.inputs, into);
   }
+  into.put(loop.next.length);
   writePositions(loop.next, into);
 }
 
-/** Where nodes stand in the walk that was made last. */
+/** Where nodes stand in the walk that was made last. How many they are must have been written. */
 export function writePositions(nodes: readonly Node[], into: Words): void {
-  into.put(nodes.length);
   for (let i = 0; i < nodes.length; i++) into.put(nodes[i]!.position);
 }
