@@ -29,6 +29,8 @@ interface Affine {
 /** next = a·state + b with a and b free of the state and made of known arrays; null where it is not so. What is free of the state is added to what is known. */
 export function affineIn(next: Node, state: Node, step: SymbolicStep, shape: Shape): Affine | null {
   const { order, steps, arrays } = step;
+  const known = arrays[next.position];
+  if (known) return { a: 0, b: next.op === 'constant' ? next.attributes.value! : known };
   const parts = new Array<Affine | null | undefined>(order.length);
   // A state that nothing uses was not met.
   if (order[state.position] === state) parts[state.position] = { a: 1, b: 0 };

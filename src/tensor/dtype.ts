@@ -12,7 +12,6 @@ export type NumericArray = Float32Array | Float64Array | Int32Array | Uint8Array
 interface DTypeInfo {
   code: number;
   bytes: number;
-  floating: boolean;
   /** Promotion takes the operand of the higher rank. */
   rank: number;
   register: RegisterType;
@@ -24,12 +23,12 @@ interface DTypeInfo {
 const unbounded = [-Infinity, Infinity] as const;
 
 export const dtypes: Record<DType, DTypeInfo> = {
-  float32: { code: 0, bytes: 4, floating: true, rank: 4, register: 'float32', bounds: unbounded, stored: Float32Array },
-  float64: { code: 1, bytes: 8, floating: true, rank: 5, register: 'float64', bounds: unbounded, stored: Float64Array },
-  bfloat16: { code: 2, bytes: 2, floating: true, rank: 3, register: 'float32', bounds: unbounded, stored: Uint16Array },
-  int32: { code: 3, bytes: 4, floating: false, rank: 2, register: 'int32', bounds: [-(2 ** 31), 2 ** 31 - 1], stored: Int32Array },
-  uint8: { code: 4, bytes: 1, floating: false, rank: 1, register: 'int32', bounds: [0, 255], stored: Uint8Array },
-  bool: { code: 5, bytes: 1, floating: false, rank: 0, register: 'int32', bounds: [0, 1], stored: Uint8Array },
+  float32: { code: 0, bytes: 4, rank: 4, register: 'float32', bounds: unbounded, stored: Float32Array },
+  float64: { code: 1, bytes: 8, rank: 5, register: 'float64', bounds: unbounded, stored: Float64Array },
+  bfloat16: { code: 2, bytes: 2, rank: 3, register: 'float32', bounds: unbounded, stored: Uint16Array },
+  int32: { code: 3, bytes: 4, rank: 2, register: 'int32', bounds: [-(2 ** 31), 2 ** 31 - 1], stored: Int32Array },
+  uint8: { code: 4, bytes: 1, rank: 1, register: 'int32', bounds: [0, 255], stored: Uint8Array },
+  bool: { code: 5, bytes: 1, rank: 0, register: 'int32', bounds: [0, 1], stored: Uint8Array },
 };
 
 export const registerCodes: Record<RegisterType, number> = { float32: 0, float64: 1, int32: 2 };
@@ -38,10 +37,9 @@ export function isDType(value: unknown): value is DType {
   return typeof value === 'string' && Object.hasOwn(dtypes, value);
 }
 
-const floatingTypes = new Set(Object.keys(dtypes).filter((dtype) => dtypes[dtype as DType].floating));
-
+/** By comparing, which takes half as long as to look the type up: every operation asks. */
 export function isFloating(dtype: DType): boolean {
-  return floatingTypes.has(dtype);
+  return dtype === 'float32' || dtype === 'float64' || dtype === 'bfloat16';
 }
 
 /** The type two operands are brought to: the wider kind, floating over integer over bool. */

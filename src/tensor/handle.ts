@@ -2,6 +2,7 @@
 import { COPY, TensorError, thisCopy } from '../errors';
 import { Node, release, retain } from './graph';
 import { currentScope, Disposable, keep, liveTensors } from './memory';
+import { publicName } from './operations';
 
 const finalizer = new FinalizationRegistry<Node>((node) => {
   liveTensors.count--;
@@ -45,7 +46,7 @@ export class Handle extends Disposable {
   /** @internal The node behind the tensor, or an error that names the operation that it is for. */
   nodeFor(operation: string): Node {
     if (this.current) return this.current;
-    throw new TensorError(`${operation}: ${this.current === null ? DISPOSED : 'expected a tensor that an operation of this library has made, got an object of its class alone'}`);
+    throw new TensorError(`${publicName(operation)}: ${this.current === null ? DISPOSED : 'expected a tensor that an operation of this library has made, got an object of its class alone'}`);
   }
 
   /** @internal Makes the tensor stand for another node of the same shape and dtype (optimizer updates). */

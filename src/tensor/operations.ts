@@ -43,7 +43,8 @@ function commonDType(a: Operand, b: Operand): DType {
   return typeof b !== 'number' ? promote(b.dtype, weakDType(a, b.dtype)) : 'float32';
 }
 
-function prepare(operand: Operand, dtype: DType, shape: Shape): Node {
+/** An operand of arithmetic whose result has this dtype and shape. */
+export function prepare(operand: Operand, dtype: DType, shape: Shape): Node {
   if (typeof operand === 'number') return constant(operand, dtype);
   const typed = cast(operand, dtype);
   return typed.op === 'constant' ? constant(typed.attributes.value!, dtype) : expand(typed, shape);

@@ -186,11 +186,13 @@ export function lowerScan(inputs: readonly Node[], inits: readonly Node[], body:
     if (order[state.position] === state) arrays[state.position] = before[k];
     return true;
   };
-  let waiting = inits.map((_, k) => k);
+  // From the last one on: what a state is computed from is most often written behind it.
+  let waiting = inits.map((_, k) => inits.length - 1 - k);
   for (let count = Infinity; waiting.length < count;) {
     count = waiting.length;
     waiting = waiting.filter((k) => !isLowered(k));
   }
+  waiting.reverse();
   if (waiting.length > 0) {
     const known = new Map<Node, Node>();
     record(step, known);
@@ -202,7 +204,7 @@ export function lowerScan(inputs: readonly Node[], inits: readonly Node[], body:
 /** What the state is multiplied with, or what is added to it; where it is masked, the number that changes nothing. */
 function factorOrTerm(operand: Operand, mask: Node | null, neutral: number, dtype: DType, shape: Shape): Node {
   if (!mask) return asNode(operand, dtype, shape);
-  return ops.where(mask, typeof operand === 'number' ? operand : asNode(operand, dtype, shape), constant(neutral, dtype));
+  return elementwise('where', [mask, ops.prepare(operand, dtype, shape), constant(neutral, dtype)], shape, dtype);
 }
 
 function lowerLoop(

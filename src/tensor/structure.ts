@@ -2,7 +2,7 @@
  * The structure of graphs as sequences of integers: two sequences are equal only where the graphs are computed in the same way, whatever the numbers
  * and arrays they are computed from. Every evaluation writes one to find its plan; so writing makes no objects, which would cost more than a small graph's arithmetic.
  */
-import { dtypes } from './dtype';
+import { dtypes, type DType } from './dtype';
 import { ops, topological, type KernelCall, type LoopBody, type Node, type Region } from './graph';
 import { sameShape, type Shape } from './shape';
 
@@ -91,9 +91,17 @@ function kernelCode(name: string): number {
   return code;
 }
 
+/** The dtype that was written last, as that of most nodes is, and its code. */
+let lastDType: DType = 'float32';
+let lastCode = dtypes[lastDType].code;
+
 /** A node's operation, dtype and number of inputs. */
 function codeOf({ op, dtype, inputs }: Node): number {
-  return (inputs.length * ops.length + opCodes.get(op)!) * DTYPES + dtypes[dtype].code;
+  if (dtype !== lastDType) {
+    lastDType = dtype;
+    lastCode = dtypes[dtype].code;
+  }
+  return (inputs.length * ops.length + opCodes.get(op)!) * DTYPES + lastCode;
 }
 
 /** What a node computes, from how many inputs; which these are, and run-time values, aside. */

@@ -431,11 +431,11 @@ export class Tensor extends Handle {
   }
 
   private with(op: ElementwiseOp, other: Tensor | number): Tensor {
-    return new Tensor(ops.binary(op, this.nodeFor(ops.publicName(op)), operandArgument(op, other)));
+    return new Tensor(ops.binary(op, this.nodeFor(op), operandArgument(op, other)));
   }
 
   private unary(op: ElementwiseOp): Tensor {
-    return new Tensor(ops.unary(op, this.nodeFor(ops.publicName(op))));
+    return new Tensor(ops.unary(op, this.nodeFor(op)));
   }
 
   private reduced(
