@@ -72,7 +72,7 @@ export class Registry<T> {
 
   /** The value of a name or an alias. @throws RegistryError that lists what exists and names the nearest match. */
   get(name: string): T {
-    return this.table.values.get(this.resolveOrThrow(name)) as T;
+    return this.table.values.get(name) ?? (this.table.values.get(this.resolveOrThrow(name)) as T);
   }
 
   /** Whether a name, or an alias, is known. */

@@ -31,10 +31,12 @@ function isPlain(object: unknown): object is Record<string, unknown> {
 
 function holds(object: unknown, entries: readonly unknown[]): boolean {
   if (!isPlain(object)) return false;
-  const keys = Object.keys(object);
-  if (2 * keys.length !== entries.length) return false;
-  for (let i = 0; i < keys.length; i++) if (keys[i] !== entries[2 * i] || !Object.is(object[keys[i]!], entries[2 * i + 1])) return false;
-  return true;
+  let at = 0;
+  for (const key in object) {
+    if (key !== entries[at] || !Object.is(object[key], entries[at + 1])) return false;
+    at += 2;
+  }
+  return at === entries.length;
 }
 
 function plainEntries(object: unknown): readonly unknown[] | null {

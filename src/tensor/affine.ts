@@ -15,9 +15,14 @@ export interface SymbolicStep {
   arrays: (Node | undefined)[];
 }
 
-/** A node of a step on the arrays that are known for its inputs. */
-export function onArrays({ op, dtype, inputs }: Node, { arrays }: SymbolicStep, shape: Shape): Node {
-  const known = inputs.map((input) => arrays[input.position]!);
+/** A node of a step on the arrays that are known for its inputs; null where one is not. */
+export function onArrays({ op, dtype, inputs }: Node, { arrays }: SymbolicStep, shape: Shape): Node | null {
+  const known: Node[] = [];
+  for (const input of inputs) {
+    const array = arrays[input.position];
+    if (!array) return null;
+    known.push(array);
+  }
   return op === 'cast' ? cast(known[0]!, dtype) : elementwise(op as ElementwiseOp, known, shape, dtype);
 }
 
@@ -41,8 +46,9 @@ export function affineIn(next: Node, state: Node, step: SymbolicStep, shape: Sha
   };
   for (const node of steps) {
     if (arrays[node.position]) continue;
-    if (node.inputs.every((input) => arrays[input.position])) {
-      arrays[node.position] = onArrays(node, step, shape);
+    const array = onArrays(node, step, shape);
+    if (array) {
+      arrays[node.position] = array;
       continue;
     }
     const inputs = node.inputs.map(part);

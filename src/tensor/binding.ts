@@ -39,7 +39,7 @@ export function bind(wanted: Node[], device: Device, key: Words): Binding {
     nodes = topological(roots);
     writes = nodes.filter(isWrite);
   }
-  const binding: Binding = { nodes, roots, leaves: [], scalars: [], numbers: [], writes };
+  const binding: Binding = { nodes, roots, leaves: [], scalars: [], numbers: new Array<number>(nodes.length), writes };
   const { leaves, scalars, numbers } = binding;
   const number = ++bindings;
   key.clear();
@@ -72,7 +72,7 @@ export function bind(wanted: Node[], device: Device, key: Words): Binding {
       case 'symbol':
         throw new TensorError('scan: a tensor of its step was read, or used outside of it: a step is arithmetic on the numbers of all rows and times at once; read and use what scan returns');
     }
-    numbers.push(at);
+    numbers[i] = at;
   }
   key.put(roots.length);
   writePositions(roots, key);

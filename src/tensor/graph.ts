@@ -155,17 +155,16 @@ function commonDevice(node: Node): Device | null {
 /** Adds one reference: the node, and the graph behind it, stay until it is released. */
 export function retain(node: Node): void {
   node.references++;
-  // Most nodes stand on others that count already: a stack is made only where it is needed.
-  let stack: Node[] | undefined;
-  for (let current: Node | undefined = node; current; current = stack?.pop()) {
+  if (node.attached) return;
+  const stack = [node];
+  while (stack.length > 0) {
+    const current = stack.pop()!;
     if (current.attached) continue;
     current.attached = true;
-    const inputs: readonly Node[] = current.inputs;
-    for (let i = 0; i < inputs.length; i++) {
-      const input = inputs[i]!;
+    for (let i = 0; i < current.inputs.length; i++) {
+      const input = current.inputs[i]!;
       input.references++;
-      if (input.inputs.length === 0) input.attached = true;
-      else if (!input.attached) (stack ??= []).push(input);
+      if (!input.attached) stack.push(input);
     }
   }
 }
@@ -173,20 +172,16 @@ export function retain(node: Node): void {
 /** Drops one reference; what nothing refers to any more lets go of its inputs and memory. */
 export function release(node: Node): void {
   if (--node.references > 0) return;
-  let stack: Node[] | undefined;
-  for (let current: Node | undefined = node; current;) {
-    const inputs: readonly Node[] = current.inputs;
+  const stack = [node];
+  while (stack.length > 0) {
+    const current = stack.pop()!;
     if (current.op === 'buffer') current.attributes.buffer?.release();
+    for (let i = 0; i < current.inputs.length; i++) {
+      const input = current.inputs[i]!;
+      if (--input.references <= 0) stack.push(input);
+    }
     current.inputs = noInputs;
     current.attributes = noAttributes;
-    current = undefined;
-    for (let i = 0; i < inputs.length; i++) {
-      const input = inputs[i]!;
-      if (--input.references > 0) continue;
-      if (current === undefined) current = input;
-      else (stack ??= []).push(input);
-    }
-    current ??= stack?.pop();
   }
 }
 

@@ -316,7 +316,7 @@ function lift(node: Node, shape: Shape): Node {
 /** An expression over symbols, for all positions at once. What is found on the way is added to what is known. */
 export function substitute(root: Node, known: Map<Node, Node>, shape: Shape): Node {
   const step = stepsUnder([root], (node) => known.get(node), shape);
-  for (const node of step.steps) step.arrays[node.position] ??= onArrays(node, step, shape);
+  for (const node of step.steps) step.arrays[node.position] ??= onArrays(node, step, shape)!;
   record(step, known);
   return known.get(root)!;
 }
@@ -330,20 +330,28 @@ function record({ order, arrays }: SymbolicStep, known: Map<Node, Node>): void {
 /** The arithmetic of a step on symbols, and the arrays that `arrayOf` knows. What it takes from elsewhere is added, for all positions, to these. */
 function stepsUnder(roots: readonly Node[], arrayOf: (node: Node) => Node | undefined, shape: Shape, states: readonly Node[] = []): SymbolicStep {
   const order = topological(roots);
-  const arrays = order.map(arrayOf);
-  if (order.some((node, i) => node.op === 'symbol' && !arrays[i] && !states.includes(node))) {
-    throw new TensorError('scan: the step uses the state or an input of another scan: expected its own ones, or tensors that hold values');
+  const arrays: (Node | undefined)[] = [];
+  const symbolic: boolean[] = [];
+  for (const node of order) {
+    const array = arrayOf(node);
+    const isSymbol = node.op === 'symbol';
+    if (isSymbol && !array && !states.includes(node)) {
+      throw new TensorError('scan: the step uses the state or an input of another scan: expected its own ones, or tensors that hold values');
+    }
+    arrays.push(array);
+    symbolic.push(isSymbol);
   }
-  const symbolic = order.map((node) => node.op === 'symbol');
-  const steps = order.filter((node, i) => {
-    if (!node.inputs.some((input) => symbolic[input.position])) return false;
+  const steps: Node[] = [];
+  for (const node of order) {
+    if (!node.inputs.some((input) => symbolic[input.position])) continue;
     checkStep(node);
-    return (symbolic[i] = true);
-  });
-  const taken = (node: Node) => {
+    symbolic[node.position] = true;
+    steps.push(node);
+  }
+  const take = (node: Node) => {
     if (!symbolic[node.position]) arrays[node.position] ??= lift(node, shape);
   };
-  for (const { inputs } of steps) inputs.forEach(taken);
-  roots.forEach(taken);
+  for (const { inputs } of steps) inputs.forEach(take);
+  roots.forEach(take);
   return { order, steps, arrays };
 }

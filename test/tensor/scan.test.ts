@@ -105,6 +105,26 @@ describe.each([{ reverse: false }, { reverse: true }])('%p', ({ reverse }) => {
     }
   });
 
+  test('states in any order, and states and inputs that nothing uses', () => {
+    const shape = [4, 11];
+    const mask = random.ref(shape, 'bool');
+    const [x, y, unused] = [random.smooth(shape, -0.9, 0.9), random.smooth(shape), random.smooth(shape)];
+    const inits = [0.25, -1, 2, 0.5];
+    // p is made of q and q of r; nothing is made of n.
+    const step = (p: Tensor, q: Tensor, r: Tensor, a: Tensor, b: Tensor) => [p.mul(0.5).add(q), q.mul(a).add(r), b.sub(r.mul(0.3)), a.mul(b)] as const;
+    const reference = recurrence([x, y, unused], inits.map(scalar), ([p, q, r], [a, b]) => [0.5 * p! + q!, a! * q! + r!, b! - 0.3 * r!, a! * b!], { reverse, mask });
+    for (const order of [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1], [1, 3, 0, 2]]) {
+      const place = inits.map((_, k) => order.indexOf(k));
+      const options = { reverse, mask: mask.tensor('bool'), init: order.map((k) => inits[k]!) };
+      const states = scan([x.tensor(), y.tensor(), unused.tensor()], options, (given, [a, b]) => {
+        const next = step(given[place[0]!]!, given[place[1]!]!, given[place[2]!]!, a, b);
+        return order.map((k) => next[k]!);
+      });
+      expect(states.map(isLoop)).toEqual([false, false, false, false]);
+      order.forEach((k, i) => expectMatches(states[i]!, reference[k]!, 1e-11, `state ${k} of ${order}`));
+    }
+  });
+
   test('tensors from outside: numbers, rows, and their arithmetic', () => {
     const x = random.smooth([4, 9], -0.9, 0.9);
     const row = random.smooth([4]);

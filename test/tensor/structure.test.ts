@@ -83,6 +83,17 @@ test('what a node computes is told by all that it is made of', () => {
   expect(structure('kernel', { kernel: { ...kernel, scalars: [1] } })).toBe(structure('kernel', { kernel }));
 });
 
+test('the number of inputs is told, which they are is not', () => {
+  const of = (...inputs: Node[]) => {
+    const words = new Words();
+    writeStructure(new Node('assemble', 'float32', [2], inputs, { regions: [], fill: false }), words);
+    return words.copy().join();
+  };
+  const [a, b] = [constant(1, 'float32'), constant(2, 'float32')];
+  expect(new Set([of(), of(a), of(a, b), of(a, b, a)]).size).toBe(4);
+  expect(of(b, a)).toBe(of(a, b));
+});
+
 test('loops differ in their arithmetic, the numbers in it, and what it reads', () => {
   const [input, other, state] = [0, 1, 2].map(() => new Node('symbol', 'float32', [2], [], {})) as [Node, Node, Node];
   const of = (next: Node, reverse = false) => structure('loop', { reverse, loop: { inputs: [input, other], states: [state], next: [next] } });
