@@ -29,11 +29,14 @@ void fill(float* to, int64_t n, float value, bool past_caches) {
 CompiledScan::CompiledScan(const Code& code) : code_(code) {
   ScanSource source;
   if (!read_scan(code, &plan_, &table_, &source)) return;
-  if (usual_.make(source, false) && code.streams) past_caches_.make(source, true);
+  if (!usual_.make(source, false)) return;
+  if (code.streams) past_caches_.make(source, true);
+  source.stores = source.watched = 0;
+  only_states_.make(source, false);
 }
 
 // Where in a tile the function may run. Padding leaves one stretch of a row, what others wrote between turns a few. 0: nowhere, or in more than are worth it.
-int CompiledScan::find_stretches(char* const* row, int64_t start, int64_t n, Stretches* to) const {
+int CompiledScan::find_stretches(Wanted wanted, char* const* row, int64_t start, int64_t n, Stretches* to) const {
   to->from[0] = 0, to->to[0] = n;
   if (plan_.mask < 0) return 1;
   const uint8_t* const bytes = reinterpret_cast<const uint8_t*>(row[plan_.mask]) + start;
@@ -56,9 +59,17 @@ int CompiledScan::find_stretches(char* const* row, int64_t start, int64_t n, Str
   else if (count > 0 && ends[count - 1] > n) ends[count - 1] = n;
   const int stretches = count / 2;
   if (stretches == 0 || stretches > 1 + n / kStepsOfStretch) return 0;
-  if (!plan_.knows_outside && (stretches > 1 || ends[0] > 0 || ends[1] < n)) return 0;
+  if (wanted == Wanted::results && !plan_.knows_outside && (stretches > 1 || ends[0] > 0 || ends[1] < n)) return 0;
   for (int k = 0; k < stretches; ++k) to->from[k] = ends[2 * k], to->to[k] = ends[2 * k + 1];
   return stretches;
+}
+
+bool CompiledScan::forgets(char* const* row, int64_t start, int64_t n) const {
+  if (plan_.mask < 0 || plan_.reach > n) return plan_.reach <= n;
+  int64_t valid = 0;
+  const uint8_t* const bytes = reinterpret_cast<const uint8_t*>(row[plan_.mask]) + start;
+  for (int64_t i = 0; i < n; ++i) valid += bytes[i] != 0;
+  return plan_.reach <= valid;
 }
 
 // The states in front of a row, whose first step is `first`.
@@ -81,9 +92,9 @@ bool CompiledScan::on_lines(char* const* row, int64_t at) const {
   return true;
 }
 
-bool CompiledScan::run(char* const* row, int64_t start, int64_t n, double* state, bool begins, char* memory, char* lanes) const {
+bool CompiledScan::run(Wanted wanted, char* const* row, int64_t start, int64_t n, double* state, bool begins, char* memory, char* lanes) const {
   Stretches valid;
-  const int stretches = find_stretches(row, start, n, &valid);
+  const int stretches = find_stretches(wanted, row, start, n, &valid);
   if (stretches == 0) return false;
   ScanFrame frame;
   frame.table = &table_;
@@ -94,10 +105,11 @@ bool CompiledScan::run(char* const* row, int64_t start, int64_t n, double* state
     const Step& step = code_.step[plan_.of_row_step[k]];
     step.load(&frame.of_row[k], row[step.view], 1, 1, 0, 0);
   }
-  bool past = static_cast<bool>(past_caches_);
+  const int exits = wanted == Wanted::results ? plan_.exits : 0;
+  bool past = exits > 0 && past_caches_;
   for (int i = 0; i < stretches && past; ++i) past = on_lines(row, start + valid.from[i]);
   float* results[kMostStores];  // of the tile
-  for (int k = 0; k < plan_.exits; ++k) {
+  for (int k = 0; k < exits; ++k) {
     const ScanPlan::Exit& exit = plan_.exit[k];
     results[k] = reinterpret_cast<float*>(exit.direct && (past || !exit.streams) ? place_of(row, exit.array, start) : memory + exit.home);
   }
@@ -107,13 +119,13 @@ bool CompiledScan::run(char* const* row, int64_t start, int64_t n, double* state
     const int64_t from = valid.from[stretch];
     frame.n = valid.to[stretch] - from;
     for (int k = 0; k < plan_.loads; ++k) frame.pointer[k] = place_of(row, plan_.load[k], start + from);
-    for (int k = 0; k < plan_.exits; ++k) frame.pointer[plan_.loads + k] = reinterpret_cast<char*>(results[k] + from);
-    (past ? past_caches_ : usual_)(&frame);
+    for (int k = 0; k < exits; ++k) frame.pointer[plan_.loads + k] = reinterpret_cast<char*>(results[k] + from);
+    (exits == 0 ? only_states_ : past ? past_caches_ : usual_)(&frame);
     if (frame.odd[0]) return false;
-    for (int k = 1; k <= plan_.watched; ++k) odd[k] |= frame.odd[k];
+    for (int k = 1; k <= plan_.watched && exits > 0; ++k) odd[k] |= frame.odd[k];
   }
   for (int s = 0; s < plan_.scans; ++s) state[s] = frame.state[s];
-  for (int k = 0, watched = 0; k < plan_.exits; ++k) {
+  for (int k = 0, watched = 0; k < exits; ++k) {
     const ScanPlan::Exit& exit = plan_.exit[k];
     const float nan = __builtin_nanf("");
     if (exit.watched >= 0 && odd[++watched]) fold(exit.watched, &nan, 1, lanes);
@@ -135,7 +147,8 @@ bool CompiledScan::run(char* const* row, int64_t start, int64_t n, double* state
 #else
 
 CompiledScan::CompiledScan(const Code& code) : code_(code) {}
-bool CompiledScan::run(char* const*, int64_t, int64_t, double*, bool, char*, char*) const { return false; }
+bool CompiledScan::run(Wanted, char* const*, int64_t, int64_t, double*, bool, char*, char*) const { return false; }
+bool CompiledScan::forgets(char* const*, int64_t, int64_t) const { return false; }
 
 #endif
 

@@ -132,6 +132,7 @@ class ScanCompiler : private VectorCode {
     some_ = some;
     for (int i = 0; i < source_.steps; ++i) {
       const Step& step = source_.step[i];
+      if (!needed_[i]) continue;
       if (step.kind == Kind::scan) scan(step);
       else if (is_load(step.kind)) load(step);
       else if (step.kind == Kind::convert || step.kind == Kind::compute)

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "../core/math.h"
+#include "recurrence_block.h"
 
 namespace vantage::cpu::VANTAGE_ISA {
 namespace {
@@ -227,6 +228,8 @@ class ScanReader {
     to_.initial_step[number] = first.op == Op::load ? maker_[step.c] : -1;
     to_.initial[number] = first.op == Op::load ? 0 : static_cast<double>(constant(first));
     fill_powers(table_.powers[number], factor);
+    const int64_t reach = constant_factor ? Decay(factor).reach() : INT64_MAX;
+    to_.reach = reach == INT64_MAX || to_.reach == INT64_MAX ? INT64_MAX : to_.reach + reach;
     ++source_.scans;
     return true;
   }

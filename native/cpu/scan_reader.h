@@ -24,6 +24,7 @@ struct ScanPlan {
 
   int mask = -1;              // the view that the scans go by, or -1
   bool knows_outside = true;  // the results where the mask does not hold
+  int64_t reach = 0;          // behind so many steps where it holds, nothing is left of the states that came in; INT64_MAX: never
   int loads = 0, of_row = 0, exits = 0, scans = 0, watched = 0;
   Array load[kMostPointers];
   int of_row_step[kMostOfRow];   // the step that loads it

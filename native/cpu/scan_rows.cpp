@@ -21,7 +21,7 @@ struct Link {
 
 // A row in segments: each is run up to its first scan from the state 0, which gives the end value Q and the product P of its factors. Then P·s + Q is what
 // enters the next segment, where s is what enters this one; with it the same is done for the second scan, and so on. The last run writes: what it reads
-// is in the cache by then.
+// is in the cache by then. Where a compiled program forgets within a segment what came in, one run with states of 0 is enough for all scans.
 class ScanRows {
  public:
   explicit ScanRows(const Code& code) : code_(code), compiled_(code), reverse_(code.program->reverse), time_(time_of(code.space)), rows_(code.space.size(0, code.space.outer)), tile_(code.tile) {
@@ -75,9 +75,14 @@ class ScanRows {
     const int64_t done = index * kSegment, size = smaller(kSegment, time_ - done), start = reverse_ ? time_ - done - size : done;
     const bool first = index == 0, last = index + 1 == segments_;
     double* const carry = scratch<double>(Scratch::accumulators, scans_);
+    const bool forgets = !first && !last && worker.tile.forgets(start, size);
+    if (forgets) {
+      for (int scan = 0; scan < scans_; ++scan) worker.state[scan] = 0;
+      steps(worker, start, size, {worker.state, false, nullptr, scans_ - 1});
+    }
     for (int scan = 0; !first && scan < scans_; ++scan) {
-      double product = 1;
-      if (!last) {
+      double product = forgets ? 0 : 1;
+      if (!last && !forgets) {
         for (int k = 0; k < scan; ++k) worker.state[k] = carry[k];
         worker.state[scan] = 0;
         steps(worker, start, size, {worker.state, false, &product, scan});
@@ -86,7 +91,7 @@ class ScanRows {
       wait_for(before.ready);
       carry[scan] = before.state;
       if (last) continue;
-      // A state of 0 stays out of the product, which may have overflowed. What is not finite is known after the steps themselves.
+      // A state of 0 stays out of the product, which may have overflowed. What is not finite is known after the steps themselves; 0 times it says so.
       const double state = worker.state[scan] + (carry[scan] == 0 ? 0.0 : product * carry[scan]);
       if (state - state == 0) hand_over(row, index, scan, state);
     }

@@ -26,6 +26,9 @@ class ScanTile {
   // Loads, computes and stores the times [start, start + n), or folds them into the lanes: [output][kLanes] of kTotalRoom bytes.
   void run(int64_t start, int64_t n, const ScanStates& scans, char* lanes);
 
+  // Whether nothing of the states in front of these times is left behind them, of a row that has begun.
+  bool forgets(int64_t start, int64_t n) const { return compiled_ && compiled_.forgets(row_, start, n); }
+
  private:
   void load(const Step& step, int64_t start, int64_t n);
   void ask_ahead(const Step& step, const char* from, int64_t n);

@@ -32,21 +32,23 @@ int VectorCode::take() {
   fits_ = false;
   return 0;
 }
+// What nobody reads is left out, with what is computed for it alone.
 void VectorCode::find_lives() {
   for (int v = 0; v < source_.values; ++v) {
     dies_[v] = -1;
     maker_[v] = nullptr;
     for (int u = 0; u < kMostSideBySide; ++u) place_[u][v] = -1;
   }
-  for (int i = 0; i < source_.steps; ++i) {
+  for (int k = 0; k < source_.stores; ++k) dies_[source_.store[k].value] = source_.steps;
+  for (int i = source_.steps - 1; i >= 0; --i) {
     const Step& step = source_.step[i];
     maker_[step.dst] = &step;
-    dies_[step.dst] = i;
-    for (int value : {step.a, step.b, step.c}) {
-      if (value >= 0) dies_[value] = i;
+    needed_[i] = step.kind == Kind::scan || dies_[step.dst] >= 0;
+    if (!needed_[i]) continue;
+    for (int value : {step.dst, step.a, step.b, step.c}) {
+      if (value >= 0 && dies_[value] < 0) dies_[value] = i;
     }
   }
-  for (int k = 0; k < source_.stores; ++k) dies_[source_.store[k].value] = source_.steps;
 }
 
 void VectorCode::release(int value) {

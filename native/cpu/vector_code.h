@@ -92,6 +92,7 @@ class VectorCode {
   int place_[kMostSideBySide][kMostSteps];  // of each value, or -1
   int dies_[kMostSteps];                    // the step behind which nobody reads a value
   const Step* maker_[kMostSteps];
+  bool needed_[kMostSteps];                 // of each step
 
  private:
   void find_lives();
