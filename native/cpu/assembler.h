@@ -56,14 +56,17 @@ class Assembler {
   void move(Gpr to, Gpr from);               // 64 bits
   void move(Gpr to, int32_t value);          // 32 bits, the upper ones 0
   void add(Gpr to, int32_t value);           // 64 bits, as all below; add, subtract and `and_` set the flags
+  void add(Gpr to, Gpr from);
   void subtract(Gpr to, Gpr from);
   void compare(Gpr a, Gpr b);
   void compare_with(Gpr a, int32_t value);
   void and_(Gpr to, int32_t value);
   void negate(Gpr to);
   void shift_left(Gpr to, uint8_t by);
+  void shift_right(Gpr to, uint8_t by);
   void low_bits(Gpr to, Gpr from, Gpr count);  // bzhi
-  void mask_of(int k, Gpr from);               // kmovw, and to 16 bits of memory:
+  void mask_of(int k, Gpr from);               // kmovw, and with 16 bits of memory:
+  void load_mask(int k, const Memory& from);
   void store_mask(const Memory& to, int k);
   void prefetch(const Memory& from);
   void clear_upper();                          // vzeroupper

@@ -1,5 +1,6 @@
 #include "compiled_scan.h"
 
+#include "interpreter.h"
 #include "stream.h"
 
 namespace vantage::cpu::VANTAGE_ISA {
@@ -9,6 +10,7 @@ namespace vantage::cpu::VANTAGE_ISA {
 namespace {
 
 constexpr int64_t kMaskAhead = 4096;  // bytes of the mask that are asked for ahead of their use
+constexpr int64_t kManySteps = 4096;  // of a program: with fewer, tiles with holes are not worth a function
 
 // n times `value`, by lines of the cache: the first and the last one may belong to others in part.
 void fill(float* to, int64_t n, float value, bool past_caches) {
@@ -24,22 +26,38 @@ void fill(float* to, int64_t n, float value, bool past_caches) {
   if (i < end) part(i, i, end);
 }
 
-}  // namespace
+char* place_of(char* const* row, const ScanPlan::Array& array, int64_t at) { return row[array.view] + at * array.bytes; }
 
-CompiledScan::CompiledScan(const Code& code) : code_(code) {
-  ScanSource source;
-  if (!read_scan(code, &plan_, &table_, &source)) return;
-  if (!usual_.make(source, false)) return;
-  if (code.streams) past_caches_.make(source, true);
-  source.stores = source.watched = 0;
-  only_states_.make(source, false);
+// Whether what goes past the caches begins with a line.
+bool on_lines(const ScanPlan& plan, char* const* row, int64_t at) {
+  for (int k = 0; k < plan.exits; ++k) {
+    if (plan.exit[k].streams && reinterpret_cast<uintptr_t>(place_of(row, plan.exit[k].array, at)) % 64 != 0) return false;
+  }
+  return true;
 }
 
-// Where in a tile the function may run. Padding leaves one stretch of a row, what others wrote between turns a few. 0: nowhere, or in more than are worth it.
-int CompiledScan::find_stretches(Wanted wanted, char* const* row, int64_t start, int64_t n, Stretches* to) const {
-  to->from[0] = 0, to->to[0] = n;
-  if (plan_.mask < 0) return 1;
-  const uint8_t* const bytes = reinterpret_cast<const uint8_t*>(row[plan_.mask]) + start;
+}  // namespace
+
+void CompiledFunctions::make(const Code& code, Reading reading) {
+  ScanSource source;
+  if (!read_scan(code, reading, &plan, &table, &source) || !usual.make(source, false)) return;
+  if (code.streams) past_caches.make(source, true);
+  source.stores = source.watched = 0;
+  if (reading != Reading::short_rows) only_states.make(source, false);
+}
+
+CompiledScan::CompiledScan(const Code& code) : code_(code) {
+  some_.make(code, Reading::where_mask_holds);
+  if ((!some_ || some_.plan.mask >= 0) && code.space.size(0, code.space.ndim()) >= kManySteps) all_.make(code, Reading::everywhere);
+}
+
+// Padding leaves one stretch of a row, what others wrote between turns a few.
+CompiledScan::Found CompiledScan::find_stretches(Wanted wanted, const Tile& tile, Stretches* to) const {
+  const ScanPlan& plan = some_.plan;
+  const int64_t n = tile.n;
+  *to = {1, {0}, {n}};
+  if (plan.mask < 0) return Found::stretches;
+  const uint8_t* const bytes = reinterpret_cast<const uint8_t*>(tile.row[plan.mask]) + tile.start;
   const intptr_t ahead = code_.program->reverse ? -kMaskAhead : kMaskAhead;
   uint64_t before = 0;
   int count = 0;  // of ends: from, to, from …
@@ -50,96 +68,134 @@ int CompiledScan::find_stretches(Wanted wanted, char* const* row, int64_t start,
     const __m512i some = _mm512_maskz_loadu_epi8(lanes, bytes + i);
     const uint64_t valid = _mm512_test_epi8_mask(some, some);
     for (uint64_t changes = valid ^ (valid << 1 | before); changes != 0; changes &= changes - 1) {
-      if (count == 2 * kMostStretches) return 0;
+      if (count == 2 * kMostStretches) return Found::too_many;
       ends[count++] = i + __builtin_ctzll(changes);
     }
     before = valid >> 63;
   }
   if (count % 2 == 1) ends[count++] = n;
   else if (count > 0 && ends[count - 1] > n) ends[count - 1] = n;
-  const int stretches = count / 2;
-  if (stretches == 0 || stretches > 1 + n / kStepsOfStretch) return 0;
-  if (wanted == Wanted::results && !plan_.knows_outside && (stretches > 1 || ends[0] > 0 || ends[1] < n)) return 0;
-  for (int k = 0; k < stretches; ++k) to->from[k] = ends[2 * k], to->to[k] = ends[2 * k + 1];
-  return stretches;
+  to->count = count / 2;
+  for (int k = 0; k < to->count; ++k) to->from[k] = ends[2 * k], to->to[k] = ends[2 * k + 1];
+  if (count == 0) return Found::nothing;
+  const bool whole = to->count == 1 && to->from[0] == 0 && to->to[0] == n;
+  return to->count > 1 + n / kStepsOfStretch || (wanted == Wanted::results && !plan.knows_outside && !whole) ? Found::too_many : Found::stretches;
 }
 
 bool CompiledScan::forgets(char* const* row, int64_t start, int64_t n) const {
-  if (plan_.mask < 0 || plan_.reach > n) return plan_.reach <= n;
+  const ScanPlan& plan = some_.plan;
+  if (!some_ || plan.mask < 0 || plan.reach > n) return some_ && plan.reach <= n;
   int64_t valid = 0;
-  const uint8_t* const bytes = reinterpret_cast<const uint8_t*>(row[plan_.mask]) + start;
+  const uint8_t* const bytes = reinterpret_cast<const uint8_t*>(row[plan.mask]) + start;
   for (int64_t i = 0; i < n; ++i) valid += bytes[i] != 0;
-  return plan_.reach <= valid;
+  return plan.reach <= valid;
 }
 
-// The states in front of a row, whose first step is `first`.
-void CompiledScan::begin(char* const* row, int64_t first, double* state) const {
-  for (int s = 0; s < plan_.scans; ++s) {
-    state[s] = plan_.initial[s];
-    if (plan_.initial_step[s] < 0) continue;
-    const Step& step = code_.step[plan_.initial_step[s]];
+// The states in front of a row, of which the tile is the first.
+void CompiledScan::begin(const ScanPlan& plan, const Tile& tile, double* state) const {
+  const int64_t first = code_.program->reverse ? tile.start + tile.n - 1 : tile.start;
+  for (int s = 0; s < plan.scans; ++s) {
+    state[s] = plan.initial[s];
+    if (plan.initial_step[s] < 0) continue;
+    const Step& step = code_.step[plan.initial_step[s]];
     float number;
-    step.load(&number, row[step.view] + first * code_.space.strides[step.view][time()] * code_.item[step.view], 1, 1, 0, 0);
+    step.load(&number, tile.row[step.view] + first * code_.space.strides[step.view][time()] * code_.item[step.view], 1, 1, 0, 0);
     state[s] = static_cast<double>(number);
   }
 }
 
-// Whether what goes past the caches begins with a line.
-bool CompiledScan::on_lines(char* const* row, int64_t at) const {
-  for (int k = 0; k < plan_.exits; ++k) {
-    if (plan_.exit[k].streams && reinterpret_cast<uintptr_t>(place_of(row, plan_.exit[k].array, at)) % 64 != 0) return false;
+bool CompiledScan::run(Wanted wanted, char* const* row, int64_t start, int64_t n, double* state, bool begins, char* memory, char* lanes) const {
+  const Tile tile = {row, start, n, memory, lanes};
+  Stretches valid;
+  if (some_) {
+    const Found found = find_stretches(wanted, tile, &valid);
+    if (found == Found::stretches) return run(some_, wanted, tile, valid, state, begins);
+    if (found == Found::nothing) return false;
+  }
+  valid = {1, {0}, {n}};
+  return all_ && run(all_, wanted, tile, valid, state, begins);
+}
+
+bool CompiledScan::run(const CompiledFunctions& functions, Wanted wanted, const Tile& tile, const Stretches& valid, double* state, bool begins) const {
+  const ScanPlan& plan = functions.plan;
+  const bool reverse = code_.program->reverse;
+  ScanFrame frame;
+  frame.table = &functions.table;
+  if (begins) begin(plan, tile, frame.state);
+  else
+    for (int s = 0; s < plan.scans; ++s) frame.state[s] = state[s];
+  for (int k = 0; k < plan.of_row; ++k) {
+    const Step& step = code_.step[plan.of_row_step[k]];
+    step.load(&frame.of_row[k], tile.row[step.view], 1, 1, 0, 0);
+  }
+  const int exits = wanted == Wanted::results ? plan.exits : 0;
+  bool past = exits > 0 && functions.past_caches;
+  for (int i = 0; i < valid.count && past; ++i) past = on_lines(plan, tile.row, tile.start + valid.from[i]);
+  float* results[kMostStores];  // of the tile
+  for (int k = 0; k < exits; ++k) {
+    const ScanPlan::Exit& exit = plan.exit[k];
+    results[k] = reinterpret_cast<float*>(exit.direct && (past || !exit.streams) ? place_of(tile.row, exit.array, tile.start) : tile.memory + exit.home);
+  }
+  uint16_t odd[1 + kMostWatched] = {};
+  for (int i = 0; i < valid.count; ++i) {
+    const int stretch = reverse ? valid.count - 1 - i : i;
+    const int64_t from = valid.from[stretch];
+    frame.n = valid.to[stretch] - from;
+    for (int k = 0; k < plan.loads; ++k) frame.pointer[k] = place_of(tile.row, plan.load[k], tile.start + from);
+    for (int k = 0; k < exits; ++k) frame.pointer[plan.loads + k] = reinterpret_cast<char*>(results[k] + from);
+    (exits == 0 ? functions.only_states : past ? functions.past_caches : functions.usual)(&frame);
+    if (frame.odd[0]) return false;
+    for (int k = 1; k <= plan.watched && exits > 0; ++k) odd[k] |= frame.odd[k];
+  }
+  for (int s = 0; s < plan.scans; ++s) state[s] = frame.state[s];
+  for (int k = 0, watched = 0; k < exits; ++k) {
+    const ScanPlan::Exit& exit = plan.exit[k];
+    const float nan = __builtin_nanf("");
+    if (exit.watched >= 0 && odd[++watched]) fold(exit.watched, &nan, 1, tile.lanes);
+    int64_t done = 0;
+    for (int i = 0; i <= valid.count; ++i) {
+      const int64_t next = i < valid.count ? valid.from[i] : tile.n;
+      if (next > done) fill(results[k] + done, next - done, exit.outside, past && exit.streams);
+      if (i < valid.count) done = valid.to[i];
+    }
+    if (exit.direct && (past || !exit.streams)) continue;
+    const Leave& out = code_.output[exit.output];
+    if (out.reduction != Reduction::store) fold(exit.output, results[k], tile.n, tile.lanes);
+    else if (exit.direct) stream_bytes(place_of(tile.row, exit.array, tile.start), results[k], tile.n * 4);
+    else out.store(place_of(tile.row, exit.array, tile.start), results[k], 1, tile.n, 0, code_.space.strides[out.view][time()]);
   }
   return true;
 }
 
-bool CompiledScan::run(Wanted wanted, char* const* row, int64_t start, int64_t n, double* state, bool begins, char* memory, char* lanes) const {
-  Stretches valid;
-  const int stretches = find_stretches(wanted, row, start, n, &valid);
-  if (stretches == 0) return false;
+CompiledRows::CompiledRows(const Code& code) : code_(code), time_(code.space.reduced > 0 ? code.space.shape[code.space.outer] : 1) {
+  if (time_ < 2 || time_ > kMostFlat / kStepsOfVector) return;
+  functions_.make(code, Reading::short_rows);
+  if (!functions_) return;
+  for (uint8_t& bits : firsts_) bits = 0;
+  for (int64_t i = code.program->reverse ? time_ - 1 : 0; i < kMostFlat; i += time_) firsts_[i / 8] = static_cast<uint8_t>(firsts_[i / 8] | 1 << i % 8);
+}
+
+bool CompiledRows::run(int64_t first, int64_t rows) const {
+  const ScanPlan& plan = functions_.plan;
+  char* row[kMaxViews];
+  for (size_t v = 0; v < code_.program->views.size(); ++v) row[v] = code_.base[v] + first * code_.space.strides[v][0] * code_.item[v];
   ScanFrame frame;
-  frame.table = &table_;
-  if (begins) begin(row, code_.program->reverse ? start + n - 1 : start, frame.state);
-  else
-    for (int s = 0; s < plan_.scans; ++s) frame.state[s] = state[s];
-  for (int k = 0; k < plan_.of_row; ++k) {
-    const Step& step = code_.step[plan_.of_row_step[k]];
-    step.load(&frame.of_row[k], row[step.view], 1, 1, 0, 0);
+  frame.table = &functions_.table;
+  frame.firsts = firsts_;
+  frame.n = rows * time_;
+  for (int s = 0; s < plan.scans; ++s) frame.state[s] = plan.initial[s];
+  for (int k = 0; k < plan.loads; ++k) frame.pointer[k] = row[plan.load[k].view];
+  for (int k = 0; k < plan.exits; ++k) frame.pointer[plan.loads + k] = row[plan.exit[k].array.view];
+  (functions_.past_caches && on_lines(plan, row, 0) ? functions_.past_caches : functions_.usual)(&frame);
+  for (int k = 0; k <= plan.watched; ++k) {
+    if (frame.odd[k]) return false;  // of which row is for the interpreter to find
   }
-  const int exits = wanted == Wanted::results ? plan_.exits : 0;
-  bool past = exits > 0 && past_caches_;
-  for (int i = 0; i < stretches && past; ++i) past = on_lines(row, start + valid.from[i]);
-  float* results[kMostStores];  // of the tile
-  for (int k = 0; k < exits; ++k) {
-    const ScanPlan::Exit& exit = plan_.exit[k];
-    results[k] = reinterpret_cast<float*>(exit.direct && (past || !exit.streams) ? place_of(row, exit.array, start) : memory + exit.home);
-  }
-  uint16_t odd[1 + kMostWatched] = {};
-  for (int i = 0; i < stretches; ++i) {
-    const int stretch = code_.program->reverse ? stretches - 1 - i : i;
-    const int64_t from = valid.from[stretch];
-    frame.n = valid.to[stretch] - from;
-    for (int k = 0; k < plan_.loads; ++k) frame.pointer[k] = place_of(row, plan_.load[k], start + from);
-    for (int k = 0; k < exits; ++k) frame.pointer[plan_.loads + k] = reinterpret_cast<char*>(results[k] + from);
-    (exits == 0 ? only_states_ : past ? past_caches_ : usual_)(&frame);
-    if (frame.odd[0]) return false;
-    for (int k = 1; k <= plan_.watched && exits > 0; ++k) odd[k] |= frame.odd[k];
-  }
-  for (int s = 0; s < plan_.scans; ++s) state[s] = frame.state[s];
-  for (int k = 0, watched = 0; k < exits; ++k) {
-    const ScanPlan::Exit& exit = plan_.exit[k];
-    const float nan = __builtin_nanf("");
-    if (exit.watched >= 0 && odd[++watched]) fold(exit.watched, &nan, 1, lanes);
-    int64_t done = 0;
-    for (int i = 0; i <= stretches; ++i) {
-      const int64_t next = i < stretches ? valid.from[i] : n;
-      if (next > done) fill(results[k] + done, next - done, exit.outside, past && exit.streams);
-      if (i < stretches) done = valid.to[i];
-    }
-    if (exit.direct && (past || !exit.streams)) continue;
-    const Leave& out = code_.output[exit.output];
-    if (out.reduction != Reduction::store) fold(exit.output, results[k], n, lanes);
-    else if (exit.direct) stream_bytes(place_of(row, exit.array, start), results[k], n * 4);
-    else out.store(place_of(row, exit.array, start), results[k], 1, n, 0, code_.space.strides[out.view][time()]);
+  for (int k = 0; k < plan.exits; ++k) {
+    if (plan.exit[k].watched < 0) continue;
+    const Leave& sum = code_.output[plan.exit[k].watched];
+    constexpr double kZeros[16] = {};
+    const int64_t along = code_.space.strides[sum.view][0];
+    for (int64_t r = 0; r < rows; r += 16) sum.store_totals(row[sum.view] + r * along * code_.item[sum.view], kZeros, smaller(16, rows - r), along);
   }
   return true;
 }
@@ -149,6 +205,8 @@ bool CompiledScan::run(Wanted wanted, char* const* row, int64_t start, int64_t n
 CompiledScan::CompiledScan(const Code& code) : code_(code) {}
 bool CompiledScan::run(Wanted, char* const*, int64_t, int64_t, double*, bool, char*, char*) const { return false; }
 bool CompiledScan::forgets(char* const*, int64_t, int64_t) const { return false; }
+CompiledRows::CompiledRows(const Code& code) : code_(code), time_(1) {}
+bool CompiledRows::run(int64_t, int64_t) const { return false; }
 
 #endif
 

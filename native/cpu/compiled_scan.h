@@ -1,11 +1,20 @@
-// Programs with scans as machine code (scan_compiler.h), in the stretches of a row in which the mask that the scans go by holds throughout. The interpreter takes the rest, and
-// tiles in which a state leaves float32.
+// Programs with scans as machine code (scan_compiler.h): where the mask that the scans go by holds in a few stretches, these alone; else all steps. The interpreter takes what is not
+// compiled, tiles in which nothing holds, and those in which a state leaves float32.
 #pragma once
 #include "scan_reader.h"
 
 namespace vantage::cpu::VANTAGE_ISA {
 
-// Made once for a run of a program, and read by all threads.
+// The functions of one reading. Made once for a run of a program, and read by all threads.
+struct CompiledFunctions {
+  ScanPlan plan;
+  ScanTable table;
+  ScanFunction usual, past_caches, only_states;
+
+  explicit operator bool() const { return static_cast<bool>(usual); }
+  void make(const Code& code, Reading reading);
+};
+
 class CompiledScan {
  public:
 #if defined(__AVX512F__)
@@ -15,13 +24,13 @@ class CompiledScan {
 #endif
 
   explicit CompiledScan(const Code& code);
-  explicit operator bool() const { return static_cast<bool>(usual_); }
+  explicit operator bool() const { return some_ || all_; }
 
   // The steps [start, start + n) of a row whose step 0 the views have at `row`. Their results are stored, or folded into `lanes` (see ScanTile), unless only the states are asked for;
   // `state`, of each scan, is that behind them then. False: nothing has been done that the interpreter does not do again.
   enum class Wanted { results, states };
   bool run(Wanted wanted, char* const* row, int64_t start, int64_t n, double* state, bool begins, char* memory, char* lanes) const;
-  int scans() const { return plan_.scans; }
+  int scans() const { return some_ ? some_.plan.scans : all_.plan.scans; }
   // Whether, behind these steps, nothing is left of the states in front of them.
   bool forgets(char* const* row, int64_t start, int64_t n) const;
 
@@ -30,20 +39,42 @@ class CompiledScan {
   static constexpr int kMostStretches = kMaxTile / kStepsOfStretch + 1;
   // Where the mask holds.
   struct Stretches {
+    int count;
     int64_t from[kMostStretches], to[kMostStretches];
+  };
+  enum class Found { stretches, nothing, too_many };
+  struct Tile {
+    char* const* row;
+    int64_t start, n;
+    char *memory, *lanes;
   };
 
   int time() const { return code_.space.outer; }
-  static char* place_of(char* const* row, const ScanPlan::Array& array, int64_t at) { return row[array.view] + at * array.bytes; }
-  int find_stretches(Wanted wanted, char* const* row, int64_t start, int64_t n, Stretches* to) const;
-  void begin(char* const* row, int64_t first, double* state) const;
-  bool on_lines(char* const* row, int64_t at) const;
+  Found find_stretches(Wanted wanted, const Tile& tile, Stretches* to) const;
+  bool run(const CompiledFunctions& functions, Wanted wanted, const Tile& tile, const Stretches& valid, double* state, bool begins) const;
+  void begin(const ScanPlan& plan, const Tile& tile, double* state) const;
   void fold(int output, const void* elements, int64_t n, char* lanes) const { code_.output[output].fold->lanes(lanes + output * kLanes * kTotalRoom, elements, n); }
 
   const Code& code_;
-  ScanFunction usual_, past_caches_, only_states_;
-  ScanPlan plan_;
-  ScanTable table_;
+  CompiledFunctions some_, all_;  // where the mask holds; everywhere
+};
+
+// Programs over rows so short that many make up a tile: they are one long row for the function, in which states begin again.
+class CompiledRows {
+ public:
+  explicit CompiledRows(const Code& code);
+  explicit operator bool() const { return static_cast<bool>(functions_); }
+  // Up to most_rows(). False: nothing has been done that the interpreter does not do again.
+  bool run(int64_t first, int64_t rows) const;
+  int64_t most_rows() const { return kMostFlat / time_; }
+
+ private:
+  static constexpr int64_t kMostFlat = 32768;  // steps
+
+  const Code& code_;
+  const int64_t time_;
+  CompiledFunctions functions_;
+  uint8_t firsts_[kMostFlat / 8];
 };
 
 }  // namespace vantage::cpu::VANTAGE_ISA

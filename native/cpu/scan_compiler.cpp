@@ -37,13 +37,13 @@ class ScanCompiler : private VectorCode {
     for (int i = 0; i < source_.steps; ++i) {
       const Step& step = source_.step[i];
       if (step.kind != Kind::scan || step.twin >= 0) continue;
-      if (step.a >= 0 && one_ < 0) {
+      if (composes(step) && one_ < 0) {
         one_ = take();
         code_.vector(kToFloats, one_, 0, kOnes);
       }
       const int carry = carry_[step.index] = take();
       code_.vector(kLoadDouble, carry, 0, in_frame(state_at(step.index)));
-      if (step.forgets) spread_state(carry, carry);
+      if (shifts(step)) spread_state(carry, carry);
     }
     code_.load(kStop, in_frame(offsetof(ScanFrame, n)));
   }
@@ -58,7 +58,7 @@ class ScanCompiler : private VectorCode {
       const Step& step = source_.step[i];
       if (step.kind != Kind::scan) continue;
       int state = carry_[step.twin >= 0 ? step.twin : step.index];
-      if (step.forgets) code_.vector(kToDouble, kSpare, state, state), state = kSpare;
+      if (shifts(step)) code_.vector(kToDouble, kSpare, state, state), state = kSpare;
       code_.vector(kStoreDouble, state, 0, in_frame(state_at(step.index)));
     }
     code_.clear_upper();
@@ -155,7 +155,12 @@ class ScanCompiler : private VectorCode {
   }
 
   // States are looked at where they are computed.
-  bool is_state(int value) const { return maker_[value]->kind == Kind::scan && !maker_[value]->previous && !maker_[value]->forgets; }
+  bool is_state(int value) const { return maker_[value]->kind == Kind::scan && !maker_[value]->previous && !shifts(*maker_[value]); }
+
+  // A state that is its term alone, and one whose steps have factors of their own.
+  static bool shifts(const Step& step) { return step.forgets && step.mask < 0; }
+  bool composes(const Step& step) const { return !shifts(step) && (step.a >= 0 || step.mask >= 0 || source_.flat); }
+
 
   // ---- Scans --------------------------------------------------------------------------------------------------------------------------
 
@@ -175,17 +180,17 @@ class ScanCompiler : private VectorCode {
       if (source_.step[i].kind == Kind::scan && source_.step[i].twin == step.index) other = &source_.step[i];
     }
     const Step *after = step.previous ? other : &step, *before = step.previous ? &step : other;
-    if (step.forgets) forget(step, after, before);
+    if (shifts(step)) shift(step, after, before);
     else affine(step, after, before);
   }
 
   // Each state is its term.
-  void forget(const Step& step, const Step* after, const Step* before) {
+  void shift(const Step& step, const Step* after, const Step* before) {
     const int carry = carry_[step.index];
     int entering = carry;
     for (int u = 0; u < count_; ++u) {
       const int state = in_register(step.b, u);
-      if (before) put_before(place_[u][before->dst] = take(), entering, state);
+      if (before) put_before(step, place_[u][before->dst] = take(), entering, state, u);
       if (after) code_.vector(kCopy, place_[u][after->dst] = take(), 0, state);
       entering = state;
     }
@@ -194,10 +199,13 @@ class ScanCompiler : private VectorCode {
     code_.vector(kBroadcast, carry, 0, last_of(step));
   }
   // What was in front of each of a vector's states; `entering` holds what was in front of the first, in the lane that is next to it.
-  void put_before(int to, int entering, int state) {
+  void put_before(const Step& step, int to, int entering, int state, int u) {
     if (source_.reverse && some_) code_.vector(kBlend, kOther, entering, state, Under{kLanes}), state = kOther;
     if (source_.reverse) code_.vector(kAlign, to, entering, state, uint8_t{1});
     else code_.vector(kAlign, to, state, entering, uint8_t{kStepsOfVector - 1});
+    if (!source_.flat) return;
+    find_firsts(u);
+    code_.vector(kBroadcast, to, 0, initial_of(step), Under{kFirsts});
   }
   // The last state of a vector that stands in the frame.
   Memory last_of(const Step& step) const { return in_frame(last_at(step.index) - sizeof(float)).at(kCount, sizeof(float)); }
@@ -205,17 +213,19 @@ class ScanCompiler : private VectorCode {
   // Steps are composed in four rounds; what comes in to them is carried in double from vector to vector.
   void affine(const Step& step, const Step* after, const Step* before) {
     const size_t powers = powers_at(step.index);
-    const bool constant = step.a < 0;
+    const bool constant = !composes(step);
     int state[kMostSideBySide], spare[kMostSideBySide], sum[kMostSideBySide], factor[kMostSideBySide], whole[kMostSideBySide];
     for (int u = 0; u < count_; ++u) {
       state[u] = take(), spare[u] = take();
       sum[u] = in_register(step.b, u, spare[u]);
-      if (some_) code_.vector(kCopy, spare[u], 0, sum[u], lanes(true)), sum[u] = spare[u];
-      if (constant) continue;
-      factor[u] = take(), whole[u] = take();
-      const int given = in_register(step.a, u);
-      some_ ? code_.vector(kBlend, factor[u], one_, given, Under{kLanes}) : code_.vector(kCopy, factor[u], 0, given);
-      multiply_out(whole[u], factor[u]);
+      if (!constant) {
+        factor[u] = take(), whole[u] = take();
+        find_map(step, u, factor[u], spare[u]);
+        sum[u] = spare[u];
+        multiply_out(whole[u], factor[u]);
+      } else if (some_) {
+        code_.vector(kCopy, spare[u], 0, sum[u], lanes(true)), sum[u] = spare[u];
+      }
     }
     for (int round = 0; round < 4; ++round) {
       const int distance = 1 << round;
@@ -248,12 +258,42 @@ class ScanCompiler : private VectorCode {
     }
     watch(odd_[0], state);
     for (int u = 0; u < count_; ++u) {
-      if (before) put_before(place_[u][before->dst], place_[u][before->dst], state[u]);
+      if (before) put_before(step, place_[u][before->dst], place_[u][before->dst], state[u], u);
       if (after) place_[u][after->dst] = state[u];
       else give_back(state[u]);
       give_back(spare[u]);
       if (!constant) give_back(factor[u]), give_back(whole[u]);
     }
+  }
+
+  // The factor and the term of each step: 1 and 0 where it is masked, or behind the last one; 0 and all that there is in front of it where it is the first one of its row.
+  void find_map(const Step& step, int u, int factor, int term) {
+    code_.vector(kCopy, term, 0, in_register(step.b, u, term));
+    if (step.a >= 0) code_.vector(kCopy, factor, 0, in_register(step.a, u, factor));
+    else code_.vector(kBroadcast, factor, 0, in_table(powers_at(step.index) + offsetof(ScanTable::Powers, rounds)));
+    if (step.mask >= 0) {
+      const int mask = in_register(step.mask, u);
+      code_.vector(kTest, kTruth, mask, mask);
+      code_.vector(kBlend, factor, one_, factor, Under{kTruth});
+      code_.vector(kCopy, term, 0, term, Under{kTruth, true});
+    }
+    if (source_.flat) {
+      find_firsts(u);
+      code_.vector(kMultiplyAdd231, term, factor, each(initial_of(step)), Under{kFirsts});
+      code_.vector(kCopy, factor, 0, kZero, Under{kFirsts});
+    }
+    if (!some_) return;
+    code_.vector(kBlend, factor, one_, factor, Under{kLanes});
+    code_.vector(kCopy, term, 0, term, Under{kLanes, true});
+  }
+  static Memory initial_of(const Step& step) { return in_table(offsetof(ScanTable, initial) + sizeof(float) * step.index); }
+  // Which steps of vector u are the first ones of their rows.
+  void find_firsts(int u) {
+    code_.load(kScratch, in_frame(offsetof(ScanFrame, firsts)));
+    code_.move(kByte, kAt);
+    code_.shift_right(kByte, 3);
+    code_.add(kScratch, kByte);
+    code_.load_mask(kFirsts, Memory{kScratch, (source_.reverse ? count_ - 1 - u : u) * (kStepsOfVector / 8)});
   }
 
   // Each lane gets what comes so many steps before it; `outside` where there is none.

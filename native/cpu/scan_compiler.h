@@ -21,14 +21,14 @@ struct ScanSource {
     of_row,      // [index], of the frame: a number that stands for all steps of a row
     compute,     // op, of float32, or of int32 where `integers`
     convert,     // int32 to float32
-    scan         // [index of the state], s = factor·s + b; the factor is the value a, or one for all steps, where a is −1
+    scan         // [index of the state], s = factor·s + b; the factor is the value a, or one for all steps, where a is -1. Where the value `mask` is 0, s stays as it is
   };
   struct Step {
     Kind kind;
     uint8_t integers;
     uint8_t op;
     uint8_t index;
-    int16_t dst, a, b, c;
+    int16_t dst, a, b, c, mask;
     // Of scans: what is in front of each step is the result; the factor is 0 for all, so that s is b; the scan that has the same s, or -1.
     uint8_t previous, forgets;
     int8_t twin;
@@ -40,6 +40,7 @@ struct ScanSource {
   };
   int32_t steps, values, scans, stores, watched;
   uint8_t reverse;
+  uint8_t flat;  // many short rows side by side: s begins again where the frame says so
   Step step[kMostSteps];
   Store store[kMostStores];
 };
@@ -47,6 +48,7 @@ struct ScanSource {
 // What a function reads beside its frame: numbers of the program.
 struct alignas(64) ScanTable {
   float constant[kMostConstants];  // int32 where the step says so
+  float initial[kMostScans];       // the states in front of each row, where they are flat
   // Of a scan's factor a, for states that come in from the vector before: a¹⁶ … a, and zeros (reverse), or a … a¹⁶; a over one step, two, four and eight; aⁿ of n steps.
   struct alignas(64) Powers {
     float carried[2 * kStepsOfVector], rounds[4];
@@ -61,6 +63,7 @@ struct alignas(64) ScanFrame {
   float of_row[kMostOfRow];
   int64_t n;
   const ScanTable* table;
+  const uint8_t* firsts;  // a bit for each step: it is the first one of its row
   // Whether, of the states and of each watched value, there was one that is not finite.
   uint16_t odd[1 + kMostWatched];
 };

@@ -13,12 +13,16 @@ constexpr double kLargestFactor = 200;  // its powers are float32
 // Reads code as a source for the compiler.
 class ScanReader {
  public:
-  ScanReader(const Code& code, ScanPlan* to, ScanTable* table, ScanSource* source) : code_(code), to_(*to), table_(*table), source_(*source) { std::memset(source, 0, sizeof *source); }
+  ScanReader(const Code& code, Reading reading, ScanPlan* to, ScanTable* table, ScanSource* source) : code_(code), reading_(reading), to_(*to), table_(*table), source_(*source) {
+    std::memset(source, 0, sizeof *source);
+  }
 
   bool read() {
     if (code_.values > kMostSteps || code_.program->reduced != 1) return false;
     source_.values = code_.values;
     source_.reverse = code_.program->reverse;
+    source_.flat = reading_ == Reading::short_rows;
+    if (source_.flat && code_.space.outer != 1) return false;
     for (int v = 0; v < code_.values; ++v) maker_[v] = -1, stands_for_[v] = v, read_[v] = false;
     for (int i = 0; i < code_.steps; ++i) {
       if (code_.step[i].dst < 0) return false;
@@ -42,6 +46,7 @@ class ScanReader {
 
   // All scans go by the same mask, or by none. Where it holds, a `where` of it is its second operand.
   bool find_mask() {
+    if (reading_ != Reading::where_mask_holds) return true;
     int mask = -1;
     bool first = true;
     for (int i = 0; i < code_.steps; ++i) {
@@ -80,10 +85,11 @@ class ScanReader {
         const Leave& sum = code_.output[j];
         if (sum.fold == &fold_of_zeros() && sum.reduction == Reduction::sum && sum.value == out.value && !watched[j]) watched[exit.watched = j] = true;
       }
-      if (!add_exit(exit)) return false;
+      if ((source_.flat && (!direct || !lies_flat(out.view))) || !add_exit(exit)) return false;
     }
     for (int k = 0; k < code_.outputs; ++k) {
-      if (code_.output[k].reduction != Reduction::store && !watched[k] && !add_exit({{}, k, code_.home[code_.output[k].value] * code_.home_bytes, -1, false, false, 0})) return false;
+      if (code_.output[k].reduction == Reduction::store || watched[k]) continue;
+      if (source_.flat || !add_exit({{}, k, code_.home[code_.output[k].value] * code_.home_bytes, -1, false, false, 0})) return false;
     }
     return true;
   }
@@ -104,8 +110,10 @@ class ScanReader {
     for (int k = 0; k < code_.outputs; ++k) read_[source_of(code_.output[k].value)] = true;
     for (int i = code_.steps - 1; i >= 0; --i) {
       const Step& step = code_.step[i];
-      if (is_scan(step)) read_[step.dst] = read_[source_of(step.a)] = read_[source_of(step.b)] = true;
-      else if (read_[step.dst] && step.op != Op::load && step.op != Op::constant) {
+      if (is_scan(step)) {
+        read_[step.dst] = read_[source_of(step.a)] = read_[source_of(step.b)] = true;
+        if (step.mask >= 0 && to_.mask < 0) read_[source_of(step.mask)] = true;
+      } else if (read_[step.dst] && step.op != Op::load && step.op != Op::constant) {
         for (int value : {step.a, step.b, step.c}) {
           if (value >= 0) read_[source_of(value)] = true;
         }
@@ -128,7 +136,7 @@ class ScanReader {
     step.kind = kind;
     step.index = static_cast<uint8_t>(index);
     step.dst = static_cast<int16_t>(dst);
-    step.a = step.b = step.c = step.twin = -1;
+    step.a = step.b = step.c = step.mask = step.twin = -1;
     return &step;
   }
 
@@ -177,8 +185,12 @@ class ScanReader {
     }
   }
 
+  // Whether rows follow one another without a gap.
+  bool lies_flat(int view) const { return stride_of(view) == 1 && code_.space.strides[view][0] == code_.space.shape[code_.space.outer]; }
+
   bool take_load(const Step& step) {
     const int64_t stride = stride_of(step.view);
+    if (source_.flat && !lies_flat(step.view)) return false;
     if (stride == 0) {
       if (to_.of_row == kMostOfRow || !add(Kind::of_row, to_.of_row, step.dst)) return false;
       to_.of_row_step[to_.of_row++] = maker_[step.dst];
@@ -213,19 +225,21 @@ class ScanReader {
     const double factor = constant_factor ? static_cast<double>(constant(made(given))) : 1;
     if (!(__builtin_fabs(factor) <= kLargestFactor)) return false;
     const Step& first = made(step.c);
-    if (first.op != Op::constant && first.op != Op::load) return false;
+    if (first.op != Op::constant && (first.op != Op::load || source_.flat)) return false;
     ScanSource::Step* const to = add(Kind::scan, number, step.dst);
     if (!to) return false;
     to->b = static_cast<int16_t>(source_of(step.b));
     to->previous = step.op == Op::scan_prev;
     to->forgets = factor == 0;
     if (!constant_factor) to->a = static_cast<int16_t>(given);
+    if (step.mask >= 0 && to_.mask < 0) to->mask = static_cast<int16_t>(source_of(step.mask));
     for (int k = 0; k < number && to->twin < 0; ++k) {
       const Step& other = code_.step[scan_step_[k]];
-      if (other.a == step.a && other.b == step.b && other.c == step.c && other.op != step.op) to->twin = static_cast<int8_t>(k);
+      if (other.a == step.a && other.b == step.b && other.c == step.c && other.mask == step.mask && other.op != step.op) to->twin = static_cast<int8_t>(k);
     }
     scan_step_[number] = maker_[step.dst];
     to_.initial_step[number] = first.op == Op::load ? maker_[step.c] : -1;
+    table_.initial[number] = first.op == Op::load ? 0 : constant(first);
     to_.initial[number] = first.op == Op::load ? 0 : static_cast<double>(constant(first));
     fill_powers(table_.powers[number], factor);
     const int64_t reach = constant_factor ? Decay(factor).reach() : INT64_MAX;
@@ -267,6 +281,7 @@ class ScanReader {
   }
 
   const Code& code_;
+  const Reading reading_;
   ScanPlan& to_;
   ScanTable& table_;
   ScanSource& source_;
@@ -277,6 +292,6 @@ class ScanReader {
 
 }  // namespace
 
-bool read_scan(const Code& code, ScanPlan* plan, ScanTable* table, ScanSource* source) { return ScanReader(code, plan, table, source).read(); }
+bool read_scan(const Code& code, Reading reading, ScanPlan* plan, ScanTable* table, ScanSource* source) { return ScanReader(code, reading, plan, table, source).read(); }
 
 }  // namespace vantage::cpu::VANTAGE_ISA

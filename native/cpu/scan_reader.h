@@ -22,8 +22,8 @@ struct ScanPlan {
     float outside;  // what stands where the mask does not hold
   };
 
-  int mask = -1;              // the view that the scans go by, or -1
-  bool knows_outside = true;  // the results where the mask does not hold
+  int mask = -1;              // where_mask_holds: the view of that, or -1
+  bool knows_outside = true;  // … and the results where it does not
   int64_t reach = 0;          // behind so many steps where it holds, nothing is left of the states that came in; INT64_MAX: never
   int loads = 0, of_row = 0, exits = 0, scans = 0, watched = 0;
   Array load[kMostPointers];
@@ -33,7 +33,13 @@ struct ScanPlan {
   Exit exit[kMostStores];
 };
 
+// For which steps a function is made:
+//   where_mask_holds  of the mask that all scans go by. What is chosen by it is not looked at
+//   everywhere        all steps of a piece of a row
+//   short_rows        all steps of rows that lie side by side in memory
+enum class Reading { where_mask_holds, everywhere, short_rows };
+
 // False where the interpreter has to do it.
-bool read_scan(const Code& code, ScanPlan* plan, ScanTable* table, ScanSource* source);
+bool read_scan(const Code& code, Reading reading, ScanPlan* plan, ScanTable* table, ScanSource* source);
 
 }  // namespace vantage::cpu::VANTAGE_ISA

@@ -1,5 +1,6 @@
 // Programs with loops, and scans over short rows. The last dimension is the time; tiles are time-major, so that a step in time is a vector operation
 // over the rows. Rows are parallel.
+#include "compiled_scan.h"
 #include "interpreter.h"
 #include "scan_functions.h"
 #include "scratch.h"
@@ -14,7 +15,7 @@ constexpr int64_t kLoopWidth = 32;
 
 class Sequential {
  public:
-  explicit Sequential(const Code& code) : code_(code), space_(code.space), reverse_(code.program->reverse) {
+  explicit Sequential(const Code& code) : code_(code), compiled_(code), space_(code.space), reverse_(code.program->reverse) {
     // A time of 1 leaves no dimension behind.
     has_time_ = space_.reduced > 0;
     time_ = has_time_ ? space_.shape[space_.outer] : 1;
@@ -36,8 +37,11 @@ class Sequential {
 
   void run() {
     const int64_t groups = divide_up(rows_, width_);
-    const int64_t per_task = larger(1, kTaskElements / (width_ * time_));
+    int64_t per_task = larger(1, kTaskElements / (width_ * time_));
+    if (compiled_) per_task = smaller(per_task, larger(1, compiled_.most_rows() / width_));
     parallel_for(divide_up(groups, per_task), rows_ * time_ * code_.work, [&](int64_t task) {
+      const int64_t first = task * per_task * width_, rows = smaller(per_task * width_, rows_ - first);
+      if (compiled_ && compiled_.run(first, rows)) return finish_stores(code_);
       char* memory = scratch<char>(Scratch::tile, code_.memory_bytes());
       void* at[kMaxInstructions];
       code_.place(memory, at);
@@ -204,6 +208,7 @@ class Sequential {
   }
 
   const Code& code_;
+  const CompiledRows compiled_;
   const Space& space_;
   bool reverse_, has_time_;
   int scans_ = 0, states_ = 0;

@@ -45,7 +45,7 @@ void VectorCode::find_lives() {
     maker_[step.dst] = &step;
     needed_[i] = step.kind == Kind::scan || dies_[step.dst] >= 0;
     if (!needed_[i]) continue;
-    for (int value : {step.dst, step.a, step.b, step.c}) {
+    for (int value : {step.dst, step.a, step.b, step.c, step.mask}) {
       if (value >= 0 && dies_[value] < 0) dies_[value] = i;
     }
   }

@@ -36,8 +36,8 @@ constexpr Form kMultiplyAddDouble132{Map::m0f38, Prefix::p66, true, 0x99, true};
 
 // What the frame and the table are reached by, the first step of the vector, how many steps it holds, and, where it holds fewer than sixteen, how far on in the powers
 // it begins.
-constexpr Gpr kFrame = Gpr::rdi, kTable = Gpr::rsi, kAt = Gpr::rcx, kCount = Gpr::rdx, kSkipped = Gpr::r8, kScratch = Gpr::rax, kStop = Gpr::r9;
-constexpr int kLanes = 1, kTruth = 2;  // mask registers: the lanes of a vector with fewer steps; of a condition
+constexpr Gpr kFrame = Gpr::rdi, kTable = Gpr::rsi, kAt = Gpr::rcx, kCount = Gpr::rdx, kSkipped = Gpr::r8, kScratch = Gpr::rax, kStop = Gpr::r9, kByte = Gpr::r10;
+constexpr int kLanes = 1, kTruth = 2, kFirsts = 3;  // mask registers: the lanes of a vector with fewer steps; of a condition; of the first steps of rows
 constexpr int kZero = 31, kOnes = 30, kSpare = 29, kOther = 28, kFree = 28;  // vectors; those below kFree are given out
 
 inline Memory in_frame(size_t offset) { return {kFrame, static_cast<int32_t>(offset)}; }

@@ -132,9 +132,9 @@ bool compiles() {
 }  // namespace
 
 TEST(compiled_scans) {
-  const std::vector<std::vector<int64_t>> shapes = {{7, 65}, {5, 128}, {9, 200}, {3, 1'500}, {2, 3, 130}, {1, 4'000}};
+  const std::vector<std::vector<int64_t>> shapes = {{7, 65}, {900, 8}, {30, 200}, {40, 33}, {3, 1'500}, {700, 17}, {2, 3, 130}, {1'500, 3}, {1, 4'500}, {5, 128}, {48, 64}};
   const int64_t before = cpu::functions_made();
-  const int programs = 600;
+  const int programs = 800;
   for (int seed = 0; seed < programs; ++seed) {
     cpu::set_cache_size(seed % 3 == 0 ? 0 : -1);
     // Now and then rows that are cut into segments.
