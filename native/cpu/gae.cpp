@@ -47,12 +47,12 @@ struct Gae {
     out[returns] = y + in[values];
   }
 
-  template <bool kEnds, bool kWrite, bool kReturns>
+  template <bool kEnds, bool kWrite, bool kReturns, bool kCopy>
   struct Steps {
     static constexpr bool kCuts = kEnds;
     const T *rewards, *values, *bootstrap;
     const uint8_t* ends;
-    T *advantages, *returns, gamma, next;
+    T *advantages, *returns, *copy, gamma, next;
     bool past_caches;
 
     template <class V>
@@ -80,8 +80,8 @@ struct Gae {
     }
     template <class V>
     VANTAGE_METHOD void put(int64_t i, const V& advantage, const V& value) {
-      if constexpr (kWrite) put_at(advantages + i, advantage, past_caches);
-      if constexpr (kWrite && kReturns) {
+      if constexpr (kWrite) put_at<kCopy>(advantages, i, advantage, past_caches, copy);
+      if constexpr (kReturns) {
         const V sum = advantage + value;
         put_at(returns + i, sum, past_caches);
       }
@@ -96,22 +96,27 @@ struct Gae {
     return tile.in[bootstrap];
   }
 
-  template <bool kEnds, bool kWrite, bool kReturns>
+  template <bool kEnds, bool kWrite, bool kReturns, bool kCopy>
   VANTAGE_APART void scan_tile(TileOf& tile, State& state, double& product) const {
     const T* const given = kEnds ? bootstrap_of(tile) : nullptr;
-    const Steps<kEnds, kWrite, kReturns> steps{tile.in[rewards],     tile.in[values],   given, tile.ends,
-                                               tile.out[advantages], tile.out[returns], gamma, state.next, tile.past_caches};
+    const Steps<kEnds, kWrite, kReturns, kCopy> steps{tile.in[rewards],     tile.in[values],   given,     tile.ends,
+                                                      tile.out[advantages], tile.out[returns], tile.copy, gamma,     state.next, tile.past_caches};
     if constexpr (kEnds) scan_lanes<T, false>(steps, tile.count, decay.one, state.y, product);
     else if constexpr (kWrite) scan_constant<T>(steps, tile.count, decay, state.y);
     else sum_constant<T>(steps, tile.count, decay, state.y), product *= decay.power(tile.count);
     state.next = tile.in[values][0];
   }
+  template <bool kEnds, bool kWrite, bool kReturns>
+  void scan_tile(TileOf& tile, State& state, double& product) const {
+    if constexpr (kWrite && TileOf::kCopies) if (tile.copy) return scan_tile<kEnds, kWrite, kReturns, true>(tile, state, product);
+    scan_tile<kEnds, kWrite, kReturns, false>(tile, state, product);
+  }
   template <bool kWrite>
   void scan(TileOf& tile, State& state, double& product) const {
     if (tile.count == 0) return;
-    const bool wanted = views.out[returns].data;
-    if (tile.ends) wanted ? scan_tile<true, kWrite, true>(tile, state, product) : scan_tile<true, kWrite, false>(tile, state, product);
-    else wanted ? scan_tile<false, kWrite, true>(tile, state, product) : scan_tile<false, kWrite, false>(tile, state, product);
+    const bool wanted = kWrite && views.out[returns].data;
+    if (tile.ends) wanted ? scan_tile<true, kWrite, kWrite>(tile, state, product) : scan_tile<true, kWrite, false>(tile, state, product);
+    else wanted ? scan_tile<false, kWrite, kWrite>(tile, state, product) : scan_tile<false, kWrite, false>(tile, state, product);
   }
 };
 
@@ -145,24 +150,29 @@ struct DiscountedReturn {
     lanes.y = valid != 0 ? out[0] : lanes.y;
   }
 
-  template <bool kWrite>
+  template <bool kWrite, bool kCopy>
   struct Steps {
     const T* rewards;
-    T* returns;
+    T *returns, *copy;
     bool past_caches;
     template <class V>
     VANTAGE_METHOD void difference(V& b, V&, int64_t i) { fetch(b, rewards + i); }
     template <class V>
     VANTAGE_METHOD void put(int64_t i, const V& sum, const V&) {
-      if constexpr (kWrite) put_at(returns + i, sum, past_caches);
+      if constexpr (kWrite) put_at<kCopy>(returns, i, sum, past_caches, copy);
     }
   };
-  template <bool kWrite>
-  VANTAGE_APART void scan(TileOf& tile, State& state, double& product) const {
-    const Steps<kWrite> steps{tile.in[0], tile.out[0], tile.past_caches};
+  template <bool kWrite, bool kCopy>
+  VANTAGE_APART void scan_tile(TileOf& tile, State& state, double& product) const {
+    const Steps<kWrite, kCopy> steps{tile.in[0], tile.out[0], tile.copy, tile.past_caches};
     if constexpr (kWrite) return scan_constant<T>(steps, tile.count, decay, state.y);
     sum_constant<T>(steps, tile.count, decay, state.y);
     product *= decay.power(tile.count);
+  }
+  template <bool kWrite>
+  void scan(TileOf& tile, State& state, double& product) const {
+    if constexpr (kWrite && TileOf::kCopies) if (tile.copy) return scan_tile<kWrite, true>(tile, state, product);
+    scan_tile<kWrite, false>(tile, state, product);
   }
 };
 

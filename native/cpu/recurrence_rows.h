@@ -9,7 +9,7 @@
 // A recurrence R has:  TileOf, State {double y; …}, kForward, kShortRows; arrays(); rows, time;
 //   State start(row), the state before the first step; State start_of_segment(row, start, stop), where y is 0;
 //   scan<kWrite>(tile, state, product), all steps of a tile; product is multiplied by their a
-//   moments, a view or none, of output 0
+//   moments, a view or none, of output 0; scan<true> puts this into tile.copy too, where there is one
 #pragma once
 #include "recurrence_block.h"
 #include "recurrence_lanes.h"
@@ -25,34 +25,43 @@ constexpr int64_t kFewRows = 8;
 constexpr int64_t kTasksOfThread = 32;  // and no more, where rows are many
 constexpr int64_t kMaskAhead = 8 * kTile;
 
-// Sums over the distance from the first number: no digits are lost to a common offset. kFetch: x comes from memory.
-template <bool kFetch, class T>
+// Sums over the distance from the first number: no digits are lost to a common offset. Where not kForward that is the last one, and the others follow back to x[0]:
+// the order in which a recurrence put them, as what it put first is there while the rest is under way. kFetch: x comes from memory.
+template <bool kForward, bool kFetch, class T>
 Moments moments_along(const T* x, int64_t n) {
   if (n == 0) return {};
-  const double shift = static_cast<double>(x[0]);
+  const auto next = [&](int64_t done, int64_t count) { return x + (kForward ? done : n - done - count); };
+  const double shift = static_cast<double>(*next(0, 1));
   double sum = 0, squares = 0;
-  int64_t i = 0;
+  int64_t done = 0;
   if constexpr (sizeof(T) == 4) {
-    const f64x4 shifts = {shift, shift, shift, shift};
-    f64x4 sums[2] = {}, square_sums[2] = {};
-    for (; i + 8 <= n; i += 8) {
-      f32x8 v;
-      if constexpr (kFetch) fetch<true>(v, x + i);
-      else load_vector(v, x + i);
-      f64x4 low, high;
-      widen_halves(low, high, v);
-      low -= shifts, high -= shifts;
-      sums[0] += low, sums[1] += high;
-      square_sums[0] += low * low, square_sums[1] += high * high;
+    constexpr int kFloats = sizeof(FloatsToWiden) / sizeof(float), kChains = 4;  // additions to one vector wait for one another
+    const WideDoubles shifts = shift - WideDoubles{};
+    WideDoubles sums[kChains] = {}, square_sums[kChains] = {};
+    const auto take = [&](int chain) __attribute__((always_inline)) {
+      const float* const from = next(done, kFloats);
+      FloatsToWiden floats;
+      WideDoubles distances;
+      if constexpr (kFetch) prefetch_ahead<kForward>(from);
+      load_vector(floats, from);
+      widen(distances, floats);
+      distances -= shifts;
+      sums[chain] += distances;
+      square_sums[chain] += distances * distances;
+      done += kFloats;
+    };
+    while (done + kChains * kFloats <= n) {
+#pragma GCC unroll 4
+      for (int chain = 0; chain < kChains; ++chain) take(chain);
     }
-    const f64x4 s = sums[0] + sums[1], q = square_sums[0] + square_sums[1];
-    sum = (s[0] + s[1]) + (s[2] + s[3]);
-    squares = (q[0] + q[1]) + (q[2] + q[3]);
+    while (done + kFloats <= n) take(0);
+    sum = sum_of_lanes((sums[0] + sums[1]) + (sums[2] + sums[3]));
+    squares = sum_of_lanes((square_sums[0] + square_sums[1]) + (square_sums[2] + square_sums[3]));
   }
-  for (; i < n; ++i) {
-    const double d = static_cast<double>(x[i]) - shift;
-    sum += d;
-    squares += d * d;
+  for (; done < n; ++done) {
+    const double distance = static_cast<double>(*next(done, 1)) - shift;
+    sum += distance;
+    squares += distance * distance;
   }
   return moments_of(static_cast<double>(n), shift, sum, squares);
 }
@@ -66,7 +75,7 @@ void scan_span(const R& r, TileOf& tile, int64_t row, int64_t start, int64_t sto
     tile.open(row, from, stop - from < kTile ? stop : from + kTile);
     r.template scan<kWrite>(tile, state, product);
     if constexpr (kWrite) {
-      if (r.moments.data) combine(moments, moments_along<false>(tile.out[0], tile.count));
+      if (r.moments.data) combine(moments, moments_along<R::kForward, false>(tile.first_output(), tile.count));
       tile.close();
     }
   }

@@ -223,7 +223,7 @@ template <int kInputs, int kOutputs>
 struct Arrays {
   TensorView in[kInputs], out[kOutputs], mask, ends;
   bool stream = false;     // outputs are written past the caches
-  bool read_back = false;  // a tile's outputs are read once more before it is closed
+  bool read_back = false;  // output 0 of a tile is read once more before it is closed
   int64_t mask_ahead = 0;  // from the mask of a tile to what is asked for of it
 };
 
@@ -232,6 +232,7 @@ class Tile {
  public:
   using Element = T;
   static constexpr int kInputs = kInputs_, kOutputs = kOutputs_;
+  static constexpr bool kCopies = sizeof(T) == 4;  // whether there may be a copy
   using Views = Arrays<kInputs, kOutputs>;
 
   // Of the valid positions, `count`, side by side. ends is null where none of them has one.
@@ -240,6 +241,7 @@ class Tile {
   T* out[kOutputs];
   int64_t count;
   bool past_caches;  // put_at writes the outputs past the caches: they are where they belong, in whole lines (one that is written both ways is slow)
+  T* copy;           // null, or what takes output 0 too: it is read back, but goes past the caches
 
   explicit Tile(const Views& views) : views_(views) {}
 
@@ -252,13 +254,16 @@ class Tile {
       else in[k] = in_[k];
     }
     find_ends();
-    past_caches = views_.stream && !views_.read_back && dense_ && sizeof(T) == 4 && count % kLineOfFloats == 0;
+    past_caches = views_.stream && dense_ && sizeof(T) == 4 && count % kLineOfFloats == 0;
     for (const TensorView& view : views_.out) past_caches = past_caches && (!view.data || (straight(view) && on_line(place<T>(view, span_) + first_)));
     for (int k = 0; k < kOutputs; ++k) {
       const TensorView& view = views_.out[k];
       out[k] = view.data && dense_ && !staged() && straight(view) ? place<T>(view, span_) + first_ : out_[k] + first_;
     }
+    copy = past_caches && views_.read_back ? out_[0] : nullptr;
   }
+  // Output 0, to be read back.
+  const T* first_output() const { return copy ? copy : out[0]; }
 
   // Writes the outputs.
   void close() {

@@ -112,6 +112,13 @@ using Widest = f32x8;
 constexpr int kLanesOfWidest = kLanesOfBlock;
 #endif
 
+// At step i. kCopy: it goes past the caches, and into `copy` too.
+template <bool kCopy, class T, class V>
+VANTAGE_INLINE void put_at(T* to, int64_t i, const V& from, bool past_caches, T* copy) {
+  put_at(to + i, from, kCopy || past_caches);
+  if constexpr (kCopy) store_at(copy + i, from);
+}
+
 // V' where episodes end: nothing after a terminated step, the bootstrap value after a truncated one.
 template <class T>
 VANTAGE_INLINE void end_values(T& next, const uint8_t* ends, const T* bootstrap) {

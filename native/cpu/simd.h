@@ -101,6 +101,12 @@ using WideDoubles = f64x4;
 using FloatsToWiden = f32x4;
 VANTAGE_INLINE void widen(WideDoubles& to, const FloatsToWiden& from) { widen_floats(to, from); }
 #endif
+VANTAGE_INLINE double sum_of_lanes(const f64x4& x) { return (x[0] + x[1]) + (x[2] + x[3]); }
+#if defined(__AVX512F__)
+VANTAGE_INLINE double sum_of_lanes(const WideDoubles& x) {
+  return sum_of_lanes(__builtin_shufflevector(x, x, 0, 1, 2, 3) + __builtin_shufflevector(x, x, 4, 5, 6, 7));
+}
+#endif
 typedef uint64_t WideWords __attribute__((vector_size(sizeof(WideDoubles))));
 typedef float WideFloats __attribute__((vector_size(sizeof(WideDoubles))));
 typedef int32_t WideBits __attribute__((vector_size(sizeof(WideDoubles))));  // of comparisons of those

@@ -22,7 +22,7 @@ void moments_of_rows(const TensorView& x, const TensorView& mask, const TensorVi
       Moments total;
       for (int64_t t = 0; t < time; t += kTile) {
         tile.open(row, t, time - t < kTile ? time : t + kTile);
-        combine(total, moments_along<true>(tile.in[0], tile.count));
+        combine(total, moments_along<true, true>(tile.in[0], tile.count));
       }
       write_moments(moments, row, total);
     }

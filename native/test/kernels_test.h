@@ -146,6 +146,12 @@ struct Tensor {
 
   int64_t size() const { return view.size(); }
 
+  // Element 0 begins a line of the cache then, unless the tensor is copied. What was in it is lost.
+  void start_on_line() {
+    storage.resize(storage.size() + 64);
+    base_ += static_cast<int64_t>(-reinterpret_cast<uintptr_t>(storage.data() + base_) % 64);
+  }
+
  private:
   int64_t base_ = 0;  // bytes
 

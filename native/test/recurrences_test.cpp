@@ -1,48 +1,11 @@
 // The recurrences over masks with holes and ends against plain loops in double.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "recurrences.h"
 
 namespace test {
 namespace {
-
-// What a masked position holds must not matter.
-struct Batch {
-  Tensor rewards, values, mask, ends, bootstrap;
-
-  explicit Batch(const Sample& c)
-      : rewards(c.dtype, {c.rows, c.time}, c.layout), values(rewards), mask(DType::u8, {c.rows, c.time}, c.layout), ends(mask), bootstrap(rewards) {
-    for (int64_t i = 0; i < c.rows * c.time; ++i) {
-      const int64_t row = i / c.time, t = i % c.time;
-      bool valid = c.holes != Holes::all;
-      if (c.holes == Holes::some) valid = (i * 7 + i / 5) % 9 != 0;
-      if (c.holes == Holes::padded) valid = t >= row % 5 && t < c.time - row * 3 % (c.time + 1);
-      const int end = c.ends && (i * 5 + i / 3) % c.ends == 0 ? 1 + static_cast<int>(i % 2) : 0;
-      mask.set(i, valid ? 1 + i % 3 : 0);
-      ends.set(i, valid ? end : 2);
-      rewards.set(i, valid ? std::sin(i * 1.3) : kNaN);
-      values.set(i, valid ? std::cos(i * 0.7) : std::numeric_limits<double>::infinity());
-      bootstrap.set(i, valid && end == 2 ? std::sin(i * 0.3) : kNaN);
-    }
-  }
-};
-
-// `moments` holds those of what `mask` keeps of row `row` of x.
-void expect_moments(const Tensor& moments, int64_t row, const Tensor& x, const Tensor& mask) {
-  const int64_t time = x.view.shape[1];
-  double count = 0, mean = 0, spread = 0;
-  for (int64_t i = row * time; i < (row + 1) * time; ++i) {
-    if (mask[i] != 0) count += 1, mean += x[i];
-  }
-  mean = count == 0 ? 0 : mean / count;
-  for (int64_t i = row * time; i < (row + 1) * time; ++i) spread += mask[i] != 0 ? (x[i] - mean) * (x[i] - mean) : 0;
-  const double relative = 1e-11;
-  CHECK(moments[row * 3] == count);
-  CHECK_CLOSE(moments[row * 3 + 1], mean, relative, relative);
-  CHECK_CLOSE(moments[row * 3 + 2], spread, relative, relative * std::fmax(1, count));
-}
 
 void expect_gae(const Sample& c, double gamma, double lambda, bool minimal, double scale = 1) {
   Batch batch(c);
