@@ -42,7 +42,7 @@ Moments moments_along(const T* x, int64_t n) {
       const float* const from = next(done, kFloats);
       FloatsToWiden floats;
       WideDoubles distances;
-      if constexpr (kFetch) prefetch_ahead<kForward>(from);
+      if constexpr (kFetch) prefetch_ahead<kForward>(from, 2 * kTile * sizeof(T));  // two tiles: one is through before memory answers
       load_vector(floats, from);
       widen(distances, floats);
       distances -= shifts;
