@@ -23,7 +23,7 @@ class Chance {
     b.sequential(below(2) == 0);
     time_ = b.p.shape[b.p.ndim - 1];
     if (below(5) > 0) mask_ = b.load(mask_view(), i32);
-    for (int i = 1 + below(3); i > 0; --i) loaded_.push_back(b.input(-1, 1, below(4) == 0 ? DType::bf16 : DType::f32));
+    for (int i = 1 + below(3); i > 0; --i) loaded_.push_back(input(below(4) == 0 ? DType::bf16 : DType::f32));
     if (below(3) == 0) loaded_.push_back(b.input(0, 3, one_of<DType>({DType::u8, DType::i32, DType::boolean})));
     if (below(3) == 0) loaded_.push_back(b.input(-1, 1, DType::f32, f32, 1u << (b.p.ndim - 1)));  // one of a row
     values_ = loaded_;
@@ -39,6 +39,14 @@ class Chance {
   }
 
  private:
+  // Numbers, and in one program of five now and then one that is none.
+  int input(DType dtype) {
+    const int view = b.view(dtype), odd = below(5) == 0 ? 1 + below(3'000) : 0;
+    std::uniform_real_distribution<double> in(-1, 1);
+    b.fill(view, [&] { return odd > 0 && below(odd) == 0 ? one_of<double>({INFINITY, -INFINITY, NAN}) : in(random_); });
+    return b.load(view);
+  }
+
   int mask_view() {
     const int view = b.view(below(2) == 0 ? DType::boolean : DType::u8);
     int64_t i = 0;
