@@ -326,11 +326,8 @@ class Tile {
       return;
     }
     // Padding on either side of a row is the usual case.
-    while (first_ + 32 <= last_ && !any_of_32(mask_ + first_)) first_ += 32;
-    while (!mask_[first_]) ++first_;
-    while (last_ - 32 >= first_ && !any_of_32(mask_ + last_ - 32)) last_ -= 32;
-    while (!mask_[last_ - 1]) --last_;
-    dense_ = held(mask_ + first_, last_ - first_).all;
+    const Extent extent = extent_of(mask_, size);
+    first_ = extent.from, last_ = extent.to, dense_ = extent.dense;
     count = dense_ ? last_ - first_ : find_sets(sets_, mask_ + first_, last_ - first_);
     holes_ = {mask_ + first_, sets_, last_ - first_};
   }
