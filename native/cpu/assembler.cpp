@@ -71,7 +71,10 @@ void Assembler::add(Gpr to, int32_t value) {
   general(0x81, 0, number(to));
   put32(value);
 }
-void Assembler::add(Gpr to, Gpr from) { general(0x03, number(to), number(from)); }
+void Assembler::add_to(const Memory& to, Gpr from) {
+  put({0x48 | (number(from) >> 3) << 2 | (number(to.base) >> 3), 0x01});
+  rm(number(from), to);
+}
 void Assembler::subtract(Gpr to, Gpr from) { general(0x2b, number(to), number(from)); }
 void Assembler::compare(Gpr a, Gpr b) { general(0x3b, number(a), number(b)); }
 void Assembler::compare_with(Gpr a, int32_t value) {
@@ -87,10 +90,6 @@ void Assembler::shift_left(Gpr to, uint8_t by) {
   general(0xc1, 4, number(to));
   put({by});
 }
-void Assembler::shift_right(Gpr to, uint8_t by) {
-  general(0xc1, 5, number(to));
-  put({by});
-}
 void Assembler::low_bits(Gpr to, Gpr from, Gpr count) {
   put({0xc4, turned(number(to), 3) << 7 | 0x40 | turned(number(from), 3) << 5 | 2, (~number(count) & 15) << 3, 0xf5});
   rm(number(to), number(from));
@@ -99,11 +98,7 @@ void Assembler::mask_of(int k, Gpr from) {
   put({0xc5, 0xf8, 0x92});
   rm(k, number(from));
 }
-// Without registers above rdi: they would need a longer prefix.
-void Assembler::load_mask(int k, const Memory& from) {
-  put({0xc5, 0xf8, 0x90});
-  rm(k, from);
-}
+// Not by registers above rdi: they would need a longer prefix.
 void Assembler::store_mask(const Memory& to, int k) {
   put({0xc5, 0xf8, 0x91});
   rm(k, to);

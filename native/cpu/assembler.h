@@ -8,7 +8,7 @@
 namespace vantage::cpu {
 
 // General registers that a function may use freely under the System V convention.
-enum class Gpr : int { rax = 0, rcx = 1, rdx = 2, rsi = 6, rdi = 7, r8 = 8, r9 = 9, r10 = 10 };
+enum class Gpr : int { rax = 0, rcx = 1, rdx = 2, rsi = 6, rdi = 7, r8 = 8, r9 = 9, r10 = 10, r11 = 11 };
 
 // [base + index·scale + displacement]; `each`: one number there, for each lane.
 struct Memory {
@@ -56,24 +56,22 @@ class Assembler {
   void move(Gpr to, Gpr from);               // 64 bits
   void move(Gpr to, int32_t value);          // 32 bits, the upper ones 0
   void add(Gpr to, int32_t value);           // 64 bits, as all below; add, subtract and `and_` set the flags
-  void add(Gpr to, Gpr from);
+  void add_to(const Memory& to, Gpr from);
   void subtract(Gpr to, Gpr from);
   void compare(Gpr a, Gpr b);
   void compare_with(Gpr a, int32_t value);
   void and_(Gpr to, int32_t value);
   void negate(Gpr to);
   void shift_left(Gpr to, uint8_t by);
-  void shift_right(Gpr to, uint8_t by);
   void low_bits(Gpr to, Gpr from, Gpr count);  // bzhi
-  void mask_of(int k, Gpr from);               // kmovw, and with 16 bits of memory:
-  void load_mask(int k, const Memory& from);
+  void mask_of(int k, Gpr from);               // kmovw, and to 16 bits of memory:
   void store_mask(const Memory& to, int k);
   void prefetch(const Memory& from);
   void clear_upper();                          // vzeroupper
   void ret();
 
   // Jumps: behind `here()`, or to where `land` puts them later.
-  enum class When : uint8_t { always, zero = 0x84, negative = 0x88, greater = 0x8f };
+  enum class When : uint8_t { always, zero = 0x84, less = 0x8c, negative = 0x88, greater = 0x8f };
   struct Jump {
     size_t behind;
   };

@@ -10,7 +10,6 @@ namespace vantage::cpu::VANTAGE_ISA {
 namespace {
 
 constexpr int64_t kMaskAhead = 4096;  // bytes of the mask that are asked for ahead of their use
-constexpr int64_t kManySteps = 4096;  // of a program: with fewer, tiles with holes are not worth a function
 
 // n times `value`, by lines of the cache: the first and the last one may belong to others in part.
 void fill(float* to, int64_t n, float value, bool past_caches) {
@@ -48,7 +47,7 @@ void CompiledFunctions::make(const Code& code, Reading reading) {
 
 CompiledScan::CompiledScan(const Code& code) : code_(code) {
   some_.make(code, Reading::where_mask_holds);
-  if ((!some_ || some_.plan.mask >= 0) && code.space.size(0, code.space.ndim()) >= kManySteps) all_.make(code, Reading::everywhere);
+  if (!some_ || some_.plan.mask >= 0) all_.make(code, Reading::everywhere);
 }
 
 // Padding leaves one stretch of a row, what others wrote between turns a few.
@@ -167,26 +166,27 @@ bool CompiledScan::run(const CompiledFunctions& functions, Wanted wanted, const 
   return true;
 }
 
-CompiledRows::CompiledRows(const Code& code) : code_(code), time_(code.space.reduced > 0 ? code.space.shape[code.space.outer] : 1) {
-  if (time_ < 2 || time_ > kMostFlat / kStepsOfVector) return;
-  functions_.make(code, Reading::short_rows);
-  if (!functions_) return;
-  for (uint8_t& bits : firsts_) bits = 0;
-  for (int64_t i = code.program->reverse ? time_ - 1 : 0; i < kMostFlat; i += time_) firsts_[i / 8] = static_cast<uint8_t>(firsts_[i / 8] | 1 << i % 8);
+CompiledRows::CompiledRows(const Code& code) : code_(code) {
+  if (code.space.reduced > 0) functions_.make(code, Reading::short_rows);
 }
 
 bool CompiledRows::run(int64_t first, int64_t rows) const {
   const ScanPlan& plan = functions_.plan;
-  char* row[kMaxViews];
-  for (size_t v = 0; v < code_.program->views.size(); ++v) row[v] = code_.base[v] + first * code_.space.strides[v][0] * code_.item[v];
+  const auto row_bytes = [&](int view) { return code_.space.strides[view][0] * code_.item[view]; };
   ScanFrame frame;
   frame.table = &functions_.table;
-  frame.firsts = firsts_;
-  frame.n = rows * time_;
-  for (int s = 0; s < plan.scans; ++s) frame.state[s] = plan.initial[s];
-  for (int k = 0; k < plan.loads; ++k) frame.pointer[k] = row[plan.load[k].view];
-  for (int k = 0; k < plan.exits; ++k) frame.pointer[plan.loads + k] = row[plan.exit[k].array.view];
-  (functions_.past_caches && on_lines(plan, row, 0) ? functions_.past_caches : functions_.usual)(&frame);
+  frame.n = code_.space.shape[1];
+  frame.rows = rows;
+  bool past = static_cast<bool>(functions_.past_caches);
+  for (int k = 0; k < plan.loads + plan.exits; ++k) {
+    const bool leaves = k >= plan.loads;
+    const ScanPlan::Array& array = leaves ? plan.exit[k - plan.loads].array : plan.load[k];
+    const int64_t bytes = frame.row_bytes[k] = row_bytes(array.view);
+    char* const from = code_.base[array.view] + first * bytes + array.offset;
+    for (int u = 0; u < kMostSideBySide; ++u) frame.pointer[k * kMostSideBySide + u] = from + u * bytes;
+    past = past && (!leaves || !plan.exit[k - plan.loads].streams || (reinterpret_cast<uintptr_t>(from) % 64 == 0 && bytes % 64 == 0));
+  }
+  (past ? functions_.past_caches : functions_.usual)(&frame);
   for (int k = 0; k <= plan.watched; ++k) {
     if (frame.odd[k]) return false;  // of which row is for the interpreter to find
   }
@@ -194,8 +194,7 @@ bool CompiledRows::run(int64_t first, int64_t rows) const {
     if (plan.exit[k].watched < 0) continue;
     const Leave& sum = code_.output[plan.exit[k].watched];
     constexpr double kZeros[16] = {};
-    const int64_t along = code_.space.strides[sum.view][0];
-    for (int64_t r = 0; r < rows; r += 16) sum.store_totals(row[sum.view] + r * along * code_.item[sum.view], kZeros, smaller(16, rows - r), along);
+    for (int64_t r = 0; r < rows; r += 16) sum.store_totals(code_.base[sum.view] + (first + r) * row_bytes(sum.view), kZeros, smaller(16, rows - r), code_.space.strides[sum.view][0]);
   }
   return true;
 }
@@ -205,7 +204,7 @@ bool CompiledRows::run(int64_t first, int64_t rows) const {
 CompiledScan::CompiledScan(const Code& code) : code_(code) {}
 bool CompiledScan::run(Wanted, char* const*, int64_t, int64_t, double*, bool, char*, char*) const { return false; }
 bool CompiledScan::forgets(char* const*, int64_t, int64_t) const { return false; }
-CompiledRows::CompiledRows(const Code& code) : code_(code), time_(1) {}
+CompiledRows::CompiledRows(const Code& code) : code_(code) {}
 bool CompiledRows::run(int64_t, int64_t) const { return false; }
 
 #endif

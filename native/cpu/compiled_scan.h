@@ -59,22 +59,17 @@ class CompiledScan {
   CompiledFunctions some_, all_;  // where the mask holds; everywhere
 };
 
-// Programs over rows so short that many make up a tile: they are one long row for the function, in which states begin again.
+// Programs over rows that are shorter than a tile: several at once. What a row gives depends neither on the others nor on where it stands.
 class CompiledRows {
  public:
   explicit CompiledRows(const Code& code);
   explicit operator bool() const { return static_cast<bool>(functions_); }
-  // Up to most_rows(). False: nothing has been done that the interpreter does not do again.
+  // False: nothing has been done that the interpreter does not do again.
   bool run(int64_t first, int64_t rows) const;
-  int64_t most_rows() const { return kMostFlat / time_; }
 
  private:
-  static constexpr int64_t kMostFlat = 32768;  // steps
-
   const Code& code_;
-  const int64_t time_;
   CompiledFunctions functions_;
-  uint8_t firsts_[kMostFlat / 8];
 };
 
 }  // namespace vantage::cpu::VANTAGE_ISA

@@ -17,7 +17,9 @@ class ScanCompiler : private VectorCode {
   // Empty where registers do not suffice.
   std::vector<uint8_t> compile() {
     begin();
-    source_.reverse ? backward() : forward();
+    if (source_.several) rows();
+    else if (source_.reverse) backward(1, most_);
+    else forward(1, most_);
     end();
     return fits_ ? code_.bytes() : std::vector<uint8_t>();
   }
@@ -34,17 +36,17 @@ class ScanCompiler : private VectorCode {
       odd_[k] = take();
       code_.vector(kXor, odd_[k], odd_[k], odd_[k]);
     }
-    for (int i = 0; i < source_.steps; ++i) {
-      const Step& step = source_.step[i];
-      if (step.kind != Kind::scan || step.twin >= 0) continue;
+    for_scans([&](const Step& step) {
       if (composes(step) && one_ < 0) {
         one_ = take();
         code_.vector(kToFloats, one_, 0, kOnes);
       }
-      const int carry = carry_[step.index] = take();
+      for (int u = 0; u < (source_.several ? most_ : 1); ++u) carry_[step.index][u] = take();
+      if (source_.several) return;
+      const int carry = carry_[step.index][0];
       code_.vector(kLoadDouble, carry, 0, in_frame(state_at(step.index)));
       if (shifts(step)) spread_state(carry, carry);
-    }
+    });
     code_.load(kStop, in_frame(offsetof(ScanFrame, n)));
   }
 
@@ -54,10 +56,10 @@ class ScanCompiler : private VectorCode {
       code_.vector(kTest, kTruth, kSpare, kSpare);
       code_.store_mask(in_frame(offsetof(ScanFrame, odd) + sizeof(uint16_t) * static_cast<size_t>(k)), kTruth);
     }
-    for (int i = 0; i < source_.steps; ++i) {
+    for (int i = 0; i < source_.steps && !source_.several; ++i) {
       const Step& step = source_.step[i];
       if (step.kind != Kind::scan) continue;
-      int state = carry_[step.twin >= 0 ? step.twin : step.index];
+      int state = carry_[step.twin >= 0 ? step.twin : step.index][0];
       if (shifts(step)) code_.vector(kToDouble, kSpare, state, state), state = kSpare;
       code_.vector(kStoreDouble, state, 0, in_frame(state_at(step.index)));
     }
@@ -65,8 +67,48 @@ class ScanCompiler : private VectorCode {
     code_.ret();
   }
 
-  // What is no whole vector comes first: the others then begin where vectors do in memory, if the stretch does. Then vectors one by one, until the others go side by side.
-  void backward() {
+  // Each state once.
+  template <class Visit>
+  void for_scans(const Visit& visit) {
+    for (int i = 0; i < source_.steps; ++i) {
+      if (source_.step[i].kind == Kind::scan && source_.step[i].twin < 0) visit(source_.step[i]);
+    }
+  }
+
+  // Rows below one another, some at a time, and those that are left one by one.
+  void rows() {
+    code_.load(kRows, in_frame(offsetof(ScanFrame, rows)));
+    for (int count = most_; count >= 1; count -= most_ > 1 ? most_ - 1 : 1) {
+      const size_t loop = code_.here();
+      code_.compare_with(kRows, count);
+      const Assembler::Jump fewer = code_.jump(Assembler::When::less);
+      for_scans([&](const Step& step) {
+        for (int u = 0; u < count; ++u) begin_row(step, u);
+      });
+      source_.reverse ? backward(count, count) : forward(count, count);
+      for (int k = 0; k < source_.pointers; ++k) {
+        code_.load(kBytes, in_frame(offsetof(ScanFrame, row_bytes) + sizeof(int64_t) * static_cast<size_t>(k)));
+        if (count > 1) code_.shift_left(kBytes, count == 4 ? 2 : 1);
+        for (int u = 0; u < most_; ++u) code_.add_to(in_frame(offsetof(ScanFrame, pointer) + sizeof(char*) * static_cast<size_t>(k * kMostSideBySide + u)), kBytes);
+      }
+      code_.add(kRows, -count);
+      code_.jump_to(loop);
+      code_.land(fewer);
+    }
+  }
+  void begin_row(const Step& step, int u) {
+    Memory first = in_table(offsetof(ScanTable, initial) + sizeof(float) * step.index);
+    if (step.first >= 0) {
+      code_.load(kScratch, in_frame(offsetof(ScanFrame, pointer) + sizeof(char*) * static_cast<size_t>(step.first * kMostSideBySide + u)));
+      first = Memory{kScratch};
+    }
+    const int carry = carry_[step.index][u];
+    if (shifts(step)) code_.vector(kBroadcast, carry, 0, first);
+    else code_.vector(kToDouble, carry, kZero, first);
+  }
+
+  // What is no whole vector comes first: the others then begin where vectors do in memory, if the stretch does. Then `few` at a time, until `most` go side by side.
+  void backward(int few, int most) {
     code_.move(kAt, kStop);
     code_.move(kCount, kStop);
     code_.and_(kCount, kStepsOfVector - 1);
@@ -77,47 +119,53 @@ class ScanCompiler : private VectorCode {
     code_.negate(kSkipped);
     code_.add(kSkipped, kStepsOfVector);
     code_.shift_left(kSkipped, 2);
-    steps(1, true);
+    steps(few, true);
     code_.land(whole);
     code_.move(kCount, kStepsOfVector);
     code_.move(kSkipped, 0);
-    for (int count = 1; count <= most_; count += most_ > 1 ? most_ - 1 : 1) {
-      const bool until = count < most_;
-      const size_t loop = code_.here();
-      if (until) {
-        code_.move(kScratch, kAt);
-        code_.and_(kScratch, most_ * kStepsOfVector - 1);
-      } else {
-        code_.compare_with(kAt, 0);
-      }
-      const Assembler::Jump done = code_.jump(Assembler::When::zero);
-      code_.add(kAt, -count * kStepsOfVector);
-      steps(count, false);
-      code_.jump_to(loop);
-      code_.land(done);
+    const int along = source_.several ? 1 : most;  // vectors of a row that go side by side
+    if (along > 1) {
+      loop_until_zero(along * kStepsOfVector - 1, 1, [&] { steps(1, false); });
     }
+    loop_until_zero(-1, along, [&] { steps(most, false); });
+  }
+  // Until what is left has none of these bits; so many vectors at a time.
+  template <class Body>
+  void loop_until_zero(int32_t bits, int vectors, const Body& body) {
+    const size_t loop = code_.here();
+    code_.move(kScratch, kAt);
+    code_.and_(kScratch, bits);
+    const Assembler::Jump done = code_.jump(Assembler::When::zero);
+    code_.add(kAt, -vectors * kStepsOfVector);
+    body();
+    code_.jump_to(loop);
+    code_.land(done);
   }
 
-  void forward() {
+  void forward(int few, int most) {
     code_.move(kAt, 0);
     code_.move(kCount, kStepsOfVector);
-    for (int count = most_; count >= 1; count -= most_ > 1 ? most_ - 1 : 1) {
-      const size_t loop = code_.here();
-      code_.move(kScratch, kAt);
-      code_.add(kScratch, count * kStepsOfVector);
-      code_.compare(kScratch, kStop);
-      const Assembler::Jump rest = code_.jump(Assembler::When::greater);
-      steps(count, false);
-      code_.add(kAt, count * kStepsOfVector);
-      code_.jump_to(loop);
-      code_.land(rest);
-    }
+    const int along = source_.several ? 1 : most;
+    if (along > 1) loop_while_whole(along, [&] { steps(most, false); });
+    loop_while_whole(1, [&] { steps(few, false); });
     code_.move(kCount, kStop);
     code_.subtract(kCount, kAt);
     const Assembler::Jump done = code_.jump(Assembler::When::zero);
     find_lanes();
-    steps(1, true);
+    steps(few, true);
     code_.land(done);
+  }
+  template <class Body>
+  void loop_while_whole(int vectors, const Body& body) {
+    const size_t loop = code_.here();
+    code_.move(kScratch, kAt);
+    code_.add(kScratch, vectors * kStepsOfVector);
+    code_.compare(kScratch, kStop);
+    const Assembler::Jump rest = code_.jump(Assembler::When::greater);
+    body();
+    code_.add(kAt, vectors * kStepsOfVector);
+    code_.jump_to(loop);
+    code_.land(rest);
   }
 
   void find_lanes() {
@@ -149,9 +197,8 @@ class ScanCompiler : private VectorCode {
     int value[kMostSideBySide];
     for (int u = 0; u < count_; ++u) value[u] = in_register(store.value, u);
     if (store.watched >= 0 && !is_state(store.value)) watch(odd_[1 + store.watched], value);
-    code_.load(kScratch, in_frame(offsetof(ScanFrame, pointer) + sizeof(char*) * store.pointer));
     const bool past = past_caches_ && store.stream && !some_;
-    for (int u = 0; u < count_; ++u) code_.vector(past ? kStream : kStore, value[u], 0, of_vector(u, 4), lanes());
+    for (int u = 0; u < count_; ++u) code_.vector(past ? kStream : kStore, value[u], 0, of_vector(store.pointer, u, 4), lanes());
   }
 
   // States are looked at where they are computed.
@@ -159,7 +206,7 @@ class ScanCompiler : private VectorCode {
 
   // A state that is its term alone, and one whose steps have factors of their own.
   static bool shifts(const Step& step) { return step.forgets && step.mask < 0; }
-  bool composes(const Step& step) const { return !shifts(step) && (step.a >= 0 || step.mask >= 0 || source_.flat); }
+  bool composes(const Step& step) const { return !shifts(step) && (step.a >= 0 || step.mask >= 0); }
 
 
   // ---- Scans --------------------------------------------------------------------------------------------------------------------------
@@ -184,28 +231,31 @@ class ScanCompiler : private VectorCode {
     else affine(step, after, before);
   }
 
+  // What comes in to vector u: of several rows each has its own.
+  int carry_of(const Step& step, int u) const { return carry_[step.index][source_.several ? u : 0]; }
+
   // Each state is its term.
   void shift(const Step& step, const Step* after, const Step* before) {
-    const int carry = carry_[step.index];
-    int entering = carry;
+    int entering = carry_of(step, 0);
     for (int u = 0; u < count_; ++u) {
       const int state = in_register(step.b, u);
-      if (before) put_before(step, place_[u][before->dst] = take(), entering, state, u);
+      if (before) put_before(place_[u][before->dst] = take(), source_.several ? carry_of(step, u) : entering, state);
       if (after) code_.vector(kCopy, place_[u][after->dst] = take(), 0, state);
       entering = state;
+      if (!source_.single && (source_.several || u + 1 == count_)) leave(step, carry_of(step, u), state);
     }
-    if (source_.reverse) return code_.vector(kBroadcast, carry, 0, entering);
-    code_.vector(kStore, entering, 0, in_frame(last_at(step.index)));
+  }
+  // The last state, to all lanes.
+  void leave(const Step& step, int carry, int state) {
+    if (source_.reverse) return code_.vector(kBroadcast, carry, 0, state);
+    code_.vector(kStore, state, 0, in_frame(last_at(step.index)));
     code_.vector(kBroadcast, carry, 0, last_of(step));
   }
   // What was in front of each of a vector's states; `entering` holds what was in front of the first, in the lane that is next to it.
-  void put_before(const Step& step, int to, int entering, int state, int u) {
+  void put_before(int to, int entering, int state) {
     if (source_.reverse && some_) code_.vector(kBlend, kOther, entering, state, Under{kLanes}), state = kOther;
     if (source_.reverse) code_.vector(kAlign, to, entering, state, uint8_t{1});
     else code_.vector(kAlign, to, state, entering, uint8_t{kStepsOfVector - 1});
-    if (!source_.flat) return;
-    find_firsts(u);
-    code_.vector(kBroadcast, to, 0, initial_of(step), Under{kFirsts});
   }
   // The last state of a vector that stands in the frame.
   Memory last_of(const Step& step) const { return in_frame(last_at(step.index) - sizeof(float)).at(kCount, sizeof(float)); }
@@ -222,7 +272,7 @@ class ScanCompiler : private VectorCode {
         factor[u] = take(), whole[u] = take();
         find_map(step, u, factor[u], spare[u]);
         sum[u] = spare[u];
-        multiply_out(whole[u], factor[u]);
+        if (!source_.single) multiply_out(whole[u], factor[u]);
       } else if (some_) {
         code_.vector(kCopy, spare[u], 0, sum[u], lanes(true)), sum[u] = spare[u];
       }
@@ -242,11 +292,12 @@ class ScanCompiler : private VectorCode {
     }
     Memory carried = in_table(powers + offsetof(ScanTable::Powers, carried));
     if (source_.reverse) carried = carried.at(kSkipped, 1);
-    const int carry = carry_[step.index];
     for (int u = 0; u < count_; ++u) {
+      const int carry = carry_of(step, u);
       spread_state(state[u], carry);
       if (before) code_.vector(kCopy, place_[u][before->dst] = take(), 0, state[u]);
       code_.vector(kMultiplyAdd132, state[u], sum[u], constant ? Operand(carried) : Operand(factor[u]));
+      if (source_.single) continue;
       if (source_.reverse) {
         code_.vector(kToDouble, kSpare, sum[u], sum[u]);
       } else {
@@ -258,7 +309,7 @@ class ScanCompiler : private VectorCode {
     }
     watch(odd_[0], state);
     for (int u = 0; u < count_; ++u) {
-      if (before) put_before(step, place_[u][before->dst], place_[u][before->dst], state[u], u);
+      if (before) put_before(place_[u][before->dst], place_[u][before->dst], state[u]);
       if (after) place_[u][after->dst] = state[u];
       else give_back(state[u]);
       give_back(spare[u]);
@@ -266,7 +317,7 @@ class ScanCompiler : private VectorCode {
     }
   }
 
-  // The factor and the term of each step: 1 and 0 where it is masked, or behind the last one; 0 and all that there is in front of it where it is the first one of its row.
+  // The factor and the term of each step: 1 and 0 where it is masked, or behind the last one.
   void find_map(const Step& step, int u, int factor, int term) {
     code_.vector(kCopy, term, 0, in_register(step.b, u, term));
     if (step.a >= 0) code_.vector(kCopy, factor, 0, in_register(step.a, u, factor));
@@ -277,25 +328,10 @@ class ScanCompiler : private VectorCode {
       code_.vector(kBlend, factor, one_, factor, Under{kTruth});
       code_.vector(kCopy, term, 0, term, Under{kTruth, true});
     }
-    if (source_.flat) {
-      find_firsts(u);
-      code_.vector(kMultiplyAdd231, term, factor, each(initial_of(step)), Under{kFirsts});
-      code_.vector(kCopy, factor, 0, kZero, Under{kFirsts});
-    }
     if (!some_) return;
     code_.vector(kBlend, factor, one_, factor, Under{kLanes});
     code_.vector(kCopy, term, 0, term, Under{kLanes, true});
   }
-  static Memory initial_of(const Step& step) { return in_table(offsetof(ScanTable, initial) + sizeof(float) * step.index); }
-  // Which steps of vector u are the first ones of their rows.
-  void find_firsts(int u) {
-    code_.load(kScratch, in_frame(offsetof(ScanFrame, firsts)));
-    code_.move(kByte, kAt);
-    code_.shift_right(kByte, 3);
-    code_.add(kScratch, kByte);
-    code_.load_mask(kFirsts, Memory{kScratch, (source_.reverse ? count_ - 1 - u : u) * (kStepsOfVector / 8)});
-  }
-
   // Each lane gets what comes so many steps before it; `outside` where there is none.
   void beside(int to, int from, int outside, int distance) {
     if (source_.reverse) code_.vector(kAlign, to, outside, from, static_cast<uint8_t>(distance));
@@ -316,7 +352,7 @@ class ScanCompiler : private VectorCode {
 
   const bool past_caches_;
   const int most_;
-  int odd_[1 + kMostWatched], carry_[kMostScans], one_ = -1;
+  int odd_[1 + kMostWatched], carry_[kMostScans][kMostSideBySide], one_ = -1;
 };
 
 std::vector<uint8_t> compile(const ScanSource& source, bool past_caches) {

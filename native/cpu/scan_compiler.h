@@ -9,6 +9,8 @@ namespace vantage::cpu {
 
 constexpr int kMostSteps = 128, kMostPointers = 24, kMostConstants = 32, kMostOfRow = 8, kMostScans = 8, kMostWatched = 8, kMostStores = 12;
 constexpr int kStepsOfVector = 16;
+// Vectors that pass through a loop side by side, step by step: each waits for its own results meanwhile.
+constexpr int kMostSideBySide = 4;
 
 // A program, as the compiler takes it. Two with the same bytes have the same code.
 struct ScanSource {
@@ -18,7 +20,7 @@ struct ScanSource {
     load_i32,
     load_bytes,  // to int32
     constant,    // [index], of the table
-    of_row,      // [index], of the frame: a number that stands for all steps of a row
+    of_row,      // [index], of the frame: a number that stands for all steps of a row. Of several rows: [index of pointer]
     compute,     // op, of float32, or of int32 where `integers`
     convert,     // int32 to float32
     scan         // [index of the state], s = factor·s + b; the factor is the value a, or one for all steps, where a is -1. Where the value `mask` is 0, s stays as it is
@@ -32,15 +34,17 @@ struct ScanSource {
     // Of scans: what is in front of each step is the result; the factor is 0 for all, so that s is b; the scan that has the same s, or -1.
     uint8_t previous, forgets;
     int8_t twin;
+    int8_t first;  // of several rows: the pointer to the states in front of them, or -1: they are in the table
   };
   struct Store {
     int16_t value;
     uint8_t pointer, stream;  // stream: past the caches where the function does that
     int8_t watched;           // the place in the frame that tells whether all that is stored is finite, or -1
   };
-  int32_t steps, values, scans, stores, watched;
+  int32_t steps, values, scans, stores, watched, pointers;
   uint8_t reverse;
-  uint8_t flat;  // many short rows side by side: s begins again where the frame says so
+  uint8_t several;  // rows, short ones: vectors that go side by side are of rows that lie below one another
+  uint8_t single;   // … each of which is no longer than a vector
   Step step[kMostSteps];
   Store store[kMostStores];
 };
@@ -48,7 +52,7 @@ struct ScanSource {
 // What a function reads beside its frame: numbers of the program.
 struct alignas(64) ScanTable {
   float constant[kMostConstants];  // int32 where the step says so
-  float initial[kMostScans];       // the states in front of each row, where they are flat
+  float initial[kMostScans];       // the states in front of each of several rows
   // Of a scan's factor a, for states that come in from the vector before: a¹⁶ … a, and zeros (reverse), or a … a¹⁶; a over one step, two, four and eight; aⁿ of n steps.
   struct alignas(64) Powers {
     float carried[2 * kStepsOfVector], rounds[4];
@@ -59,11 +63,12 @@ struct alignas(64) ScanTable {
 struct alignas(64) ScanFrame {
   float last[kMostScans][kStepsOfVector];  // the function's own
   double state[kMostScans];                // in front of the stretch, and behind it
-  char* pointer[kMostPointers];            // the step of the stretch that is the lowest in memory
+  // The step of the stretch that is the lowest in memory. Of several rows, which are `rows`: those of the first four, and from each to the next.
+  char* pointer[kMostPointers * kMostSideBySide];
+  int64_t row_bytes[kMostPointers], rows;
   float of_row[kMostOfRow];
   int64_t n;
   const ScanTable* table;
-  const uint8_t* firsts;  // a bit for each step: it is the first one of its row
   // Whether, of the states and of each watched value, there was one that is not finite.
   uint16_t odd[1 + kMostWatched];
 };

@@ -21,8 +21,9 @@ class ScanReader {
     if (code_.values > kMostSteps || code_.program->reduced != 1) return false;
     source_.values = code_.values;
     source_.reverse = code_.program->reverse;
-    source_.flat = reading_ == Reading::short_rows;
-    if (source_.flat && code_.space.outer != 1) return false;
+    source_.several = reading_ == Reading::short_rows;
+    if (source_.several && code_.space.outer != 1) return false;
+    source_.single = source_.several && code_.space.shape[1] <= kStepsOfVector;
     for (int v = 0; v < code_.values; ++v) maker_[v] = -1, stands_for_[v] = v, read_[v] = false;
     for (int i = 0; i < code_.steps; ++i) {
       if (code_.step[i].dst < 0) return false;
@@ -41,7 +42,7 @@ class ScanReader {
 
   const Step& made(int value) const { return code_.step[maker_[value]]; }
   int64_t stride_of(int view) const { return code_.space.strides[view][code_.space.outer]; }
-  ScanPlan::Array array_of(int view) const { return {view, stride_of(view) * code_.item[view]}; }
+  ScanPlan::Array array_of(int view) const { return {view, stride_of(view) * code_.item[view], 0}; }
   DType dtype_of(int view) const { return code_.program->views[view].dtype; }
 
   // All scans go by the same mask, or by none. Where it holds, a `where` of it is its second operand.
@@ -85,11 +86,11 @@ class ScanReader {
         const Leave& sum = code_.output[j];
         if (sum.fold == &fold_of_zeros() && sum.reduction == Reduction::sum && sum.value == out.value && !watched[j]) watched[exit.watched = j] = true;
       }
-      if ((source_.flat && (!direct || !lies_flat(out.view))) || !add_exit(exit)) return false;
+      if ((source_.several && !direct) || !add_exit(exit)) return false;
     }
     for (int k = 0; k < code_.outputs; ++k) {
       if (code_.output[k].reduction == Reduction::store || watched[k]) continue;
-      if (source_.flat || !add_exit({{}, k, code_.home[code_.output[k].value] * code_.home_bytes, -1, false, false, 0})) return false;
+      if (source_.several || !add_exit({{}, k, code_.home[code_.output[k].value] * code_.home_bytes, -1, false, false, 0})) return false;
     }
     return true;
   }
@@ -167,6 +168,9 @@ class ScanReader {
     return true;
   }
 
+  // The first step of each row, in the program's direction.
+  ScanPlan::Array first_step_of(int view) const { return {view, 0, code_.program->reverse ? (code_.space.shape[1] - 1) * stride_of(view) * code_.item[view] : 0}; }
+
   bool is_integer(int value) const {
     const Step& step = made(value);
     if (!in_table(step.op)) return step.type == RegisterType::i32;
@@ -185,12 +189,13 @@ class ScanReader {
     }
   }
 
-  // Whether rows follow one another without a gap.
-  bool lies_flat(int view) const { return stride_of(view) == 1 && code_.space.strides[view][0] == code_.space.shape[code_.space.outer]; }
-
   bool take_load(const Step& step) {
     const int64_t stride = stride_of(step.view);
-    if (source_.flat && !lies_flat(step.view)) return false;
+    if (stride == 0 && source_.several) {
+      if (dtype_of(step.view) != DType::f32 || step.type != RegisterType::f32 || to_.loads == kMostPointers || !add(Kind::of_row, to_.loads, step.dst)) return false;
+      to_.load[to_.loads++] = array_of(step.view);
+      return true;
+    }
     if (stride == 0) {
       if (to_.of_row == kMostOfRow || !add(Kind::of_row, to_.of_row, step.dst)) return false;
       to_.of_row_step[to_.of_row++] = maker_[step.dst];
@@ -225,13 +230,20 @@ class ScanReader {
     const double factor = constant_factor ? static_cast<double>(constant(made(given))) : 1;
     if (!(__builtin_fabs(factor) <= kLargestFactor)) return false;
     const Step& first = made(step.c);
-    if (first.op != Op::constant && (first.op != Op::load || source_.flat)) return false;
+    if (first.op != Op::constant && first.op != Op::load) return false;
+    const bool points = first.op == Op::load && source_.several;
+    if (points && (dtype_of(first.view) != DType::f32 || to_.loads == kMostPointers)) return false;
     ScanSource::Step* const to = add(Kind::scan, number, step.dst);
     if (!to) return false;
     to->b = static_cast<int16_t>(source_of(step.b));
+    to->first = -1;
     to->previous = step.op == Op::scan_prev;
     to->forgets = factor == 0;
     if (!constant_factor) to->a = static_cast<int16_t>(given);
+    if (points) {
+      to->first = static_cast<int8_t>(to_.loads);
+      to_.load[to_.loads++] = first_step_of(first.view);
+    }
     if (step.mask >= 0 && to_.mask < 0) to->mask = static_cast<int16_t>(source_of(step.mask));
     for (int k = 0; k < number && to->twin < 0; ++k) {
       const Step& other = code_.step[scan_step_[k]];
@@ -277,6 +289,7 @@ class ScanReader {
       store.watched = static_cast<int8_t>(exit.watched < 0 ? -1 : source_.watched++);
     }
     to_.watched = source_.watched;
+    source_.pointers = to_.loads + to_.exits;
     return true;
   }
 

@@ -10,6 +10,7 @@ struct ScanPlan {
   struct Array {
     int view;
     int64_t bytes;  // from a step to the next
+    int64_t offset;  // bytes to the first one
   };
   // What leaves the function, in the order of its stores.
   struct Exit {
@@ -36,7 +37,7 @@ struct ScanPlan {
 // For which steps a function is made:
 //   where_mask_holds  of the mask that all scans go by. What is chosen by it is not looked at
 //   everywhere        all steps of a piece of a row
-//   short_rows        all steps of rows that lie side by side in memory
+//   short_rows        all steps of several rows
 enum class Reading { where_mask_holds, everywhere, short_rows };
 
 // False where the interpreter has to do it.

@@ -37,8 +37,7 @@ class Sequential {
 
   void run() {
     const int64_t groups = divide_up(rows_, width_);
-    int64_t per_task = larger(1, kTaskElements / (width_ * time_));
-    if (compiled_) per_task = smaller(per_task, larger(1, compiled_.most_rows() / width_));
+    const int64_t per_task = larger(1, kTaskElements / (width_ * time_));
     parallel_for(divide_up(groups, per_task), rows_ * time_ * code_.work, [&](int64_t task) {
       const int64_t first = task * per_task * width_, rows = smaller(per_task * width_, rows_ - first);
       if (compiled_ && compiled_.run(first, rows)) return finish_stores(code_);

@@ -66,22 +66,28 @@ int VectorCode::in_register(int value, int u, int spare) {
   return spare;
 }
 
-Memory VectorCode::of_vector(int u, int size) const {
+Memory VectorCode::of_vector(int pointer, int u, int size) {
+  const int place = source_.several ? pointer * kMostSideBySide + u : pointer;
+  if (u == 0 || source_.several) code_.load(kScratch, in_frame(offsetof(ScanFrame, pointer) + sizeof(char*) * static_cast<size_t>(place)));
   Memory from = Memory{kScratch}.at(kAt, size);
-  from.displacement = (source_.reverse ? count_ - 1 - u : u) * kStepsOfVector * size;
+  if (!source_.several) from.displacement = (source_.reverse ? count_ - 1 - u : u) * kStepsOfVector * size;
   return from;
 }
 
 void VectorCode::load(const Step& step) {
-  code_.load(kScratch, in_frame(offsetof(ScanFrame, pointer) + sizeof(char*) * step.index));
   const int size = step.kind == Kind::load_bytes ? 1 : step.kind == Kind::load_bf16 ? 2 : 4;
   for (int u = 0; u < count_; ++u) {
-    const Memory from = of_vector(u, size);
+    const Memory from = of_vector(step.index, u, size);
+    const int to = place_[u][step.dst] = take();
+    if (step.kind == Kind::of_row) {
+      code_.vector(kBroadcast, to, 0, Memory{kScratch});
+      continue;
+    }
     Memory ahead = from;
-    ahead.displacement += (source_.reverse ? -kAhead : kAhead) / 4 * size;
+    // Of several rows the next ones follow, whichever way the scan goes.
+    ahead.displacement += (source_.reverse && !source_.several ? -kAhead : kAhead) / 4 * size;
     // A line holds so many vectors.
     if (u % (4 / size) == 0) code_.prefetch(ahead);
-    const int to = place_[u][step.dst] = take();
     code_.vector(size == 1 ? kWidenBytes : size == 2 ? kWidenHalves : kLoad, to, 0, from, lanes(true));
     if (size == 2) code_.vector(kShiftLeft, 6, to, to, uint8_t{16});
   }

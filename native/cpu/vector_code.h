@@ -36,8 +36,8 @@ constexpr Form kMultiplyAddDouble132{Map::m0f38, Prefix::p66, true, 0x99, true};
 
 // What the frame and the table are reached by, the first step of the vector, how many steps it holds, and, where it holds fewer than sixteen, how far on in the powers
 // it begins.
-constexpr Gpr kFrame = Gpr::rdi, kTable = Gpr::rsi, kAt = Gpr::rcx, kCount = Gpr::rdx, kSkipped = Gpr::r8, kScratch = Gpr::rax, kStop = Gpr::r9, kByte = Gpr::r10;
-constexpr int kLanes = 1, kTruth = 2, kFirsts = 3;  // mask registers: the lanes of a vector with fewer steps; of a condition; of the first steps of rows
+constexpr Gpr kFrame = Gpr::rdi, kTable = Gpr::rsi, kAt = Gpr::rcx, kCount = Gpr::rdx, kSkipped = Gpr::r8, kScratch = Gpr::rax, kStop = Gpr::r9, kBytes = Gpr::r10, kRows = Gpr::r11;
+constexpr int kLanes = 1, kTruth = 2;  // mask registers: the lanes of a vector with fewer steps; of a condition
 constexpr int kZero = 31, kOnes = 30, kSpare = 29, kOther = 28, kFree = 28;  // vectors; those below kFree are given out
 
 inline Memory in_frame(size_t offset) { return {kFrame, static_cast<int32_t>(offset)}; }
@@ -48,9 +48,6 @@ inline Memory each(Memory memory) {
 }
 inline Memory constant_at(int index) { return in_table(offsetof(ScanTable, constant) + sizeof(float) * static_cast<size_t>(index)); }
 inline size_t powers_at(int index) { return offsetof(ScanTable, powers) + sizeof(ScanTable::Powers) * static_cast<size_t>(index); }
-
-// Vectors that pass through a loop side by side, step by step: each waits for its own results meanwhile.
-constexpr int kMostSideBySide = 4;
 
 class VectorCode {
  protected:
@@ -65,7 +62,7 @@ class VectorCode {
   void release(int value);
 
   // What stands in memory once for all steps.
-  bool stands(int value) const { return maker_[value]->kind == Kind::constant || maker_[value]->kind == Kind::of_row; }
+  bool stands(int value) const { return maker_[value]->kind == Kind::constant || (maker_[value]->kind == Kind::of_row && !source_.several); }
   Memory standing(int value) const {
     const Step& step = *maker_[value];
     return each(step.kind == Kind::constant ? constant_at(step.index) : in_frame(offsetof(ScanFrame, of_row) + sizeof(float) * step.index));
@@ -74,10 +71,10 @@ class VectorCode {
   Operand last(int value, int u) const { return stands(value) ? Operand(standing(value)) : Operand(place_[u][value]); }
   int in_register(int value, int u, int spare = kSpare);
 
-  static bool is_load(Kind kind) { return kind == Kind::load_f32 || kind == Kind::load_bf16 || kind == Kind::load_i32 || kind == Kind::load_bytes; }
+  bool is_load(Kind kind) const { return (kind == Kind::of_row && source_.several) || kind == Kind::load_f32 || kind == Kind::load_bf16 || kind == Kind::load_i32 || kind == Kind::load_bytes; }
   Under lanes(bool zeroing = false) const { return {some_ ? kLanes : 0, some_ && zeroing}; }
-  // Where the elements of vector u are, of an array whose address is in kScratch.
-  Memory of_vector(int u, int size) const;
+  // Where the elements of vector u are, of the array with this pointer. It takes kScratch.
+  Memory of_vector(int pointer, int u, int size);
 
   void load(const Step& step);
   void compute(const Step& step, int u);
