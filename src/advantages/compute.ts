@@ -162,7 +162,10 @@ function run(name: string, instance: AdvantageEstimator, given: AdvantageInputs 
   for (const [key, value] of Object.entries(given)) if (!notOfTokens.includes(key) && value !== undefined && value !== null) arrays[key] = asTensor(who, key, value);
   // Where each row is a single token, its bootstrap value is the same either way.
   const { padded, layout } = unpackRows(who, arrays, rowOffsets, (key, { shape }, batch) => key === 'bootstrapValues' && shape.length === 1 && shape[0] === batch);
-  const { advantages, returns, metrics } = runPadded(who, instance, { ...given, masks: layout.present(), ...padded } as AdvantageInputs, common);
+  // In memory, as padded rows are: the same programs run then, and give the same bits.
+  const inputs = { masks: layout.present(), ...padded };
+  evaluate(Object.values(inputs));
+  const { advantages, returns, metrics } = runPadded(who, instance, { ...given, ...inputs } as AdvantageInputs, common);
   const packed = layout.pack(advantages);
   const packedReturns = returns === advantages ? packed : layout.pack(returns);
   evaluate([packed, packedReturns]);
