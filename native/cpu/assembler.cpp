@@ -94,11 +94,11 @@ void Assembler::low_bits(Gpr to, Gpr from, Gpr count) {
   put({0xc4, turned(number(to), 3) << 7 | 0x40 | turned(number(from), 3) << 5 | 2, (~number(count) & 15) << 3, 0xf5});
   rm(number(to), number(from));
 }
+// Neither takes registers above rdi: they would need a longer prefix.
 void Assembler::mask_of(int k, Gpr from) {
   put({0xc5, 0xf8, 0x92});
   rm(k, number(from));
 }
-// Not by registers above rdi: they would need a longer prefix.
 void Assembler::store_mask(const Memory& to, int k) {
   put({0xc5, 0xf8, 0x91});
   rm(k, to);

@@ -71,7 +71,7 @@ class Assembler {
   void ret();
 
   // Jumps: behind `here()`, or to where `land` puts them later.
-  enum class When : uint8_t { always, zero = 0x84, less = 0x8c, negative = 0x88, greater = 0x8f };
+  enum class When : uint8_t { always, zero = 0x84, less = 0x8c, greater = 0x8f };
   struct Jump {
     size_t behind;
   };

@@ -37,17 +37,31 @@ bool on_lines(const ScanPlan& plan, char* const* row, int64_t at) {
 
 }  // namespace
 
-void CompiledFunctions::make(const Code& code, Reading reading) {
+void CompiledFunctions::make(const Code& code, Reading reading, bool states) {
   ScanSource source;
   if (!read_scan(code, reading, &plan, &table, &source) || !usual.make(source, false)) return;
   if (code.streams) past_caches.make(source, true);
   source.stores = source.watched = 0;
-  if (reading != Reading::short_rows) only_states.make(source, false);
+  if (states) only_states.make(source, false);
 }
 
-CompiledScan::CompiledScan(const Code& code) : code_(code) {
-  some_.make(code, Reading::where_mask_holds);
-  if (!some_ || some_.plan.mask >= 0) all_.make(code, Reading::everywhere);
+CompiledScan::CompiledScan(const Code& code, bool segments) : code_(code) { some_.make(code, Reading::where_mask_holds, segments); }
+
+const CompiledFunctions& CompiledScan::everywhere() const {
+  uint32_t nobody = 0;
+  constexpr uint32_t kMaking = 1, kMade = 2;
+  if (__atomic_load_n(&all_state_, __ATOMIC_ACQUIRE) == kMade) return all_;
+  if (__atomic_compare_exchange_n(&all_state_, &nobody, kMaking, false, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE)) {
+    try {
+      all_.make(code_, Reading::everywhere, static_cast<bool>(some_.only_states));
+    } catch (...) {
+      __atomic_store_n(&all_state_, kMade, __ATOMIC_RELEASE);
+      throw;
+    }
+    __atomic_store_n(&all_state_, kMade, __ATOMIC_RELEASE);
+  }
+  while (__atomic_load_n(&all_state_, __ATOMIC_ACQUIRE) != kMade) __builtin_ia32_pause();
+  return all_;
 }
 
 // Padding leaves one stretch of a row, what others wrote between turns a few.
@@ -73,21 +87,22 @@ CompiledScan::Found CompiledScan::find_stretches(Wanted wanted, const Tile& tile
     before = valid >> 63;
   }
   if (count % 2 == 1) ends[count++] = n;
-  else if (count > 0 && ends[count - 1] > n) ends[count - 1] = n;
   to->count = count / 2;
   for (int k = 0; k < to->count; ++k) to->from[k] = ends[2 * k], to->to[k] = ends[2 * k + 1];
   if (count == 0) return Found::nothing;
   const bool whole = to->count == 1 && to->from[0] == 0 && to->to[0] == n;
-  return to->count > 1 + n / kStepsOfStretch || (wanted == Wanted::results && !plan.knows_outside && !whole) ? Found::too_many : Found::stretches;
+  if (wanted == Wanted::results && !plan.knows_outside && !whole) return Found::elsewhere;
+  return to->count > 1 + n / kStepsOfStretch ? Found::too_many : Found::stretches;
 }
 
-bool CompiledScan::forgets(char* const* row, int64_t start, int64_t n) const {
+bool CompiledScan::forgets(int scan, char* const* row, int64_t start, int64_t n) const {
   const ScanPlan& plan = some_.plan;
-  if (!some_ || plan.mask < 0 || plan.reach > n) return some_ && plan.reach <= n;
+  const int64_t reach = plan.reach[scan];
+  if (!some_.only_states || plan.mask < 0 || reach > n) return some_.only_states && reach <= n;
   int64_t valid = 0;
   const uint8_t* const bytes = reinterpret_cast<const uint8_t*>(row[plan.mask]) + start;
   for (int64_t i = 0; i < n; ++i) valid += bytes[i] != 0;
-  return plan.reach <= valid;
+  return reach <= valid;
 }
 
 // The states in front of a row, of which the tile is the first.
@@ -106,57 +121,64 @@ void CompiledScan::begin(const ScanPlan& plan, const Tile& tile, double* state) 
 bool CompiledScan::run(Wanted wanted, char* const* row, int64_t start, int64_t n, double* state, bool begins, char* memory, char* lanes) const {
   const Tile tile = {row, start, n, memory, lanes};
   Stretches valid;
-  if (some_) {
-    const Found found = find_stretches(wanted, tile, &valid);
-    if (found == Found::stretches) return run(some_, wanted, tile, valid, state, begins);
-    if (found == Found::nothing) return false;
-  }
+  const Found found = find_stretches(wanted, tile, &valid);
+  if (found == Found::stretches) return run(some_, wanted, tile, valid, state, begins);
+  if (found != Found::too_many) return false;
   valid = {1, {0}, {n}};
-  return all_ && run(all_, wanted, tile, valid, state, begins);
+  return everywhere() && run(everywhere(), wanted, tile, valid, state, begins);
 }
 
 bool CompiledScan::run(const CompiledFunctions& functions, Wanted wanted, const Tile& tile, const Stretches& valid, double* state, bool begins) const {
   const ScanPlan& plan = functions.plan;
   const bool reverse = code_.program->reverse;
+  const int exits = wanted == Wanted::results ? plan.exits : 0;
+  bool past = exits > 0 && functions.past_caches;
+  for (int i = 0; i < valid.count && past; ++i) past = on_lines(plan, tile.row, tile.start + valid.from[i]);
+  const ScanFunction& function = exits == 0 ? functions.only_states : past ? functions.past_caches : functions.usual;
+  if (!function) return false;
   ScanFrame frame;
   frame.table = &functions.table;
+  // What comes in infinite stays so, most often: there is nothing to gain.
   if (begins) begin(plan, tile, frame.state);
   else
     for (int s = 0; s < plan.scans; ++s) frame.state[s] = state[s];
+  for (int s = 0; s < plan.scans; ++s) {
+    if (frame.state[s] - frame.state[s] != 0) return false;
+  }
   for (int k = 0; k < plan.of_row; ++k) {
     const Step& step = code_.step[plan.of_row_step[k]];
     step.load(&frame.of_row[k], tile.row[step.view], 1, 1, 0, 0);
   }
-  const int exits = wanted == Wanted::results ? plan.exits : 0;
-  bool past = exits > 0 && functions.past_caches;
-  for (int i = 0; i < valid.count && past; ++i) past = on_lines(plan, tile.row, tile.start + valid.from[i]);
   float* results[kMostStores];  // of the tile
   for (int k = 0; k < exits; ++k) {
     const ScanPlan::Exit& exit = plan.exit[k];
     results[k] = reinterpret_cast<float*>(exit.direct && (past || !exit.streams) ? place_of(tile.row, exit.array, tile.start) : tile.memory + exit.home);
   }
+  const auto fill_gap = [&](int64_t from, int64_t to) {
+    for (int k = 0; k < exits && from < to; ++k) {
+      const ScanPlan::Exit& exit = plan.exit[k];
+      fill(results[k] + from, to - from, exit.state < 0 ? exit.outside : static_cast<float>(frame.state[exit.state]), past && exit.streams);
+    }
+  };
   uint16_t odd[1 + kMostWatched] = {};
+  reverse ? fill_gap(valid.to[valid.count - 1], tile.n) : fill_gap(0, valid.from[0]);
   for (int i = 0; i < valid.count; ++i) {
     const int stretch = reverse ? valid.count - 1 - i : i;
-    const int64_t from = valid.from[stretch];
-    frame.n = valid.to[stretch] - from;
+    const int64_t from = valid.from[stretch], to = valid.to[stretch];
+    frame.n = to - from;
     for (int k = 0; k < plan.loads; ++k) frame.pointer[k] = place_of(tile.row, plan.load[k], tile.start + from);
     for (int k = 0; k < exits; ++k) frame.pointer[plan.loads + k] = reinterpret_cast<char*>(results[k] + from);
-    (exits == 0 ? functions.only_states : past ? functions.past_caches : functions.usual)(&frame);
+    function(&frame);
     if (frame.odd[0]) return false;
     for (int k = 1; k <= plan.watched && exits > 0; ++k) odd[k] |= frame.odd[k];
+    const bool last = i + 1 == valid.count;
+    reverse ? fill_gap(last ? 0 : valid.to[stretch - 1], from) : fill_gap(to, last ? tile.n : valid.from[stretch + 1]);
   }
   for (int s = 0; s < plan.scans; ++s) state[s] = frame.state[s];
   for (int k = 0, watched = 0; k < exits; ++k) {
     const ScanPlan::Exit& exit = plan.exit[k];
     const float nan = __builtin_nanf("");
     if (exit.watched >= 0 && odd[++watched]) fold(exit.watched, &nan, 1, tile.lanes);
-    int64_t done = 0;
-    for (int i = 0; i <= valid.count; ++i) {
-      const int64_t next = i < valid.count ? valid.from[i] : tile.n;
-      if (next > done) fill(results[k] + done, next - done, exit.outside, past && exit.streams);
-      if (i < valid.count) done = valid.to[i];
-    }
     if (exit.direct && (past || !exit.streams)) continue;
     const Leave& out = code_.output[exit.output];
     if (out.reduction != Reduction::store) fold(exit.output, results[k], tile.n, tile.lanes);
@@ -167,15 +189,16 @@ bool CompiledScan::run(const CompiledFunctions& functions, Wanted wanted, const 
 }
 
 CompiledRows::CompiledRows(const Code& code) : code_(code) {
-  if (code.space.reduced > 0) functions_.make(code, Reading::short_rows);
+  if (code.space.reduced > 0) functions_.make(code, Reading::short_rows, false);
 }
 
 bool CompiledRows::run(int64_t first, int64_t rows) const {
   const ScanPlan& plan = functions_.plan;
-  const auto row_bytes = [&](int view) { return code_.space.strides[view][0] * code_.item[view]; };
+  const int outer = code_.space.outer;  // one, or none where there is one row
+  const auto row_bytes = [&](int view) { return outer > 0 ? code_.space.strides[view][0] * code_.item[view] : 0; };
   ScanFrame frame;
   frame.table = &functions_.table;
-  frame.n = code_.space.shape[1];
+  frame.n = code_.space.shape[outer];
   frame.rows = rows;
   bool past = static_cast<bool>(functions_.past_caches);
   for (int k = 0; k < plan.loads + plan.exits; ++k) {
@@ -194,16 +217,16 @@ bool CompiledRows::run(int64_t first, int64_t rows) const {
     if (plan.exit[k].watched < 0) continue;
     const Leave& sum = code_.output[plan.exit[k].watched];
     constexpr double kZeros[16] = {};
-    for (int64_t r = 0; r < rows; r += 16) sum.store_totals(code_.base[sum.view] + (first + r) * row_bytes(sum.view), kZeros, smaller(16, rows - r), code_.space.strides[sum.view][0]);
+    for (int64_t r = 0; r < rows; r += 16) sum.store_totals(code_.base[sum.view] + (first + r) * row_bytes(sum.view), kZeros, smaller(16, rows - r), outer > 0 ? code_.space.strides[sum.view][0] : 0);
   }
   return true;
 }
 
 #else
 
-CompiledScan::CompiledScan(const Code& code) : code_(code) {}
+CompiledScan::CompiledScan(const Code& code, bool) : code_(code) {}
 bool CompiledScan::run(Wanted, char* const*, int64_t, int64_t, double*, bool, char*, char*) const { return false; }
-bool CompiledScan::forgets(char* const*, int64_t, int64_t) const { return false; }
+bool CompiledScan::forgets(int, char* const*, int64_t, int64_t) const { return false; }
 CompiledRows::CompiledRows(const Code& code) : code_(code) {}
 bool CompiledRows::run(int64_t, int64_t) const { return false; }
 

@@ -12,7 +12,7 @@ struct CompiledFunctions {
   ScanFunction usual, past_caches, only_states;
 
   explicit operator bool() const { return static_cast<bool>(usual); }
-  void make(const Code& code, Reading reading);
+  void make(const Code& code, Reading reading, bool states);
 };
 
 class CompiledScan {
@@ -23,16 +23,16 @@ class CompiledScan {
   static constexpr bool kExists = false;
 #endif
 
-  explicit CompiledScan(const Code& code);
-  explicit operator bool() const { return some_ || all_; }
+  // `segments`: rows are cut, and the states alone are asked for, too.
+  CompiledScan(const Code& code, bool segments);
+  explicit operator bool() const { return static_cast<bool>(some_); }
 
   // The steps [start, start + n) of a row whose step 0 the views have at `row`. Their results are stored, or folded into `lanes` (see ScanTile), unless only the states are asked for;
   // `state`, of each scan, is that behind them then. False: nothing has been done that the interpreter does not do again.
   enum class Wanted { results, states };
   bool run(Wanted wanted, char* const* row, int64_t start, int64_t n, double* state, bool begins, char* memory, char* lanes) const;
-  int scans() const { return some_ ? some_.plan.scans : all_.plan.scans; }
-  // Whether, behind these steps, nothing is left of the states in front of them.
-  bool forgets(char* const* row, int64_t start, int64_t n) const;
+  // Whether, behind these steps, nothing is left of what the state of a scan was in front of them.
+  bool forgets(int scan, char* const* row, int64_t start, int64_t n) const;
 
  private:
   static constexpr int64_t kStepsOfStretch = 64;  // and no fewer on average
@@ -42,7 +42,7 @@ class CompiledScan {
     int count;
     int64_t from[kMostStretches], to[kMostStretches];
   };
-  enum class Found { stretches, nothing, too_many };
+  enum class Found { stretches, nothing, too_many, elsewhere };
   struct Tile {
     char* const* row;
     int64_t start, n;
@@ -55,8 +55,12 @@ class CompiledScan {
   void begin(const ScanPlan& plan, const Tile& tile, double* state) const;
   void fold(int output, const void* elements, int64_t n, char* lanes) const { code_.output[output].fold->lanes(lanes + output * kLanes * kTotalRoom, elements, n); }
 
+  const CompiledFunctions& everywhere() const;
+
   const Code& code_;
-  CompiledFunctions some_, all_;  // where the mask holds; everywhere
+  CompiledFunctions some_;        // where the mask holds
+  mutable CompiledFunctions all_;  // everywhere: for tiles with many holes, made when the first one comes
+  mutable uint32_t all_state_ = 0;
 };
 
 // Programs over rows that are shorter than a tile: several at once. What a row gives depends neither on the others nor on where it stands.

@@ -1,8 +1,10 @@
 #include "machine_code.h"
 
 #include <atomic>
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <mutex>
 #include <unordered_map>
 
@@ -16,7 +18,7 @@
 
 namespace vantage::cpu {
 
-std::shared_ptr<const MachineCode> MachineCode::make(const std::vector<uint8_t>& bytes) {
+std::shared_ptr<const MachineCode> MachineCode::make([[maybe_unused]] const std::vector<uint8_t>& bytes) {
 #if VANTAGE_MACHINE_CODE
   void* const memory = mmap(nullptr, bytes.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return nullptr;
@@ -25,9 +27,14 @@ std::shared_ptr<const MachineCode> MachineCode::make(const std::vector<uint8_t>&
     munmap(memory, bytes.size());
     return nullptr;
   }
-  return std::shared_ptr<const MachineCode>(new MachineCode(memory, bytes.size()));
+  try {
+    return std::shared_ptr<const MachineCode>(new MachineCode(memory, bytes.size()));
+  } catch (...) {
+    munmap(memory, bytes.size());
+    throw;
+  }
 #else
-  return bytes.empty() ? nullptr : nullptr;
+  return nullptr;
 #endif
 }
 
@@ -61,12 +68,13 @@ std::atomic<bool>& choice() {
   return compiles;
 }
 
-constexpr size_t kMostFunctions = 512;
+constexpr size_t kMostFunctions = 1024;
 std::atomic<int64_t> made{0};
 
 struct Functions {
   std::mutex mutex;
   std::unordered_map<std::string, std::shared_ptr<const MachineCode>> by_key;
+  std::deque<std::string> in_order;  // the oldest one first
 };
 
 }  // namespace
@@ -79,13 +87,18 @@ std::shared_ptr<const MachineCode> compiled(const std::string& key, const std::f
   static Functions* const functions = new Functions;
   const std::lock_guard<std::mutex> lock(functions->mutex);
   if (const auto found = functions->by_key.find(key); found != functions->by_key.end()) return found->second;
-  // Those that run now are held by who runs them.
-  if (functions->by_key.size() >= kMostFunctions) functions->by_key.clear();
   const std::vector<uint8_t> bytes = compile();
   const std::shared_ptr<const MachineCode> code = bytes.empty() ? nullptr : MachineCode::make(bytes);
-  if (!bytes.empty() && !code) fail("out of memory: no %zu bytes for a compiled program", bytes.size());
+  if (!bytes.empty() && !code) fail("execute: the system gave no memory for a compiled program (%s); VANTAGE_CPU_PROGRAMS=interpret does without", std::strerror(errno));
   if (code) made.fetch_add(1, std::memory_order_relaxed);
-  return functions->by_key.emplace(key, code).first->second;
+  // Those that run now are held by who runs them.
+  if (functions->in_order.size() == kMostFunctions) {
+    functions->by_key.erase(functions->in_order.front());
+    functions->in_order.pop_front();
+  }
+  functions->in_order.push_back(key);
+  functions->by_key.emplace(key, code);
+  return code;
 }
 
 }  // namespace vantage::cpu

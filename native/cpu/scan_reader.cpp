@@ -22,8 +22,8 @@ class ScanReader {
     source_.values = code_.values;
     source_.reverse = code_.program->reverse;
     source_.several = reading_ == Reading::short_rows;
-    if (source_.several && code_.space.outer != 1) return false;
-    source_.single = source_.several && code_.space.shape[1] <= kStepsOfVector;
+    if (source_.several && code_.space.outer > 1) return false;
+    source_.single = source_.several && time() <= kStepsOfVector;
     for (int v = 0; v < code_.values; ++v) maker_[v] = -1, stands_for_[v] = v, read_[v] = false;
     for (int i = 0; i < code_.steps; ++i) {
       if (code_.step[i].dst < 0) return false;
@@ -41,6 +41,7 @@ class ScanReader {
   using Kind = ScanSource::Kind;
 
   const Step& made(int value) const { return code_.step[maker_[value]]; }
+  int64_t time() const { return code_.space.shape[code_.space.outer]; }
   int64_t stride_of(int view) const { return code_.space.strides[view][code_.space.outer]; }
   ScanPlan::Array array_of(int view) const { return {view, stride_of(view) * code_.item[view], 0}; }
   DType dtype_of(int view) const { return code_.program->views[view].dtype; }
@@ -81,7 +82,7 @@ class ScanReader {
       if (out.type == RegisterType::f64 || out.state != k) return false;
       if (out.reduction != Reduction::store) continue;
       const bool direct = dtype_of(out.view) == DType::f32 && out.type == RegisterType::f32 && stride_of(out.view) == 1;
-      ScanPlan::Exit exit = {array_of(out.view), k, code_.home[out.value] * code_.home_bytes, -1, direct, direct && out.stream, 0};
+      ScanPlan::Exit exit = {array_of(out.view), k, code_.home[out.value] * code_.home_bytes, -1, direct, direct && out.stream, 0, -1};
       for (int j = 0; j < code_.outputs && exit.watched < 0; ++j) {
         const Leave& sum = code_.output[j];
         if (sum.fold == &fold_of_zeros() && sum.reduction == Reduction::sum && sum.value == out.value && !watched[j]) watched[exit.watched = j] = true;
@@ -90,7 +91,7 @@ class ScanReader {
     }
     for (int k = 0; k < code_.outputs; ++k) {
       if (code_.output[k].reduction == Reduction::store || watched[k]) continue;
-      if (source_.several || !add_exit({{}, k, code_.home[code_.output[k].value] * code_.home_bytes, -1, false, false, 0})) return false;
+      if (source_.several || !add_exit({{}, k, code_.home[code_.output[k].value] * code_.home_bytes, -1, false, false, 0, -1})) return false;
     }
     return true;
   }
@@ -99,11 +100,20 @@ class ScanReader {
     if (to_.exits == kMostStores) return false;
     if (to_.mask >= 0) {
       const int other = outside_[value];
-      if (other >= 0 && made(other).op == Op::constant) exit.outside = constant(made(other));
+      if (is_scan(made(value))) exit.state = number_of(value);
+      else if (other >= 0 && made(other).op == Op::constant) exit.outside = constant(made(other));
       else to_.knows_outside = false;
+      // What is filled in is not looked at.
+      if (exit.watched >= 0 && !math::finite(exit.outside)) to_.knows_outside = false;
     }
     to_.exit[to_.exits++] = exit;
     return true;
+  }
+
+  int number_of(int scan) const {
+    int number = 0;
+    for (int i = 0; i < maker_[scan]; ++i) number += is_scan(code_.step[i]);
+    return number;
   }
 
   // From the last step to the first.
@@ -169,7 +179,7 @@ class ScanReader {
   }
 
   // The first step of each row, in the program's direction.
-  ScanPlan::Array first_step_of(int view) const { return {view, 0, code_.program->reverse ? (code_.space.shape[1] - 1) * stride_of(view) * code_.item[view] : 0}; }
+  ScanPlan::Array first_step_of(int view) const { return {view, 0, code_.program->reverse ? (time() - 1) * stride_of(view) * code_.item[view] : 0}; }
 
   bool is_integer(int value) const {
     const Step& step = made(value);
@@ -203,8 +213,8 @@ class ScanReader {
     }
     if (stride != 1 || to_.loads == kMostPointers) return false;
     for (const Output& out : code_.program->outputs) {
-      // What is stored over what is loaded could not be done again.
-      if (code_.program->views[out.view].slot == code_.program->views[step.view].slot) return false;
+      // What is stored over what is loaded could not be done again. (What stands still is read once, before anything is stored.)
+      if (code_.program->views[out.view].slot == code_.program->views[step.view].slot || code_.base[out.view] == code_.base[step.view]) return false;
     }
     const DType dtype = dtype_of(step.view);
     const bool bytes = dtype == DType::u8 || dtype == DType::boolean, integers = bytes || dtype == DType::i32;
@@ -245,17 +255,19 @@ class ScanReader {
       to_.load[to_.loads++] = first_step_of(first.view);
     }
     if (step.mask >= 0 && to_.mask < 0) to->mask = static_cast<int16_t>(source_of(step.mask));
-    for (int k = 0; k < number && to->twin < 0; ++k) {
+    paired_[number] = false;
+    for (int k = 0; k < number && !paired_[number]; ++k) {
       const Step& other = code_.step[scan_step_[k]];
-      if (other.a == step.a && other.b == step.b && other.c == step.c && other.mask == step.mask && other.op != step.op) to->twin = static_cast<int8_t>(k);
+      if (paired_[k] || other.a != step.a || other.b != step.b || other.c != step.c || other.mask != step.mask || other.op == step.op) continue;
+      to->twin = static_cast<int8_t>(k);
+      paired_[k] = paired_[number] = true;
     }
     scan_step_[number] = maker_[step.dst];
     to_.initial_step[number] = first.op == Op::load ? maker_[step.c] : -1;
     table_.initial[number] = first.op == Op::load ? 0 : constant(first);
     to_.initial[number] = first.op == Op::load ? 0 : static_cast<double>(constant(first));
     fill_powers(table_.powers[number], factor);
-    const int64_t reach = constant_factor ? Decay(factor).reach() : INT64_MAX;
-    to_.reach = reach == INT64_MAX || to_.reach == INT64_MAX ? INT64_MAX : to_.reach + reach;
+    to_.reach[number] = constant_factor ? Decay(factor).reach() : INT64_MAX;
     ++source_.scans;
     return true;
   }
@@ -300,6 +312,7 @@ class ScanReader {
   ScanSource& source_;
   int constants_ = 0;
   int maker_[kMostSteps], stands_for_[kMostSteps], outside_[kMostSteps], scan_step_[kMostScans];
+  bool paired_[kMostScans];  // two scans of one state are taken as one
   bool read_[kMostSteps];
 };
 

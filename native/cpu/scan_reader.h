@@ -20,17 +20,18 @@ struct ScanPlan {
     int watched;    // of the code: the sum of zeros of the same value, or -1
     bool direct;    // to where it belongs, being float32 side by side
     bool streams;   // past the caches; whole lines can go there at once
-    float outside;  // what stands where the mask does not hold
+    float outside;  // what stands where the mask does not hold,
+    int state;      // or the number of the scan whose state does, or -1
   };
 
   int mask = -1;              // where_mask_holds: the view of that, or -1
   bool knows_outside = true;  // … and the results where it does not
-  int64_t reach = 0;          // behind so many steps where it holds, nothing is left of the states that came in; INT64_MAX: never
   int loads = 0, of_row = 0, exits = 0, scans = 0, watched = 0;
   Array load[kMostPointers];
   int of_row_step[kMostOfRow];   // the step that loads it
   int initial_step[kMostScans];  // the step that loads the first state, or -1: it is
   double initial[kMostScans];
+  int64_t reach[kMostScans];     // behind so many steps where the mask holds, nothing is left of the state that came in; INT64_MAX: never
   Exit exit[kMostStores];
 };
 

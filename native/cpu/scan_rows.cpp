@@ -21,12 +21,14 @@ struct Link {
 
 // A row in segments: each is run up to its first scan from the state 0, which gives the end value Q and the product P of its factors. Then P·s + Q is what
 // enters the next segment, where s is what enters this one; with it the same is done for the second scan, and so on. The last run writes: what it reads
-// is in the cache by then. Where a compiled program forgets within a segment what came in, one run with states of 0 is enough for all scans.
+// is in the cache by then. A compiled scan that forgets within the segment what came in has no use for P, and the first
+// one is run only as far from the end as it remembers.
 class ScanRows {
  public:
-  explicit ScanRows(const Code& code) : code_(code), compiled_(code), reverse_(code.program->reverse), time_(time_of(code.space)), rows_(code.space.size(0, code.space.outer)), tile_(code.tile) {
+  explicit ScanRows(const Code& code)
+      : code_(code), reverse_(code.program->reverse), time_(time_of(code.space)), rows_(code.space.size(0, code.space.outer)), tile_(code.tile),
+        segments_(rows_ < kFewRows && time_ >= 2 * kSegment ? divide_up(time_, kSegment) : 1), compiled_(code, segments_ > 1) {
     for (int i = 0; i < code.steps; ++i) scans_ += is_scan(code.step[i]);
-    segments_ = rows_ < kFewRows && time_ >= 2 * kSegment ? divide_up(time_, kSegment) : 1;
   }
 
   void run() {
@@ -75,17 +77,20 @@ class ScanRows {
     const int64_t done = index * kSegment, size = smaller(kSegment, time_ - done), start = reverse_ ? time_ - done - size : done;
     const bool first = index == 0, last = index + 1 == segments_;
     double* const carry = scratch<double>(Scratch::accumulators, scans_);
-    const bool forgets = !first && !last && worker.tile.forgets(start, size);
-    if (forgets) {
-      for (int scan = 0; scan < scans_; ++scan) worker.state[scan] = 0;
-      steps(worker, start, size, {worker.state, false, nullptr, scans_ - 1});
-    }
     for (int scan = 0; !first && scan < scans_; ++scan) {
-      double product = forgets ? 0 : 1;
-      if (!last && !forgets) {
-        for (int k = 0; k < scan; ++k) worker.state[k] = carry[k];
-        worker.state[scan] = 0;
-        steps(worker, start, size, {worker.state, false, &product, scan});
+      double product = 1;
+      if (!last) {
+        for (int k = 0; k < scans_; ++k) worker.state[k] = k < scan ? carry[k] : 0;
+        const int64_t tail = tile_ < size ? tile_ : size, tail_start = reverse_ ? start : start + (divide_up(size, tile_) - 1) * tile_;
+        if (scan == 0 && worker.tile.forgets(scan, tail_start, reverse_ ? tail : start + size - tail_start)) {
+          steps(worker, tail_start, reverse_ ? tail : start + size - tail_start, {worker.state, false, nullptr, scan});
+          product = 0;
+        } else if (worker.tile.forgets(scan, start, size)) {
+          steps(worker, start, size, {worker.state, false, nullptr, scan});
+          product = 0;
+        } else {
+          steps(worker, start, size, {worker.state, false, &product, scan});
+        }
       }
       const Link& before = link(row, index - 1, scan);
       wait_for(before.ready);
@@ -146,10 +151,9 @@ class ScanRows {
   }
 
   const Code& code_;
-  const CompiledScan compiled_;
   const bool reverse_;
-  const int64_t time_, rows_, tile_;
-  int64_t segments_;
+  const int64_t time_, rows_, tile_, segments_;
+  const CompiledScan compiled_;
   int scans_ = 0;
   Link* links_ = nullptr;  // [segment][row][scan]
 };

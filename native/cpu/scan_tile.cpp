@@ -44,7 +44,7 @@ void ScanTile::begin_row(int64_t row) {
 }
 
 void ScanTile::run(int64_t start, int64_t n, const ScanStates& scans, char* lanes) {
-  if (compiled_ && (scans.last < 0 || (!scans.product && scans.last + 1 == compiled_.scans()))) {
+  if (compiled_ && (scans.last < 0 || !scans.product)) {
     const CompiledScan::Wanted wanted = scans.last < 0 ? CompiledScan::Wanted::results : CompiledScan::Wanted::states;
     if (compiled_.run(wanted, row_, start, n, scans.state, scans.begins, memory_, lanes)) return;
   }

@@ -12,7 +12,7 @@ namespace vantage::cpu::VANTAGE_ISA {
 struct ScanStates {
   double* state;    // one for each scan
   bool begins;      // the tile is the first one of its row: the scans start from the program's own states
-  double* product;  // of the factors of the last scan that is run, or null
+  double* product;  // of the factors of the last scan that is run, or null: nobody asks for it
   int last;         // behind this scan the tile is left; -1: at its end
 };
 
@@ -26,8 +26,8 @@ class ScanTile {
   // Loads, computes and stores the times [start, start + n), or folds them into the lanes: [output][kLanes] of kTotalRoom bytes.
   void run(int64_t start, int64_t n, const ScanStates& scans, char* lanes);
 
-  // Whether nothing of the states in front of these times is left behind them, of a row that has begun.
-  bool forgets(int64_t start, int64_t n) const { return compiled_ && compiled_.forgets(row_, start, n); }
+  // Whether nothing of a scan's state in front of these times is left behind them, of a row that has begun.
+  bool forgets(int scan, int64_t start, int64_t n) const { return compiled_ && compiled_.forgets(scan, row_, start, n); }
 
  private:
   void load(const Step& step, int64_t start, int64_t n);

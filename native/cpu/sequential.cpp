@@ -39,21 +39,26 @@ class Sequential {
     const int64_t groups = divide_up(rows_, width_);
     const int64_t per_task = larger(1, kTaskElements / (width_ * time_));
     parallel_for(divide_up(groups, per_task), rows_ * time_ * code_.work, [&](int64_t task) {
-      const int64_t first = task * per_task * width_, rows = smaller(per_task * width_, rows_ - first);
-      if (compiled_ && compiled_.run(first, rows)) return finish_stores(code_);
+      const int64_t first = task * per_task * width_, last = smaller(first + per_task * width_, rows_);
       char* memory = scratch<char>(Scratch::tile, code_.memory_bytes());
       void* at[kMaxInstructions];
       code_.place(memory, at);
-      for (int64_t i = task * per_task; i < smaller((task + 1) * per_task, groups); ++i) group(i, memory, at);
+      for (int64_t row = first; row < last; row += width_) {
+        const int64_t rows = smaller(width_, last - row);
+        if (!compiled_) group(row, rows, memory, at);
+        else if (!compiled_.run(row, rows))
+          // One of them is for the interpreter; the others are what they are without it.
+          for (int64_t one = row; one < row + rows; ++one) {
+            if (!compiled_.run(one, 1)) group(one, 1, memory, at);
+          }
+      }
       finish_stores(code_);
     });
   }
 
  private:
-  // One group of rows, through all of its time.
-  void group(int64_t index, char* homes, void** at) const {
-    const int64_t first = index * width_;
-    const int64_t rows = smaller(width_, rows_ - first);
+  // A group of rows, no more than width_, through all of its time.
+  void group(int64_t first, int64_t rows, char* homes, void** at) const {
     const int64_t views = static_cast<int64_t>(code_.program->views.size());
     const int64_t pointers = views * width_ * 8, lane = width_ * 8, total = width_ * kTotalRoom;
     char* memory = scratch<char>(Scratch::accumulators, pointers + (scans_ + states_ + 1) * lane + code_.outputs * total);
