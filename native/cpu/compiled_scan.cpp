@@ -45,7 +45,27 @@ void CompiledFunctions::make(const Code& code, Reading reading, bool states) {
   if (states) only_states.make(source, false);
 }
 
-CompiledScan::CompiledScan(const Code& code, bool segments) : code_(code) { some_.make(code, Reading::where_mask_holds, segments); }
+CompiledScan::CompiledScan(const Code& code, bool segments) : code_(code) {
+  some_.make(code, Reading::where_mask_holds, segments);
+  if (!some_ || !some_.plan.varies) return;
+  ones_.make(code, Reading::where_all_hold, segments);
+}
+
+// Whether all bytes that are loaded are 1.
+bool CompiledScan::all_hold(const Tile& tile) const {
+  if (!ones_ || ones_.plan.bytes == 0 || ones_.plan.varies) return false;
+  const __m512i one = _mm512_set1_epi8(1);
+  for (int k = 0; k < ones_.plan.bytes; ++k) {
+    const uint8_t* const bytes = reinterpret_cast<const uint8_t*>(tile.row[ones_.plan.byte_view[k]]) + tile.start;
+    const intptr_t ahead = code_.program->reverse ? -kMaskAhead : kMaskAhead;
+    for (int64_t i = 0; i < tile.n; i += 64) {
+      __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<intptr_t>(bytes) + i + ahead));
+      const uint64_t lanes = tile.n - i < 64 ? ~(~uint64_t{0} << (tile.n - i)) : ~uint64_t{0};
+      if (_mm512_mask_cmpneq_epi8_mask(lanes, _mm512_maskz_loadu_epi8(lanes, bytes + i), one) != 0) return false;
+    }
+  }
+  return true;
+}
 
 const CompiledFunctions& CompiledScan::everywhere() const {
   uint32_t nobody = 0;
@@ -120,7 +140,8 @@ void CompiledScan::begin(const ScanPlan& plan, const Tile& tile, double* state) 
 
 bool CompiledScan::run(Wanted wanted, char* const* row, int64_t start, int64_t n, double* state, bool begins, char* memory, char* lanes) const {
   const Tile tile = {row, start, n, memory, lanes};
-  Stretches valid;
+  Stretches valid = {1, {0}, {n}};
+  if (all_hold(tile)) return run(ones_, wanted, tile, valid, state, begins);
   const Found found = find_stretches(wanted, tile, &valid);
   if (found == Found::stretches) return run(some_, wanted, tile, valid, state, begins);
   if (found != Found::too_many) return false;

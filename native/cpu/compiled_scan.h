@@ -50,6 +50,7 @@ class CompiledScan {
   };
 
   int time() const { return code_.space.outer; }
+  bool all_hold(const Tile& tile) const;
   Found find_stretches(Wanted wanted, const Tile& tile, Stretches* to) const;
   bool run(const CompiledFunctions& functions, Wanted wanted, const Tile& tile, const Stretches& valid, double* state, bool begins) const;
   void begin(const ScanPlan& plan, const Tile& tile, double* state) const;
@@ -59,6 +60,7 @@ class CompiledScan {
 
   const Code& code_;
   CompiledFunctions some_;        // where the mask holds
+  CompiledFunctions ones_;        // where all bytes are 1, if factors are one number there that are not elsewhere
   mutable CompiledFunctions all_;  // everywhere: for tiles with many holes, made when the first one comes
   mutable uint32_t all_state_ = 0;
 };

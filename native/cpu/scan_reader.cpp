@@ -29,7 +29,7 @@ class ScanReader {
       if (code_.step[i].dst < 0) return false;
       maker_[code_.step[i].dst] = i;
     }
-    if (!find_mask() || !find_exits()) return false;
+    if (!find_known() || !find_mask() || !find_exits()) return false;
     find_readers();
     for (int i = 0; i < code_.steps; ++i) {
       if (read_[code_.step[i].dst] && !take(code_.step[i])) return false;
@@ -46,8 +46,49 @@ class ScanReader {
   ScanPlan::Array array_of(int view) const { return {view, stride_of(view) * code_.item[view], 0}; }
   DType dtype_of(int view) const { return code_.program->views[view].dtype; }
 
+  // What is one number for all steps: constants, what is computed of them, and bytes where all of them are 1. The interpreter computes it.
+  bool find_known() {
+    for (int i = 0; i < code_.steps; ++i) {
+      const Step& step = code_.step[i];
+      known_[step.dst] = false;
+      if (step.type == RegisterType::f64) continue;
+      float& number = number_[step.dst];
+      if (step.op == Op::constant) {
+        number = constant(step);
+        known_[step.dst] = true;
+      } else if (step.op == Op::load && reading_ == Reading::where_all_hold && (dtype_of(step.view) == DType::u8 || dtype_of(step.view) == DType::boolean)) {
+        if (stride_of(step.view) != 1 || to_.bytes == kMostPointers) return false;
+        to_.byte_view[to_.bytes++] = step.view;
+        const uint8_t one = 1;
+        step.load(&number, &one, 1, 1, 0, 0);
+        known_[step.dst] = true;
+      } else if (step.run) {
+        known_[step.dst] = true;
+        const void* operand[3] = {};
+        int k = 0;
+        for (int value : {step.a, step.b, step.c}) {
+          if (value >= 0) known_[step.dst] = known_[step.dst] && known_[value], operand[k] = &number_[value];
+          ++k;
+        }
+        if (known_[step.dst]) step.run(1, &number, operand[0], operand[1], operand[2]);
+      }
+    }
+    for (int i = 0; i < code_.steps && reading_ == Reading::where_all_hold; ++i) {
+      const Step& step = code_.step[i];
+      if (step.op == Op::where && known_[step.a] && !known_[step.dst]) stands_for_[step.dst] = holds(step.a) ? step.b : step.c;
+    }
+    return true;
+  }
+  bool holds(int value) const { return math::bits_of(number_[value]) != 0; }
+
   // All scans go by the same mask, or by none. Where it holds, a `where` of it is its second operand.
   bool find_mask() {
+    if (reading_ == Reading::where_all_hold) {
+      for (int i = 0; i < code_.steps; ++i) {
+        const Step& step = code_.step[i];
+        if (is_scan(step) && step.mask >= 0 && !(known_[step.mask] && holds(step.mask))) return false;
+      }
+    }
     if (reading_ != Reading::where_mask_holds) return true;
     int mask = -1;
     bool first = true;
@@ -110,6 +151,9 @@ class ScanReader {
     return true;
   }
 
+  // Whether a scan with a mask has to look at it.
+  bool goes_by(const Step&) const { return to_.mask < 0 && reading_ != Reading::where_all_hold; }
+
   int number_of(int scan) const {
     int number = 0;
     for (int i = 0; i < maker_[scan]; ++i) number += is_scan(code_.step[i]);
@@ -123,8 +167,8 @@ class ScanReader {
       const Step& step = code_.step[i];
       if (is_scan(step)) {
         read_[step.dst] = read_[source_of(step.a)] = read_[source_of(step.b)] = true;
-        if (step.mask >= 0 && to_.mask < 0) read_[source_of(step.mask)] = true;
-      } else if (read_[step.dst] && step.op != Op::load && step.op != Op::constant) {
+        if (step.mask >= 0 && goes_by(step)) read_[source_of(step.mask)] = true;
+      } else if (read_[step.dst] && !known_[step.dst] && step.op != Op::load && step.op != Op::constant) {
         for (int value : {step.a, step.b, step.c}) {
           if (value >= 0) read_[source_of(value)] = true;
         }
@@ -153,9 +197,9 @@ class ScanReader {
 
   bool take(const Step& step) {
     if (step.type == RegisterType::f64) return false;
-    if (step.op == Op::constant) {
+    if (known_[step.dst]) {
       if (constants_ == kMostConstants || !add(Kind::constant, constants_, step.dst)) return false;
-      table_.constant[constants_++] = constant(step);
+      table_.constant[constants_++] = number_[step.dst];
       return true;
     }
     if (step.op == Op::load) return take_load(step);
@@ -236,8 +280,9 @@ class ScanReader {
     const int number = source_.scans;
     if (number == kMostScans || step.type != RegisterType::f32) return false;
     const int given = source_of(step.a);
-    const bool constant_factor = made(given).op == Op::constant;
-    const double factor = constant_factor ? static_cast<double>(constant(made(given))) : 1;
+    const bool constant_factor = known_[given];
+    const double factor = constant_factor ? static_cast<double>(number_[given]) : 1;
+    to_.varies = to_.varies || !constant_factor;
     if (!(__builtin_fabs(factor) <= kLargestFactor)) return false;
     const Step& first = made(step.c);
     if (first.op != Op::constant && first.op != Op::load) return false;
@@ -254,7 +299,7 @@ class ScanReader {
       to->first = static_cast<int8_t>(to_.loads);
       to_.load[to_.loads++] = first_step_of(first.view);
     }
-    if (step.mask >= 0 && to_.mask < 0) to->mask = static_cast<int16_t>(source_of(step.mask));
+    if (step.mask >= 0 && goes_by(step)) to->mask = static_cast<int16_t>(source_of(step.mask));
     paired_[number] = false;
     for (int k = 0; k < number && !paired_[number]; ++k) {
       const Step& other = code_.step[scan_step_[k]];
@@ -313,7 +358,8 @@ class ScanReader {
   int constants_ = 0;
   int maker_[kMostSteps], stands_for_[kMostSteps], outside_[kMostSteps], scan_step_[kMostScans];
   bool paired_[kMostScans];  // two scans of one state are taken as one
-  bool read_[kMostSteps];
+  bool read_[kMostSteps], known_[kMostSteps];
+  float number_[kMostSteps];  // of what is known: a float, or the bits of an int32
 };
 
 }  // namespace

@@ -26,8 +26,11 @@ struct ScanPlan {
 
   int mask = -1;              // where_mask_holds: the view of that, or -1
   bool knows_outside = true;  // … and the results where it does not
+  bool varies = false;        // a scan's factor is another one from step to step
+  int bytes = 0;              // where_all_hold: of the views of those bytes
   int loads = 0, of_row = 0, exits = 0, scans = 0, watched = 0;
   Array load[kMostPointers];
+  int byte_view[kMostPointers];
   int of_row_step[kMostOfRow];   // the step that loads it
   int initial_step[kMostScans];  // the step that loads the first state, or -1: it is
   double initial[kMostScans];
@@ -37,9 +40,10 @@ struct ScanPlan {
 
 // For which steps a function is made:
 //   where_mask_holds  of the mask that all scans go by. What is chosen by it is not looked at
+//   where_all_hold    at which all bytes that are loaded are 1: what is computed of masks is one number there, a decay that a mask is part of, say
 //   everywhere        all steps of a piece of a row
 //   short_rows        all steps of several rows
-enum class Reading { where_mask_holds, everywhere, short_rows };
+enum class Reading { where_mask_holds, where_all_hold, everywhere, short_rows };
 
 // False where the interpreter has to do it.
 bool read_scan(const Code& code, Reading reading, ScanPlan* plan, ScanTable* table, ScanSource* source);
