@@ -120,7 +120,7 @@ class ScanReader {
     bool watched[kMaxOutputs] = {};
     for (int k = 0; k < code_.outputs; ++k) {
       const Leave& out = code_.output[k];
-      if (out.type == RegisterType::f64 || out.state != k) return false;
+      if (out.type == RegisterType::f64) return false;
       if (out.reduction != Reduction::store) continue;
       const bool direct = dtype_of(out.view) == DType::f32 && out.type == RegisterType::f32 && stride_of(out.view) == 1;
       ScanPlan::Exit exit = {array_of(out.view), k, code_.home[out.value] * code_.home_bytes, -1, direct, direct && out.stream, 0, -1};
@@ -131,7 +131,7 @@ class ScanReader {
       if ((source_.several && !direct) || !add_exit(exit)) return false;
     }
     for (int k = 0; k < code_.outputs; ++k) {
-      if (code_.output[k].reduction == Reduction::store || watched[k]) continue;
+      if (!code_.output[k].folds(k) || watched[k]) continue;  // a sum may be known by another output
       if (source_.several || !add_exit({{}, k, code_.home[code_.output[k].value] * code_.home_bytes, -1, false, false, 0, -1})) return false;
     }
     return true;

@@ -129,6 +129,11 @@ class Chance {
     }
     if (below(3) == 0) b.fold(Reduction::sum, b.emit(Op::mul, f32, value, b.constant(0)));
     if (below(4) == 0) b.fold(one_of<Reduction>({Reduction::sum, Reduction::maximum}), value);
+    if (b.cpu_only && below(4) == 0) {
+      // One pass for both.
+      b.p.outputs.push_back({Reduction::spread, f32, value, b.total_view(DType::f64)});
+      b.fold(Reduction::sum, value);
+    }
   }
 
   std::mt19937 random_;
