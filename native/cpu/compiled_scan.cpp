@@ -9,7 +9,7 @@ namespace vantage::cpu::VANTAGE_ISA {
 
 namespace {
 
-constexpr int64_t kMaskAhead = 4096;  // bytes of the mask that are asked for ahead of their use
+constexpr int64_t kMaskBytesAhead = 4096;  // bytes of the mask that are asked for ahead of their use
 
 // n times `value`, by lines of the cache: the first and the last one may belong to others in part.
 void fill(float* to, int64_t n, float value, bool past_caches) {
@@ -57,7 +57,7 @@ bool CompiledScan::all_hold(const Tile& tile) const {
   const __m512i one = _mm512_set1_epi8(1);
   for (int k = 0; k < ones_.plan.bytes; ++k) {
     const uint8_t* const bytes = reinterpret_cast<const uint8_t*>(tile.row[ones_.plan.byte_view[k]]) + tile.start;
-    const intptr_t ahead = code_.program->reverse ? -kMaskAhead : kMaskAhead;
+    const intptr_t ahead = code_.program->reverse ? -kMaskBytesAhead : kMaskBytesAhead;
     for (int64_t i = 0; i < tile.n; i += 64) {
       __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<intptr_t>(bytes) + i + ahead));
       const uint64_t lanes = tile.n - i < 64 ? ~(~uint64_t{0} << (tile.n - i)) : ~uint64_t{0};
@@ -85,23 +85,23 @@ const CompiledFunctions& CompiledScan::everywhere() const {
 }
 
 // Padding leaves one stretch of a row, what others wrote between turns a few.
-CompiledScan::Found CompiledScan::find_stretches(Wanted wanted, const Tile& tile, Stretches* to) const {
+CompiledScan::Found CompiledScan::find_pieces(Wanted wanted, const Tile& tile, Pieces* to) const {
   const ScanPlan& plan = some_.plan;
   const int64_t n = tile.n;
   *to = {1, {0}, {n}};
-  if (plan.mask < 0) return Found::stretches;
+  if (plan.mask < 0) return Found::pieces;
   const uint8_t* const bytes = reinterpret_cast<const uint8_t*>(tile.row[plan.mask]) + tile.start;
-  const intptr_t ahead = code_.program->reverse ? -kMaskAhead : kMaskAhead;
+  const intptr_t ahead = code_.program->reverse ? -kMaskBytesAhead : kMaskBytesAhead;
   uint64_t before = 0;
   int count = 0;  // of ends: from, to, from …
-  int64_t ends[2 * kMostStretches + 1];
+  int64_t ends[2 * kMostPieces + 1];
   for (int64_t i = 0; i < n; i += 64) {
     __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<intptr_t>(bytes) + i + ahead));
     const uint64_t lanes = n - i < 64 ? ~(~uint64_t{0} << (n - i)) : ~uint64_t{0};
     const __m512i some = _mm512_maskz_loadu_epi8(lanes, bytes + i);
     const uint64_t valid = _mm512_test_epi8_mask(some, some);
     for (uint64_t changes = valid ^ (valid << 1 | before); changes != 0; changes &= changes - 1) {
-      if (count == 2 * kMostStretches) return Found::too_many;
+      if (count == 2 * kMostPieces) return Found::too_many;
       ends[count++] = i + __builtin_ctzll(changes);
     }
     before = valid >> 63;
@@ -112,7 +112,7 @@ CompiledScan::Found CompiledScan::find_stretches(Wanted wanted, const Tile& tile
   if (count == 0) return Found::nothing;
   const bool whole = to->count == 1 && to->from[0] == 0 && to->to[0] == n;
   if (wanted == Wanted::results && !plan.knows_outside && !whole) return Found::elsewhere;
-  return to->count > 1 + n / kStepsOfStretch ? Found::too_many : Found::stretches;
+  return to->count > 1 + n / kStepsOfPiece ? Found::too_many : Found::pieces;
 }
 
 bool CompiledScan::forgets(int scan, char* const* row, int64_t start, int64_t n) const {
@@ -140,16 +140,16 @@ void CompiledScan::begin(const ScanPlan& plan, const Tile& tile, double* state) 
 
 bool CompiledScan::run(Wanted wanted, char* const* row, int64_t start, int64_t n, double* state, bool begins, char* memory, char* lanes) const {
   const Tile tile = {row, start, n, memory, lanes};
-  Stretches valid = {1, {0}, {n}};
+  Pieces valid = {1, {0}, {n}};
   if (all_hold(tile)) return run(ones_, wanted, tile, valid, state, begins);
-  const Found found = find_stretches(wanted, tile, &valid);
-  if (found == Found::stretches) return run(some_, wanted, tile, valid, state, begins);
+  const Found found = find_pieces(wanted, tile, &valid);
+  if (found == Found::pieces) return run(some_, wanted, tile, valid, state, begins);
   if (found != Found::too_many) return false;
   valid = {1, {0}, {n}};
   return everywhere() && run(everywhere(), wanted, tile, valid, state, begins);
 }
 
-bool CompiledScan::run(const CompiledFunctions& functions, Wanted wanted, const Tile& tile, const Stretches& valid, double* state, bool begins) const {
+bool CompiledScan::run(const CompiledFunctions& functions, Wanted wanted, const Tile& tile, const Pieces& valid, double* state, bool begins) const {
   const ScanPlan& plan = functions.plan;
   const bool reverse = code_.program->reverse;
   const int exits = wanted == Wanted::results ? plan.exits : 0;
@@ -184,8 +184,8 @@ bool CompiledScan::run(const CompiledFunctions& functions, Wanted wanted, const 
   uint16_t odd[1 + kMostWatched] = {};
   reverse ? fill_gap(valid.to[valid.count - 1], tile.n) : fill_gap(0, valid.from[0]);
   for (int i = 0; i < valid.count; ++i) {
-    const int stretch = reverse ? valid.count - 1 - i : i;
-    const int64_t from = valid.from[stretch], to = valid.to[stretch];
+    const int piece = reverse ? valid.count - 1 - i : i;
+    const int64_t from = valid.from[piece], to = valid.to[piece];
     frame.n = to - from;
     for (int k = 0; k < plan.loads; ++k) frame.pointer[k] = place_of(tile.row, plan.load[k], tile.start + from);
     for (int k = 0; k < exits; ++k) frame.pointer[plan.loads + k] = reinterpret_cast<char*>(results[k] + from);
@@ -193,7 +193,7 @@ bool CompiledScan::run(const CompiledFunctions& functions, Wanted wanted, const 
     if (frame.odd[0]) return false;
     for (int k = 1; k <= plan.watched && exits > 0; ++k) odd[k] |= frame.odd[k];
     const bool last = i + 1 == valid.count;
-    reverse ? fill_gap(last ? 0 : valid.to[stretch - 1], from) : fill_gap(to, last ? tile.n : valid.from[stretch + 1]);
+    reverse ? fill_gap(last ? 0 : valid.to[piece - 1], from) : fill_gap(to, last ? tile.n : valid.from[piece + 1]);
   }
   for (int s = 0; s < plan.scans; ++s) state[s] = frame.state[s];
   for (int k = 0, watched = 0; k < exits; ++k) {

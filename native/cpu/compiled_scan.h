@@ -35,14 +35,14 @@ class CompiledScan {
   bool forgets(int scan, char* const* row, int64_t start, int64_t n) const;
 
  private:
-  static constexpr int64_t kStepsOfStretch = 64;  // and no fewer on average
-  static constexpr int kMostStretches = kMaxTile / kStepsOfStretch + 1;
+  static constexpr int64_t kStepsOfPiece = 64;  // and no fewer on average
+  static constexpr int kMostPieces = kMaxTile / kStepsOfPiece + 1;
   // Where the mask holds.
-  struct Stretches {
+  struct Pieces {
     int count;
-    int64_t from[kMostStretches], to[kMostStretches];
+    int64_t from[kMostPieces], to[kMostPieces];
   };
-  enum class Found { stretches, nothing, too_many, elsewhere };
+  enum class Found { pieces, nothing, too_many, elsewhere };
   struct Tile {
     char* const* row;
     int64_t start, n;
@@ -51,8 +51,8 @@ class CompiledScan {
 
   int time() const { return code_.space.outer; }
   bool all_hold(const Tile& tile) const;
-  Found find_stretches(Wanted wanted, const Tile& tile, Stretches* to) const;
-  bool run(const CompiledFunctions& functions, Wanted wanted, const Tile& tile, const Stretches& valid, double* state, bool begins) const;
+  Found find_pieces(Wanted wanted, const Tile& tile, Pieces* to) const;
+  bool run(const CompiledFunctions& functions, Wanted wanted, const Tile& tile, const Pieces& valid, double* state, bool begins) const;
   void begin(const ScanPlan& plan, const Tile& tile, double* state) const;
   void fold(int output, const void* elements, int64_t n, char* lanes) const { code_.output[output].fold->lanes(lanes + output * kLanes * kTotalRoom, elements, n); }
 

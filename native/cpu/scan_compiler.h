@@ -80,7 +80,7 @@ class ScanFunction {
   ~ScanFunction();
   ScanFunction(const ScanFunction&) = delete;
   ScanFunction& operator=(const ScanFunction&) = delete;
-  // Whether there is one: nothing may be compiled (machine_code.h), or a source may need more registers than there are. `past_caches`: with stores of that kind, in place of the usual ones, to whole lines.
+  // Whether there is one: nothing may be compiled (machine_code.h), or a source may need more registers than there are. `past_caches`: whole lines are stored that way.
   bool make(const ScanSource& source, bool past_caches);
   void operator()(ScanFrame* frame) const { entry_(frame); }
   explicit operator bool() const { return entry_ != nullptr; }
