@@ -107,6 +107,25 @@ VANTAGE_INLINE void end_run(double* state, const f32x4& y, const f32x4& p, const
   store_vector(state, wide_y + (wide_p + wide_lost) * wide_state);
 }
 
+// A run once more, of those rows alone that are not usual: the bits of the others do not depend on what stands beside them. `entered`: the states in front of it.
+template <int chains, class Form>
+__attribute__((noinline)) void take_in_double(const ScanCall& call, int64_t first, int64_t begin, const i32x8* usual, const double* entered) {
+  constexpr int kRows = 8 * chains;
+  float kept[kRun][kRows];
+  double left[kRows];
+  double* const state = call.state + first;
+  const auto out_at = [&](int64_t t) { return static_cast<float*>(call.out) + first + (call.reverse ? call.n - 1 - begin - t : begin + t) * call.width; };
+  for (int64_t t = 0; t < kRun; ++t) __builtin_memcpy(kept[t], out_at(t), sizeof kept[t]);
+  __builtin_memcpy(left, state, sizeof left);
+  __builtin_memcpy(state, entered, sizeof left);
+  scan_rows<float, 2 * chains, Form>(call, first, begin, kRun);
+  for (int row = 0; row < kRows; ++row) {
+    if (usual[row / 8][row % 8] == 0) continue;
+    state[row] = left[row];
+    for (int64_t t = 0; t < kRun; ++t) out_at(t)[row] = kept[t][row];
+  }
+}
+
 template <int chains, class Form>
 VANTAGE_INLINE void scan_floats(const ScanCall& call, int64_t first) {
   const f32x8 one = f32x8{} + 1.0f, factor = f32x8{} + (Form::uniform ? *static_cast<const float*>(call.a) : 1.0f);
@@ -117,11 +136,11 @@ VANTAGE_INLINE void scan_floats(const ScanCall& call, int64_t first) {
   int64_t begin = 0;
   for (; begin + kRun <= call.n; begin += kRun) {
     f32x8 y[chains], p[chains], lost[chains], before[chains];
-    i32x8 usual = ~i32x8{};
+    i32x8 usual[chains];
 #pragma GCC unroll 2
     for (int k = 0; k < chains; ++k) {
       begin_run(before[k], y[k], call.state + first + 8 * k);
-      usual &= (before[k] < static_cast<float>(kLargeState)) & (before[k] > static_cast<float>(-kLargeState));
+      usual[k] = (before[k] < static_cast<float>(kLargeState)) & (before[k] > static_cast<float>(-kLargeState));
       lost[k] = f32x8{};
       p[k] = one;
     }
@@ -150,11 +169,12 @@ VANTAGE_INLINE void scan_floats(const ScanCall& call, int64_t first) {
       }
     }
 #pragma GCC unroll 2
-    for (int k = 0; k < chains; ++k) usual &= (y[k] - y[k] == 0.0f) & (p[k] - p[k] == 0.0f);
-    if (!all(usual)) {
-      scan_rows<float, 2 * chains, Form>(call, first, begin, kRun);
-      continue;
-    }
+    for (int k = 0; k < chains; ++k) usual[k] &= (y[k] - y[k] == 0.0f) & (p[k] - p[k] == 0.0f);
+    bool all_usual = true;
+#pragma GCC unroll 2
+    for (int k = 0; k < chains; ++k) all_usual = all_usual && all(usual[k]);
+    double entered[8 * chains];
+    if (!all_usual) __builtin_memcpy(entered, call.state + first, sizeof entered);
 #pragma GCC unroll 2
     for (int k = 0; k < chains; ++k) {
       double* state = call.state + first + 8 * k;
@@ -170,6 +190,7 @@ VANTAGE_INLINE void scan_floats(const ScanCall& call, int64_t first) {
       upper(state_half, before[k]);
       end_run(state + 4, y_half, p_half, lost_half, state_half);
     }
+    if (!all_usual) take_in_double<chains, Form>(call, first, begin, usual, entered);
   }
   scan_rows<float, 2 * chains, Form>(call, first, begin, call.n - begin);
 }

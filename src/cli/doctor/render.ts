@@ -42,7 +42,10 @@ export function render(findings: Findings, { coloured }: { coloured: boolean }):
   if (cpu.isa !== null) {
     row('instruction set', `${cpu.isa}, ${cpu.isaFrom === 'VANTAGE_ISA' ? 'from VANTAGE_ISA' : `the best that CPU and addon have: ${cpu.usableIsas.join(', ')}`}`);
     if (cpu.usableIsas.length > 1) more(`VANTAGE_ISA=${cpu.usableIsas.slice(0, -1).join('|')} limits it`);
-    row('fused scans', cpu.scans === 'compiled' ? 'compiled' : `interpreted${cpu.isa === 'avx512' ? '' : ' (avx512 alone has a compiler)'}`);
+    row(
+      'fused scans',
+      cpu.scans === 'compiled' ? 'compiled' : `interpreted (${cpu.isa === 'avx512' ? 'VANTAGE_CPU_PROGRAMS, or the system, does not let them be compiled' : 'avx512 alone has a compiler'})`,
+    );
     const { threads, threadsFrom, cores, affinity, cgroupLimit } = cpu;
     const why = {
       VANTAGE_NUM_THREADS: 'from VANTAGE_NUM_THREADS',
