@@ -49,11 +49,12 @@ CompiledScan::CompiledScan(const Code& code, bool segments) : code_(code) {
   some_.make(code, Reading::where_mask_holds, segments);
   if (!some_ || !some_.plan.varies) return;
   ones_.make(code, Reading::where_all_hold, segments);
+  ones_help_ = ones_ && ones_.plan.bytes > 0 && !ones_.plan.varies;
 }
 
 // Whether all bytes that are loaded are 1.
 bool CompiledScan::all_hold(const Tile& tile) const {
-  if (!ones_ || ones_.plan.bytes == 0 || ones_.plan.varies) return false;
+  if (!ones_help_) return false;
   const __m512i one = _mm512_set1_epi8(1);
   for (int k = 0; k < ones_.plan.bytes; ++k) {
     const uint8_t* const bytes = reinterpret_cast<const uint8_t*>(tile.row[ones_.plan.byte_view[k]]) + tile.start;

@@ -60,7 +60,8 @@ class CompiledScan {
 
   const Code& code_;
   CompiledFunctions some_;        // where the mask holds
-  CompiledFunctions ones_;        // where all bytes are 1, if factors are one number there that are not elsewhere
+  CompiledFunctions ones_;        // where all bytes are 1
+  bool ones_help_ = false;        // factors are one number there that are not elsewhere
   mutable CompiledFunctions all_;  // everywhere: for tiles with many holes, made when the first one comes
   mutable uint32_t all_state_ = 0;
 };

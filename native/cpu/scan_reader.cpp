@@ -151,8 +151,8 @@ class ScanReader {
     return true;
   }
 
-  // Whether a scan with a mask has to look at it.
-  bool goes_by(const Step&) const { return to_.mask < 0 && reading_ != Reading::where_all_hold; }
+  // Whether scans have to look at their masks: there is no stretch in which these hold.
+  bool looks_at_masks() const { return to_.mask < 0 && reading_ != Reading::where_all_hold; }
 
   int number_of(int scan) const {
     int number = 0;
@@ -167,7 +167,7 @@ class ScanReader {
       const Step& step = code_.step[i];
       if (is_scan(step)) {
         read_[step.dst] = read_[source_of(step.a)] = read_[source_of(step.b)] = true;
-        if (step.mask >= 0 && goes_by(step)) read_[source_of(step.mask)] = true;
+        if (step.mask >= 0 && looks_at_masks()) read_[source_of(step.mask)] = true;
       } else if (read_[step.dst] && !known_[step.dst] && step.op != Op::load && step.op != Op::constant) {
         for (int value : {step.a, step.b, step.c}) {
           if (value >= 0) read_[source_of(value)] = true;
@@ -299,7 +299,7 @@ class ScanReader {
       to->first = static_cast<int8_t>(to_.loads);
       to_.load[to_.loads++] = first_step_of(first.view);
     }
-    if (step.mask >= 0 && goes_by(step)) to->mask = static_cast<int16_t>(source_of(step.mask));
+    if (step.mask >= 0 && looks_at_masks()) to->mask = static_cast<int16_t>(source_of(step.mask));
     paired_[number] = false;
     for (int k = 0; k < number && !paired_[number]; ++k) {
       const Step& other = code_.step[scan_step_[k]];
